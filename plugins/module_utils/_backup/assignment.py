@@ -1,0 +1,38 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which host of a play restores which guest. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+
+
+def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[str]]:
+    """Return host -> the wanted guests that it defines, in the order asked for, each once.
+
+    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``). Raises
+    :class:`InputError` naming the hosts when a guest is defined on none or on several.
+    """
+    shares: dict[str, list[str]] = {host: [] for host in defined}
+    faults = []
+    seen: set[tuple[str, str]] = set()
+    for name in wanted:
+        owners = [
+            (host, str(guest["uuid"]))
+            for host, guests in defined.items()
+            for guest in guests
+            if name in (guest["name"], guest["uuid"])
+        ]
+        if not owners:
+            faults.append(f"guest {name} is defined on none of {', '.join(defined)}")
+        elif len(owners) > 1:
+            faults.append(f"guest {name} is defined on {', '.join(host for host, _uuid in owners)}; give its uuid")
+        elif owners[0] not in seen:
+            seen.add(owners[0])
+            shares[owners[0][0]].append(name)
+    if faults:
+        raise InputError(f"Refused to restore, nothing was touched: {'; '.join(faults)}", guests=faults)
+    return shares

@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalog of one KVM host: a directory per backup with its manifest and the guests' side files.
+
+Layout below the catalog directory (0700, files 0600)::
+
+    backups/<backup id>/manifest.json       the started, later the complete manifest
+    backups/<backup id>/<uuid>.nvram        UEFI variables, as they were at the start of the backup
+    restores/<restore id>.json              what a restore was asked for and how far it came
+
+A copy of the started manifest is put into each NFS volume as ``.kvmsnap/<backup id>.json`` just before the hold, so
+that every snapshot carries it, and taken out of the live volume afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import (
+    private_directory,
+    write_private,
+    write_private_at,
+)
+
+VOLUME_DIRECTORY = ".kvmsnap"
+_MANIFEST = "manifest.json"
+
+
+class CatalogError(KvmsnapError):
+    """The catalog on the host cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One backup of the catalog: its manifest, or the error that keeps it from being read."""
+
+    backup_id: str
+    manifest: Optional[Manifest]
+    error: Optional[str]
+
+
+def backup_directory(root: Path, backup_id: str) -> Path:
+    """Return the directory of one backup; the id is checked."""
+    return root / "backups" / checked_id(backup_id, what="backup_id")
+
+
+def load(root: Path, backup_id: str) -> Optional[Manifest]:
+    """Return the manifest of one backup, None when there is none; raises :class:`ManifestError` or CatalogError."""
+    path = backup_directory(root, backup_id) / _MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CatalogError(f"Failed to read manifest {path}: {exc}", path=str(path)) from exc
+    found = manifests.parse(text, where=str(path))
+    if found.backup_id != backup_id:
+        raise manifests.ManifestError(
+            f"Failed to trust manifest {path}: it is that of backup {found.backup_id}", path=str(path)
+        )
+    return found
+
+
+def entries(root: Path) -> list[Entry]:
+    """Return all backups of the catalog in the order of their ids; one that cannot be read carries its error."""
+    directory = root / "backups"
+    try:
+        names = sorted(item.name for item in directory.iterdir() if item.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise CatalogError(f"Failed to list catalog {directory}: {exc}", path=str(directory)) from exc
+    return [entry for entry in (_entry(root, name) for name in names) if entry is not None]
+
+
+def save(root: Path, manifest: Manifest) -> Path:
+    """Write a manifest into the catalog and return its path; raises :class:`CatalogError`."""
+    directory = backup_directory(root, manifest.backup_id)
+    path = directory / _MANIFEST
+    try:
+        private_directory(root)
+        private_directory(directory)
+        write_private(path, manifests.dump(manifest).encode("utf-8"))
+    except OSError as exc:
+        raise CatalogError(f"Failed to write manifest {path}: {exc}", path=str(path)) from exc
+    return path
+
+
+def remove(root: Path, backup_id: str) -> bool:
+    """Take one backup out of the catalog; the manifest goes first, so that none is left without its side files."""
+    directory = backup_directory(root, backup_id)
+    if not directory.exists():
+        return False
+    try:
+        (directory / _MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(directory)
+    except OSError as exc:
+        raise CatalogError(f"Failed to remove backup {backup_id} from {directory}: {exc}", path=str(directory)) from exc
+    return True
+
+
+def keep_side_files(root: Path, manifest: Manifest, nvram: dict[str, str]) -> Manifest:
+    """Copy the guests' NVRAM files (uuid -> path on the host) into the catalog; return the manifest that names them."""
+    directory = private_directory(backup_directory(root, manifest.backup_id))
+    kept: dict[str, SavedFile] = {}
+    for uuid, source in nvram.items():
+        stored = checked_id(f"{uuid}.nvram", what="stored_as")
+        try:
+            content = Path(source).read_bytes()
+            write_private(directory / stored, content)
+        except OSError as exc:
+            raise CatalogError(f"Failed to save NVRAM {source} of guest {uuid}: {exc}", path=source) from exc
+        kept[uuid] = SavedFile("nvram", source, stored, hashlib.sha256(content).hexdigest())
+    guests = tuple(
+        replace(guest, files=(*guest.files, kept[guest.uuid])) if guest.uuid in kept else guest
+        for guest in manifest.guests
+    )
+    return replace(manifest, guests=guests)
+
+
+def put_into_volumes(manifest: Manifest) -> list[str]:
+    """Put the manifest into every mounted NFS volume of it; return one remark per volume that could not take it.
+
+    Whoever can write the volume's root (a root-squashed client cannot) must not be led astray: no link is followed.
+    """
+    data = manifests.dump(manifest).encode("utf-8")
+    remarks = []
+    for volume in manifest.volumes:
+        if volume.mount_point is None:
+            remarks.append(f"{volume.svm}:{volume.volume} is not mounted on this host")
+            continue
+        try:
+            with _volume_directory(volume, create=True) as directory:
+                write_private_at(directory, f"{manifest.backup_id}.json", data)
+        except OSError as exc:
+            remarks.append(f"{volume.svm}:{volume.volume} at {volume.mount_point}: {exc.strerror or exc}")
+    return remarks
+
+
+def take_out_of_volumes(manifest: Manifest) -> None:
+    """Remove what :func:`put_into_volumes` put there; a volume that cannot be reached keeps its copy."""
+    for volume in manifest.volumes:
+        if volume.mount_point is None:
+            continue
+        try:
+            with _volume_directory(volume, create=False) as directory:
+                os.unlink(f"{manifest.backup_id}.json", dir_fd=directory)
+            os.rmdir(Path(volume.mount_point) / VOLUME_DIRECTORY)
+        except OSError:
+            continue
+
+
+@contextmanager
+def _volume_directory(volume: SavedVolume, *, create: bool) -> Iterator[int]:
+    path = Path(volume.mount_point or "") / VOLUME_DIRECTORY
+    if create:
+        path.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _entry(root: Path, name: str) -> Optional[Entry]:
+    try:
+        found = load(root, name)
+    except KvmsnapError as exc:
+        return Entry(name, None, exc.message)
+    return None if found is None else Entry(name, found, None)

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore was asked for and how far it came, kept on the host so that a second run goes on where one broke."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+
+SCHEMA = "kvmsnap.restore/1"
+
+
+@dataclass(frozen=True)
+class GuestProgress:
+    """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) already overwritten."""
+
+    state_before: str
+    disks: tuple[str, ...] = ()
+    done: bool = False
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
+        """Read one guest's entry."""
+        return cls(str(record["state_before"]), tuple(record.get("disks") or ()), bool(record.get("done")))
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The progress of one restore; ``guests`` is keyed by uuid."""
+
+    restore_id: str
+    backup_id: str
+    guests: dict[str, GuestProgress] = field(default_factory=dict)
+
+    def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
+        """Return the journal with one guest's progress replaced."""
+        return replace(self, guests={**self.guests, uuid: progress})
+
+    def done(self, uuid: str) -> bool:
+        """Whether this restore has already brought the guest back."""
+        progress = self.guests.get(uuid)
+        return progress is not None and progress.done
+
+
+def load(root: Path, restore_id: str) -> Optional[Journal]:
+    """Return the journal of a restore, None when it was never begun; raises :class:`CatalogError`."""
+    path = _path(root, restore_id)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["schema"] != SCHEMA:
+            raise CatalogError(f"Failed to read restore journal {path}: its schema is {record['schema']!r}", path=str(path))
+        guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise CatalogError(f"Failed to read restore journal {path}: {exc}", path=str(path)) from exc
+
+
+def save(root: Path, journal: Journal) -> None:
+    """Write the journal; raises :class:`CatalogError`."""
+    path = _path(root, journal.restore_id)
+    data = json.dumps({"schema": SCHEMA, **asdict(journal)}, indent=1, sort_keys=True) + "\n"
+    try:
+        private_directory(root)
+        private_directory(path.parent)
+        write_private(path, data.encode("utf-8"))
+    except OSError as exc:
+        raise CatalogError(f"Failed to write restore journal {path}: {exc}", path=str(path)) from exc
+
+
+def _path(root: Path, restore_id: str) -> Path:
+    return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.json"

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a discovery to what a backup holds: which guests, which volumes, who is left out and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    Manifest,
+    SavedGuest,
+    SavedVolume,
+    Unprotected,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+
+
+@dataclass(frozen=True)
+class BackupPlan:
+    """What one backup of one host is to hold."""
+
+    guests: tuple[SavedGuest, ...]
+    volumes: tuple[SavedVolume, ...]
+    unprotected: tuple[Unprotected, ...]
+
+    def holds(self, methods: Mapping[str, str]) -> list[dict[str, str]]:
+        """Return what ``kvm_vm_quiesce`` takes; ``methods`` maps a guest's name or uuid (or ``*``) to a method."""
+        unknown = sorted(set(methods) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
+        if unknown:
+            raise InputError(
+                f"A quiesce method is given for {', '.join(unknown)}, which is no guest of this backup;"
+                f" its guests are {', '.join(guest.name for guest in self.guests)}",
+                guests=unknown,
+            )
+        default = methods.get("*", "auto")
+        return [
+            {
+                "uuid": guest.uuid,
+                "name": guest.name,
+                "method": methods.get(guest.name, methods.get(guest.uuid, default)),
+            }
+            for guest in self.guests
+        ]
+
+
+def backup_plan(
+    guests: Iterable[Mapping[str, Any]], *, volumes: Iterable[Mapping[str, Any]], problems: Iterable[Mapping[str, Any]]
+) -> BackupPlan:
+    """Decide from what ``kvm_vm_discover`` returned; raises :class:`InputError` when nothing can be protected.
+
+    Only volumes that carry an included disk of a protected guest become part of the backup.
+    """
+    found = list(guests)
+    codes: dict[str, list[str]] = {}
+    for problem in problems:
+        if problem.get("severity") == "error" and problem.get("guest"):
+            codes.setdefault(str(problem["guest"]), []).append(str(problem["code"]))
+    saved = tuple(SavedGuest.from_record(guest) for guest in found if guest.get("protected"))
+    missed = tuple(
+        Unprotected(name=str(guest["name"]), uuid=str(guest["uuid"]), problems=tuple(codes.get(str(guest["name"]), ())))
+        for guest in found
+        if not guest.get("protected")
+    )
+    if not saved:
+        raise InputError(
+            "There is nothing to back up: "
+            + ("; ".join(f"{guest.name} ({', '.join(guest.problems) or 'not protected'})" for guest in missed)
+               or "no guest matches"),
+            unprotected=[guest.name for guest in missed],
+        )
+    needed = {
+        (disk.storage.svm_uuid, disk.storage.volume_uuid)
+        for guest in saved
+        for disk in guest.saved_disks
+        if disk.storage is not None
+    }
+    kept = tuple(item for item in map(SavedVolume.from_record, volumes) if item.key in needed)
+    lost = needed - {item.key for item in kept}
+    if lost:
+        raise KvmsnapError(f"The discovery names disks on volumes that it does not list: {sorted(lost)}")
+    return BackupPlan(guests=saved, volumes=kept, unprotected=missed)
+
+
+def complete(
+    started: Manifest, *, holds: Iterable[Mapping[str, Any]], snapshots: Iterable[Mapping[str, Any]], at: str
+) -> Manifest:
+    """Turn a started manifest into the complete one, from what the hold and the snapshots came to.
+
+    ``holds`` are the ``guests`` that ``kvm_vm_quiesce`` ``state: resumed`` returned, ``snapshots`` what
+    ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601. Raises
+    :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
+    """
+    made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
+    missing = [f"{item.svm}:{item.volume}" for item in started.volumes if item.key not in made]
+    if missing:
+        raise KvmsnapError(
+            f"Failed to complete backup {started.backup_id}: no snapshot of {', '.join(missing)} was reported",
+            volumes=missing,
+        )
+    volumes = tuple(_with_snapshot(item, made[item.key]) for item in started.volumes)
+    stamps = {item.key: Stamp(f"{item.svm}:{item.volume}", item.requested_at, item.confirmed_at) for item in volumes}
+    by_uuid = {hold.uuid: hold for hold in map(Hold.from_record, holds)}
+    guests = tuple(
+        replace(guest, consistency=reached(by_uuid.get(guest.uuid), [stamps[key] for key in _volume_keys(guest)]))
+        for guest in started.guests
+    )
+    return started.completed_with(guests=guests, volumes=volumes, at=at)
+
+
+def _volume_keys(guest: SavedGuest) -> list[tuple[str, str]]:
+    keys = [(disk.storage.svm_uuid, disk.storage.volume_uuid) for disk in guest.saved_disks if disk.storage]
+    return list(dict.fromkeys(keys))
+
+
+def _with_snapshot(volume: SavedVolume, snapshot: Mapping[str, Any]) -> SavedVolume:
+    return replace(
+        volume,
+        snapshot_uuid=str(snapshot["uuid"]),
+        create_time=snapshot.get("create_time"),
+        requested_at=snapshot.get("requested_at"),
+        confirmed_at=snapshot.get("confirmed_at"),
+    )

@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Private files that survive a crash whole: written beside, synced, renamed; never readable by others."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+def private_directory(path: Path) -> Path:
+    """Create ``path`` (and what is missing above it) with mode 0700 and return it; raises :class:`OSError`."""
+    path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    return path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace ``path`` by a file of mode 0600 that holds ``data``; after a crash the old or the new one is there.
+
+    Raises :class:`OSError`; then the old file is untouched and no temporary one is left.
+    """
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        write_private_at(directory, path.name, data)
+    finally:
+        os.close(directory)
+
+
+def write_private_at(directory: int, name: str, data: bytes) -> None:
+    """Do what :func:`write_private` does for ``name`` inside an open directory, following no link."""
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=directory)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        os.unlink(temporary, dir_fd=directory)
+        raise
+    os.fsync(directory)

@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The catalog on the host: what is there after a write, and what a stranger's link cannot do."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import samples
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+
+def mounted(root: Path) -> manifest.Manifest:
+    """A manifest whose one volume is mounted at ``root``."""
+    found = samples.manifest()
+    return replace(found, volumes=tuple(replace(volume, mount_point=str(root)) for volume in found.volumes))
+
+
+def test_what_is_saved_is_loaded_and_private(tmp_path: Path) -> None:
+    root = tmp_path / "catalog"
+    path = catalog.save(root, samples.manifest())
+    assert catalog.load(root, samples.BACKUP) == samples.manifest()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(item.stat().st_mode) for item in (root, path.parent)} == {0o700}
+    assert [item.name for item in path.parent.iterdir()] == ["manifest.json"]
+
+
+def test_no_catalog_is_an_empty_one(tmp_path: Path) -> None:
+    assert catalog.entries(tmp_path / "none") == []
+    assert catalog.load(tmp_path / "none", samples.BACKUP) is None
+
+
+def test_a_damaged_backup_is_listed_with_its_error_beside_the_sound_one(tmp_path: Path) -> None:
+    catalog.save(tmp_path, samples.manifest())
+    broken = tmp_path / "backups" / "a-broken_20260101000000"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{")
+    first, second = catalog.entries(tmp_path)
+    assert first.manifest is None and "not JSON" in str(first.error)
+    assert second.manifest == samples.manifest()
+
+
+def test_a_manifest_under_another_backup_s_name_is_refused(tmp_path: Path) -> None:
+    path = catalog.save(tmp_path, samples.manifest())
+    path.parent.rename(tmp_path / "backups" / "other")
+    with pytest.raises(KvmsnapError, match=samples.BACKUP):
+        catalog.load(tmp_path, "other")
+
+
+def test_removing_twice_says_what_it_did(tmp_path: Path) -> None:
+    catalog.save(tmp_path, samples.manifest())
+    assert catalog.remove(tmp_path, samples.BACKUP) is True
+    assert catalog.remove(tmp_path, samples.BACKUP) is False
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", ""])
+def test_no_id_leaves_the_catalog(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KvmsnapError):
+        catalog.remove(tmp_path, name)
+
+
+def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
+    source = tmp_path / "web1_VARS.fd"
+    source.write_bytes(b"variables")
+    kept = catalog.keep_side_files(tmp_path / "catalog", samples.manifest(), {samples.WEB: str(source)})
+    (item,) = kept.guests[0].files
+    stored = catalog.backup_directory(tmp_path / "catalog", samples.BACKUP) / item.stored_as
+    assert stored.read_bytes() == b"variables" and stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert item.path == str(source)
+
+
+def test_a_volume_carries_the_manifest_only_while_it_is_wanted(tmp_path: Path) -> None:
+    found = mounted(tmp_path)
+    assert catalog.put_into_volumes(found) == []
+    path = tmp_path / ".kvmsnap" / f"{samples.BACKUP}.json"
+    assert manifest.parse(path.read_text(), where="volume") == found
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    catalog.take_out_of_volumes(found)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_volume_leads_nowhere(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / ".kvmsnap").symlink_to(elsewhere)
+    (remark,) = catalog.put_into_volumes(mounted(volume))
+    assert "svm1:vol1" in remark and list(elsewhere.iterdir()) == []
+
+
+def test_an_unmounted_volume_is_a_remark(tmp_path: Path) -> None:
+    found = samples.manifest()
+    gone = replace(found, volumes=tuple(replace(volume, mount_point=None) for volume in found.volumes))
+    assert catalog.put_into_volumes(gone) == ["svm1:vol1 is not mounted on this host"]

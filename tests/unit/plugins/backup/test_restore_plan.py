@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The restore plan: every mismatch refuses the whole restore and names both values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Optional
+
+import pytest
+import samples
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    DiskNow,
+    GuestNow,
+    RestorePlan,
+    RestoreRefused,
+    SnapshotNow,
+)
+
+SIZE = 1 << 26
+VOLUMES = ("vol1", "vol2")
+
+
+def backup() -> Manifest:
+    started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
+    return plan.complete(
+        started, holds=[samples.hold(), samples.hold(samples.DB, "db1")],
+        snapshots=[samples.snapshot(name) for name in VOLUMES], at="2026-11-21T02:00:03+00:00",
+    )
+
+
+def disk_now(target: str = "vda", place: Optional[dict[str, Any]] = None, **changes: Any) -> DiskNow:
+    storage = Storage.from_record(place or samples.storage())
+    now = DiskNow(target, "raw", f"/mnt/{storage.volume}/{storage.path}", SIZE, (), storage)
+    return replace(now, **changes)
+
+
+def web_now(*disks: DiskNow, **changes: Any) -> GuestNow:
+    now = GuestNow("web1", samples.WEB, "running", False, True, disks or (disk_now(),))
+    return replace(now, **changes)
+
+
+def db_now(*disks: DiskNow, **changes: Any) -> GuestNow:
+    both = (disk_now("vda", samples.storage("vol1", "db1.img")), disk_now("vdb", samples.storage("vol2", "db1.img")))
+    return replace(GuestNow("db1", samples.DB, "running", False, True, disks or both), **changes)
+
+
+SNAPSHOTS = {("svm1-uuid", f"{name}-uuid"): SnapshotNow(f"{name}-snap", None) for name in VOLUMES}
+IN_SNAPSHOT = {
+    ("svm1-uuid", "vol1-uuid", "web1.img"): SIZE,
+    ("svm1-uuid", "vol1-uuid", "db1.img"): SIZE,
+    ("svm1-uuid", "vol2-uuid", "db1.img"): SIZE,
+}
+
+
+def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan:
+    asked: dict[str, Any] = {
+        "snapshots": SNAPSHOTS, "sizes_in_snapshot": IN_SNAPSHOT, "power": "as_was", "states_before": {},
+    }
+    return restore_plan.restore_plan(
+        backup(), wanted=wanted, guests={guest.uuid: guest for guest in guests}, restore_id="r1", **{**asked, **changes}
+    )
+
+
+def test_a_sound_restore_names_source_and_target() -> None:
+    made = planned(["web1"], web_now())
+    (part,) = made.guests[0].disks
+    assert part.source_path == f".snapshot/{samples.BACKUP}/web1.img"
+    assert (part.storage.volume, part.storage.path, part.snapshot_uuid) == ("vol1", "web1.img", "vol1-snap")
+
+
+def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
+    swapped = (disk_now("vda", samples.storage("vol2", "db1.img")), disk_now("vdb", samples.storage("vol1", "db1.img")))
+    made = planned(["db1"], db_now(*swapped))
+    assert [(disk.target, disk.storage.volume) for disk in made.guests[0].disks] == [("vdb", "vol1"), ("vda", "vol2")]
+
+
+@pytest.mark.parametrize(
+    ("now", "changes", "code", "says"),
+    [
+        (web_now(disk_now(size=SIZE - 4096)), {}, "size-mismatch", ["67104768", "67108864"]),
+        (web_now(disk_now(format="qcow2")), {}, "format-mismatch", ["qcow2", "raw"]),
+        (web_now(disk_now(backing=("/mnt/vol1/base.img",))), {}, "backing-chain-mismatch", ["base.img", "none"]),
+        (web_now(disk_now(place=samples.storage("vol3"))), {}, "disk-moved", ["vol1", "vol3"]),
+        (web_now(disk_now(storage=None, host_path="/var/x.img")), {}, "disk-moved", ["vol1", "/var/x.img"]),
+        (web_now(disk_now("vdz", samples.storage("vol3"))), {}, "disk-moved", ["vda"]),
+        (web_now(managed_save=True), {}, "managed-save", ["web1"]),
+        (web_now(persistent=False), {}, "transient-guest", ["web1"]),
+        (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
+        (
+            web_now(), {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("other", None)}},
+            "snapshot-replaced", ["other", "vol1-snap"],
+        ),
+        (web_now(), {"sizes_in_snapshot": {}}, "file-not-in-snapshot", ["web1.img"]),
+        (
+            web_now(), {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "web1.img"): 4096}},
+            "size-mismatch", ["4096", "67108864"],
+        ),
+    ],
+)
+def test_a_mismatch_refuses_and_names_both_values(now: GuestNow, changes: Any, code: str, says: list[str]) -> None:
+    with pytest.raises(RestoreRefused) as caught:
+        planned(["web1"], now, **changes)
+    assert [problem["code"] for problem in caught.value.fields["problems"]] == [code]
+    assert all(word in caught.value.message for word in says), caught.value.message
+
+
+def test_one_bad_guest_refuses_all_and_every_reason_is_told() -> None:
+    with pytest.raises(RestoreRefused) as caught:
+        planned(["web1", "db1", "ghost"], web_now(), db_now(managed_save=True))
+    assert [problem["code"] for problem in caught.value.fields["problems"]] == ["managed-save", "guest-not-in-backup"]
+
+
+def test_a_guest_that_this_host_does_not_define_is_refused() -> None:
+    with pytest.raises(RestoreRefused, match="not defined on this host"):
+        planned(["web1"])
+
+
+@pytest.mark.parametrize(
+    ("state", "power", "before", "after"),
+    [
+        ("running", "as_was", {}, "running"),
+        ("paused", "as_was", {}, "paused"),
+        ("shutoff", "as_was", {}, "shutoff"),
+        ("crashed", "as_was", {}, "shutoff"),
+        ("running", "off", {}, "shutoff"),
+        ("shutoff", "running", {}, "running"),
+        # an interrupted run of this restore had found it running
+        ("shutoff", "as_was", {samples.WEB: "running"}, "running"),
+    ],
+)
+def test_power_afterwards(state: str, power: str, before: dict[str, str], after: str) -> None:
+    made = planned(["web1"], web_now(state=state), power=power, states_before=before)
+    assert made.guests[0].state_after == after
+
+
+def test_the_diff_shows_state_and_content() -> None:
+    made = planned(["web1"], web_now(), power="off")
+    assert "web1" in made.before() and "running" in made.before()
+    assert "shutoff" in made.after() and f"as in snapshot {samples.BACKUP}" in made.after()
