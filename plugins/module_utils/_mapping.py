@@ -73,7 +73,8 @@ def format_mapping(entries: Iterable[MappingEntry]) -> str:
     parts = []
     for number, entry in enumerate(entries, 1):
         if not entry.writable:
-            _refuse(number, entry.as_text(), "a ':' in the guest, a ';' or a blank at an end cannot be written in one line")
+            why = "a ':' in the guest, a ';' or a blank at an end cannot be written in one line"
+            _refuse(number, entry.as_text(), why)
         parts.append(f"{entry.as_text()};")
     return "".join(parts)
 

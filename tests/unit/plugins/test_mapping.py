@@ -8,6 +8,7 @@ import itertools
 from typing import Any
 
 import pytest
+
 from ansible_collections.kvmsnap.ontap.plugins.filter.kvm_vm_mapping import FilterModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
