@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find the file that holds, or should hold, a host's own variable, by the rules Ansible reads host_vars with."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import ABSENT, VAULT_HEADER, get_key
+
+EXTENSIONS = (".yml", ".yaml", ".json")
+NEW_FILE_MODE = "0644"
+
+
+class HostVarsError(KvmsnapError):
+    """The file for a host's variable cannot be told."""
+
+
+@dataclass(frozen=True)
+class HostVarsFile:
+    """The file for a variable: ``text`` is empty for one that does not exist yet, ``value`` is None without the key.
+
+    ``mode`` is an octal string such as ``0644``.
+    """
+
+    path: Path
+    text: str
+    mode: str
+    value: Any
+
+
+def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
+    """Return the file of ``host`` below a ``host_vars`` directory that holds ``key``, or the one it should go to.
+
+    Ansible takes the first of ``<host>`` (a directory or a file), ``<host>.yml``, ``<host>.yaml`` and ``<host>.json``;
+    in a directory it reads all files with these extensions or none. Without the key, a directory's ``main.yml`` is
+    taken, a new host gets ``<host>.yml``. An encrypted file is passed over unless it is the only place.
+
+    Raises :class:`HostVarsError` when several files have the key, or a file cannot be read, and
+    :class:`YamlTextError` for a file that is no mapping.
+    """
+    if not host or host in (".", "..") or "/" in host or "\0" in host:
+        raise HostVarsError(f"Failed to find the variables of host {host!r}: that is no file name", path=str(directory))
+    places = (directory / host, *(directory / f"{host}{extension}" for extension in EXTENSIONS))
+    existing = next((place for place in places if place.exists()), directory / f"{host}.yml")
+    files = list(_files_below(existing)) if existing.is_dir() else [existing]
+    texts = {path: _read(path) for path in files if path.exists()}
+    open_texts = {path: text for path, text in texts.items() if not text.startswith(VAULT_HEADER)}
+    values = {path: get_key(text, key) for path, text in open_texts.items()}
+    holders = [path for path, value in values.items() if value is not ABSENT]
+    if len(holders) > 1:
+        names = ", ".join(str(path) for path in holders)
+        raise HostVarsError(
+            f"Failed to tell where {key} of host {host} is kept: {names} all have it", path=str(existing)
+        )
+    chosen = holders[0] if holders else _home(existing, texts)
+    value = values.get(chosen, ABSENT)
+    return HostVarsFile(chosen, texts.get(chosen, ""), _mode(chosen), None if value is ABSENT else value)
+
+
+def _home(existing: Path, texts: dict[Path, str]) -> Path:
+    if not existing.is_dir():
+        return existing
+    mains = [existing / f"main{extension}" for extension in EXTENSIONS[:2]]
+    return next((path for path in mains if path in texts), mains[0])
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.iterdir(), key=lambda each: each.name):
+        if path.name.startswith(".") or path.name.endswith("~"):
+            continue
+        if path.is_dir() and not path.suffix:
+            yield from _files_below(path)
+        elif path.is_file() and path.suffix in ("", *EXTENSIONS):
+            yield path
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise HostVarsError(f"Failed to read {path}: {exc}", path=str(path)) from exc
+
+
+def _mode(path: Path) -> str:
+    try:
+        return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+    except FileNotFoundError:
+        return NEW_FILE_MODE

@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One key of a YAML file is set and nothing else moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.kvmsnap.ontap.plugins.filter.set_yaml_key import FilterModule, set_yaml_key
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import ABSENT, YamlTextError, get_key, plain_copy
+
+KEY = "kvm_vm_mapping"
+NEW = "VM1:svm1:/vol/vol1/a.img;"
+LIST = [{"guest": "VM1", "controller": "svm1", "path": "/vol/vol1/a.img"}]
+AS_LIST = "  - guest: VM1\n    controller: svm1\n    path: /vol/vol1/a.img\n"
+
+STRING_CASES = {
+    "empty text": ("", f'---\nkvm_vm_mapping: "{NEW}"\n'),
+    "blank lines only": ("\n\n", f'---\nkvm_vm_mapping: "{NEW}"\n'),
+    "document start only": ("---\n", f'---\nkvm_vm_mapping: "{NEW}"\n'),
+    "document start without line end": ("---", f'---\nkvm_vm_mapping: "{NEW}"\n'),
+    "remarks only": ("# mine\n", f'# mine\nkvm_vm_mapping: "{NEW}"\n'),
+    "appended": ("---\na: 1  # one\n\n# end\n", f'---\na: 1  # one\n\n# end\nkvm_vm_mapping: "{NEW}"\n'),
+    "appended without line end": ("a: 1", f'a: 1\nkvm_vm_mapping: "{NEW}"\n'),
+    "appended before document end": ("a: 1\n...\n# x\n", f'a: 1\nkvm_vm_mapping: "{NEW}"\n...\n# x\n'),
+    "appended to indented keys": ("  a: 1\n  b: 2\n", f'  a: 1\n  b: 2\n  kvm_vm_mapping: "{NEW}"\n'),
+    "appended behind a root tag": ("--- !!map\na: 1\n", f'--- !!map\na: 1\nkvm_vm_mapping: "{NEW}"\n'),
+    "appended behind a list": ("a:\n- 1\n- 2\n", f'a:\n- 1\n- 2\nkvm_vm_mapping: "{NEW}"\n'),
+    "windows line ends": ("a: 1\r\n", f'a: 1\r\nkvm_vm_mapping: "{NEW}"\r\n'),
+    "byte order mark": ("\ufeffa: 1\n", f'\ufeffa: 1\nkvm_vm_mapping: "{NEW}"\n'),
+    "plain": ("kvm_vm_mapping: old\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\nb: 2\n'),
+    "no line end": ("kvm_vm_mapping: old", f'kvm_vm_mapping: "{NEW}"'),
+    "remark kept": ("kvm_vm_mapping: 'old'   # mine\nb: 2\n", f'kvm_vm_mapping: "{NEW}"   # mine\nb: 2\n'),
+    "windows remark kept": ("kvm_vm_mapping: old # r\r\nb: 2\r\n", f'kvm_vm_mapping: "{NEW}" # r\r\nb: 2\r\n'),
+    "hash inside quotes": ('kvm_vm_mapping: "a # b"\nb: 2\n', f'kvm_vm_mapping: "{NEW}"\nb: 2\n'),
+    "null": ("kvm_vm_mapping:\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\nb: 2\n'),
+    "null with remark": ("kvm_vm_mapping:  # none yet\nb: 2\n", f'kvm_vm_mapping: "{NEW}"  # none yet\nb: 2\n'),
+    "null at the end": ("b: 2\nkvm_vm_mapping:", f'b: 2\nkvm_vm_mapping: "{NEW}"'),
+    "quoted key": ('"kvm_vm_mapping": old\n', f'"kvm_vm_mapping": "{NEW}"\n'),
+    "blank before colon": ("kvm_vm_mapping : old\n", f'kvm_vm_mapping : "{NEW}"\n'),
+    "on the next line": ("kvm_vm_mapping:\n  old\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\nb: 2\n'),
+    "several plain lines": ("kvm_vm_mapping: old\n  older\n# r\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\n# r\nb: 2\n'),
+    "folded": (
+        "kvm_vm_mapping: >-\n  VM9:s:/vol/a/b;\n  VM8:s:/vol/a/c;\n\n# about b\nb: 2\n",
+        f'kvm_vm_mapping: "{NEW}"\n\n# about b\nb: 2\n',
+    ),
+    "literal kept": ("kvm_vm_mapping: |+\n  old\n\n\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\n\n\nb: 2\n'),
+    "tagged": ("kvm_vm_mapping: !unsafe old\nb: 2\n", f'kvm_vm_mapping: "{NEW}"\nb: 2\n'),
+    "like-named keys": (
+        "kvm_vm_mapping_old: a\nx: {kvm_vm_mapping: b}\ny:\n  kvm_vm_mapping: c\n",
+        f'kvm_vm_mapping_old: a\nx: {{kvm_vm_mapping: b}}\ny:\n  kvm_vm_mapping: c\nkvm_vm_mapping: "{NEW}"\n',
+    ),
+    "block list to string": (
+        "a: 1\nkvm_vm_mapping:  # r\n  # inner\n  - old  # i\n# about b\nb: 2\n",
+        f'a: 1\nkvm_vm_mapping: "{NEW}"  # r\n# about b\nb: 2\n',
+    ),
+    "vault value elsewhere": (
+        "p: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\nkvm_vm_mapping: old\n",
+        f'p: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\nkvm_vm_mapping: "{NEW}"\n',
+    ),
+    "anchors elsewhere": (
+        "base: &base {a: 1}\nmore:\n  <<: *base\nkvm_vm_mapping: old\nlast: *base\n",
+        f'base: &base {{a: 1}}\nmore:\n  <<: *base\nkvm_vm_mapping: "{NEW}"\nlast: *base\n',
+    ),
+    "templates elsewhere": ('a: "{{ b }}"\nkvm_vm_mapping: x\n', f'a: "{{{{ b }}}}"\nkvm_vm_mapping: "{NEW}"\n'),
+}
+
+LIST_CASES = {
+    "appended": ("a: 1\n", f"a: 1\nkvm_vm_mapping:\n{AS_LIST}"),
+    "block list": ("kvm_vm_mapping:\n  - guest: x\n    path: y\nb: 2\n", f"kvm_vm_mapping:\n{AS_LIST}b: 2\n"),
+    "block list without indent": (
+        "kvm_vm_mapping:\n- guest: x\n- guest: y\nb: 2\n",
+        f"kvm_vm_mapping:\n{AS_LIST}b: 2\n",
+    ),
+    "remarks around": (
+        "kvm_vm_mapping:  # r\n  # first\n  - guest: x  # inner\n\n# about b\nb: 2\n",
+        f"kvm_vm_mapping:  # r\n  # first\n{AS_LIST}\n# about b\nb: 2\n",
+    ),
+    "flow list": ("kvm_vm_mapping: [a, b]  # r\nb: 2\n", f"kvm_vm_mapping:  # r\n{AS_LIST}b: 2\n"),
+    "flow list over lines": ("kvm_vm_mapping: [a,\n  b]\nb: 2\n", f"kvm_vm_mapping:\n{AS_LIST}b: 2\n"),
+    "empty list": ("kvm_vm_mapping: []\n", f"kvm_vm_mapping:\n{AS_LIST}"),
+    "indented keys": (
+        "  a: 1\n  kvm_vm_mapping: []\n",
+        "  a: 1\n  kvm_vm_mapping:\n" + "".join(f"  {line}\n" for line in AS_LIST.splitlines()),
+    ),
+    "windows line ends": (
+        "kvm_vm_mapping:\r\n  - guest: x\r\nb: 2\r\n",
+        f"kvm_vm_mapping:\n{AS_LIST}b: 2\n".replace("\n", "\r\n"),
+    ),
+}
+
+REFUSED = {
+    "encrypted file": ("$ANSIBLE_VAULT;1.1;AES256\n31323334\n", "encrypted with Ansible Vault"),
+    "list": ("- a\n- b\n", "no mapping"),
+    "string": ("hello\n", "no mapping"),
+    "quoted empty string": ('""\n', "no mapping"),
+    "broken": ("a: [1\n", "Failed to read"),
+    "two documents": ("a: 1\n---\nb: 2\n", "single document"),
+    "key twice": ("kvm_vm_mapping: a\nkvm_vm_mapping: b\n", "kvm_vm_mapping is there more than once"),
+    "other key twice": ("a: 1\na: 2\n", "a is there more than once"),
+    "braces": ("{a: 1, kvm_vm_mapping: x}\n", "in braces"),
+    "empty braces": ("{}\n", "in braces"),
+    "encrypted value": ("kvm_vm_mapping: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  3132\n", "value is encrypted"),
+    "template": ('kvm_vm_mapping: "{{ other }}"\n', "is a template"),
+    "anchor": ("kvm_vm_mapping: &m old\nb: *m\n", "anchor or an alias"),
+    "alias": ("a: &m old\nkvm_vm_mapping: *m\nb: 1\n", "anchor or an alias"),
+    "alias inside": ("a: &m {x: 1}\nkvm_vm_mapping:\n  - y\n  - *m\nb: 1\n", "anchor or an alias"),
+    "merge inside": ("kvm_vm_mapping:\n  <<: {a: 1}\n  b: 2\n", "merges another"),
+    "block text without line end": ("a: |\n  text", "cannot be edited safely"),
+}
+
+
+@pytest.mark.parametrize("case", STRING_CASES)
+def test_sets_a_string(case: str) -> None:
+    text, expected = STRING_CASES[case]
+    assert set_yaml_key(text, KEY, NEW) == expected
+    assert yaml.safe_load(expected.replace("!vault", "!!str").replace("!unsafe", "!!str"))[KEY] == NEW
+
+
+@pytest.mark.parametrize("case", LIST_CASES)
+def test_sets_a_list(case: str) -> None:
+    text, expected = LIST_CASES[case]
+    assert set_yaml_key(text, KEY, LIST) == expected
+    assert yaml.safe_load(expected)[KEY] == LIST
+
+
+@pytest.mark.parametrize("value", [NEW, LIST])
+@pytest.mark.parametrize("case", [*STRING_CASES, *LIST_CASES])
+def test_again_changes_nothing(case: str, value: Any) -> None:
+    text = {**STRING_CASES, **LIST_CASES}[case][0]
+    once = set_yaml_key(text, KEY, value)
+    assert set_yaml_key(once, KEY, value) == once
+
+
+@pytest.mark.parametrize(
+    "text", [f"kvm_vm_mapping: >-\n  {NEW}\n", f"{{kvm_vm_mapping: '{NEW}'}}", f'{KEY}: &m "{NEW}"\n']
+)
+def test_a_right_value_is_left_as_it_is_written(text: str) -> None:
+    assert set_yaml_key(text, KEY, NEW) == text
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_what_is_not_safe(case: str) -> None:
+    text, reason = REFUSED[case]
+    with pytest.raises(AnsibleFilterError, match=reason):
+        set_yaml_key(text, KEY, NEW)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "1a", "a:b", "a\nb"])
+def test_refuses_a_key_that_is_no_variable(key: str) -> None:
+    with pytest.raises(AnsibleFilterError, match="no name of a variable"):
+        set_yaml_key("a: 1\n", key, NEW)
+
+
+@pytest.mark.parametrize(
+    "value", ['quote " and \\ backslash', "ümlaut: ja # nein", "line\nbreak\ttab", "", "{{ x }}", "[::1]"]
+)
+def test_any_string_comes_back(value: str) -> None:
+    assert get_key(set_yaml_key("a: 1\n", KEY, value), KEY) == value
+
+
+def test_a_character_that_yaml_cannot_hold_is_refused() -> None:
+    with pytest.raises(AnsibleFilterError, match="cannot be edited safely"):
+        set_yaml_key("a: 1\n", KEY, "del\x7f")
+
+
+@pytest.mark.parametrize("value", [7, 1.5, True, None, [], {}, {"a": [1, {"b": None}]}])
+def test_other_plain_values(value: Any) -> None:
+    assert get_key(set_yaml_key(f"{KEY}: old\nb: 1\n", KEY, value), KEY) == value
+
+
+def test_get_key_tells_absent_from_null() -> None:
+    assert get_key("a:\n", "a") is None
+    assert get_key("a:\n", "b") is ABSENT
+    assert get_key("", "b") is ABSENT
+
+
+def test_plain_copy_strips_subclasses_and_refuses_objects() -> None:
+    class Text(str):
+        __slots__ = ()
+
+    class Items(list[Any]):
+        pass
+
+    copied = plain_copy({Text("a"): Items([Text("b"), (1, 2)])})
+    assert copied == {"a": ["b", [1, 2]]}
+    assert [type(key) for key in copied] == [str]
+    assert type(copied["a"]) is list
+    with pytest.raises(YamlTextError, match="no plain form"):
+        plain_copy(object())
+
+
+def test_the_filter_is_registered() -> None:
+    assert FilterModule().filters() == {"set_yaml_key": set_yaml_key}
