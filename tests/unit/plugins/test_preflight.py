@@ -1,0 +1,289 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every finding of the preflight, judged from given facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import preflight
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import HostsFile, NameService, Resolution
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight import (
+    RIGHTS,
+    ArrayReport,
+    Directory,
+    Finding,
+    Libvirt,
+    NfsServer,
+    Software,
+    Tool,
+    TriedRight,
+)
+
+SERVICE = NameService(HostsFile(), ("files", "dns"), "hv1")
+KNOWN = Resolution("svm1-nfs", ("198.51.100.21",), "/etc/hosts")
+UNKNOWN = Resolution("svm1-nfs", (), "", error="Name or service not known")
+ADDRESS = Resolution("198.51.100.21", ("198.51.100.21",), "address", alias="svm1-nfs")
+SERVER = NfsServer("svm1-nfs", "198.51.100.21", ("/mnt/a",), ours=True)
+PRIVATE = Directory("/var/lib/kvmsnap", True, "/var/lib/kvmsnap", 0o700, True, True, 10**9)
+ARRAY = ArrayReport("cluster1", username="kvmsnap", vserver="cluster1", version=(9, 14, 1), skew=0.4)
+
+
+@pytest.mark.parametrize(("seconds", "ok"), [(0, False), (599, False), (600, True), (3600, True)])
+def test_agent_timeout(seconds: int, ok: bool) -> None:
+    finding = preflight.check_agent_timeout(seconds)
+    assert (finding.ok, finding.severity) == (ok, "info" if ok else "error")
+    assert ("600 or higher" in finding.remedy) is not ok
+
+
+@pytest.mark.parametrize(("count", "ok"), [(-1, False), (0, True), (3, True), (10, True), (11, False)])
+def test_retry_count(count: int, ok: bool) -> None:
+    assert preflight.check_retry_count(count).ok is ok
+
+
+def test_a_controller_is_found_by_name_or_by_address() -> None:
+    assert preflight.check_controller_name(KNOWN, SERVICE).source == "/etc/hosts"
+    missing = preflight.check_controller_name(UNKNOWN, SERVICE)
+    assert (missing.ok, missing.severity) == (False, "error")
+    assert "/etc/hosts does not list it" in missing.detail
+    assert "'<address> svm1-nfs'" in missing.remedy
+    given = preflight.check_controller_name(ADDRESS, SERVICE)
+    assert (given.ok, given.source, given.remedy) == (True, "address", "")
+    assert "known as svm1-nfs" in given.detail
+    assert "no name known" in preflight.check_controller_name(replace(ADDRESS, alias=None), SERVICE).detail
+
+
+def test_the_own_name_only_warns() -> None:
+    assert preflight.check_own_name(UNKNOWN, SERVICE).severity == "warning"
+
+
+@pytest.mark.parametrize(
+    ("server", "resolution", "ok", "severity"),
+    [
+        (SERVER, KNOWN, True, "info"),
+        (SERVER, UNKNOWN, False, "error"),
+        (replace(SERVER, ours=False), UNKNOWN, False, "warning"),
+        (replace(SERVER, ours=None), UNKNOWN, False, "warning"),
+        (replace(SERVER, address="198.51.100.99"), KNOWN, False, "warning"),
+        (replace(SERVER, address=None), KNOWN, True, "info"),
+        (replace(SERVER, name="198.51.100.21"), ADDRESS, True, "info"),
+        (
+            replace(SERVER, address="fd00:0::21"),
+            replace(KNOWN, addresses=("fd00::21",)),
+            True,
+            "info",
+        ),
+    ],
+)
+def test_the_server_of_a_mount(server: NfsServer, resolution: Resolution, ok: bool, severity: str) -> None:
+    finding = preflight.check_nfs_server(server, resolution, SERVICE)
+    assert (finding.ok, finding.severity) == (ok, severity)
+    if not ok and resolution is KNOWN:
+        assert finding.detail == "resolves to 198.51.100.21, yet /mnt/a uses 198.51.100.99"
+
+
+def test_a_foreign_nfs_server_is_a_note() -> None:
+    assert preflight.check_nfs_lif(replace(SERVER, ours=None)) is None
+    ours = preflight.check_nfs_lif(SERVER)
+    assert ours is not None
+    assert ours.ok
+    foreign = preflight.check_nfs_lif(replace(SERVER, ours=False))
+    assert foreign is not None
+    assert (foreign.ok, foreign.severity) == (False, "info")
+    assert "kvm_controllers" in foreign.remedy
+
+
+@pytest.mark.parametrize(
+    ("tool", "ok", "detail"),
+    [
+        (Tool("sanlun", None), False, "is not installed; purpose"),
+        (Tool("sanlun", "/usr/sbin/sanlun", "8.0.386"), True, "/usr/sbin/sanlun, version 8.0.386"),
+        (Tool("sanlun", "/s", error="no answer"), True, "/s, version unknown (no answer)"),
+        (Tool("sanlun", "/s"), True, "/s, version unknown (it names none)"),
+    ],
+)
+def test_tools(tool: Tool, ok: bool, detail: str) -> None:
+    finding = preflight.check_tool(tool, purpose="purpose", remedy="Install it.")
+    assert (finding.ok, finding.severity, finding.detail) == (ok, "info", detail)
+
+
+@pytest.mark.parametrize(
+    ("version", "floor", "required", "ok"),
+    [
+        ("9.19.1.0", "9.17", True, True),
+        ("9.17.1", "9.17", True, True),
+        ("9.9.1", "9.17", True, False),
+        ("3.9.2+local", "3.9", True, True),
+        ("9.0.0-4+deb12u2", "", True, True),
+        (None, "9.17", True, False),
+        (None, "", True, False),
+        (None, "", False, True),
+        ("unknown", "1.0", True, False),
+    ],
+)
+def test_versions(version: str | None, floor: str, required: bool, ok: bool) -> None:
+    finding = preflight.check_software(Software("thing", version, floor, required, "Install it."))
+    assert finding.ok is ok
+    assert finding.remedy == ("" if ok else "Install it.")
+
+
+def test_libvirt() -> None:
+    assert preflight.check_libvirt(Libvirt("qemu:///system")).ok
+    silent = preflight.check_libvirt(Libvirt("qemu:///system", error="no socket"))
+    assert (silent.ok, silent.severity) == (False, "error")
+    assert "no socket" in silent.detail
+
+
+@pytest.mark.parametrize(("exists", "readable", "ok"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_config_dir(exists: bool, readable: bool, ok: bool) -> None:
+    finding = preflight.check_config_dir(replace(PRIVATE, exists=exists, readable=readable))
+    assert (finding.ok, finding.severity) == (ok, "info" if ok else "warning")
+
+
+@pytest.mark.parametrize(
+    ("directory", "failed"),
+    [
+        (PRIVATE, []),
+        (replace(PRIVATE, exists=False, nearest="/var/lib"), []),
+        (replace(PRIVATE, writable=False), ["catalog-dir"]),
+        (replace(PRIVATE, free=2**20), ["catalog-space"]),
+        (replace(PRIVATE, mode=0o770), ["directory-mode"]),
+        (replace(PRIVATE, mode=0o702), ["directory-mode"]),
+        (replace(PRIVATE, foreign_owner=1000), ["directory-mode"]),
+        (replace(PRIVATE, exists=False, nearest="/tmp", mode=0o1777, writable=False), ["catalog-dir"]),
+    ],
+)
+def test_catalog_dir(directory: Directory, failed: list[str]) -> None:
+    findings = preflight.check_catalog_dir(directory)
+    assert [finding.check for finding in findings if not finding.ok] == failed
+    if not directory.exists:
+        assert f"it is made under {directory.nearest}" in findings[0].detail
+
+
+def test_run_dir() -> None:
+    assert all(finding.ok for finding in preflight.check_run_dir(replace(PRIVATE, path="/run", mode=0o755)))
+    assert [finding.ok for finding in preflight.check_run_dir(replace(PRIVATE, writable=False))] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("failure", "check"),
+    [
+        ("name", "controller-connection"),
+        ("reach", "controller-connection"),
+        ("tls", "controller-tls"),
+        ("login", "controller-login"),
+        ("version", "ontap-version"),
+        ("other", "controller-connection"),
+    ],
+)
+def test_a_controller_that_cannot_be_used(failure: preflight.Failure, check: str) -> None:
+    findings = preflight.check_array(replace(ARRAY, failure=failure, message="Failed to log in"))
+    assert [(finding.check, finding.ok, finding.severity, finding.detail) for finding in findings] == [
+        (check, False, "error", "Failed to log in")
+    ]
+    assert findings[0].remedy
+
+
+def test_a_controller_that_is_fine() -> None:
+    findings = preflight.check_array(replace(ARRAY, rights=tuple(TriedRight(right, "granted") for right in RIGHTS)))
+    assert all(finding.ok for finding in findings)
+    assert [finding.check for finding in findings[:4]] == [
+        "controller-tls",
+        "controller-login",
+        "ontap-version",
+        "clock-skew",
+    ]
+    untried = findings[-1]
+    assert untried.source == "not tried"
+    assert "create, label and delete snapshots" in untried.detail
+    assert '-api "/api/storage/volumes/*/snapshots" -access all' in untried.detail
+
+
+@pytest.mark.parametrize(("skew", "ok"), [(60.0, True), (-60.0, True), (61.0, False), (-3600.0, False)])
+def test_clock_skew(skew: float, ok: bool) -> None:
+    [finding] = [each for each in preflight.check_array(replace(ARRAY, skew=skew)) if each.check == "clock-skew"]
+    assert (finding.ok, finding.severity) == (ok, "info" if ok else "warning")
+    assert ("behind" in finding.detail) is (skew < 0)
+
+
+@pytest.mark.parametrize(("version", "ok"), [((9, 11, 0), False), ((9, 11, 1), True), ((9, 19, 1), True)])
+def test_ontap_version(version: tuple[int, int, int], ok: bool) -> None:
+    [finding] = [f for f in preflight.check_array(replace(ARRAY, version=version)) if f.check == "ontap-version"]
+    assert finding.ok is ok
+
+
+def test_what_was_not_learnt_is_not_told() -> None:
+    checks = [finding.check for finding in preflight.check_array(replace(ARRAY, version=None, skew=None, username=""))]
+    assert checks == ["controller-tls", "controller-login"]
+
+
+def test_an_unverified_certificate_is_a_warning() -> None:
+    finding = preflight.check_array(replace(ARRAY, validate_certs=False))[0]
+    assert (finding.check, finding.ok, finding.severity) == ("controller-tls", False, "warning")
+
+
+@pytest.mark.parametrize("right", RIGHTS, ids=lambda right: right.api)
+def test_a_missing_right_comes_with_its_command(right: preflight.Right) -> None:
+    report = replace(ARRAY, rights=(TriedRight(right, "denied", "not authorized"),))
+    [finding] = [each for each in preflight.check_array(report) if each.check == "controller-right" and not each.ok]
+    assert finding.object == f"cluster1 {right.api}"
+    assert finding.severity == ("error" if right.required else "info")
+    assert (
+        f'security login rest-role create -vserver cluster1 -role kvmsnap -api "{right.api}" -access {right.access}'
+        in finding.remedy
+    )
+
+
+def test_a_right_that_could_not_be_tried() -> None:
+    report = replace(
+        ARRAY, rights=(TriedRight(RIGHTS[5], "skipped", "no volume"), TriedRight(RIGHTS[2], "failed", "x"))
+    )
+    rights = [finding for finding in preflight.check_array(report) if finding.check == "controller-right"]
+    assert [(finding.ok, finding.severity, finding.source) for finding in rights[:2]] == [
+        (True, "info", "not tried"),
+        (False, "warning", "tried"),
+    ]
+
+
+def test_an_unknown_vserver_is_left_to_the_reader() -> None:
+    assert "-vserver <vserver> " in preflight.role_command(RIGHTS[0], "")
+
+
+FINDINGS = [
+    Finding("a", "fine", True, "info", "well", source="tried"),
+    Finding("b", "note", False, "info", "hm", remedy="Read."),
+    Finding("c", "bad", False, "error", "no", remedy="Act."),
+    Finding("d", "odd", False, "warning", "so so"),
+]
+
+
+def test_the_worst_comes_first() -> None:
+    assert [finding.check for finding in preflight.in_order(FINDINGS)] == ["c", "d", "b", "a"]
+    assert not preflight.all_ok(FINDINGS)
+    assert preflight.all_ok(finding for finding in FINDINGS if finding.check != "c")
+
+
+def test_the_table_is_made_for_reading() -> None:
+    assert preflight.as_table(FINDINGS) == [
+        "FAILED   c  bad   no",
+        "         -> Act.",
+        "WARNING  d  odd   so so",
+        "NOTE     b  note  hm",
+        "         -> Read.",
+        "ok       a  fine  well [tried]",
+    ]
+    assert preflight.as_table([]) == []
+
+
+def test_a_finding_is_plain_data() -> None:
+    assert FINDINGS[1].as_dict() == {
+        "check": "b",
+        "object": "note",
+        "ok": False,
+        "severity": "info",
+        "detail": "hm",
+        "source": "",
+        "remedy": "Read.",
+    }
