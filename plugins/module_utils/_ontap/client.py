@@ -1,0 +1,586 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The REST session with one ONTAP system, and the only place that imports the official client.
+
+Of ``netapp_ontap`` the HostConnection is used for addresses, credentials and the session. Its own retries (they repeat
+a DELETE), its query rewriting (it drops blank values) and its job polling (it loses error codes) are not.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import os
+import socket
+import ssl
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, jobs
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    JobFailedError,
+    JobTimeoutError,
+    NotOntapError,
+    OntapDeniedError,
+    OntapError,
+    OntapLoginError,
+    OntapTooOldError,
+    OntapUnreachableError,
+    OntapUntrustedError,
+    OutcomeUnknownError,
+    during,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Params, query_string
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
+    Clock,
+    Deadline,
+    Outcome,
+    RetryPolicy,
+    retry_after_seconds,
+    retrying,
+    verdict_of,
+)
+
+if TYPE_CHECKING:
+    import requests
+
+Version = tuple[int, int, int]
+
+FLOOR: Version = (9, 11, 1)
+PARALLEL_CALLS = 16
+"""Connections kept open to one system, and thus the calls that may be under way at once."""
+DEFAULT_BOUND = 300.0
+"""Seconds that one call may take with all its re-runs and its job, when the caller sets no deadline."""
+CONNECT_TIMEOUT = 10.0
+
+_ACCESS = {"GET": "readonly", "POST": "read_create", "PATCH": "read_modify", "DELETE": "all"}
+_CLI = "/private/cli/"
+_REASONLESS = frozenset({429, 500, 502, 503, 504})
+
+
+class MissingLibraryError(KvmsnapError):
+    """A Python library is not installed for the interpreter that runs the module."""
+
+
+@dataclass(frozen=True)
+class Controller:
+    """One entry of the ``controllers`` option: a cluster's or an SVM's management LIF and how to log in there.
+
+    ``timeout`` is that of one request in seconds. ``hostname`` is without brackets, also for IPv6.
+    """
+
+    hostname: str
+    port: int = 443
+    username: Optional[str] = None
+    password: Optional[str] = field(default=None, repr=False)
+    cert_filepath: Optional[str] = None
+    key_filepath: Optional[str] = None
+    validate_certs: bool = True
+    ca_path: Optional[str] = None
+    timeout: int = 30
+
+    @classmethod
+    def from_option(cls, option: Mapping[str, Any]) -> Controller:
+        """Read one entry of the option.
+
+        :raises InputError: the host name is no name or address, or not exactly one way to log in is given.
+        """
+        given = {key: value for key, value in option.items() if value is not None}
+        hostname = str(given.pop("hostname", "")).strip()
+        if hostname.startswith("[") and hostname.endswith("]"):
+            hostname = hostname[1:-1]
+        action = f"use the controller {hostname!r}"
+        if not hostname or any(char in hostname for char in "/@?#[]\\ \t\n") or hostname.count(":") == 1:
+            reason = "hostname must be a name or an address alone, without https:// and without a port"
+            raise InputError(f"Failed to {action}: {reason}", controller=hostname)
+        controller = cls(hostname=hostname, **given)
+        if not 1 <= controller.port <= 65535 or controller.timeout < 1:
+            reason = "port must be 1 to 65535 and timeout at least 1 second"
+            raise InputError(f"Failed to {action}: {reason}", controller=hostname)
+        by_password = bool(controller.username and controller.password)
+        if by_password == bool(controller.cert_filepath):
+            reason = "give either username and password or cert_filepath"
+            raise InputError(f"Failed to {action}: {reason}", controller=hostname)
+        return controller
+
+    @property
+    def name(self) -> str:
+        """The host name, with the port where it is not 443."""
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        return self.hostname if self.port == 443 else f"{host}:{self.port}"
+
+
+def connect(
+    controller: Controller,
+    *,
+    policy: Optional[RetryPolicy] = None,
+    clock: Optional[Clock] = None,
+    deadline: Optional[Deadline] = None,
+) -> Client:
+    """Log in and return the client; the system's name and version are known from then on (``GET /cluster``).
+
+    :raises MissingLibraryError: netapp-ontap cannot be imported. :raises InputError: a certificate file cannot be used.
+    :raises OntapError: its subclasses tell wrong credentials, missing rights, an untrusted certificate, an unreachable
+        system, something that is no ONTAP, and a release before 9.11.1 apart.
+    """
+    client = Client(controller, policy=policy or RetryPolicy(), clock=clock or Clock())
+    try:
+        client.identify(deadline=deadline)
+    except BaseException:
+        client.close()
+        raise
+    return client
+
+
+@contextmanager
+def connected(
+    controllers: Sequence[Mapping[str, Any]], *, policy: RetryPolicy, deadline: Deadline
+) -> Iterator[list[Client]]:
+    """Log in at every entry of the ``controllers`` option, and out at the end; raises as ``connect`` does."""
+    if not controllers:
+        raise InputError("Failed to reach any ONTAP system: the list of controllers is empty")
+    wanted = [Controller.from_option(option) for option in controllers]
+    with ExitStack() as stack:
+        clients = [connect(each, policy=policy, clock=deadline.clock, deadline=deadline) for each in wanted]
+        for client in clients:
+            stack.callback(client.close)
+        yield clients
+
+
+class Client:
+    """A logged-in session. Its methods may be called from ``PARALLEL_CALLS`` threads at once.
+
+    Paths are those of the REST reference without ``/api``. Every method is bounded by ``deadline`` (default: 300 s) and
+    raises ``OntapError`` or a subclass of it. Values of ``params`` are taken literally (``Expression`` for a query).
+    """
+
+    def __init__(self, controller: Controller, *, policy: RetryPolicy, clock: Clock) -> None:
+        self.controller = controller
+        self.policy = policy
+        self.clock = clock
+        self.cluster_name = ""
+        self.cluster_uuid = ""
+        self.version: Version = (0, 0, 0)
+        self._skew = timedelta(0)
+        self._verify = _verification(controller)
+        self._origin, self._session = _open_session(controller, self._verify)
+
+    @property
+    def name(self) -> str:
+        """What the system is called in messages and results."""
+        return self.controller.name
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def at_least(self, version: Version) -> bool:
+        """Tell whether the system runs ``version`` or a later one."""
+        return self.version >= version
+
+    def array_time(self) -> datetime:
+        """Return the system's own clock, to the second, as its last answer allows to reckon it."""
+        return datetime.now(timezone.utc) + self._skew
+
+    def identify(self, *, deadline: Optional[Deadline] = None) -> None:
+        """Read the cluster's name and version.
+
+        :raises OntapTooOldError: it is older than 9.11.1.
+        """
+        action = f"log in at {self.name}"
+        try:
+            record = self.get("/cluster", {"fields": "name,uuid,version"}, deadline=deadline)
+        except OntapError as exc:
+            raise during(exc, action) from exc
+        version = record.get("version")
+        if not isinstance(version, dict) or not all(key in version for key in ("generation", "major", "minor")):
+            raise NotOntapError(action, f"{self._origin}/api/cluster tells no version", controller=self.name)
+        self.version = (int(version["generation"]), int(version["major"]), int(version["minor"]))
+        self.cluster_name = str(record.get("name", ""))
+        self.cluster_uuid = str(record.get("uuid", ""))
+        if not self.at_least(FLOOR):
+            found, floor = (".".join(str(part) for part in each) for each in (self.version, FLOOR))
+            reason = f"it runs ONTAP {found}, and {floor} or later is needed"
+            raise OntapTooOldError(action, reason, controller=self.name, version=found)
+
+    def get(self, path: str, params: Optional[Params] = None, *, deadline: Optional[Deadline] = None) -> dict[str, Any]:
+        """Return the JSON object at ``path``; repeated when that may help."""
+        return self._read("/api" + path + query_string(params or {}, filters=True), deadline or self._bound())
+
+    def records(
+        self,
+        path: str,
+        params: Optional[Params] = None,
+        *,
+        fields: Sequence[str] = (),
+        deadline: Optional[Deadline] = None,
+    ) -> list[dict[str, Any]]:
+        """Return all records of a collection, following ``_links.next`` verbatim through pages that may be empty.
+
+        :raises ValueError: a filter value is empty or ``None``: it would match everything.
+        """
+        deadline = deadline or self._bound()
+        target: Optional[str] = "/api" + path + query_string(params or {}, filters=True, fields=fields)
+        seen: set[str] = set()
+        found: list[dict[str, Any]] = []
+        while target:
+            seen.add(target)
+            page = self._read(target, deadline)
+            found.extend(page.get("records") or [])
+            target = ((page.get("_links") or {}).get("next") or {}).get("href")
+            if target and (target in seen or not target.startswith("/api/")):
+                reason = f"its pages do not end: the next one is {target}"
+                raise NotOntapError(f"list {path} at {self.name}", reason, controller=self.name, path=path)
+        return found
+
+    def post(
+        self,
+        path: str,
+        params: Optional[Params] = None,
+        body: Optional[Mapping[str, Any]] = None,
+        *,
+        retry_safe: bool = False,
+        fate: Optional[Callable[[], Optional[dict[str, Any]]]] = None,
+        deadline: Optional[Deadline] = None,
+    ) -> dict[str, Any]:
+        """Create, and return the answer once its job, if it has one, succeeded.
+
+        When the answer (or the job) got lost: ``fate`` is asked; what it returns is the result, and after ``None`` the
+        request is sent again. Without ``fate`` it is sent again only when ``retry_safe`` (a repetition does no harm).
+
+        :raises OutcomeUnknownError: the answer got lost and neither allowed to go on.
+        :raises JobFailedError: with the job's code. :raises JobTimeoutError: it is still running at ``deadline``.
+        """
+        return self._change("POST", path, params, body or {}, retry_safe=retry_safe, fate=fate, deadline=deadline)
+
+    def patch(
+        self,
+        path: str,
+        params: Optional[Params] = None,
+        body: Optional[Mapping[str, Any]] = None,
+        *,
+        retry_safe: bool = False,
+        fate: Optional[Callable[[], Optional[dict[str, Any]]]] = None,
+        deadline: Optional[Deadline] = None,
+    ) -> dict[str, Any]:
+        """Modify; otherwise as ``post``."""
+        return self._change("PATCH", path, params, body or {}, retry_safe=retry_safe, fate=fate, deadline=deadline)
+
+    def delete(
+        self,
+        path: str,
+        params: Optional[Params] = None,
+        *,
+        retry_safe: bool = False,
+        fate: Optional[Callable[[], Optional[dict[str, Any]]]] = None,
+        deadline: Optional[Deadline] = None,
+    ) -> dict[str, Any]:
+        """Delete; otherwise as ``post``."""
+        return self._change("DELETE", path, params, None, retry_safe=retry_safe, fate=fate, deadline=deadline)
+
+    def _bound(self) -> Deadline:
+        return Deadline.after(DEFAULT_BOUND, self.clock)
+
+    def _read(self, target: str, deadline: Deadline) -> dict[str, Any]:
+        def again(exc: Exception) -> Optional[float]:
+            repeat = isinstance(exc, OntapError) and verdict_of(exc.outcome, change=False) == "repeat"
+            return exc.outcome.retry_after if repeat and isinstance(exc, OntapError) else None
+
+        return retrying(
+            lambda: self._send("GET", target, None, deadline), again=again, policy=self.policy, deadline=deadline
+        )
+
+    def _change(
+        self,
+        method: str,
+        path: str,
+        params: Optional[Params],
+        body: Optional[Mapping[str, Any]],
+        *,
+        retry_safe: bool,
+        fate: Optional[Callable[[], Optional[dict[str, Any]]]],
+        deadline: Optional[Deadline],
+    ) -> dict[str, Any]:
+        refuse_volume_revert(path, params or {}, body or {})
+        target = "/api" + path + query_string(params or {}, filters=False)
+        bound = deadline or self._bound()
+        lost: list[OntapError] = []
+
+        def once() -> dict[str, Any]:
+            try:
+                return self._finish(self._send(method, target, body, bound), f"{method} {path} at {self.name}", bound)
+            except JobTimeoutError:
+                raise
+            except OntapError as exc:
+                if verdict_of(exc.outcome, change=True) == "unknown":
+                    lost.append(exc)
+                if lost and not fate and not retry_safe:
+                    raise _unknown(exc) from exc
+                settled = _ask(fate, exc) if lost and fate else None
+                if settled is None:
+                    raise
+                return settled
+
+        def again(exc: Exception) -> Optional[float]:
+            if not isinstance(exc, OntapError) or isinstance(exc, (JobTimeoutError, OutcomeUnknownError)):
+                return None
+            return None if verdict_of(exc.outcome, change=True) == "final" else exc.outcome.retry_after
+
+        try:
+            return retrying(once, again=again, policy=self.policy, deadline=bound)
+        except (JobTimeoutError, OutcomeUnknownError):
+            raise
+        except OntapError as exc:
+            if lost and verdict_of(exc.outcome, change=True) != "final":
+                raise _unknown(exc) from exc
+            raise
+
+    def _finish(self, answer: dict[str, Any], action: str, deadline: Deadline) -> dict[str, Any]:
+        """Follow the jobs of an accepted change; when one cannot be followed, the change's fate is unknown."""
+        try:
+            for uuid in jobs.job_uuids(answer):
+                jobs.wait(uuid, read=lambda path: self.get(path, deadline=deadline), action=action, deadline=deadline)
+        except OntapError as exc:
+            told = during(exc, action, controller=self.name)
+            if not isinstance(exc, JobFailedError):
+                told.outcome = Outcome("lost")
+            raise told from exc
+        return answer
+
+    def _send(self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline) -> dict[str, Any]:
+        """Send one request and return the JSON object of a good answer; ``target`` goes onto the wire as it is."""
+        import requests
+
+        path = target.split("?", 1)[0][len("/api") :]
+        action = f"{method} {path} at {self.name}"
+        fields = {"method": method, "path": path, "controller": self.name}
+        left = deadline.remaining()
+        if left <= 0:
+            reason = "the time allowed is used up"
+            raise OntapUnreachableError(action, reason, outcome=Outcome("not-sent"), cause="timeout", **fields)
+        timeouts = (min(CONNECT_TIMEOUT, self.controller.timeout, left), min(self.controller.timeout, left))
+        payload = None if body is None else json.dumps(body)
+        headers = {"Accept": "application/hal+json", **({"Content-Type": "application/json"} if payload else {})}
+        request = self._session.prepare_request(
+            requests.Request(method, self._origin + "/api", headers=headers, data=payload)
+        )
+        request.url = self._origin + target
+        try:
+            response = self._session.send(
+                request, timeout=timeouts, verify=self._verify, allow_redirects=False, proxies={}
+            )
+        except (requests.exceptions.RequestException, OSError) as exc:
+            raise _transport_error(exc, action, controller=self.controller, timeouts=timeouts, fields=fields) from exc
+        self._note_time(response.headers.get("Date"))
+        return _judge(response, action, controller=self.controller, fields=fields)
+
+    def _note_time(self, date: Optional[str]) -> None:
+        told = email.utils.parsedate_tz(date) if date else None
+        if told:
+            self._skew = datetime.fromtimestamp(email.utils.mktime_tz(told), timezone.utc) - datetime.now(timezone.utc)
+
+
+def refuse_volume_revert(path: str, params: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+    """Refuse what would put a whole volume back to a snapshot; nothing in this collection may ever send it.
+
+    ``PATCH /storage/volumes/{uuid}?restore_to.snapshot…`` without ``restore_to.path`` does, and so does the CLI's
+    ``volume snapshot restore``.
+
+    :raises ValueError: the request is one of these.
+    """
+    keys = [*params, *body]
+    to_snapshot = "restore_to" in keys or any(key.startswith("restore_to.snapshot") for key in keys)
+    one_file = str(params.get("restore_to.path") or "").strip("/")
+    by_cli = path.startswith(_CLI) and path.strip("/").endswith("volume/snapshot/restore")
+    if by_cli or (to_snapshot and not one_file):
+        raise ValueError(f"{path} with these values would put the whole volume back to a snapshot")
+
+
+def _verification(controller: Controller) -> bool | str:
+    """Return what requests takes as ``verify``, after trying whether the CA file can be read at all."""
+    if not controller.validate_certs:
+        return False
+    if not controller.ca_path:
+        return True
+    try:
+        if os.path.isdir(controller.ca_path):
+            ssl.create_default_context(capath=controller.ca_path)
+        else:
+            ssl.create_default_context(cafile=controller.ca_path)
+    except OSError as exc:
+        message = f"Failed to use ca_path {controller.ca_path} of controller {controller.name}: {exc}"
+        raise InputError(message, controller=controller.name, path=controller.ca_path) from exc
+    return controller.ca_path
+
+
+def _open_session(controller: Controller, verify: bool | str) -> tuple[str, requests.Session]:
+    try:
+        from netapp_ontap.host_connection import HostConnection
+        from requests.adapters import HTTPAdapter
+    except ImportError as exc:
+        message = (
+            f"Failed to import the Python library netapp-ontap with {sys.executable}: {exc}."
+            " Install netapp-ontap 9.17.1 or later for this interpreter on the host that runs the module"
+        )
+        raise MissingLibraryError(message, library="netapp-ontap", exception=traceback.format_exc()) from exc
+    if controller.cert_filepath:
+        for path in filter(None, (controller.cert_filepath, controller.key_filepath)):
+            if not os.access(path, os.R_OK):
+                message = f"Failed to use the client certificate of controller {controller.name}: cannot read {path}"
+                raise InputError(message, controller=controller.name, path=path)
+        login: dict[str, Any] = {
+            "cert": controller.cert_filepath,
+            "key": controller.key_filepath or controller.cert_filepath,
+        }
+    else:
+        login = {"username": _octets(controller.username), "password": _octets(controller.password)}
+    connection: Any = HostConnection(controller.hostname, port=controller.port, **{"verify": verify, **login})
+    session = connection.session
+    session.trust_env = False
+    session.mount(connection.origin, HTTPAdapter(pool_maxsize=PARALLEL_CALLS, max_retries=0))
+    return connection.origin, session
+
+
+def _octets(text: Optional[str]) -> bytes:
+    """Return the UTF-8 octets: requests would refuse what Latin-1 cannot hold."""
+    return (text or "").encode()
+
+
+def _judge(
+    response: requests.Response, action: str, *, controller: Controller, fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the JSON object of a good answer, or raise the error that the answer is."""
+    try:
+        answer = json.loads(response.content) if response.content.strip() else {}
+    except ValueError:
+        answer = None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(answer, dict) and 200 <= response.status_code < 300 and not error:
+        return answer
+    error = error if isinstance(error, dict) else {}
+    raise _answered_error(response, error, action, controller=controller, fields=fields)
+
+
+def _answered_error(
+    response: requests.Response,
+    error: Mapping[str, Any],
+    action: str,
+    *,
+    controller: Controller,
+    fields: Mapping[str, Any],
+) -> OntapError:
+    status = response.status_code
+    code = str(error["code"]) if "code" in error else None
+    outcome = Outcome("answered", status, code, retry_after_seconds(response.headers.get("Retry-After")))
+    told = {**fields, "http_status": status, "ontap_code": code}
+    if status == 401:
+        which = f"user name or password of user {controller.username}"
+        if controller.cert_filepath:
+            which = f"client certificate {controller.cert_filepath}"
+        return OntapLoginError(action, f"the system does not accept the {which}", outcome=outcome, **told)
+    if code in codes.DENIALS or (status == 403 and code is None):
+        reason = _denial(controller, str(fields["method"]), str(fields["path"]))
+        said = f"; ONTAP says: {error['message']}" if error.get("message") else ""
+        return OntapDeniedError(action, reason + said, outcome=outcome, **told)
+    if code is not None:
+        said = str(error.get("message", "")).rstrip(".")
+        target = f", field {error['target']}" if error.get("target") else ""
+        return OntapError(action, f"{said} (ONTAP code {code}{target})", outcome=outcome, **told)
+    if status in _REASONLESS:
+        return OntapError(action, f"the system answers HTTP {status} without a reason", outcome=outcome, **told)
+    kind = response.headers.get("Content-Type", "no content type").split(";")[0]
+    reason = f"the answer (HTTP {status}, {kind}) is not that of an ONTAP REST API; check hostname and port"
+    return NotOntapError(action, reason, outcome=outcome, **told)
+
+
+def _denial(controller: Controller, method: str, path: str) -> str:
+    who = f"user {controller.username}" if controller.username else "the certificate's user"
+    if path.startswith(_CLI):
+        command = path[len(_CLI) :].replace("/", " ")
+        return f"{who} may not run '{command}'; this needs a traditional role with that command, a REST role cannot"
+    return f"{who} may not {method} this path; its role needs {_ACCESS[method]} or more on /api{path}"
+
+
+def _transport_error(
+    exc: BaseException,
+    action: str,
+    *,
+    controller: Controller,
+    timeouts: tuple[float, float],
+    fields: Mapping[str, Any],
+) -> OntapError:
+    """Tell apart by class, along the chain of causes, what requests wraps into a few."""
+    import requests
+    import urllib3
+
+    chain = list(_chain(exc))
+
+    def holds(*classes: type[BaseException]) -> Optional[BaseException]:
+        return next((each for each in chain if isinstance(each, classes)), None)
+
+    untrusted = holds(ssl.SSLCertVerificationError)
+    if untrusted is not None:
+        why = getattr(untrusted, "verify_message", "") or str(untrusted)
+        reason = (
+            f"the certificate of {controller.name} is not trusted ({why}); name its CA in ca_path,"
+            " or switch validate_certs off"
+        )
+        return OntapUntrustedError(action, reason, outcome=Outcome("untrusted"), cause="certificate", **fields)
+    unsent = Outcome("not-sent")
+    if holds(socket.gaierror):
+        reason = f"the name {controller.hostname} does not resolve on this host; add it to DNS or /etc/hosts"
+        return OntapUnreachableError(action, reason, outcome=unsent, cause="name", **fields)
+    if holds(urllib3.exceptions.NewConnectionError):
+        refused = holds(ConnectionRefusedError)
+        reason = f"nothing listens on port {controller.port} (connection refused)" if refused else _innermost(chain)
+        return OntapUnreachableError(
+            action, reason, outcome=unsent, cause="refused" if refused else "network", **fields
+        )
+    if holds(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+        reason = f"no connection to port {controller.port} within {timeouts[0]:g} s"
+        return OntapUnreachableError(action, reason, outcome=unsent, cause="timeout", **fields)
+    lost = Outcome("lost")
+    if holds(requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, TimeoutError):
+        reason = f"no answer within {timeouts[1]:g} s"
+        return OntapUnreachableError(action, reason, outcome=lost, cause="timeout", **fields)
+    if holds(ssl.SSLError, requests.exceptions.SSLError):
+        reason = f"TLS fails: {_innermost(chain)}"
+        return OntapUnreachableError(action, reason, outcome=lost, cause="tls", **fields)
+    reason = f"the connection broke: {_innermost(chain)}"
+    return OntapUnreachableError(action, reason, outcome=lost, cause="network", **fields)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and all that it wraps, from the outside in."""
+    todo: list[Any] = [exc]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop(0)
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        todo.extend([getattr(each, "reason", None), each.__cause__, each.__context__, *each.args])
+
+
+def _innermost(chain: Sequence[BaseException]) -> str:
+    return str(chain[-1]) or type(chain[-1]).__name__
+
+
+def _ask(fate: Callable[[], Optional[dict[str, Any]]], exc: OntapError) -> Optional[dict[str, Any]]:
+    """Return what ``fate`` finds; when it cannot look, the change must not be sent again."""
+    try:
+        return fate()
+    except OntapError as blind:
+        raise _unknown(exc) from blind
+
+
+def _unknown(exc: OntapError) -> OutcomeUnknownError:
+    reason = f"{exc.reason}; whether the change took effect is unknown"
+    return OutcomeUnknownError(exc.action, reason, outcome=Outcome("lost"), **exc.fields)

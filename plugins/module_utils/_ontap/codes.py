@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ONTAP error codes by name: decisions are taken on these, never on a message's text.
+
+A code is a string here, as in an error body; a job's record carries the same number as an integer. Source: the error
+tables of the ONTAP REST documentation.
+"""
+
+from __future__ import annotations
+
+# Any endpoint
+DUPLICATE_ENTRY = "1"
+NOT_SUPPORTED = "3"
+ENTRY_NOT_FOUND = "4"
+PERMISSION_DENIED = "6"
+RPC_TIMED_OUT = "65541"
+RPC_FAILED = "65552"
+RPC_INTERNAL = "65562"
+TOO_MANY_REQUESTS = "262160"
+ORDER_BY_TIMED_OUT = "262210"
+NOT_AUTHORIZED = "6691623"
+BAD_URL = "39387137"
+NO_SUCH_VOLUME_UUID = "918235"
+
+# Snapshots
+SNAPSHOT_EXISTS = "525059"
+SNAPSHOT_LIMIT = "525062"
+SNAPSHOT_NAME_PREFIX = "1638477"
+SNAPSHOT_CREATE_UNDETERMINED = "1638537"
+SNAPSHOT_DELETE_UNDETERMINED = "1638538"
+SNAPSHOT_RENAME_UNDETERMINED = "1638539"
+SNAPSHOT_HAS_OWNER = "1638543"
+SNAPSHOT_LOCKED = "1638555"
+SNAPSHOT_GONE = "1638600"
+SNAPSHOT_PLATFORM = "1638644"
+
+# Files
+NO_SUCH_FILE = "6684674"
+
+# Licences
+LICENSE_GENERIC = "1115117"
+LICENSE_EXPIRED = "1115160"
+LICENSE_NOT_FOR_PLATFORM = "1115152"
+
+DENIALS = frozenset({PERMISSION_DENIED, NOT_AUTHORIZED})
+"""The account lacks the right."""
+
+OVERLOADS = frozenset({TOO_MANY_REQUESTS})
+"""Nothing was processed; the same request may be sent again."""
+
+UNSETTLED = frozenset(
+    {
+        RPC_TIMED_OUT,
+        RPC_FAILED,
+        RPC_INTERNAL,
+        SNAPSHOT_CREATE_UNDETERMINED,
+        SNAPSHOT_DELETE_UNDETERMINED,
+        SNAPSHOT_RENAME_UNDETERMINED,
+    }
+)
+"""A change with this answer may or may not have taken effect; a read with it may be repeated."""
+
+READ_AGAIN = UNSETTLED | OVERLOADS | {ORDER_BY_TIMED_OUT}
+"""A read with this answer may be repeated."""
+
+UNAVAILABLE = DENIALS | {
+    NOT_SUPPORTED,
+    BAD_URL,
+    LICENSE_GENERIC,
+    LICENSE_EXPIRED,
+    LICENSE_NOT_FOR_PLATFORM,
+}
+"""The operation is refused as such (right, licence, platform), not this one use of it: another way may work."""

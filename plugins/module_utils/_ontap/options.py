@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection options of every module that talks to ONTAP; the doc fragment ``kvmsnap.ontap.ontap`` tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def controllers_argument(*, required: bool = True) -> dict[str, Any]:
+    """Return the ``controllers`` entry of an argument spec."""
+    return {
+        "type": "list",
+        "elements": "dict",
+        "required": required,
+        "options": {
+            "hostname": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 443},
+            "username": {"type": "str"},
+            "password": {"type": "str", "no_log": True},
+            "cert_filepath": {"type": "path"},
+            "key_filepath": {"type": "path", "no_log": False},
+            "validate_certs": {"type": "bool", "default": True},
+            "ca_path": {"type": "path"},
+            "timeout": {"type": "int", "default": 30},
+        },
+        "required_together": [("username", "password")],
+        "required_by": {"key_filepath": "cert_filepath"},
+        "required_one_of": [("username", "cert_filepath")],
+        "mutually_exclusive": [("username", "cert_filepath")],
+    }

@@ -1,0 +1,376 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sets of snapshots of one name over several volumes: read, decide, act in parallel, read again.
+
+All are made or none: a set that fails half-way is taken back. Label and expiry are set after all snapshots exist, since
+what has an expiry can no longer be deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Optional, TypeVar, Union
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import PARALLEL_CALLS, Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
+    CLONE_OWNERS,
+    Known,
+    Refusal,
+    Snapshot,
+    SnapshotPlan,
+    Step,
+    Taken,
+    Wanted,
+    as_planned,
+    as_result,
+    check_name,
+    clones_of,
+    diff_of,
+    names_of,
+    plan_absent,
+    plan_present,
+    read_snapshot,
+    snapshot_path,
+    undeletable,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
+    Found,
+    Volume,
+    VolumeRef,
+    find_volumes,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ROLLBACK_SECONDS = 60.0
+"""Time for taking back a half-made set, granted even when the caller's own is used up."""
+
+
+class SnapshotSetError(KvmsnapError):
+    """A set failed: ``failures`` tells of each volume, ``removed`` and ``left_behind`` what became of the others."""
+
+
+def ensure_present(
+    clients: Sequence[Client],
+    refs: Sequence[VolumeRef],
+    wanted: Wanted,
+    *,
+    check_mode: bool,
+    deadline: Deadline,
+) -> dict[str, Any]:
+    """Make the snapshots exist on all volumes, or only tell what would be done.
+
+    Returns ``changed``, ``snapshots`` (as ``as_result``) and ``diff``.
+
+    :raises InputError: :raises SnapshotRefusedError: :raises SnapshotSetError: :raises OntapError:
+    """
+    check_name(wanted.name, new=not wanted.allow_foreign)
+    found = find_volumes(clients, refs, deadline=deadline)
+    by_uuid = {volume.uuid: client for client, volume in found}
+    plan = plan_present(wanted, read_known(found, wanted.name, deadline=deadline))
+    plan.raise_refusals("create")
+    if check_mode:
+        taken = as_planned(plan, wanted)
+    else:
+        taken = create_all(plan, wanted, clients=by_uuid, deadline=deadline)
+        taken = finish_all(plan, wanted, taken, clients=by_uuid, deadline=deadline)
+    return {
+        "changed": plan.changed,
+        "snapshots": [as_result(each) for each in taken],
+        "diff": diff_of(plan, wanted),
+    }
+
+
+def ensure_absent(
+    clients: Sequence[Client],
+    refs: Sequence[VolumeRef],
+    wanted: Wanted,
+    *,
+    check_mode: bool,
+    deadline: Deadline,
+) -> dict[str, Any]:
+    """Remove the snapshots from all volumes, or only tell what would be done; otherwise as ``ensure_present``.
+
+    When one may not be deleted, none is.
+    """
+    check_name(wanted.name, new=False)
+    found = find_volumes(clients, refs, deadline=deadline)
+    by_uuid = {volume.uuid: client for client, volume in found}
+    known = read_known(found, wanted.name, deadline=deadline)
+    plan = plan_absent(wanted, known, now=lambda volume: by_uuid[volume.uuid].array_time())
+    name_clones(plan, clients=by_uuid, deadline=deadline).raise_refusals("delete")
+    if not check_mode:
+        delete_all(plan, wanted, clients=by_uuid, deadline=deadline)
+    return {"changed": plan.changed, "snapshots": [], "diff": diff_of(plan, wanted)}
+
+
+def read_known(found: Sequence[Found], name: str, *, deadline: Deadline) -> list[Known]:
+    """Return each volume with its snapshot of that name; one call per volume, in parallel.
+
+    Source: ``GET /storage/volumes/{uuid}/snapshots?name=``. :raises OntapError:
+    """
+
+    def one(place: Found) -> Known:
+        client, volume = place
+        asked_at = client.clock.monotonic()
+        return Known(volume, read_snapshot(client, volume, name=name, deadline=deadline), asked_at)
+
+    return _values(_in_parallel(one, found))
+
+
+def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> list[Taken]:
+    """Create what the plan says, in parallel, with name and comment only: all of them or none.
+
+    ``clients`` are keyed by volume uuid. One that exists already stands in the result as it is.
+
+    :raises SnapshotSetError: one or more failed; what this call created has been removed again.
+    """
+    steps = [step for step in plan.steps if step.action == "create"]
+
+    def one(step: Step) -> Taken:
+        return _create(clients[step.volume.uuid], step, wanted, deadline=deadline)
+
+    results = _in_parallel(one, steps)
+    made = [value for value in results if isinstance(value, Taken)]
+    failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
+    if failures:
+        doubtful = [step for step, value in zip(steps, results) if _in_doubt(value)]
+        raise _take_back(f"create snapshot {plan.name!r}", wanted, made, doubtful, failures=failures, clients=clients)
+    existing = [step.known for step in plan.steps if step.action != "create"]
+    return [*made, *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot)]
+
+
+def finish_all(
+    plan: SnapshotPlan,
+    wanted: Wanted,
+    taken: Sequence[Taken],
+    *,
+    clients: Mapping[str, Client],
+    deadline: Deadline,
+) -> list[Taken]:
+    """Set label, expiry and comment where the plan says so, property by property over all volumes, and read again.
+
+    :raises SnapshotSetError: one or more failed; snapshots that were created by ``create_all`` have been removed
+        again, as far as the array still allows.
+    """
+    changes = {step.volume.uuid: step.changes for step in plan.steps}
+    for key in ("comment", "snapmirror_label", "expiry_time"):
+        todo = [each for each in taken if key in changes[each.volume.uuid]]
+
+        def one(each: Taken, key: str = key) -> None:
+            value = {key: changes[each.volume.uuid][key]}
+            _modify(clients[each.volume.uuid], each.volume, each.snapshot, value, deadline=deadline)
+
+        results = _in_parallel(one, todo)
+        failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
+        if failures:
+            made = [each for each in taken if each.created]
+            action = f"set {key} of snapshot {plan.name!r}"
+            raise _take_back(action, wanted, made, [], failures=failures, clients=clients)
+    if not plan.changed:
+        return list(taken)
+
+    def again(each: Taken) -> Taken:
+        snapshot = read_snapshot(clients[each.volume.uuid], each.volume, name=plan.name, deadline=deadline)
+        if snapshot is None or snapshot.uuid != each.snapshot.uuid:
+            reason = "it was removed by someone else while it was being worked on"
+            message = f"Failed to find snapshot {plan.name!r} of {each.volume.label} again: {reason}"
+            raise KvmsnapError(message, **names_of(each.volume, plan.name))
+        return replace(each, snapshot=snapshot)
+
+    return _values(_in_parallel(again, taken))
+
+
+def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
+    """Delete what the plan says, in parallel, each by its uuid; one that has vanished meanwhile is deleted.
+
+    :raises SnapshotSetError: one or more could not be deleted; the others are.
+    """
+    steps = [step for step in plan.steps if step.action == "delete"]
+
+    def one(step: Step) -> None:
+        client, snapshot = clients[step.volume.uuid], step.known.snapshot
+        if snapshot:
+            _delete(client, step.volume, snapshot, wanted, deadline=deadline)
+
+    results = _in_parallel(one, steps)
+    failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
+    if failures:
+        raise _set_failed(f"delete snapshot {plan.name!r}", wanted.name, failures=failures)
+
+
+def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: Deadline) -> SnapshotPlan:
+    """Return the plan with the clone volumes named in the refusals of snapshots that volume clones keep busy."""
+
+    def one(refusal: Refusal) -> Refusal:
+        if not CLONE_OWNERS.intersection(refusal.owners):
+            return refusal
+        names = clones_of(clients[refusal.volume.uuid], refusal.volume, plan.name, deadline=deadline)
+        if not names:
+            return refusal
+        return replace(refusal, reason=f"{refusal.reason}; the clones are {', '.join(names)}")
+
+    return replace(plan, refusals=tuple(_values(_in_parallel(one, plan.refusals))))
+
+
+def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> Taken:
+    volume = step.volume
+    body = {"name": wanted.name, "comment": wanted.stored_comment}
+
+    def ours() -> Optional[dict[str, Any]]:
+        there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+        return {} if there and there.comment == wanted.stored_comment else None
+
+    requested_at = client.clock.monotonic()
+    action = f"create snapshot {wanted.name!r} of {volume.label}"
+    try:
+        client.post(snapshot_path(volume), None, body, fate=ours, deadline=deadline)
+    except OntapError as exc:
+        raise during(exc, action, **names_of(volume, wanted.name)) from exc
+    snapshot = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+    if snapshot is None or snapshot.comment != wanted.stored_comment:
+        there = "there is none" if snapshot is None else f"it is another one, with comment {snapshot.comment!r}"
+        reason = f"the array reported success, but of this name {there}"
+        raise KvmsnapError(f"Failed to {action}: {reason}", **names_of(volume, wanted.name))
+    return Taken(
+        volume,
+        snapshot,
+        created=True,
+        absent_at=step.known.asked_at,
+        requested_at=requested_at,
+        confirmed_at=client.clock.monotonic(),
+    )
+
+
+def _modify(
+    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, Any], *, deadline: Deadline
+) -> None:
+    try:
+        client.patch(snapshot_path(volume, snapshot.uuid), None, changes, retry_safe=True, deadline=deadline)
+    except OntapError as exc:
+        action = f"set {', '.join(changes)} of snapshot {snapshot.name!r} of {volume.label}"
+        raise during(exc, action, **names_of(volume, snapshot.name)) from exc
+
+
+def _delete(client: Client, volume: Volume, snapshot: Snapshot, wanted: Wanted, *, deadline: Deadline) -> None:
+    def gone() -> Optional[dict[str, Any]]:
+        there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
+        return {} if there is None or there.uuid != snapshot.uuid else None
+
+    action = f"delete snapshot {snapshot.name!r} of {volume.label}"
+    try:
+        client.delete(snapshot_path(volume, snapshot.uuid), fate=gone, deadline=deadline)
+    except OntapError as exc:
+        if exc.has_code(codes.ENTRY_NOT_FOUND, codes.SNAPSHOT_GONE) and gone() is not None:
+            return
+        fields: dict[str, Any] = names_of(volume, snapshot.name)
+        if exc.has_code(codes.SNAPSHOT_HAS_OWNER, codes.SNAPSHOT_LOCKED):
+            there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
+            refusal = there and undeletable(volume, there, wanted, now=client.array_time())
+            if refusal:
+                told = {**exc.fields, **fields, "owners": list(refusal.owners)}
+                raise OntapError(action, refusal.reason, outcome=exc.outcome, **told) from exc
+        raise during(exc, action, **fields) from exc
+
+
+def _in_doubt(result: object) -> bool:
+    """Tell whether a failed creation may have left, or may yet lead to, a snapshot."""
+    return isinstance(result, OntapError) and result.outcome.fate == "lost"
+
+
+def _take_back(
+    action: str,
+    wanted: Wanted,
+    made: Sequence[Taken],
+    doubtful: Sequence[Step],
+    *,
+    failures: Sequence[tuple[Volume, BaseException]],
+    clients: Mapping[str, Client],
+) -> SnapshotSetError:
+    """Remove what this run created, and only that: by its uuid, with our comment looked at once more."""
+
+    def remove(place: tuple[Volume, Optional[str]]) -> bool:
+        volume, uuid = place
+        client = clients[volume.uuid]
+        deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
+        there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+        if there is None or (uuid is not None and there.uuid != uuid) or there.comment != wanted.stored_comment:
+            return False
+        _delete(client, volume, there, wanted, deadline=deadline)
+        return True
+
+    places: list[tuple[Volume, Optional[str]]] = [(each.volume, each.snapshot.uuid) for each in made]
+    places.extend((step.volume, None) for step in doubtful)
+    results = _in_parallel(remove, places)
+    removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
+    left = [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
+    return _set_failed(action, wanted.name, failures=failures, removed=removed, left_behind=left)
+
+
+def _set_failed(
+    action: str,
+    name: str,
+    *,
+    failures: Sequence[tuple[Volume, BaseException]],
+    removed: Sequence[Volume] = (),
+    left_behind: Sequence[tuple[Volume, BaseException]] = (),
+) -> SnapshotSetError:
+    """Tell one or several failures in one sentence each; the first one's machine fields are the error's."""
+    for exc in (exc for _volume, exc in [*failures, *left_behind]):
+        if not isinstance(exc, KvmsnapError):
+            raise exc
+    first = failures[0][1]
+    told = "; ".join(f"{volume.label}: {_reason(exc)}" for volume, exc in failures)
+    sentences = [f"Failed to {action}: {told}"]
+    if removed:
+        sentences.append(f"It was removed again from {', '.join(volume.label for volume in removed)}")
+    if left_behind:
+        rest = "; ".join(f"{volume.label}: {_reason(exc)}" for volume, exc in left_behind)
+        sentences.append(f"It could not be removed again, and may be left, on {rest}")
+    fields = first.fields if isinstance(first, KvmsnapError) else {}
+    return SnapshotSetError(
+        ". ".join(sentences),
+        **{
+            **fields,
+            "snapshot": name,
+            "failures": [_failure_data(volume, exc) for volume, exc in failures],
+            "removed": [volume.label for volume in removed],
+            "left_behind": [_failure_data(volume, exc) for volume, exc in left_behind],
+        },
+    )
+
+
+def _reason(exc: BaseException) -> str:
+    return exc.reason if isinstance(exc, OntapError) else str(exc)
+
+
+def _failure_data(volume: Volume, exc: BaseException) -> dict[str, Any]:
+    fields = exc.as_result() if isinstance(exc, KvmsnapError) else {"msg": str(exc)}
+    return {**fields, "controller": volume.controller, "svm": volume.svm, "volume": volume.name}
+
+
+def _in_parallel(call: Callable[[T], R], items: Iterable[T]) -> list[Union[R, BaseException]]:
+    """Run ``call`` on every item, a thread each up to ``PARALLEL_CALLS``; return values or exceptions, in order."""
+    items = list(items)
+    if not items:
+        return []
+    with ThreadPoolExecutor(max_workers=min(len(items), PARALLEL_CALLS)) as pool:
+        futures = [pool.submit(call, item) for item in items]
+    return [future.exception() or future.result() for future in futures]
+
+
+def _values(results: Iterable[Union[R, BaseException]]) -> list[R]:
+    """Return the values, or raise the first exception among them."""
+    values: list[R] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        values.append(result)
+    return values

@@ -1,0 +1,134 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be retried, how often and how long.
+
+``retry_count`` is that of the Snap Creator plug-in's KVM_CMD_RETRY_COUNT: so many re-runs after the first try, and only
+of what is safe to repeat. All times are seconds on the host's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Optional, TypeVar
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
+
+T = TypeVar("T")
+
+Fate = Literal["not-sent", "untrusted", "lost", "answered"]
+Verdict = Literal["final", "repeat", "unknown"]
+
+_OVERLOADED = frozenset({429, 503})
+_GATEWAY = frozenset({502, 504})
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from and how it passes; tests bring their own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock that bounds everything done under it."""
+
+    at: float
+    clock: Clock = field(default_factory=Clock)
+
+    @classmethod
+    def after(cls, seconds: float, clock: Optional[Clock] = None) -> Deadline:
+        """Return the deadline ``seconds`` from now."""
+        clock = clock or Clock()
+        return cls(at=clock.monotonic() + seconds, clock=clock)
+
+    def remaining(self) -> float:
+        """Return the seconds left, 0.0 when it has passed."""
+        return max(0.0, self.at - self.clock.monotonic())
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and after which pauses: ``first_delay``, doubled at each re-run, at most ``max_delay`` (seconds)."""
+
+    retry_count: int = 3
+    first_delay: float = 0.25
+    max_delay: float = 5.0
+    max_retry_after: float = 30.0
+
+    def delay(self, rerun: int, retry_after: float = 0.0) -> float:
+        """Return the pause in seconds before re-run number ``rerun`` (from 1).
+
+        ``retry_after`` is what the other side asked for; it lengthens the pause up to ``max_retry_after``.
+        """
+        doubled: float = min(self.first_delay * 2 ** (rerun - 1), self.max_delay)
+        return max(doubled, min(retry_after, self.max_retry_after))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one REST request.
+
+    ``fate``: ``not-sent`` (no connection was made), ``untrusted`` (the other side's certificate was refused by us),
+    ``lost`` (sent, or perhaps sent, and no answer) or ``answered``; the rest describes the answer.
+    """
+
+    fate: Fate
+    http_status: Optional[int] = None
+    code: Optional[str] = None
+    retry_after: float = 0.0
+
+
+def verdict_of(outcome: Outcome, *, change: bool) -> Verdict:
+    """Decide about a failed request: ``final``, ``repeat`` (safe as it is) or ``unknown`` (it may have taken effect).
+
+    A read is never ``unknown``. A change is ``repeat`` only when it was certainly not processed: no connection, or the
+    array said that it was too busy (HTTP 429 and 503, code 262160).
+    """
+    if outcome.fate == "untrusted":
+        return "final"
+    if outcome.fate == "not-sent":
+        return "repeat"
+    if outcome.fate == "lost":
+        return "unknown" if change else "repeat"
+    if outcome.http_status in _OVERLOADED or outcome.code in codes.OVERLOADS:
+        return "repeat"
+    if change:
+        return "unknown" if outcome.http_status in _GATEWAY or outcome.code in codes.UNSETTLED else "final"
+    return "repeat" if outcome.http_status in _GATEWAY or outcome.code in codes.READ_AGAIN else "final"
+
+
+def retry_after_seconds(header: Optional[str]) -> float:
+    """Return the seconds that a ``Retry-After`` header asks for; 0.0 for none and for the date form."""
+    text = (header or "").strip()
+    return float(text) if text.isascii() and text.isdigit() else 0.0
+
+
+def retrying(
+    call: Callable[[], T],
+    *,
+    again: Callable[[Exception], Optional[float]],
+    policy: RetryPolicy,
+    deadline: Deadline,
+) -> T:
+    """Return what ``call`` returns, running it again while ``again`` allows.
+
+    ``again`` gets the exception and answers ``None`` (not to be repeated) or the seconds that the other side asked to
+    wait (0.0 for none). The last exception is raised when it says so, when ``policy.retry_count`` re-runs are used up,
+    and when the pause would outlast ``deadline``.
+    """
+    for rerun in range(1, policy.retry_count + 1):
+        try:
+            return call()
+        except Exception as exc:
+            asked = again(exc)
+            if asked is None:
+                raise
+            pause = policy.delay(rerun, asked)
+            if pause >= deadline.remaining():
+                raise
+        deadline.clock.sleep(pause)
+    return call()
