@@ -117,7 +117,9 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
         return _of(hold, level, reason)
     outside = [stamp.volume for stamp in asked if not _inside(hold, stamp)]
     if outside:
-        return _of(hold, _unheld(asked), _joined(hold.reason, f"the hold did not span the snapshot of {', '.join(outside)}"))
+        return _of(
+            hold, _unheld(asked), _joined(hold.reason, f"the hold did not span the snapshot of {', '.join(outside)}")
+        )
     return _of(hold, hold.consistency, hold.reason)
 
 

@@ -34,7 +34,7 @@ def checked_id(value: str, *, what: str) -> str:
         raise InputError(f"{what} is empty; give a name such as hv1-daily_20261121020000", option=what)
     if len(value) > MAX_ID_LENGTH or not _SAFE.fullmatch(value) or ".." in value:
         raise InputError(
-            f"{what} {value!r} cannot be used as a name: it must start with a letter or digit, hold only letters, digits"
+            f"{what} {value!r} cannot be used as a name: it must start with a letter or digit, hold letters, digits"
             f" and . _ + - without '..', and be at most {MAX_ID_LENGTH} characters long",
             option=what,
         )

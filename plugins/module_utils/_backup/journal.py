@@ -55,7 +55,9 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
-            raise CatalogError(f"Failed to read restore journal {path}: its schema is {record['schema']!r}", path=str(path))
+            raise CatalogError(
+                f"Failed to read restore journal {path}: its schema is {record['schema']!r}", path=str(path)
+            )
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
         return Journal(str(record["restore_id"]), str(record["backup_id"]), guests)
     except FileNotFoundError:

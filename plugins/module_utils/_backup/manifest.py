@@ -237,7 +237,9 @@ def parse(text: str, *, where: str) -> Manifest:
     try:
         return _from_record(record)
     except (KeyError, TypeError, ValueError) as exc:
-        raise ManifestError(f"Failed to read manifest {where}: field {exc} is missing or of a wrong kind", path=where) from exc
+        raise ManifestError(
+            f"Failed to read manifest {where}: field {exc} is missing or of a wrong kind", path=where
+        ) from exc
 
 
 def _from_record(record: Mapping[str, Any]) -> Manifest:

@@ -67,8 +67,10 @@ def backup_plan(
     if not saved:
         raise InputError(
             "There is nothing to back up: "
-            + ("; ".join(f"{guest.name} ({', '.join(guest.problems) or 'not protected'})" for guest in missed)
-               or "no guest matches"),
+            + (
+                "; ".join(f"{guest.name} ({', '.join(guest.problems) or 'not protected'})" for guest in missed)
+                or "no guest matches"
+            ),
             unprotected=[guest.name for guest in missed],
         )
     needed = {

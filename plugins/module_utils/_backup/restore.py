@@ -41,10 +41,6 @@ class Actor(Protocol):
         """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
 
 
-class RestoreFailed(KvmsnapError):
-    """A restore broke off; ``guests`` tells each guest's fate, the same ``restore_id`` goes on from there."""
-
-
 @dataclass(frozen=True)
 class DiskResult:
     """One disk that was overwritten; ``seconds`` is the time the overwrite took."""
@@ -132,9 +128,7 @@ def _restore_disk(guest: GuestRestore, disk: DiskRestore, *, actor: Actor) -> Di
     return DiskResult(disk.target, path, method, actor.verify(disk), seconds)
 
 
-def _noted(
-    journal: Journal, guest: GuestRestore, progress: GuestProgress, save: Callable[[Journal], None]
-) -> Journal:
+def _noted(journal: Journal, guest: GuestRestore, progress: GuestProgress, save: Callable[[Journal], None]) -> Journal:
     noted = journal.with_guest(guest.uuid, progress)
     save(noted)
     return noted

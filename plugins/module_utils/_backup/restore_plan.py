@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Pro
 POWER = ("as_was", "running", "off")
 
 
-class RestoreRefused(KvmsnapError):
+class RestoreRefusedError(KvmsnapError):
     """The restore was refused before anything was touched; ``problems`` says why, each with its remedy."""
 
 
@@ -62,7 +62,7 @@ class SnapshotNow:
 
 @dataclass(frozen=True)
 class DiskRestore:
-    """One overwrite: the file ``storage.path`` by its content in the snapshot. Sizes are what the guest sees, in bytes."""
+    """One overwrite: the file ``storage.path`` by its content in the snapshot; ``size`` is what the guest sees, in bytes."""
 
     target: str
     format: str
@@ -108,7 +108,7 @@ class RestorePlan:
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""
-        return _text(self, lambda guest: guest.state_now, lambda disk: "as it is now")
+        return _text(self, lambda guest: guest.state_now, lambda _disk: "as it is now")
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
@@ -128,7 +128,7 @@ def restore_plan(
     power: str,
     states_before: Mapping[str, str],
 ) -> RestorePlan:
-    """Decide, or raise :class:`RestoreRefused` with every reason.
+    """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
     ``guests`` maps uuid to what is now; ``snapshots`` maps (SVM uuid, volume uuid); ``sizes_in_snapshot`` maps (SVM
     uuid, volume uuid, path) to the file's size inside the snapshot in bytes, None when it is not there;
@@ -142,8 +142,11 @@ def restore_plan(
             known = ", ".join(guest.name for guest in manifest.guests)
             problems.append(
                 Problem(
-                    "guest-not-in-backup", "error", f"Guest {name} is not in backup {manifest.backup_id}, which holds {known}",
-                    "Name one of these guests, or choose another backup.", guest=name,
+                    "guest-not-in-backup",
+                    "error",
+                    f"Guest {name} is not in backup {manifest.backup_id}, which holds {known}",
+                    "Name one of these guests, or choose another backup.",
+                    guest=name,
                 )
             )
             continue
@@ -151,8 +154,11 @@ def restore_plan(
         if now is None:
             problems.append(
                 Problem(
-                    "guest-unknown", "error", f"Guest {saved.name} ({saved.uuid}) is not defined on this host",
-                    "Run the restore on the host that defines the guest.", guest=saved.name,
+                    "guest-unknown",
+                    "error",
+                    f"Guest {saved.name} ({saved.uuid}) is not defined on this host",
+                    "Run the restore on the host that defines the guest.",
+                    guest=saved.name,
                 )
             )
             continue
@@ -166,7 +172,7 @@ def restore_plan(
         before = states_before.get(saved.uuid, now.state)
         parts.append(GuestRestore(saved.name, saved.uuid, now.state, _state_after(before, power), tuple(disks)))
     if problems:
-        raise RestoreRefused(
+        raise RestoreRefusedError(
             f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
             + "; ".join(problem.message for problem in problems),
             backup_id=manifest.backup_id,
@@ -180,8 +186,9 @@ def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
     if now.managed_save:
         problems.append(
             Problem(
-                "managed-save", "error",
-                f"Guest {now.name} has a managed-save image: starting it would resume old memory over the restored disk",
+                "managed-save",
+                "error",
+                f"Guest {now.name} has a managed-save image: a start would resume old memory over the restored disk",
                 f"Start and shut the guest down, or discard the image: virsh managedsave-remove {now.name}.",
                 guest=now.name,
             )
@@ -189,14 +196,22 @@ def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
     if not now.persistent:
         problems.append(
             Problem(
-                "transient-guest", "error", f"Guest {now.name} is transient: it would be gone once it is stopped",
-                "Define the guest before it is restored.", guest=now.name,
+                "transient-guest",
+                "error",
+                f"Guest {now.name} is transient: it would be gone once it is stopped",
+                "Define the guest before it is restored.",
+                guest=now.name,
             )
         )
     if not saved.saved_disks:
         problems.append(
-            Problem("no-disk-saved", "error", f"The backup holds no disk of guest {saved.name}",
-                    "Choose another backup.", guest=saved.name)
+            Problem(
+                "no-disk-saved",
+                "error",
+                f"The backup holds no disk of guest {saved.name}",
+                "Choose another backup.",
+                guest=saved.name,
+            )
         )
     return problems
 
@@ -213,55 +228,88 @@ def _disk(
     storage = disk.storage
     volume = manifest.volume_of(storage) if storage else None
     if storage is None or volume is None:
-        return [_problem("manifest-incomplete", saved, disk, "the backup does not say where it lies", "Choose another backup.")], None
+        return [
+            _problem(
+                "manifest-incomplete", saved, disk, "the backup does not say where it lies", "Choose another backup."
+            )
+        ], None
     current = next((item for item in now.disks if item.storage and _place(item.storage) == _place(storage)), None)
     if current is None:
         return [_moved(saved, disk, storage, now)], None
     problems = []
     if current.format != disk.format:
         problems.append(
-            _problem("format-mismatch", saved, disk, f"its format is {current.format} now and was {disk.format} in the backup",
-                     "Put the guest's definition right, or restore from a backup of the present format.")
+            _problem(
+                "format-mismatch",
+                saved,
+                disk,
+                f"its format is {current.format} now and was {disk.format} in the backup",
+                "Put the guest's definition right, or restore from a backup of the present format.",
+            )
         )
     if current.backing != disk.backing:
         problems.append(
             _problem(
-                "backing-chain-mismatch", saved, disk,
+                "backing-chain-mismatch",
+                saved,
+                disk,
                 f"its backing chain is {_chain(current.backing)} now and was {_chain(disk.backing)} in the backup",
                 "Commit or remove the external snapshots that were taken since.",
             )
         )
     if disk.size is not None and current.size is not None and disk.size != current.size:
         problems.append(
-            _problem("size-mismatch", saved, disk, f"its size is {current.size} bytes now and was {disk.size} in the backup",
-                     "Make sure that it is the same disk; resize it to what it was to go on.")
+            _problem(
+                "size-mismatch",
+                saved,
+                disk,
+                f"its size is {current.size} bytes now and was {disk.size} in the backup",
+                "Make sure that it is the same disk; resize it to what it was to go on.",
+            )
         )
     snapshot = snapshots.get(volume.key)
     where = f"{storage.svm}:{storage.volume}"
     if snapshot is None:
         problems.append(
-            _problem("snapshot-missing", saved, disk, f"snapshot {manifest.backup_id} does not exist on {where}",
-                     "Choose another backup.")
+            _problem(
+                "snapshot-missing",
+                saved,
+                disk,
+                f"snapshot {manifest.backup_id} does not exist on {where}",
+                "Choose another backup.",
+            )
         )
         return problems, None
     if snapshot.uuid != volume.snapshot_uuid:
         problems.append(
             _problem(
-                "snapshot-replaced", saved, disk,
-                f"snapshot {manifest.backup_id} on {where} is {snapshot.uuid} and was {volume.snapshot_uuid} in the backup",
+                "snapshot-replaced",
+                saved,
+                disk,
+                f"snapshot {manifest.backup_id} on {where} is {snapshot.uuid}, in the backup {volume.snapshot_uuid}",
                 "It is not the snapshot of this backup; choose another backup.",
             )
         )
     size = sizes.get((storage.svm_uuid, storage.volume_uuid, storage.path))
     if size is None:
         problems.append(
-            _problem("file-not-in-snapshot", saved, disk, f"snapshot {manifest.backup_id} of {where} has no file {storage.path}",
-                     "Choose another backup.")
+            _problem(
+                "file-not-in-snapshot",
+                saved,
+                disk,
+                f"snapshot {manifest.backup_id} of {where} has no file {storage.path}",
+                "Choose another backup.",
+            )
         )
     elif disk.format == "raw" and disk.size is not None and size != disk.size:
         problems.append(
-            _problem("size-mismatch", saved, disk,
-                     f"its size in the snapshot is {size} bytes and was {disk.size} in the backup", "Choose another backup.")
+            _problem(
+                "size-mismatch",
+                saved,
+                disk,
+                f"its size in the snapshot is {size} bytes and was {disk.size} in the backup",
+                "Choose another backup.",
+            )
         )
     if problems:
         return problems, None
@@ -285,7 +333,10 @@ def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) 
     else:
         there = f"{disk.target} is {_name(same_target.storage)} now"
     return _problem(
-        "disk-moved", saved, disk, f"it was {_name(storage)} in the backup and {there}",
+        "disk-moved",
+        saved,
+        disk,
+        f"it was {_name(storage)} in the backup and {there}",
         "Move the disk back to its old place, or choose a backup that was taken after the move.",
     )
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
@@ -40,7 +41,8 @@ def test_a_damaged_backup_is_listed_with_its_error_beside_the_sound_one(tmp_path
     broken.mkdir()
     (broken / "manifest.json").write_text("{")
     first, second = catalog.entries(tmp_path)
-    assert first.manifest is None and "not JSON" in str(first.error)
+    assert first.manifest is None
+    assert "not JSON" in str(first.error)
     assert second.manifest == samples.manifest()
 
 
@@ -70,7 +72,8 @@ def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
     kept = catalog.keep_side_files(tmp_path / "catalog", samples.manifest(), {samples.WEB: str(source)})
     (item,) = kept.guests[0].files
     stored = catalog.backup_directory(tmp_path / "catalog", samples.BACKUP) / item.stored_as
-    assert stored.read_bytes() == b"variables" and stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert stored.read_bytes() == b"variables"
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     assert item.path == str(source)
 
 
@@ -91,7 +94,8 @@ def test_a_link_in_the_volume_leads_nowhere(tmp_path: Path) -> None:
     volume.mkdir()
     (volume / ".kvmsnap").symlink_to(elsewhere)
     (remark,) = catalog.put_into_volumes(mounted(volume))
-    assert "svm1:vol1" in remark and list(elsewhere.iterdir()) == []
+    assert "svm1:vol1" in remark
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_an_unmounted_volume_is_a_remark(tmp_path: Path) -> None:

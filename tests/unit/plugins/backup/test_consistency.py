@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import (
     Hold,
     Stamp,
@@ -41,7 +42,9 @@ SECOND = Stamp("svm1:vol2", 10.6, 11.9)
         ({"held": False, "method": "none", "consistency": "inconsistent"}, [INSIDE], "inconsistent"),
     ],
 )
-def test_a_hold_counts_only_when_it_spans_every_snapshot(changes: dict[str, Any], stamps: list[Stamp], level: str) -> None:
+def test_a_hold_counts_only_when_it_spans_every_snapshot(
+    changes: dict[str, Any], stamps: list[Stamp], level: str
+) -> None:
     assert reached(Hold.from_record(samples.hold(**changes)), stamps).level == level
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import ids
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
@@ -46,7 +47,9 @@ def test_a_free_form_id_has_no_parts(value: str) -> None:
     assert ids.split_backup_id(value) is None
 
 
-@pytest.mark.parametrize(("value", "safe"), [("hv 1/x", "hv_1_x"), ("hv1.example.com", "hv1.example.com"), ("///", "host")])
+@pytest.mark.parametrize(
+    ("value", "safe"), [("hv 1/x", "hv_1_x"), ("hv1.example.com", "hv1.example.com"), ("///", "host")]
+)
 def test_any_host_name_becomes_a_usable_part(value: str, safe: str) -> None:
     assert ids.safe_part(value) == safe
     assert ids.checked_id(f"{safe}-daily_20261121020000", what="backup_id")

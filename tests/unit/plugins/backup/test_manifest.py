@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
@@ -80,5 +81,6 @@ def test_saved_disks_are_those_that_lie_on_the_array_and_are_included() -> None:
 def test_completing_changes_the_phase_only_where_it_is_told_to() -> None:
     started = samples.manifest()
     done = started.completed_with(guests=started.guests, volumes=started.volumes, at="2026-11-21T02:00:03+00:00")
-    assert done.complete and not started.complete
+    assert done.complete
+    assert not started.complete
     assert replace(done, phase=manifests.STARTED, completed=None) == started

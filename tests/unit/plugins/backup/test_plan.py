@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 
@@ -16,8 +17,10 @@ def test_only_volumes_with_an_included_disk_of_a_protected_guest_are_taken() -> 
     made = plan.backup_plan(
         [samples.guest(disks=[samples.disk(), left_out]), lost],
         volumes=[samples.volume("vol1"), samples.volume("vol2"), samples.volume("vol9")],
-        problems=[{"severity": "error", "guest": "lost", "code": "local-file"},
-                  {"severity": "warning", "guest": "lost", "code": "iso-attached"}],
+        problems=[
+            {"severity": "error", "guest": "lost", "code": "local-file"},
+            {"severity": "warning", "guest": "lost", "code": "iso-attached"},
+        ],
     )
     assert [volume.volume for volume in made.volumes] == ["vol1"]
     assert [(guest.name, guest.problems) for guest in made.unprotected] == [("lost", ("local-file",))]
@@ -26,7 +29,8 @@ def test_only_volumes_with_an_included_disk_of_a_protected_guest_are_taken() -> 
 def test_nothing_to_protect_is_an_error_that_says_why() -> None:
     with pytest.raises(InputError, match=r"web1 \(local-file\)"):
         plan.backup_plan(
-            [samples.guest(protected=False)], volumes=[],
+            [samples.guest(protected=False)],
+            volumes=[],
             problems=[{"severity": "error", "guest": "web1", "code": "local-file"}],
         )
 
@@ -39,7 +43,8 @@ def test_a_volume_the_discovery_forgot_is_an_error_and_not_a_smaller_backup() ->
 def made_plan() -> plan.BackupPlan:
     return plan.backup_plan(
         [samples.guest(), samples.two_volume_guest()],
-        volumes=[samples.volume("vol1"), samples.volume("vol2")], problems=[],
+        volumes=[samples.volume("vol1"), samples.volume("vol2")],
+        problems=[],
     )
 
 

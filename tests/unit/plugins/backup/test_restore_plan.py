@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
     RestorePlan,
-    RestoreRefused,
+    RestoreRefusedError,
     SnapshotNow,
 )
 
@@ -26,12 +27,14 @@ VOLUMES = ("vol1", "vol2")
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
     return plan.complete(
-        started, holds=[samples.hold(), samples.hold(samples.DB, "db1")],
-        snapshots=[samples.snapshot(name) for name in VOLUMES], at="2026-11-21T02:00:03+00:00",
+        started,
+        holds=[samples.hold(), samples.hold(samples.DB, "db1")],
+        snapshots=[samples.snapshot(name) for name in VOLUMES],
+        at="2026-11-21T02:00:03+00:00",
     )
 
 
-def disk_now(target: str = "vda", place: Optional[dict[str, Any]] = None, **changes: Any) -> DiskNow:
+def disk_now(target: str = "vda", place: dict[str, Any] | None = None, **changes: Any) -> DiskNow:
     storage = Storage.from_record(place or samples.storage())
     now = DiskNow(target, "raw", f"/mnt/{storage.volume}/{storage.path}", SIZE, (), storage)
     return replace(now, **changes)
@@ -57,7 +60,10 @@ IN_SNAPSHOT = {
 
 def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan:
     asked: dict[str, Any] = {
-        "snapshots": SNAPSHOTS, "sizes_in_snapshot": IN_SNAPSHOT, "power": "as_was", "states_before": {},
+        "snapshots": SNAPSHOTS,
+        "sizes_in_snapshot": IN_SNAPSHOT,
+        "power": "as_was",
+        "states_before": {},
     }
     return restore_plan.restore_plan(
         backup(), wanted=wanted, guests={guest.uuid: guest for guest in guests}, restore_id="r1", **{**asked, **changes}
@@ -90,31 +96,35 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
         (web_now(persistent=False), {}, "transient-guest", ["web1"]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
         (
-            web_now(), {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("other", None)}},
-            "snapshot-replaced", ["other", "vol1-snap"],
+            web_now(),
+            {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("other", None)}},
+            "snapshot-replaced",
+            ["other", "vol1-snap"],
         ),
         (web_now(), {"sizes_in_snapshot": {}}, "file-not-in-snapshot", ["web1.img"]),
         (
-            web_now(), {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "web1.img"): 4096}},
-            "size-mismatch", ["4096", "67108864"],
+            web_now(),
+            {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "web1.img"): 4096}},
+            "size-mismatch",
+            ["4096", "67108864"],
         ),
     ],
 )
 def test_a_mismatch_refuses_and_names_both_values(now: GuestNow, changes: Any, code: str, says: list[str]) -> None:
-    with pytest.raises(RestoreRefused) as caught:
+    with pytest.raises(RestoreRefusedError) as caught:
         planned(["web1"], now, **changes)
     assert [problem["code"] for problem in caught.value.fields["problems"]] == [code]
     assert all(word in caught.value.message for word in says), caught.value.message
 
 
 def test_one_bad_guest_refuses_all_and_every_reason_is_told() -> None:
-    with pytest.raises(RestoreRefused) as caught:
+    with pytest.raises(RestoreRefusedError) as caught:
         planned(["web1", "db1", "ghost"], web_now(), db_now(managed_save=True))
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["managed-save", "guest-not-in-backup"]
 
 
 def test_a_guest_that_this_host_does_not_define_is_refused() -> None:
-    with pytest.raises(RestoreRefused, match="not defined on this host"):
+    with pytest.raises(RestoreRefusedError, match="not defined on this host"):
         planned(["web1"])
 
 
@@ -138,5 +148,7 @@ def test_power_afterwards(state: str, power: str, before: dict[str, str], after:
 
 def test_the_diff_shows_state_and_content() -> None:
     made = planned(["web1"], web_now(), power="off")
-    assert "web1" in made.before() and "running" in made.before()
-    assert "shutoff" in made.after() and f"as in snapshot {samples.BACKUP}" in made.after()
+    assert "web1" in made.before()
+    assert "running" in made.before()
+    assert "shutoff" in made.after()
+    assert f"as in snapshot {samples.BACKUP}" in made.after()

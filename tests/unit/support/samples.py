@@ -87,7 +87,9 @@ def volume(name: str = "vol1", **changes: Any) -> dict[str, Any]:
 
 def two_volume_guest() -> dict[str, Any]:
     """A guest with a boot disk on vol1 and a data disk on vol2."""
-    data = disk("vdb", role="data", source="/mnt/vol2/db1.img", path="/mnt/vol2/db1.img", storage=storage("vol2", "db1.img"))
+    data = disk(
+        "vdb", role="data", source="/mnt/vol2/db1.img", path="/mnt/vol2/db1.img", storage=storage("vol2", "db1.img")
+    )
     boot = disk(storage=storage("vol1", "db1.img"), path="/mnt/vol1/db1.img", source="/mnt/vol1/db1.img")
     return guest("db1", DB, disks=[boot, data])
 

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the manifest of a backup down, phase by phase: what ``kvm_backup_manifest`` does."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import backup_plan, complete
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+
+
+def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring the manifest to ``options['state']`` and return the module's result; with ``check`` nothing is written."""
+    root = Path(options["catalog_dir"])
+    name = checked_id(options["backup_id"], what="backup_id")
+    state = options["state"]
+    if state == "started":
+        return _start(root, name, options, check=check)
+    if state == "complete":
+        return _complete(root, name, options, check=check)
+    return _remove(root, name, check=check)
+
+
+def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    known = catalog.load(root, name)
+    if known is not None and (known.complete or not check):
+        raise InputError(
+            f"Backup {name} is already in the catalog {root} ({known.phase}); use another backup_id or remove it first",
+            backup_id=name,
+            path=str(root),
+        )
+    guests: Sequence[Mapping[str, Any]] = options["guests"]
+    plan = backup_plan(guests, volumes=options["volumes"], problems=options["problems"])
+    holds = plan.holds(options["quiesce"])
+    manifest = Manifest(
+        backup_id=name,
+        phase=STARTED,
+        owner=checked_id(options["owner"], what="owner"),
+        policy=options["policy"],
+        run_id=str(uuid.uuid4()),
+        created=_now(),
+        completed=None,
+        guests=plan.guests,
+        volumes=plan.volumes,
+        unprotected=plan.unprotected,
+    )
+    remarks: list[str] = []
+    if not check:
+        saved = {guest.uuid for guest in plan.guests}
+        nvram = {
+            str(item["uuid"]): str(item["nvram"]) for item in guests if item.get("nvram") and item["uuid"] in saved
+        }
+        manifest = catalog.keep_side_files(root, manifest, nvram)
+        catalog.save(root, manifest)
+        remarks = catalog.put_into_volumes(manifest)
+    result = _result(manifest, before="absent", remarks=remarks)
+    volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
+    return {**result, "plan": {"holds": holds, "volumes": volumes, "unprotected": result["backup"]["unprotected"]}}
+
+
+def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    known = catalog.load(root, name)
+    if known is None:
+        raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
+    if known.complete:
+        return {**_result(known, before="complete", remarks=[]), "changed": False}
+    done = complete(known, holds=options["holds"], snapshots=options["snapshots"], at=_now())
+    if not check:
+        catalog.save(root, done)
+        catalog.take_out_of_volumes(done)
+    return _result(done, before="started", remarks=[])
+
+
+def _remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
+    entry = next((item for item in catalog.entries(root) if item.backup_id == name), None)
+    if entry is not None and entry.manifest is not None and entry.manifest.complete:
+        raise InputError(
+            f"Backup {name} is complete: without its manifest its snapshots could not be restored from",
+            backup_id=name,
+            path=str(root),
+        )
+    changed = catalog.backup_directory(root, name).exists()
+    if changed and not check:
+        if entry is not None and entry.manifest is not None:
+            catalog.take_out_of_volumes(entry.manifest)
+        catalog.remove(root, name)
+    before = entry.manifest.phase if entry and entry.manifest else ("unreadable" if changed else "absent")
+    diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: absent\n"}
+    return {"changed": changed, "backup": None, "summary": [], "remarks": [], "diff": diff}
+
+
+def _result(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str, Any]:
+    record = backup_record(manifest)
+    after = "\n".join(lines(record)) + "\n"
+    return {
+        "changed": True,
+        "backup": record,
+        "summary": lines(record),
+        "remarks": remarks,
+        "diff": {"before": f"backup {manifest.backup_id}: {before}\n", "after": after},
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

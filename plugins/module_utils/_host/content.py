@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what an image holds on the array, past the caches of this host.
+
+After an overwrite on the array's side an NFS client may go on answering from pages it read before. Dropping the file's
+pages, or reading directly, shows what is there; waiting does not.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Optional
+
+SAMPLE_BYTES = 1 << 18
+SAMPLES = 24
+_ALIGNMENT = 4096
+
+
+def drop_cached(path: str) -> None:
+    """Make this host forget what it cached of one file (``posix_fadvise``); raises :class:`OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def sample_offsets(size: int, *, length: int = SAMPLE_BYTES, count: int = SAMPLES) -> list[int]:
+    """Return where to look into a file of ``size`` bytes: all of a small one, else evenly spread with both its ends.
+
+    Offsets are multiples of 4096 bytes, ascending; each stands for ``length`` bytes. Pure.
+    """
+    if size <= 0:
+        return []
+    if size <= length * count:
+        return list(range(0, size, length))
+    last = (size - length) // _ALIGNMENT * _ALIGNMENT
+    return sorted(
+        {round(last * index / (count - 1)) // _ALIGNMENT * _ALIGNMENT for index in range(count)} | {_tail(size)}
+    )
+
+
+def first_difference(one: str, other: str) -> Optional[int]:
+    """Return the offset of the first sampled block in which two files differ, None when all are alike.
+
+    Both are read directly. A difference in size is a difference at the shorter one's end. Raises :class:`OSError`.
+    """
+    with _direct(one) as first, _direct(other) as second:
+        sizes = os.fstat(first).st_size, os.fstat(second).st_size
+        if sizes[0] != sizes[1]:
+            return min(sizes)
+        for offset in sample_offsets(sizes[0]):
+            if _read(first, offset) != _read(second, offset):
+                return offset
+    return None
+
+
+def _tail(size: int) -> int:
+    return max(0, size - 1) // _ALIGNMENT * _ALIGNMENT
+
+
+@contextmanager
+def _direct(path: str) -> Iterator[int]:
+    """Open for direct reading; where the file system has no direct I/O (EINVAL), drop the pages and read plainly."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECT)
+    except OSError:
+        drop_cached(path)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, offset: int) -> bytes:
+    with mmap.mmap(-1, SAMPLE_BYTES) as buffer:
+        count = os.preadv(descriptor, [buffer], offset)
+        return buffer[:count]

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: which backups of KVM guests exist."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_backup_info
+short_description: List the backups of KVM guests on ONTAP
+version_added: 0.1.0
+description:
+  - Reads the catalog of the KVM host and holds it against the snapshots that ONTAP has. A backup exists when its
+    manifest is complete and every snapshot in it is there, recognised by its UUID.
+  - Asks ONTAP once per volume, whatever the number of backups.
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+extends_documentation_fragment:
+  - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.attributes
+options:
+  backup_id:
+    description: Only the backup of this name. Without it all are listed.
+    type: str
+  guests:
+    description: Only backups that hold one of these guests, by name or UUID.
+    type: list
+    elements: str
+    default: []
+  catalog_dir:
+    description: Directory of the catalog on the KVM host.
+    type: path
+    default: /var/lib/kvmsnap
+  retry_count:
+    description: How often a failed call that may be repeated safely is run again.
+    type: int
+    default: 3
+  timeout:
+    description: Seconds that all calls together may take.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+    details: The module changes nothing.
+"""
+
+EXAMPLES = r"""
+- name: Which backups can web1 be restored from
+  kvmsnap.ontap.kvm_backup_info:
+    guests: [web1]
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+  register: known
+"""
+
+RETURN = r"""
+backups:
+  description: The backups in the order of their names.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    backup_id:
+      description: Name of the backup and of its snapshots.
+      returned: success
+      type: str
+      sample: hv1-daily_20261121020000
+    phase:
+      description: V(started) for one that was never completed, V(complete), or V(unreadable).
+      returned: success
+      type: str
+      sample: complete
+    exists:
+      description: Whether it can be restored from.
+      returned: success
+      type: bool
+    missing:
+      description: Volumes (C(svm:volume)) on which its snapshot is gone or is another one.
+      returned: success
+      type: list
+      elements: str
+    owner:
+      description: Whose backup it is.
+      returned: success
+      type: str
+    policy:
+      description: The policy it was made by.
+      returned: success
+      type: str
+    created:
+      description: When it was started, ISO 8601, on the KVM host's clock.
+      returned: success
+      type: str
+    completed:
+      description: When it was completed, ISO 8601, on the KVM host's clock.
+      returned: success
+      type: str
+    guests:
+      description: Its guests with the consistency each reached, why it is not stronger, the seconds held, and the disks.
+      returned: success
+      type: list
+      elements: dict
+    volumes:
+      description: Its volumes with the UUIDs of their snapshots.
+      returned: success
+      type: list
+      elements: dict
+    unprotected:
+      description: Guests that were asked for and are not in it, with the codes of the problems.
+      returned: success
+      type: list
+      elements: dict
+    error:
+      description: Why the manifest cannot be read.
+      returned: success
+      type: str
+summary:
+  description: The backups in lines for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import info
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    return {
+        "controllers": controllers_argument(),
+        "backup_id": {"type": "str"},
+        "guests": {"type": "list", "elements": "str", "default": []},
+        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "retry_count": {"type": "int", "default": 3},
+        "timeout": {"type": "int", "default": 300},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        module.exit_json(**info.read(module.params))
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: write down what a backup is to hold, and what it came to."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_backup_manifest
+short_description: Write the manifest of a backup of KVM guests
+version_added: 0.1.0
+description:
+  - Writes into the catalog on the KVM host what a backup is to hold (V(started)) before the first guest is held, and
+    what it came to (V(complete)) after the last was released. A backup exists only with its complete manifest.
+  - The started manifest is also put into each NFS volume of the backup, so that the snapshots carry it, and taken out
+    of the live volumes once the backup is complete. Copies of UEFI variables stay in the catalog.
+  - The role P(kvmsnap.ontap.kvm_backup#role) calls it; a playbook of your own may do the same.
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+extends_documentation_fragment:
+  - kvmsnap.ontap.attributes
+options:
+  state:
+    description:
+      - V(started) decides from a discovery what the backup holds, and writes it down. A backup of that name must not be
+        in the catalog.
+      - V(complete) adds the snapshots and the consistency that each guest reached. A complete one stays as it is.
+      - V(absent) removes a manifest that was never completed.
+    type: str
+    choices: [started, complete, absent]
+    required: true
+  backup_id:
+    description: Name of the backup, which is the name of its snapshots.
+    type: str
+    required: true
+  owner:
+    description: Whose backup it is, by convention the inventory name of the KVM host. Needed with O(state=started).
+    type: str
+  policy:
+    description: Name of the policy that the backup was made by.
+    type: str
+    default: manual
+  guests:
+    description: The C(guests) that M(kvmsnap.ontap.kvm_vm_discover) returned. Needed with O(state=started).
+    type: list
+    elements: dict
+  volumes:
+    description: The C(volumes) that M(kvmsnap.ontap.kvm_vm_discover) returned. Needed with O(state=started).
+    type: list
+    elements: dict
+  problems:
+    description: The C(problems) that M(kvmsnap.ontap.kvm_vm_discover) returned.
+    type: list
+    elements: dict
+    default: []
+  quiesce:
+    description:
+      - How guests are to be held, by name or UUID, V(*) for all others.
+      - Values as O(kvmsnap.ontap.kvm_vm_quiesce#module:guests[].method).
+    type: dict
+    default: {}
+  holds:
+    description:
+      - The C(guests) that M(kvmsnap.ontap.kvm_vm_quiesce) returned with V(resumed). Needed with O(state=complete).
+    type: list
+    elements: dict
+  snapshots:
+    description: The C(snapshots) that M(kvmsnap.ontap.ontap_snapshot) returned. Needed with O(state=complete).
+    type: list
+    elements: dict
+  catalog_dir:
+    description: Directory of the catalog on the KVM host; made with mode 0700.
+    type: path
+    default: /var/lib/kvmsnap
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Write down what is to be saved
+  kvmsnap.ontap.kvm_backup_manifest:
+    state: started
+    backup_id: hv1-daily_20261121020000
+    owner: hv1
+    guests: "{{ discovery.guests }}"
+    volumes: "{{ discovery.volumes }}"
+    problems: "{{ discovery.problems }}"
+
+- name: Write down what was reached
+  kvmsnap.ontap.kvm_backup_manifest:
+    state: complete
+    backup_id: hv1-daily_20261121020000
+    holds: "{{ released.guests }}"
+    snapshots: "{{ taken.snapshots }}"
+"""
+
+RETURN = r"""
+backup:
+  description:
+    - The backup as the manifest has it now; the fields are those of M(kvmsnap.ontap.kvm_backup_info).
+    - None when it was removed.
+  returned: success
+  type: dict
+  sample: {backup_id: hv1-daily_20261121020000, phase: complete, owner: hv1}
+plan:
+  description: What is to be done next.
+  returned: with O(state=started)
+  type: dict
+  contains:
+    holds:
+      description: The guests to hold, for O(kvmsnap.ontap.kvm_vm_quiesce#module:guests).
+      returned: success
+      type: list
+      elements: dict
+    volumes:
+      description: The volumes to snapshot, for O(kvmsnap.ontap.ontap_snapshot#module:volumes).
+      returned: success
+      type: list
+      elements: dict
+    unprotected:
+      description: Guests that are not part of the backup, with the codes of the problems that keep them out.
+      returned: success
+      type: list
+      elements: dict
+remarks:
+  description: Volumes that could not take the manifest along, one sentence each.
+  returned: success
+  type: list
+  elements: str
+summary:
+  description: The backup in lines for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    records = {"type": "list", "elements": "dict"}
+    return {
+        "state": {"type": "str", "choices": ["started", "complete", "absent"], "required": True},
+        "backup_id": {"type": "str", "required": True},
+        "owner": {"type": "str"},
+        "policy": {"type": "str", "default": "manual"},
+        "guests": records,
+        "volumes": records,
+        "problems": {**records, "default": []},
+        "quiesce": {"type": "dict", "default": {}},
+        "holds": records,
+        "snapshots": records,
+        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[
+            ("state", "started", ("owner", "guests", "volumes")),
+            ("state", "complete", ("holds", "snapshots")),
+        ],
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**record.write(module.params, check=module.check_mode))
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+
+
+if __name__ == "__main__":
+    main()

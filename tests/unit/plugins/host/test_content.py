@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Comparing images by samples: where it looks, and what it must not overlook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import content
+
+BIG = content.SAMPLE_BYTES * content.SAMPLES * 4
+
+
+def test_a_small_file_is_looked_at_whole() -> None:
+    size = content.SAMPLE_BYTES * 3 + 17
+    offsets = content.sample_offsets(size)
+    assert offsets == [0, content.SAMPLE_BYTES, 2 * content.SAMPLE_BYTES, 3 * content.SAMPLE_BYTES]
+
+
+@pytest.mark.parametrize("size", [BIG, BIG + 1, BIG + 4095, 64 << 30])
+def test_a_big_file_is_looked_at_from_its_first_to_its_last_byte(size: int) -> None:
+    offsets = content.sample_offsets(size)
+    assert offsets[0] == 0
+    assert any(offset <= size - 1 < offset + content.SAMPLE_BYTES for offset in offsets)
+    assert all(offset % 4096 == 0 and offset < size for offset in offsets)
+    assert len(offsets) <= content.SAMPLES + 1
+
+
+def test_an_empty_file_has_nothing_to_look_at() -> None:
+    assert content.sample_offsets(0) == []
+
+
+def pair(root: Path, size: int = 1 << 20) -> tuple[Path, Path]:
+    one, other = root / "one", root / "other"
+    for path in (one, other):
+        path.write_bytes(b"\x5a" * size)
+    return one, other
+
+
+def test_alike_files_show_no_difference(tmp_path: Path) -> None:
+    one, other = pair(tmp_path)
+    assert content.first_difference(str(one), str(other)) is None
+
+
+@pytest.mark.parametrize("place", [0, 4095, 300_000, (1 << 20) - 1])
+def test_one_changed_byte_of_a_small_file_is_found(tmp_path: Path, place: int) -> None:
+    one, other = pair(tmp_path)
+    with other.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(b"!")
+    found = content.first_difference(str(one), str(other))
+    assert found is not None
+    assert found <= place < found + content.SAMPLE_BYTES
+
+
+def test_a_shorter_file_differs_at_its_end(tmp_path: Path) -> None:
+    one, other = pair(tmp_path)
+    other.write_bytes(b"\x5a" * 1000)
+    assert content.first_difference(str(one), str(other)) == 1000
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    one, other = pair(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(one)
+    with pytest.raises(OSError, match="symbolic links"):
+        content.first_difference(str(link), str(other))
