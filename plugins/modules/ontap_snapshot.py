@@ -11,8 +11,8 @@ module: ontap_snapshot
 short_description: Create or delete snapshots of one name over a set of ONTAP volumes
 version_added: 0.1.0
 description:
-  - Creates snapshots of the same name on one or more volumes of one or more SVMs, in parallel, and sets their SnapMirror
-    label and their expiry time once all of them exist.
+  - Creates snapshots of the same name on one or more volumes of one or more SVMs, in parallel, and sets their
+    SnapMirror label and their expiry time once all of them exist.
   - All or nothing. When the snapshot of one volume cannot be created, those that this call created on the others are
     removed again.
   - Deletes such snapshots. Nothing is deleted when one of them must not be.
@@ -64,7 +64,7 @@ options:
         type: str
       controller:
         description:
-          - The controller on which the volume is, where several in O(controllers) have an SVM and a volume of that name.
+          - The controller on which the volume is, where several in O(controllers) have one of that name.
           - This is its RV(snapshots[].controller), the host name, followed by a colon and the port if that is not 443.
         type: str
   comment:
@@ -103,10 +103,10 @@ options:
     default: 3
 notes:
   - A request whose answer got lost is not simply sent again. The module looks first whether it took effect.
-  - When snapshots of the name exist on some of the volumes only, O(state=present) fails. Snapshots of one name are of one
-    moment.
-  - The role of the user needs at least C(readonly) on C(/api/cluster), C(/api/cluster/jobs) and C(/api/storage/volumes),
-    and C(all) on C(/api/storage/volumes/*/snapshots).
+  - When snapshots of the name exist on some of the volumes only, O(state=present) fails. Snapshots of one name are of
+    one moment.
+  - The role of the user needs at least C(readonly) on C(/api/cluster), C(/api/cluster/jobs) and
+    C(/api/storage/volumes), and C(all) on C(/api/storage/volumes/*/snapshots).
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
 """
@@ -149,7 +149,7 @@ EXAMPLES = r"""
 RETURN = r"""
 snapshots:
   description:
-    - With O(state=present), the snapshots as they are afterwards, or in check mode as they would be, one for each volume.
+    - With O(state=present), the snapshots as they are afterwards, or in check mode as they would be, one per volume.
     - Empty with O(state=absent).
   type: list
   elements: dict
@@ -267,13 +267,14 @@ removed:
   elements: str
   returned: failure, after work had begun
 left_behind:
-  description: The volumes on which a snapshot of this call may be left, since removing it again failed; like RV(failures).
+  description: The volumes on which a snapshot of this call may be left, since removing it failed; like RV(failures).
   type: list
   elements: dict
   returned: failure, after work had begun
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
