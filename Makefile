@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+
+# Everything that is made lies in build/, except the lab (see tests/lab).
+VENV := build/venvs/dev
+PYTHON := $(VENV)/bin/python
+NOX := $(VENV)/bin/nox
+CHECKS := $(PYTHON) -u tests/tools/checks.py
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E)
+LAB := $(AS_ROOT) env PYTHONPATH=tests/lab:build/collections $(PYTHON) -u -m kvmlab
+
+# What a bare Debian lacks: for the virtual environments, and (second line) for the lab. None of it starts a service.
+PACKAGES := git ca-certificates python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
+PACKAGES += busybox-static e2fsprogs fakeroot iproute2 mmdebstrap openssh-client util-linux xfsprogs
+
+.PHONY: help
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: packages
+packages:
+	@command -v dpkg-query >/dev/null || { echo "not a Debian system, please see to: $(PACKAGES)"; exit 0; }; \
+	missing=; for package in $(PACKAGES); do \
+	  case "$$(dpkg-query --showformat='$${db:Status-Abbrev}' --show $$package 2>/dev/null)" in ii*) ;; *) missing="$$missing $$package";; esac; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing:$$missing"; mkdir -p build/logs; \
+	{ $(AS_ROOT) apt-get -o DPkg::Lock::Timeout=300 update && \
+	  $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends $$missing; \
+	} > build/logs/packages.log 2>&1 < /dev/null || { tail -n 30 build/logs/packages.log; exit 1; }
+
+.PHONY: setup
+setup: packages ## install what is missing, make the virtual environment (fast when all is there)
+	@/usr/bin/python3 tests/tools/ground.py venv dev
+
+.PHONY: lint
+lint: setup ## static checks and ansible-test sanity
+	@$(CHECKS) run lint; $(CHECKS) table lint
+
+.PHONY: unit
+unit: setup ## unit tests, and the simulator against NetApp's own client and modules
+	@$(CHECKS) run unit; $(CHECKS) table unit
+
+.PHONY: integration
+integration: setup ## playbooks and molecule scenarios on the lab
+	@$(AS_ROOT) $(CHECKS) run integration; $(AS_ROOT) chown -R --reference=Makefile build; $(CHECKS) table integration
+
+.PHONY: test
+test: setup ## all of them: lint, unit, integration
+	@rm -f build/reports/*.counts.json; $(CHECKS) run lint unit; $(AS_ROOT) $(CHECKS) run integration; \
+	$(AS_ROOT) chown -R --reference=Makefile build; $(CHECKS) table lint unit integration
+
+.PHONY: sanity
+sanity: setup ## ansible-test sanity alone, on both versions of ansible-core
+	@$(NOX) --session sanity-2.16 sanity-2.19
+
+.PHONY: demo
+demo: setup ## back up two running guests, destroy one, restore it, show the proof; leaves the lab up
+	@$(LAB) demo
+
+.PHONY: lab-up lab-down lab-clean lab-status
+lab-up: setup ## start the lab: an ONTAP simulator, a real KVM host, guests
+	@$(LAB) up
+lab-down: setup ## stop the lab and leave nothing running
+	@$(LAB) down
+lab-clean: setup ## stop the lab and remove all it has made, its cache too
+	@$(LAB) clean
+lab-status: setup ## tell whether the lab is up
+	@$(LAB) status
+
+.PHONY: docs
+docs: setup ## build the documentation as HTML
+	@$(NOX) --session docs
+
+.PHONY: build
+build: setup ## build the archive for Ansible Galaxy
+	@$(NOX) --session build
+
+.PHONY: format
+format: setup ## bring the Python files into form
+	@$(NOX) --session format
+
+.PHONY: clean
+clean: ## remove build/ (the lab stays, see lab-clean)
+	@rm -rf build

@@ -1,0 +1,321 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run groups of checks (nox sessions) and count what they found; ``make lint``, ``make unit`` and the like call this.
+
+``checks.py run GROUP...`` runs as many checks at a time as there are processors (those on the lab one by one). Each
+writes to its own file in build/logs; a line tells its end, and the last lines of its log why it failed. ``checks.py
+table GROUP...`` prints what the last runs found by kind, and as its very last line ``N passed, N failed, N skipped``.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import ground
+
+HEARTBEAT = 30.0
+TAIL = 60
+LAB_UP_TIMEOUT = 900
+LAB_DOWN_TIMEOUT = 120
+NOT_APPLICABLE = "No tests applicable."
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One nox session: the kind its tests are counted under, and the seconds it may take."""
+
+    session: str
+    kind: str
+    timeout: float = 900
+
+
+# The long ones come first, so that no processor idles at the end of a group.
+GROUPS: dict[str, tuple[Check, ...]] = {
+    "lint": (
+        Check("sanity-2.16", "sanity"),
+        Check("sanity-2.19", "sanity"),
+        Check("ansible-lint", "static"),
+        Check("galaxy-importer", "static"),
+        Check("mypy", "static"),
+        Check("antsibull-docs", "static"),
+        Check("reuse", "static"),
+        Check("antsibull-changelog", "static"),
+        Check("yamllint", "static"),
+        Check("ruff", "static"),
+        Check("structure", "static"),
+    ),
+    "unit": (
+        Check("believable", "believable"),
+        Check("unit-3.9", "unit, Python 3.9"),
+        Check("unit-3.11", "unit, Python 3.11"),
+    ),
+    "integration": (
+        Check("integration", "integration", timeout=2400),
+        Check("molecule", "molecule", timeout=1500),
+    ),
+}
+ON_THE_LAB = {"integration"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+    """What a check found, and the seconds it took."""
+
+    kind: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    print(text, flush=True)
+
+
+def count_junit(kind: str, files: Iterable[Path]) -> Count:
+    """Count the cases of JUnit files; what ansible-test calls not applicable to a collection is no test."""
+    passed = failed = skipped = 0
+    for file in files:
+        for case in ElementTree.parse(file).iter("testcase"):
+            reason = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed += 1
+            elif reason is None:
+                passed += 1
+            elif (reason.text or "").strip() != NOT_APPLICABLE:
+                skipped += 1
+    return Count(kind, passed, failed, skipped)
+
+
+def count_check(check: Check, *, succeeded: bool, left_out: bool, seconds: float) -> Count:
+    """The tests of a finished check: those it reported, or the check itself when it reports none."""
+    if left_out:
+        return Count(check.kind, skipped=1, seconds=seconds)
+    count = count_junit(check.kind, reports_of(check))
+    if not succeeded and count.failed == 0:
+        count = dataclasses.replace(count, failed=1)
+    if succeeded and count.passed + count.skipped == 0:
+        count = dataclasses.replace(count, passed=1)
+    return dataclasses.replace(count, seconds=seconds)
+
+
+def reports_of(check: Check) -> list[Path]:
+    """The JUnit files of a check: one, or a folder of them."""
+    single = ground.REPORTS / f"{check.session}.xml"
+    return [single] if single.is_file() else sorted((ground.REPORTS / check.session).glob("*.xml"))
+
+
+def left_out(outcome: Path) -> bool:
+    """Whether nox says that the session skipped itself."""
+    if not outcome.is_file():
+        return False
+    sessions = json.loads(outcome.read_text(encoding="utf-8"))["sessions"]
+    return [session["result"] for session in sessions] == ["skipped"]
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, shortened: what a long check is doing."""
+    with log.open("rb") as handle:
+        handle.seek(max(0, log.stat().st_size - 4096))
+        lines = [line.strip() for line in handle.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1][:90] if lines else ""
+
+
+def terminate(process: subprocess.Popen[bytes]) -> None:
+    """End a process that we started, with all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=30)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        else:
+            return
+
+
+def wait(process: subprocess.Popen[bytes], *, name: str, log: Path, timeout: float) -> bool:
+    """Wait for a process, telling now and then what it does; False when it failed or had to be ended."""
+    started = time.monotonic()
+    while True:
+        spent = time.monotonic() - started
+        try:
+            return process.wait(timeout=HEARTBEAT) == 0
+        except subprocess.TimeoutExpired:
+            if spent > timeout:
+                terminate(process)
+                say(f"       {name}: ended after its limit of {timeout:.0f} s")
+                return False
+            say(f"  ...  {name:<20}{spent + HEARTBEAT:5.0f} s  {last_line(log)}")
+
+
+class Runner:
+    """Starts processes, each in a session of its own with its own log, and ends them all when asked to."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, command: list[str], *, name: str, timeout: float, env: dict[str, str] | None = None) -> bool:
+        """Run a command to its end; True when it succeeded. Its output goes to build/logs/NAME.log."""
+        log = ground.LOGS / f"{name}.log"
+        with log.open("wb") as handle:
+            process = subprocess.Popen(
+                command,
+                cwd=ground.ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running.add(process)
+        try:
+            return wait(process, name=name, log=log, timeout=timeout)
+        finally:
+            terminate(process)
+            self._running.discard(process)
+
+    def end(self) -> None:
+        """End what is still running."""
+        for process in list(self._running):
+            terminate(process)
+
+
+def tell(name: str, word: str, seconds: float, *, numbers: str = "") -> None:
+    """One line on a finished step; the end of its log when it failed."""
+    text = f"{word:>5}  {name:<20}{seconds:5.0f} s{numbers}"
+    if word == "FAIL":
+        log = ground.LOGS / f"{name}.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        text += "".join(f"\n       | {line}" for line in lines[-TAIL:])
+        text += f"\n       {log.relative_to(ground.ROOT)} has all {len(lines)} lines"
+    say(text)
+
+
+def run_check(runner: Runner, check: Check) -> Count:
+    """Run one check and return what it found."""
+    started = time.monotonic()
+    outcome = ground.REPORTS / f"{check.session}.nox.json"
+    for stale in (outcome, *reports_of(check)):
+        stale.unlink(missing_ok=True)
+    nox = ground.BUILD / "venvs" / "dev" / "bin" / "nox"
+    command = [str(nox), "--report", str(outcome), "--session", check.session]
+    succeeded = runner.run(command, name=check.session, timeout=check.timeout, env=dict(os.environ, NO_COLOR="1"))
+    skipped = succeeded and left_out(outcome)
+    count = count_check(check, succeeded=succeeded, left_out=skipped, seconds=time.monotonic() - started)
+    numbers = f"  {count.passed} passed" if count.passed > 1 else ""
+    numbers += f"  {count.failed} failed" if count.failed else ""
+    tell(check.session, "skip" if skipped else "ok" if succeeded else "FAIL", count.seconds, numbers=numbers)
+    return count
+
+
+def lab(runner: Runner, command: str, *, timeout: float) -> bool:
+    """Run a command of the lab; True when it succeeded."""
+    binaries = ground.ensure_venv("dev") / "bin"
+    env = ground.environment(binaries, PYTHONPATH=str(ground.ROOT / "tests" / "lab"))
+    words = [str(binaries / "python"), "-m", "kvmlab", command]
+    return runner.run(words, name=f"lab-{command}", timeout=timeout, env=env)
+
+
+def run_on_lab(runner: Runner, checks: Iterable[Check]) -> list[Count]:
+    """Run checks one by one on the lab; it is brought up when it is not, and then taken down again."""
+    was_up = lab(runner, "status", timeout=60)
+    counts = []
+    try:
+        if not was_up:
+            started = time.monotonic()
+            is_up = lab(runner, "up", timeout=LAB_UP_TIMEOUT)
+            tell("lab-up", "ok" if is_up else "FAIL", time.monotonic() - started)
+            if not is_up:
+                return [Count(check.kind, failed=1) for check in checks]
+        for check in checks:
+            counts.append(run_check(runner, check))
+    finally:
+        if not was_up:
+            lab(runner, "down", timeout=LAB_DOWN_TIMEOUT)
+    return counts
+
+
+def run_beside(runner: Runner, checks: Iterable[Check]) -> list[Count]:
+    """Run checks beside each other, as many at a time as there are processors."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool:
+        try:
+            return list(pool.map(lambda check: run_check(runner, check), checks))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.end()
+            raise
+
+
+def counts_file(group: str) -> Path:
+    """Where the numbers of a group's last run are kept."""
+    return ground.REPORTS / f"{group}.counts.json"
+
+
+def run_groups(groups: Iterable[str]) -> None:
+    """Run groups of checks and keep their numbers."""
+    for place in (ground.LOGS, ground.REPORTS):
+        place.mkdir(parents=True, exist_ok=True)
+    ground.link_collection()
+    runner = Runner()
+    for group in groups:
+        counts_file(group).unlink(missing_ok=True)
+        say(f"== {group}: {', '.join(check.session for check in GROUPS[group])}")
+        counts = (run_on_lab if group in ON_THE_LAB else run_beside)(runner, GROUPS[group])
+        kept = [dataclasses.asdict(count) for count in counts]
+        counts_file(group).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def read_counts(groups: Iterable[str]) -> list[Count]:
+    """The numbers of the groups' last runs; a group that did not come to its end counts as failed."""
+    counts = []
+    for group in groups:
+        if counts_file(group).is_file():
+            counts += [Count(**kept) for kept in json.loads(counts_file(group).read_text(encoding="utf-8"))]
+        else:
+            counts.append(Count(group, failed=1))
+    return counts
+
+
+def table(counts: Iterable[Count]) -> tuple[list[str], bool]:
+    """The lines of the table by kind, with the total as the last one, and whether all is well."""
+    by_kind: dict[str, list[Count]] = {}
+    for count in counts:
+        by_kind.setdefault(count.kind, []).append(count)
+    lines = ["", f"{'kind':<20}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}"]
+    total = [0, 0, 0]
+    for kind, found in by_kind.items():
+        numbers = [sum(getattr(count, name) for count in found) for name in ("passed", "failed", "skipped")]
+        total = [sum(pair) for pair in zip(total, numbers)]
+        seconds = sum(count.seconds for count in found)
+        lines.append(f"{kind:<20}{numbers[0]:>8}{numbers[1]:>8}{numbers[2]:>9}{seconds:>9.0f}")
+    lines += ["", f"{total[0]} passed, {total[1]} failed, {total[2]} skipped"]
+    return lines, total[1] == 0
+
+
+def main(arguments: list[str]) -> int:
+    """The command line: ``run GROUP...`` or ``table GROUP...``."""
+    if len(arguments) < 2 or arguments[0] not in ("run", "table") or not set(arguments[1:]) <= set(GROUPS):
+        raise SystemExit(f"usage: checks.py run|table GROUP...   (GROUP: {', '.join(GROUPS)})")
+    if arguments[0] == "run":
+        run_groups(arguments[1:])
+        return 0 if table(read_counts(arguments[1:]))[1] else 1
+    lines, well = table(read_counts(arguments[1:]))
+    say("\n".join(lines))
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
