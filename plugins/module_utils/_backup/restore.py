@@ -124,8 +124,7 @@ def _restore_disk(guest: GuestRestore, disk: DiskRestore, *, actor: Actor) -> Di
     begun = time.monotonic()
     method = actor.overwrite(disk)
     seconds = round(time.monotonic() - begun, 3)
-    path = f"{disk.storage.svm}:/vol/{disk.storage.volume}/{disk.storage.path}"
-    return DiskResult(disk.target, path, method, actor.verify(disk), seconds)
+    return DiskResult(disk.target, disk.label, method, actor.verify(disk), seconds)
 
 
 def _noted(journal: Journal, guest: GuestRestore, progress: GuestProgress, save: Callable[[Journal], None]) -> Journal:

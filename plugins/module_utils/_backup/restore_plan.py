@@ -35,6 +35,7 @@ class DiskNow:
     target: str
     format: str
     host_path: str
+    mount_point: Optional[str]
     size: Optional[int]
     backing: tuple[str, ...]
     storage: Optional[Storage]
@@ -62,20 +63,29 @@ class SnapshotNow:
 
 @dataclass(frozen=True)
 class DiskRestore:
-    """One overwrite: the file ``storage.path`` by its content in the snapshot; ``size`` is what the guest sees, in bytes."""
+    """One overwrite of a file by its content in the snapshot; ``size`` is what the guest sees, in bytes."""
 
     target: str
     format: str
     storage: Storage
     host_path: str
+    mount_point: Optional[str]
     snapshot: str
     snapshot_uuid: str
     size: Optional[int]
 
     @property
-    def source_path(self) -> str:
-        """The snapshot's copy, relative to the volume's root."""
-        return f".snapshot/{self.snapshot}/{self.storage.path}"
+    def label(self) -> str:
+        """Where the disk lies, in the words of KVM_VM_MAPPING."""
+        return _name(self.storage)
+
+    @property
+    def host_source(self) -> Optional[str]:
+        """The snapshot's copy as this host sees it below the mount point, None when the volume is not mounted."""
+        inside = f"{self.mount_point}/"
+        if self.mount_point is None or not self.host_path.startswith(inside):
+            return None
+        return f"{inside}.snapshot/{self.snapshot}/{self.host_path[len(inside) :]}"
 
 
 @dataclass(frozen=True)
@@ -318,6 +328,7 @@ def _disk(
         format=disk.format,
         storage=storage,
         host_path=current.host_path,
+        mount_point=current.mount_point,
         snapshot=manifest.backup_id,
         snapshot_uuid=snapshot.uuid,
         size=disk.size,

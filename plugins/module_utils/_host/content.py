@@ -58,6 +58,22 @@ def first_difference(one: str, other: str) -> Optional[int]:
     return None
 
 
+def copy_over(source: str, target: str) -> None:
+    """Overwrite ``target`` in place by what ``source`` holds, leaving zeroes as holes, and make it durable.
+
+    Broken off, the target is partly written; the same call again brings it to its end. Raises :class:`OSError`.
+    """
+    with _direct(source) as origin, open(os.open(target, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as stream:
+        size = os.fstat(origin).st_size
+        stream.truncate(0)
+        stream.truncate(size)
+        for offset in range(0, size, SAMPLE_BYTES):
+            block = _read(origin, offset)
+            if block.strip(b"\0"):
+                os.pwrite(stream.fileno(), block, offset)
+        os.fsync(stream.fileno())
+
+
 def _tail(size: int) -> int:
     return max(0, size - 1) // _ALIGNMENT * _ALIGNMENT
 

@@ -64,6 +64,7 @@ def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", af
             "raw",
             Storage.from_record(samples.storage("vol1", f"{name}-{target}.img")),
             f"/mnt/vol1/{name}-{target}.img",
+            "/mnt/vol1",
             samples.BACKUP,
             "vol1-snap",
             4096,

@@ -36,7 +36,7 @@ def backup() -> Manifest:
 
 def disk_now(target: str = "vda", place: dict[str, Any] | None = None, **changes: Any) -> DiskNow:
     storage = Storage.from_record(place or samples.storage())
-    now = DiskNow(target, "raw", f"/mnt/{storage.volume}/{storage.path}", SIZE, (), storage)
+    now = DiskNow(target, "raw", f"/mnt/{storage.volume}/{storage.path}", f"/mnt/{storage.volume}", SIZE, (), storage)
     return replace(now, **changes)
 
 
@@ -73,7 +73,8 @@ def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan
 def test_a_sound_restore_names_source_and_target() -> None:
     made = planned(["web1"], web_now())
     (part,) = made.guests[0].disks
-    assert part.source_path == f".snapshot/{samples.BACKUP}/web1.img"
+    assert part.host_source == f"/mnt/vol1/.snapshot/{samples.BACKUP}/web1.img"
+    assert part.label == "svm1:/vol/vol1/web1.img"
     assert (part.storage.volume, part.storage.path, part.snapshot_uuid) == ("vol1", "web1.img", "vol1-snap")
 
 

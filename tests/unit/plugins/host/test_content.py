@@ -67,3 +67,14 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link.symlink_to(one)
     with pytest.raises(OSError, match="symbolic links"):
         content.first_difference(str(link), str(other))
+
+
+@pytest.mark.parametrize("size", [0, 5, content.SAMPLE_BYTES, content.SAMPLE_BYTES * 3 + 5])
+def test_a_copy_leaves_the_same_bytes_in_the_same_file(tmp_path: Path, size: int) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes((b"\0" * content.SAMPLE_BYTES + b"\x77" * size)[:size])
+    target.write_bytes(b"old" * 1000)
+    inode = target.stat().st_ino
+    content.copy_over(str(source), str(target))
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_ino == inode

@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore does to this host and to the array: power by libvirt, bytes by ONTAP, the check by direct reading."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import as_volume, client_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore, GuestRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
+    copy_over,
+    drop_cached,
+    first_difference,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+
+class CheckFailedError(KvmsnapError):
+    """A restored disk does not hold what the snapshot holds; the guest was not started."""
+
+
+@dataclass
+class HostActor:
+    """Carries out the steps of a restore; ``refused`` remembers, per controller, the ways the array would not go.
+
+    ``method`` is auto or one way of :mod:`_ontap.files`; times are in seconds.
+    """
+
+    host: Host
+    clients: Sequence[Client]
+    manifest: Manifest
+    method: str
+    graceful: bool
+    stop_timeout: float
+    start_timeout: float
+    deadline: Deadline
+    refused: dict[str, set[str]] = field(default_factory=dict)
+
+    def stop(self, guest: GuestRestore) -> None:
+        """Bring the guest to ``shutoff``: asked to, or by force when it is to be or does not obey in time."""
+        power_off(self._domain(guest), graceful=self.graceful, timeout=self.stop_timeout)
+
+    def start(self, guest: GuestRestore) -> None:
+        """Start the guest, paused when it was paused."""
+        state = "paused" if guest.state_after == "paused" else "running"
+        power_on(self._domain(guest), state=state, timeout=self.start_timeout)
+
+    def state(self, guest: GuestRestore) -> str:
+        """Ask libvirt what the guest is doing."""
+        return self._domain(guest).state().state
+
+    def overwrite(self, disk: DiskRestore) -> str:
+        """Overwrite the disk's file from the snapshot by the first way that the array goes; return that way."""
+        client, volume = self._place(disk)
+        refused = self.refused.setdefault(client.name, set())
+        while True:
+            way = files.choose_method(self.method, client.version, refused)[0]
+            try:
+                self._by(way, client, volume, disk)
+            except OntapError as exc:
+                if not files.refuses_method(exc) or self.method != "auto":
+                    raise
+                refused.add(way)
+                continue
+            self._forget_cached(disk)
+            return way
+
+    def verify(self, disk: DiskRestore) -> str:
+        """Compare size and sampled blocks with the snapshot's copy, past this host's caches.
+
+        Where ``.snapshot`` is not to be seen on the host, the array's word on the sizes has to do.
+        """
+        client, volume = self._place(disk)
+        told = [
+            files.stat_file(client, volume, disk.storage.path, snapshot=snapshot, deadline=self.deadline)
+            for snapshot in (disk.snapshot, None)
+        ]
+        sizes = [None if stat is None else stat.size for stat in told]
+        if sizes[0] is None or sizes[0] != sizes[1]:
+            raise CheckFailedError(
+                f"Failed to check restored disk {disk.label}: it has {sizes[1]} bytes, its copy in the snapshot {sizes[0]}",
+                path=disk.label,
+            )
+        source = disk.host_source
+        if source is None or not os.path.exists(source):
+            return "size"
+        with _telling(f"compare {disk.host_path} with {source}"):
+            offset = first_difference(source, disk.host_path)
+        if offset is not None:
+            raise CheckFailedError(
+                f"Failed to check restored disk {disk.label}: it differs from snapshot {disk.snapshot} at byte {offset}",
+                path=disk.label,
+            )
+        return "size and sampled blocks"
+
+    def _forget_cached(self, disk: DiskRestore) -> None:
+        """Make this host forget the old bytes, which a guest with a host page cache would read and write back."""
+        with _telling(f"drop what this host cached of {disk.host_path}"):
+            drop_cached(disk.host_path)
+
+    def _by(self, way: str, client: Client, volume: Volume, disk: DiskRestore) -> None:
+        path = disk.storage.path
+        if way == "copy":
+            source = disk.host_source
+            if source is None or not Path(source).is_file():
+                raise KvmsnapError(f"Failed to copy {disk.label} out of its snapshot: this host does not see {source}")
+            with _telling(f"copy {source} over {disk.host_path}"):
+                copy_over(source, disk.host_path)
+            return
+        if way == "file_clone":
+            files.clone_file(
+                client,
+                volume,
+                snapshot=disk.snapshot,
+                source=path,
+                destination=path,
+                overwrite=True,
+                deadline=self.deadline,
+            )
+            return
+        restore: Callable[..., None] = files.restore_file_cli if way == "sfsr_cli" else files.restore_file_rest
+        restore(client, volume, snapshot=disk.snapshot, path=path, deadline=self.deadline)
+        files.wait_restored(client, volume, snapshot_uuid=disk.snapshot_uuid, deadline=self.deadline)
+
+    def _place(self, disk: DiskRestore) -> tuple[Client, Volume]:
+        saved = self.manifest.volume_of(disk.storage)
+        if saved is None:
+            raise KvmsnapError(f"The manifest of {self.manifest.backup_id} does not know the volume of {disk.label}")
+        return client_of(self.clients, saved.controller), as_volume(saved)
+
+    def _domain(self, guest: GuestRestore) -> Domain:
+        domain = self.host.domain(uuid=guest.uuid)
+        if domain is None:
+            raise KvmsnapError(
+                f"Guest {guest.name} ({guest.uuid}) is not defined on this host any more", guest=guest.name
+            )
+        return domain
+
+
+@contextmanager
+def _telling(action: str) -> Iterator[None]:
+    """Turn an operating system's error into a sentence of ours."""
+    try:
+        yield
+    except OSError as exc:
+        raise KvmsnapError(f"Failed to {action}: {exc.strerror or exc}") from exc
