@@ -1,0 +1,97 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an image file depends on, asked of ``qemu-img info``.
+
+Only images whose format the definition names are asked about, and only in that format. A raw image is never looked
+into: a guest may write a header into it that names any file of the host.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+TIMEOUT = 30.0
+MAX_LAYERS = 200
+
+RAW = ("raw", "iso")
+INSPECTED = ("qcow2", "qcow", "qed", "vdi", "vhdx", "vpc", "vmdk", "parallels")
+
+
+class ImageError(KvmsnapError):
+    """qemu-img could not read the image."""
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """One image file. ``virtual_size`` is what the guest sees (bytes), ``backing`` the file below as QEMU opens it."""
+
+    path: str
+    format: str
+    virtual_size: int
+    backing: Optional[str]
+    backing_format: Optional[str]
+    data_files: tuple[str, ...]
+    snapshots: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], *, path: str) -> ImageInfo:
+        """Read the answer of ``qemu-img info --output=json``."""
+        specific = (record.get("format-specific") or {}).get("data") or {}
+        extents = [str(extent["filename"]) for extent in specific.get("extents") or () if extent.get("filename")]
+        outside = [specific.get("data-file"), *(name for name in extents if name != path)]
+        return cls(
+            path=path,
+            format=str(record["format"]),
+            virtual_size=int(record["virtual-size"]),
+            backing=record.get("full-backing-filename") or record.get("backing-filename"),
+            backing_format=record.get("backing-filename-format"),
+            data_files=tuple(str(name) for name in outside if name),
+            snapshots=tuple(str(each.get("name", "")) for each in record.get("snapshots") or ()),
+        )
+
+
+def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> ImageInfo:
+    """Ask about one image, also one in use (``-U``), without opening what lies below it.
+
+    ``path`` is absolute. Raises :class:`ImageError`.
+    """
+    action = f"inspect the image {path!r} as {image_format}"
+    command = ["qemu-img", "info", "-U", "--output=json", "-f", image_format, path]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as exc:
+        raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
+    except (OSError, ValueError) as exc:
+        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")
+        raise ImageError(f"Failed to {action}: {said or f'qemu-img ended with {done.returncode}'}", path=path)
+    try:
+        return ImageInfo.from_json(json.loads(done.stdout), path=path)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ImageError(f"Failed to {action}: the answer of qemu-img cannot be read ({exc})", path=path) from exc
+
+
+def image_chain(
+    path: str, *, image_format: str, ask: Callable[..., ImageInfo] = image_info, timeout: float = TIMEOUT
+) -> tuple[ImageInfo, ...]:
+    """Return the image and the layers below it that can be asked about, top first.
+
+    Each layer is opened only in the format that the one above records; one that is recorded as raw, or with no format
+    at all, ends the chain unopened and is named by the last entry's ``backing``. Raises :class:`ImageError`.
+    """
+    layers = [ask(path, image_format=image_format, timeout=timeout)]
+    while len(layers) < MAX_LAYERS:
+        last = layers[-1]
+        if last.backing is None or not last.backing.startswith("/") or last.backing_format not in INSPECTED:
+            return tuple(layers)
+        if any(layer.path == last.backing for layer in layers):
+            raise ImageError(f"Failed to inspect the image {path!r}: its backing files form a ring", path=path)
+        layers.append(ask(last.backing, image_format=last.backing_format, timeout=timeout))
+    raise ImageError(f"Failed to inspect the image {path!r}: it has more than {MAX_LAYERS} layers", path=path)

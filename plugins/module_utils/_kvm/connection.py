@@ -1,0 +1,366 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The way to libvirt: plain values in and out, every failure a sentence with ``libvirt_code``.
+
+The only place that imports libvirt. What a guest's agent is asked goes through :class:`Agent`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy, retrying
+
+State = Literal["running", "paused", "shutoff", "crashed", "pmsuspended", "unknown"]
+FreezeStatus = Literal["frozen", "thawed"]
+
+DEFAULT_URI = "qemu:///system"
+OPEN_TIMEOUT = 15.0
+KEEPALIVE_INTERVAL = 5
+KEEPALIVE_COUNT = 3
+
+NO_SUPPORT = 3
+NO_DOMAIN = 42
+AGENT_UNRESPONSIVE = 86
+
+# virDomainState and its reasons, in libvirt's order; "blocked" runs, and so does a guest that is shutting down.
+_STATES: dict[int, tuple[State, tuple[str, ...]]] = {
+    0: ("unknown", ()),
+    1: (
+        "running",
+        (
+            "unknown",
+            "booted",
+            "migrated",
+            "restored",
+            "from snapshot",
+            "unpaused",
+            "migration canceled",
+            "save canceled",
+            "event wakeup",
+            "crashed",
+            "post-copy",
+            "post-copy failed",
+        ),
+    ),
+    2: ("running", ("blocked",)),
+    3: (
+        "paused",
+        (
+            "unknown",
+            "user",
+            "migrating",
+            "saving",
+            "dumping",
+            "I/O error",
+            "watchdog",
+            "from snapshot",
+            "shutting down",
+            "creating snapshot",
+            "crashed",
+            "starting up",
+            "post-copy",
+            "post-copy failed",
+        ),
+    ),
+    4: ("running", ("shutting down", "shutting down")),
+    5: (
+        "shutoff",
+        ("unknown", "shutdown", "destroyed", "crashed", "migrated", "saved", "failed", "from snapshot", "daemon"),
+    ),
+    6: ("crashed", ("unknown", "panicked")),
+    7: ("pmsuspended", ("unknown",)),
+}
+
+_VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
+
+_lock = threading.Lock()
+_loop: list[threading.Thread] = []
+
+
+class LibvirtError(KvmsnapError):
+    """libvirt refused or failed; ``libvirt_code`` is its virErrorNumber."""
+
+    @property
+    def code(self) -> Optional[int]:
+        """libvirt's error number."""
+        return self.fields.get("libvirt_code")
+
+
+class LibvirtMissingError(KvmsnapError):
+    """libvirt's Python binding is not installed for the interpreter that runs the module."""
+
+
+class LibvirtUnavailableError(LibvirtError):
+    """There is no connection to libvirt's daemon."""
+
+
+@dataclass(frozen=True)
+class DomainState:
+    """What a guest is doing; ``domain_id`` is None unless it is active, and another one after each start."""
+
+    state: State
+    reason: str
+    domain_id: Optional[int]
+
+    @property
+    def active(self) -> bool:
+        """Whether the guest has a process."""
+        return self.domain_id is not None
+
+
+@dataclass(frozen=True)
+class PoolVolume:
+    """A volume of a libvirt storage pool: ``kind`` is file, block, dir or network."""
+
+    kind: str
+    path: str
+
+
+class Agent:
+    """The agent inside a guest, through libvirt. Methods raise :class:`LibvirtError`.
+
+    Every call is bounded: by the response time given to :meth:`limit` (seconds) or the call's own ``timeout``, plus
+    the five seconds that libvirt waits for the agent's attention.
+    """
+
+    def __init__(self, domain: Any, guest: str) -> None:
+        self._domain = domain
+        self._guest = guest
+
+    def limit(self, seconds: int) -> None:
+        """Bound freeze and thaw to ``seconds`` (virDomainAgentSetResponseTimeout); older libvirt waits for ever."""
+        with _telling(f"bound the agent of guest {self._guest}", unless=NO_SUPPORT):
+            self._domain.agentSetResponseTimeout(seconds)
+
+    def ping(self, timeout: int) -> None:
+        """Ask whether the agent answers at all (guest-ping)."""
+        self._command("guest-ping", timeout)
+
+    def status(self, timeout: int) -> FreezeStatus:
+        """Ask whether the guest's file systems are frozen (guest-fsfreeze-status)."""
+        answer = self._command("guest-fsfreeze-status", timeout)
+        if answer not in ("frozen", "thawed"):
+            raise LibvirtError(f"Failed to read the freeze status of guest {self._guest}: the agent said {answer!r}")
+        return "frozen" if answer == "frozen" else "thawed"
+
+    def freeze(self) -> int:
+        """Freeze all file systems of the guest and return how many (virDomainFSFreeze)."""
+        with _telling(f"freeze guest {self._guest}", guest=self._guest):
+            return int(self._domain.fsFreeze(None, 0))
+
+    def thaw(self) -> int:
+        """Thaw what is frozen and return how many file systems were (virDomainFSThaw)."""
+        with _telling(f"thaw guest {self._guest}", guest=self._guest):
+            return int(self._domain.fsThaw(None, 0))
+
+    def _command(self, name: str, timeout: int) -> Any:
+        import libvirt_qemu
+
+        with _telling(f"ask the agent of guest {self._guest} ({name})", guest=self._guest):
+            text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps({"execute": name}), timeout, 0)
+        return json.loads(text).get("return")
+
+
+class Domain:
+    """A guest as libvirt knows it. Methods raise :class:`LibvirtError`."""
+
+    def __init__(self, domain: Any, agent: Callable[[Any, str], Agent] = Agent) -> None:
+        self._domain = domain
+        self.name = str(domain.name())
+        self.uuid = str(domain.UUIDString()).lower()
+        self.agent = agent(domain, self.name)
+
+    def state(self) -> DomainState:
+        """Return the guest's state now (virDomainGetState, virDomainGetID)."""
+        with self._telling("read the state of"):
+            number, reason = self._domain.state(0)[:2]
+            domain_id = int(self._domain.ID())
+        state, reasons = _STATES.get(number, ("unknown", ()))
+        word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"
+        return DomainState(state, word, domain_id if domain_id >= 0 else None)
+
+    def xml(self, *, inactive: bool = False) -> str:
+        """Return the definition, without passwords: the one in effect, or the one of the next start."""
+        import libvirt
+
+        with self._telling("read the definition of"):
+            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0))
+
+    def persistent(self) -> bool:
+        """Say whether the definition outlives a shutdown."""
+        with self._telling("look at"):
+            return bool(self._domain.isPersistent())
+
+    def autostart(self) -> bool:
+        """Say whether the guest starts with the host."""
+        with self._telling("look at"):
+            return bool(self._domain.autostart())
+
+    def managed_save(self) -> bool:
+        """Say whether the next start would resume a saved memory image."""
+        with self._telling("look at"):
+            return bool(self._domain.hasManagedSaveImage(0))
+
+    def suspend(self) -> None:
+        """Stop the guest's virtual CPUs; QEMU flushes its disks (virDomainSuspend)."""
+        with self._telling("suspend"):
+            self._domain.suspend()
+
+    def resume(self) -> None:
+        """Let the guest's virtual CPUs run again (virDomainResume)."""
+        with self._telling("resume"):
+            self._domain.resume()
+
+    def shutdown(self) -> None:
+        """Ask the guest to shut down; it may take its time or ignore it (virDomainShutdown)."""
+        with self._telling("ask for a shutdown of"):
+            self._domain.shutdown()
+
+    def destroy(self) -> None:
+        """End the guest's process at once, as a power cut would (virDomainDestroy)."""
+        with self._telling("power off"):
+            self._domain.destroy()
+
+    def start(self, *, paused: bool = False) -> None:
+        """Start the guest, with its virtual CPUs stopped if ``paused`` (virDomainCreateWithFlags)."""
+        import libvirt
+
+        with self._telling("start"):
+            self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+
+    def _telling(self, verb: str) -> AbstractContextManager[None]:
+        return _telling(f"{verb} guest {self.name}", guest=self.name)
+
+
+class Host:
+    """One connection to libvirt."""
+
+    def __init__(self, connection: Any, uri: str, agent: Callable[[Any, str], Agent] = Agent) -> None:
+        self._connection = connection
+        self._agent = agent
+        self.uri = uri
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands (virConnectIsAlive)."""
+        with _telling(f"look at the connection to {self.uri}"):
+            return bool(self._connection.isAlive())
+
+    def domains(self) -> list[Domain]:
+        """Return all guests, active and inactive, by name (virConnectListAllDomains)."""
+        with _telling(f"list the guests of {self.uri}"):
+            found = [Domain(domain, self._agent) for domain in self._connection.listAllDomains(0)]
+        return sorted(found, key=lambda domain: domain.name)
+
+    def domain(self, *, uuid: str = "", name: str = "") -> Optional[Domain]:
+        """Return one guest, by uuid when there is one, else by name; None when libvirt does not know it."""
+        import libvirt
+
+        try:
+            if uuid:
+                return Domain(self._connection.lookupByUUIDString(uuid), self._agent)
+            return Domain(self._connection.lookupByName(name), self._agent)
+        except libvirt.libvirtError as exc:
+            if exc.get_error_code() == NO_DOMAIN:
+                return None
+            raise _error(exc, f"look up guest {name or uuid}", guest=name or uuid) from exc
+
+    def pool_volume(self, pool: str, volume: str) -> PoolVolume:
+        """Return where a volume of a storage pool is (virStorageVolGetPath); the pool must be active."""
+        with _telling(f"find volume {volume} of storage pool {pool}"):
+            found = self._connection.storagePoolLookupByName(pool).storageVolLookupByName(volume)
+            return PoolVolume(_VOLUME_KINDS.get(found.info()[0], "network"), str(found.path()))
+
+    def close(self) -> None:
+        """End the connection; one that is broken already needs no ending."""
+        import libvirt
+
+        try:
+            self._connection.close()
+        except libvirt.libvirtError as exc:
+            if self.alive:
+                raise _error(exc, f"close the connection to {self.uri}") from exc
+
+
+def connect(
+    uri: str = DEFAULT_URI,
+    *,
+    retry_count: int = 3,
+    timeout: float = OPEN_TIMEOUT,
+    agent: Callable[[Any, str], Agent] = Agent,
+) -> Host:
+    """Open a connection (virConnectOpen); each try is given up after ``timeout`` seconds.
+
+    A daemon that stops answering later breaks the connection within 20 s, so that no call waits for ever. Raises
+    :class:`LibvirtUnavailableError` and :class:`LibvirtMissingError`.
+    """
+
+    def again(exc: Exception) -> Optional[float]:
+        return 0.0 if isinstance(exc, LibvirtUnavailableError) and not isinstance(exc.__cause__, OverdueError) else None
+
+    policy, deadline = RetryPolicy(retry_count=retry_count), Deadline.after(timeout * 2)
+    return retrying(lambda: _open(uri, timeout, agent), again=again, policy=policy, deadline=deadline)
+
+
+def _open(uri: str, timeout: float, agent: Callable[[Any, str], Agent]) -> Host:
+    try:
+        import libvirt
+    except ImportError as exc:
+        message = f"Failed to import libvirt with {sys.executable}: {exc}; install libvirt's Python binding for it"
+        raise LibvirtMissingError(message, library="libvirt-python", exception=traceback.format_exc()) from exc
+    _start_events(libvirt)
+    try:
+        connection = bounded(lambda: libvirt.open(uri), seconds=timeout, what=f"connect to libvirt at {uri}")
+    except libvirt.libvirtError as exc:
+        raise LibvirtUnavailableError(
+            f"Failed to connect to libvirt at {uri}: {exc.get_error_message()}", libvirt_code=exc.get_error_code()
+        ) from exc
+    except OverdueError as exc:
+        raise LibvirtUnavailableError(exc.message) from exc
+    with _telling(f"watch the connection to {uri}", unless=NO_SUPPORT):
+        connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
+    return Host(connection, uri, agent)
+
+
+def _start_events(libvirt: Any) -> None:
+    """Run libvirt's event loop, which keeps watch over its connections; once in a process, before the first one."""
+    with _lock:
+        if _loop:
+            return
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        _loop.append(threading.Thread(target=_run_events, args=(libvirt,), daemon=True, name="libvirt-events"))
+        _loop[0].start()
+
+
+def _run_events(libvirt: Any) -> None:
+    while libvirt.virEventRunDefaultImpl() >= 0:
+        pass
+
+
+@contextmanager
+def _telling(action: str, *, unless: Optional[int] = None, guest: Optional[str] = None) -> Iterator[None]:
+    """Turn libvirt's error into ours; one with the code ``unless`` passes as if nothing had happened."""
+    import libvirt
+
+    try:
+        yield
+    except libvirt.libvirtError as exc:
+        if unless is None or exc.get_error_code() != unless:
+            raise _error(exc, action, guest=guest) from exc
+
+
+def _error(exc: Any, action: str, guest: Optional[str] = None) -> LibvirtError:
+    return LibvirtError(
+        f"Failed to {action}: {exc.get_error_message()}", libvirt_code=exc.get_error_code(), guest=guest
+    )

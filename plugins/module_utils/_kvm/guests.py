@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests of a host in one pass: from libvirt, or from the XML files when its daemon cannot answer."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    NO_DOMAIN,
+    Domain,
+    DomainState,
+    Host,
+    LibvirtError,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import (
+    MAX_XML,
+    DomainXmlError,
+    GuestXml,
+    parse_guest,
+    without_passwords,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+
+Source = Literal["libvirt", "config_dir", "mapping"]
+
+_GLOB = "*?["
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest of this host. ``definition`` is the one in effect, ``xml`` the one to keep (without passwords)."""
+
+    name: str
+    uuid: str
+    state: DomainState
+    persistent: bool
+    autostart: bool
+    managed_save: bool
+    source: Source
+    definition: GuestXml
+    xml: str
+
+
+def guests_of(host: Host) -> tuple[list[Guest], list[Problem]]:
+    """Return the guests that libvirt knows, and a problem for each definition that cannot be read.
+
+    A guest that vanishes while it is looked at is left out. Raises :class:`LibvirtError`.
+    """
+    guests: list[Guest] = []
+    problems: list[Problem] = []
+    for domain in host.domains():
+        try:
+            guests.append(_guest(domain))
+        except DomainXmlError as exc:
+            problems.append(problem_of("unreadable-definition", exc.message, guest=domain.name))
+        except LibvirtError as exc:
+            if exc.code != NO_DOMAIN:
+                raise
+    return guests, problems
+
+
+def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
+    """Return the guests whose XML lies in libvirt's directory; what runs cannot be told from there.
+
+    Raises :class:`InputError` when the directory cannot be read; a file that cannot is a problem.
+    """
+    guests: list[Guest] = []
+    problems: list[Problem] = []
+    try:
+        files = sorted(path for path in config_dir.iterdir() if path.suffix == ".xml")
+        started = {path.name for path in _listed(config_dir / "autostart")}
+    except OSError as exc:
+        raise InputError(f"Failed to read the guests' definitions in {config_dir}: {exc.strerror}") from exc
+    for path in files:
+        try:
+            guests.append(_guest_in(path, autostart=path.name in started))
+        except (OSError, DomainXmlError, UnicodeDecodeError) as exc:
+            problems.append(problem_of("unreadable-definition", f"Failed to use {path}: {exc}", guest=path.stem))
+    return guests, problems
+
+
+def select(guests: Iterable[Guest], *, wanted: Sequence[str], exclude: Sequence[str]) -> list[Guest]:
+    """Return the guests that one of ``wanted`` names (name, glob or uuid) and none of ``exclude`` does.
+
+    Raises :class:`InputError` for a name or uuid that no guest has, naming the guests there are.
+    """
+    known = list(guests)
+    if not wanted:
+        raise InputError("The list of guests is empty; name at least one guest, or '*' for all")
+    unknown = [word for word in wanted if not _is_glob(word) and not any(_named(guest, word) for guest in known)]
+    if unknown:
+        there = ", ".join(guest.name for guest in known) or "none"
+        one = len(unknown) == 1
+        raise InputError(
+            f"{'Guest' if one else 'Guests'} {', '.join(unknown)} {'is' if one else 'are'} not known here;"
+            f" the guests of this host are: {there}",
+            guests=unknown,
+        )
+    return [
+        guest
+        for guest in known
+        if any(_named(guest, word) for word in wanted) and not any(_named(guest, word) for word in exclude)
+    ]
+
+
+def unmatched(guests: Iterable[Guest], *, wanted: Sequence[str]) -> list[Problem]:
+    """Return a problem for each glob that matches no guest (``*`` alone may)."""
+    known = list(guests)
+    return [
+        problem_of("no-guest-matches", f"No guest of this host matches {word!r}")
+        for word in wanted
+        if _is_glob(word) and word != "*" and not any(_named(guest, word) for guest in known)
+    ]
+
+
+def _guest(domain: Domain) -> Guest:
+    state = domain.state()
+    persistent = domain.persistent()
+    inactive = domain.xml(inactive=True) if persistent else None
+    actual = domain.xml() if state.active or inactive is None else inactive
+    return Guest(
+        name=domain.name,
+        uuid=domain.uuid,
+        state=state,
+        persistent=persistent,
+        autostart=persistent and domain.autostart(),
+        managed_save=persistent and domain.managed_save(),
+        source="libvirt",
+        definition=parse_guest(actual),
+        xml=inactive or actual,
+    )
+
+
+def _guest_in(path: Path, *, autostart: bool) -> Guest:
+    with path.open("rb") as stream:
+        content = stream.read(MAX_XML + 1)
+    definition = parse_guest(content)
+    return Guest(
+        name=definition.name,
+        uuid=definition.uuid,
+        state=DomainState("unknown", "libvirt did not answer", None),
+        persistent=True,
+        autostart=autostart,
+        managed_save=False,
+        source="config_dir",
+        definition=definition,
+        xml=without_passwords(content.decode("utf-8")),
+    )
+
+
+def _listed(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
+
+
+def _is_glob(word: str) -> bool:
+    return any(char in word for char in _GLOB)
+
+
+def _named(guest: Guest, word: str) -> bool:
+    if word == guest.name or word.lower() == guest.uuid:
+        return True
+    return _is_glob(word) and fnmatch.fnmatchcase(guest.name, word)
