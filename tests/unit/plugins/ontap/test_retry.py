@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is repeated, how often, and until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
+    Clock,
+    Deadline,
+    Outcome,
+    RetryPolicy,
+    retry_after_seconds,
+    retrying,
+    verdict_of,
+)
+
+
+class FakeTime:
+    """Time that passes only when someone sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pauses: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass and remember it."""
+        self.pauses.append(seconds)
+        self.now += seconds
+
+    @property
+    def clock(self) -> Clock:
+        """This time, as a clock."""
+        return Clock(monotonic=lambda: self.now, sleep=self.sleep)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "read", "change"),
+    [
+        (Outcome("untrusted"), "final", "final"),
+        (Outcome("not-sent"), "repeat", "repeat"),
+        (Outcome("lost"), "repeat", "unknown"),
+        (Outcome("answered", 429), "repeat", "repeat"),
+        (Outcome("answered", 503), "repeat", "repeat"),
+        (Outcome("answered", 503, "8"), "repeat", "repeat"),
+        (Outcome("answered", 429, "262160"), "repeat", "repeat"),
+        (Outcome("answered", 400, "262160"), "repeat", "repeat"),
+        (Outcome("answered", 502), "repeat", "unknown"),
+        (Outcome("answered", 504), "repeat", "unknown"),
+        (Outcome("answered", 500, "65541"), "repeat", "unknown"),
+        (Outcome("answered", 500, "262210"), "repeat", "final"),
+        (Outcome("answered", 400, "1638537"), "repeat", "unknown"),
+        (Outcome("answered", None, "1638537"), "repeat", "unknown"),
+        (Outcome("answered", 500, "262145"), "final", "final"),
+        (Outcome("answered", 500), "final", "final"),
+        (Outcome("answered", 401), "final", "final"),
+        (Outcome("answered", 403, "6"), "final", "final"),
+        (Outcome("answered", 404, "4"), "final", "final"),
+        (Outcome("answered", 409, "1"), "final", "final"),
+        (Outcome("answered", 400, "525059"), "final", "final"),
+    ],
+)
+def test_the_verdict_on_a_failed_request(outcome: Outcome, read: str, change: str) -> None:
+    assert verdict_of(outcome, change=False) == read
+    assert verdict_of(outcome, change=True) == change
+
+
+@pytest.mark.parametrize(
+    ("rerun", "asked", "pause"),
+    [(1, 0.0, 0.25), (2, 0.0, 0.5), (3, 0.0, 1.0), (9, 0.0, 5.0), (1, 2.0, 2.0), (3, 0.5, 1.0), (1, 3600.0, 30.0)],
+)
+def test_the_pause_doubles_and_is_bounded(rerun: int, asked: float, pause: float) -> None:
+    assert RetryPolicy().delay(rerun, asked) == pause
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [(None, 0.0), ("", 0.0), ("7", 7.0), (" 2 ", 2.0), ("-1", 0.0), ("soon", 0.0), ("²", 0.0)]
+)
+def test_retry_after(header: str | None, seconds: float) -> None:
+    assert retry_after_seconds(header) == seconds
+
+
+def failing(times: int) -> Any:
+    """Return a call that fails so often before it succeeds, and the list of its tries."""
+    tries: list[int] = []
+
+    def call() -> str:
+        tries.append(len(tries) + 1)
+        if len(tries) <= times:
+            raise OSError(f"try {len(tries)}")
+        return "done"
+
+    return call, tries
+
+
+@pytest.mark.parametrize(("retry_count", "failures", "tries"), [(3, 3, 4), (3, 4, 4), (0, 0, 1), (0, 1, 1), (1, 1, 2)])
+def test_retry_count_is_the_number_of_reruns(retry_count: int, failures: int, tries: int) -> None:
+    time = FakeTime()
+    call, seen = failing(failures)
+    policy, deadline = RetryPolicy(retry_count=retry_count), Deadline.after(60.0, time.clock)
+    if failures > retry_count:
+        with pytest.raises(OSError, match=f"try {tries}"):
+            retrying(call, again=lambda _exc: 0.0, policy=policy, deadline=deadline)
+    else:
+        assert retrying(call, again=lambda _exc: 0.0, policy=policy, deadline=deadline) == "done"
+    assert len(seen) == tries
+    assert time.pauses == [0.25, 0.5, 1.0][: tries - 1]
+
+
+def test_what_must_not_be_repeated_is_raised_at_once() -> None:
+    time = FakeTime()
+    call, seen = failing(1)
+    with pytest.raises(OSError, match="try 1"):
+        retrying(call, again=lambda _exc: None, policy=RetryPolicy(), deadline=Deadline.after(60.0, time.clock))
+    assert (len(seen), time.pauses) == (1, [])
+
+
+def test_no_pause_goes_past_the_deadline() -> None:
+    time = FakeTime()
+    call, seen = failing(9)
+    with pytest.raises(OSError, match="try 2"):
+        retrying(call, again=lambda _exc: 4.0, policy=RetryPolicy(), deadline=Deadline.after(6.0, time.clock))
+    assert (len(seen), time.pauses) == (2, [4.0])
+
+
+def test_a_deadline_counts_down_to_nothing() -> None:
+    time = FakeTime()
+    deadline = Deadline.after(2.0, time.clock)
+    time.sleep(1.5)
+    assert deadline.remaining() == 0.5
+    time.sleep(1.5)
+    assert deadline.remaining() == 0.0
