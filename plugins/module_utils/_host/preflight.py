@@ -341,6 +341,17 @@ def check_libvirt(libvirt: Libvirt) -> Finding:
     )
 
 
+def silent_directory(path: str, message: str) -> Finding:
+    """A directory on a file system that does not answer."""
+    return _finding(
+        "directory-answer",
+        path,
+        False,
+        message,
+        remedy="Look at the file system it lies on; a dead NFS server hangs it.",
+    )
+
+
 def check_config_dir(directory: Directory) -> Finding:
     """The directory of the guests' XML, read when libvirt cannot answer."""
     return _finding(
@@ -415,7 +426,7 @@ def check_array(report: ArrayReport) -> list[Finding]:
     who = f"account {report.username}" if report.username else "a client certificate"
     findings = [_tls(report), _finding("controller-login", report.hostname, True, f"{who} is accepted")]
     findings += _ontap_version(report) + _clock(report)
-    findings += [_right(report, tried) for tried in report.rights]
+    findings += [_right(report, tried) for tried in report.rights if tried.right.reads]
     return findings + _not_tried(report)
 
 

@@ -256,6 +256,12 @@ class Host:
         with _telling(f"look at the connection to {self.uri}"):
             return bool(self._connection.isAlive())
 
+    def versions(self) -> tuple[str, str]:
+        """Return the versions of the daemon and of the hypervisor (virConnectGetLibVersion, virConnectGetVersion)."""
+        with _telling(f"read the versions of {self.uri}"):
+            daemon, hypervisor = self._connection.getLibVersion(), self._connection.getVersion()
+            return _dotted(daemon), f"{self._connection.getType()} {_dotted(hypervisor)}"
+
     def domains(self) -> list[Domain]:
         """Return all guests, active and inactive, by name (virConnectListAllDomains)."""
         with _telling(f"list the guests of {self.uri}"):
@@ -346,6 +352,11 @@ def _start_events(libvirt: Any) -> None:
 def _run_events(libvirt: Any) -> None:
     while libvirt.virEventRunDefaultImpl() >= 0:
         pass
+
+
+def _dotted(number: int) -> str:
+    """Return a version that libvirt packs as major * 1,000,000 + minor * 1,000 + release."""
+    return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
 
 
 @contextmanager
