@@ -37,6 +37,7 @@ CLONE_OWNERS = frozenset({"volume_clone", "volume_clone_dependent"})
 """Owners that are FlexClones, which ``clones_of`` can name."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:-]*\Z")
+_FRACTION = re.compile(r"\.[0-9]+")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
 Action = Literal["create", "modify", "delete", "nothing"]
@@ -222,12 +223,12 @@ def parse_time(text: str) -> datetime:
     :raises InputError: it is none, or it has no offset and could mean another moment on another host.
     """
     try:
-        moment = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", text.strip()))
+        moment = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", _FRACTION.sub("", text.strip())))
     except ValueError as exc:
         raise InputError(f"Failed to read the time {text!r}: it is not ISO 8601 (2026-12-31T23:59:00+01:00)") from exc
     if moment.tzinfo is None:
         raise InputError(f"Failed to read the time {text!r}: its offset from UTC is missing (+01:00, Z)")
-    return moment.replace(microsecond=0)
+    return moment
 
 
 def format_time(moment: datetime) -> str:
