@@ -12,7 +12,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsFile, find_file
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsFile, find_file, inventory_home
 
 DOCUMENTATION = r"""
 name: host_vars_file
@@ -32,9 +32,12 @@ options:
     elements: str
     required: true
   directory:
-    description: The C(host_vars) directory. It need not exist.
-    type: path
-    required: true
+    description:
+      - The C(host_vars) directory. It need not exist.
+      - Left out or empty, it is the one beside the inventory source that the host comes from. The inventory of AWX and
+        a host that comes from no file have none.
+    type: str
+    default: ""
   host:
     description: The name of the host in the inventory.
     type: str
@@ -47,8 +50,7 @@ seealso:
 EXAMPLES = r"""
 - name: Show where the mapping is kept
   ansible.builtin.debug:
-    msg: "{{ (lookup('kvmsnap.ontap.host_vars_file', 'kvm_vm_mapping', host=inventory_hostname,
-                     directory=inventory_dir ~ '/host_vars')).path }}"
+    msg: "{{ (lookup('kvmsnap.ontap.host_vars_file', 'kvm_vm_mapping', host=inventory_hostname)).path }}"
 """
 
 RETURN = r"""
@@ -78,9 +80,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
     def run(self, terms: list[str], variables: Optional[dict[str, Any]] = None, **kwargs: Any) -> list[dict[str, Any]]:
         """Return one dictionary per variable."""
         self.set_options(var_options=variables, direct=kwargs)
-        directory, host = Path(str(self.get_option("directory"))), str(self.get_option("host"))
+        directory, host = str(self.get_option("directory") or ""), str(self.get_option("host"))
         try:
-            return [_as_dict(find_file(directory, host=host, key=str(term))) for term in terms]
+            home = Path(directory).expanduser() if directory else inventory_home(variables or {})
+            return [_as_dict(find_file(home, host=host, key=str(term))) for term in terms]
         except KvmsnapError as exc:
             raise AnsibleLookupError(exc.message) from exc
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import AB
 
 EXTENSIONS = (".yml", ".yaml", ".json")
 NEW_FILE_MODE = "0644"
+
+_AWX = ("awx_job_id", "tower_job_id")
 
 
 class HostVarsError(KvmsnapError):
@@ -32,6 +34,29 @@ class HostVarsFile:
     text: str
     mode: str
     value: Any
+
+
+def inventory_home(variables: Mapping[str, Any]) -> Path:
+    """Return the ``host_vars`` directory beside the inventory source that a host comes from.
+
+    ``variables`` are the host's: ``inventory_dir``, ``ansible_inventory_sources`` (Ansible reads host_vars beside
+    those, not in the directories below them), and what AWX sets for a job. Raises :class:`HostVarsError` where there is
+    none.
+    """
+    if any(name in variables for name in _AWX):
+        raise HostVarsError(
+            "Failed to find the inventory's directory: it is an inventory of AWX, and a file written in this job's"
+            " container would be lost with it; keep the variable in AWX, or name a host_vars directory that lasts"
+        )
+    home = variables.get("inventory_dir")
+    if not home:
+        raise HostVarsError(
+            "Failed to find the inventory's directory: the host comes from no inventory file (a list of hosts, or added"
+            " during the run); name the host_vars directory"
+        )
+    directories = [_directory_of(Path(str(source))) for source in variables.get("ansible_inventory_sources") or ()]
+    above = [each for each in directories if each == Path(str(home)) or each in Path(str(home)).parents]
+    return (above[0] if above else Path(str(home))) / "host_vars"
 
 
 def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
@@ -61,6 +86,10 @@ def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
     chosen = holders[0] if holders else _home(existing, texts)
     value = values.get(chosen, ABSENT)
     return HostVarsFile(chosen, texts.get(chosen, ""), _mode(chosen), None if value is ABSENT else value)
+
+
+def _directory_of(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
 
 
 def _home(existing: Path, texts: dict[Path, str]) -> Path:

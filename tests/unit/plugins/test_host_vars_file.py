@@ -13,7 +13,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.kvmsnap.ontap.plugins.lookup import host_vars_file
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsError, find_file
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsError, find_file, inventory_home
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import YamlTextError
 
 KEY = "kvm_vm_mapping"
@@ -110,6 +110,42 @@ def test_mode_and_line_ends_are_those_of_the_file(directory: Path) -> None:
     assert find_file(directory, host="hv2", key=KEY).mode == "0644"
 
 
+@pytest.mark.parametrize(
+    ("sources", "inventory_dir", "home"),
+    [
+        (["inv/hosts.yml"], "inv", "inv"),
+        (["inv"], "inv", "inv"),
+        (["inv"], "inv/prod", "inv"),
+        (["other/hosts", "inv/hosts.yml"], "inv", "inv"),
+        (["other"], "inv", "inv"),
+        ([], "inv", "inv"),
+    ],
+)
+def test_the_directory_is_the_one_that_ansible_reads(
+    sources: list[str], inventory_dir: str, home: str, tmp_path: Path
+) -> None:
+    (tmp_path / "inv" / "prod").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    variables = {
+        "inventory_dir": str(tmp_path / inventory_dir),
+        "ansible_inventory_sources": [str(tmp_path / source) for source in sources],
+    }
+    assert inventory_home(variables) == tmp_path / home / "host_vars"
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"inventory_dir": "/runner/inventory", "awx_job_id": 7}, "an inventory of AWX"),
+        ({"inventory_dir": None}, "comes from no inventory file"),
+        ({}, "comes from no inventory file"),
+    ],
+)
+def test_an_inventory_without_a_directory_is_refused(variables: dict[str, object], reason: str) -> None:
+    with pytest.raises(HostVarsError, match=reason):
+        inventory_home(variables)
+
+
 def test_the_lookup_answers_and_tells_its_errors(directory: Path) -> None:
     _fill(directory, {"hv1.yml": WITH, "hv2.yml": "- a\n"})
     options = yaml.safe_load(host_vars_file.DOCUMENTATION)["options"]
@@ -118,5 +154,6 @@ def test_the_lookup_answers_and_tells_its_errors(directory: Path) -> None:
     lookup._load_name = "host_vars_file"
     found = lookup.run([KEY], {}, directory=str(directory), host="hv1")
     assert found == [{"path": str(directory / "hv1.yml"), "text": WITH, "mode": found[0]["mode"], "value": "here"}]
+    assert lookup.run([KEY], {"inventory_dir": str(directory.parent)}, host="hv1") == found
     with pytest.raises(AnsibleLookupError, match="no mapping"):
         lookup.run([KEY], {}, directory=str(directory), host="hv2")
