@@ -147,10 +147,10 @@ def connected(
         raise InputError("Failed to reach any ONTAP system: the list of controllers is empty")
     wanted = [Controller.from_option(option) for option in controllers]
     with ExitStack() as stack:
-        clients = [connect(each, policy=policy, clock=deadline.clock, deadline=deadline) for each in wanted]
-        for client in clients:
-            stack.callback(client.close)
-        yield clients
+        yield [
+            stack.enter_context(connect(each, policy=policy, clock=deadline.clock, deadline=deadline))
+            for each in wanted
+        ]
 
 
 class Client:
@@ -175,6 +175,12 @@ class Client:
     def name(self) -> str:
         """What the system is called in messages and results."""
         return self.controller.name
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""
