@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The KVM host: a user-mode kernel on a copy-on-write root, on the lab's two fabrics, reached over SSH."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from . import kernel, topology
+from .errors import LabError
+from .images import Images
+from .network import inside
+from .places import Places
+from .process import Sessions, run, tail, wait_until
+
+SESSION = "host"
+MEMORY = "2048M"
+BOOT_SECONDS = 90
+SCRIPT = Path(__file__).parent / "files" / "host.sh"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The KVM host of one lab."""
+
+    places: Places
+    sessions: Sessions
+    images: Images
+
+    @property
+    def runs(self) -> bool:
+        """True while the kernel's process runs, whether or not the system in it answers."""
+        return self.sessions.alive(SESSION)
+
+    def start(self) -> None:
+        """Start the kernel on a fresh overlay of the root image; `wait` tells when it can be used."""
+        self.stop()
+        self.places.host.mkdir(parents=True)
+        self._take_keys()
+        program, overlay = self.places.host / "linux", self.places.host / "root.cow"
+        kernel.install(self.images.host / "linux", program)
+        words = [
+            program, "umid=host", f"uml_dir={self.places.host}", f"mem={MEMORY}",
+            f"ubd0={overlay},{self.images.host / 'root.ext4'}", f"ubd1r={self.images.guest / 'assets.ext4'}",
+            "root=/dev/ubda", "rw", "rootfstype=ext4", "con=null", "con0=null,fd:1", "ssl=null", "quiet",
+            "systemd.show_status=0", f"hostname={topology.HOST}",
+        ]  # fmt: skip
+        for number, fabric in enumerate(topology.FABRICS):
+            words.append(f"vec{number}:transport=tap,ifname={fabric.tap},gro=1,depth=64,mac={fabric.host_mac}")
+        private = ["unshare", "--mount", "--propagation", "private"]
+        cpu = str(max(os.sched_getaffinity(0)))
+        script = ["sh", SCRIPT, self.places.host / "memory", "taskset", "--cpu-list", cpu, *words]
+        self.sessions.start(SESSION, inside(self.places.net_namespace, [*private, *script]))
+
+    def wait(self) -> None:
+        """Return when the host answers over SSH; LabError with its last console lines when it does not."""
+        try:
+            wait_until(self.answers, seconds=BOOT_SECONDS, what="the KVM host answering over SSH", pause=0.2)
+        except LabError as exc:
+            raise LabError(f"{exc}; its console says:\n{tail(self.sessions.logs / f'{SESSION}.log')}") from exc
+
+    def answers(self) -> bool:
+        """True when a command runs on the host."""
+        if not self.runs:
+            raise LabError(f"the KVM host has ended; its console says:\n{tail(self.sessions.logs / f'{SESSION}.log')}")
+        return run(self.ssh_command("true"), timeout=20, check=False).returncode == 0
+
+    def stop(self) -> None:
+        """End the host at once and throw its root away; its guests end with it."""
+        self.close_ssh()
+        self.sessions.stop(SESSION)
+        if self.places.host.exists():
+            shutil.rmtree(self.places.host)
+
+    def close_ssh(self) -> None:
+        """End the shared SSH connection, if there is one."""
+        if self.places.ssh_master.exists():
+            run(["ssh", "-O", "exit", "-o", f"ControlPath={self.places.ssh_master}", "root@host"], check=False)
+            self.places.ssh_master.unlink(missing_ok=True)
+
+    @property
+    def proxy_command(self) -> str:
+        """Return the command that reaches into the lab's network from the machine."""
+        return f"ip netns exec {self.places.net_namespace} busybox nc %h %p"
+
+    @property
+    def ssh_options(self) -> list[str]:
+        """Return the options of every SSH connection to the host, Ansible's included."""
+        options = {
+            "ProxyCommand": self.proxy_command,
+            "UserKnownHostsFile": str(self.places.known_hosts),
+            "HostKeyAlias": topology.HOST,
+            "StrictHostKeyChecking": "yes",
+            "IdentitiesOnly": "yes",
+            "ConnectTimeout": "10",
+            "ServerAliveInterval": "15",
+            "ControlMaster": "auto",
+            "ControlPersist": "600",
+            "ControlPath": str(self.places.ssh_master),
+        }
+        return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+
+    def ssh_command(self, command: str = "") -> list[str]:
+        """Return the command line that runs ``command`` on the host, or opens a shell there without one."""
+        words = ["ssh", "-F", "none", "-q", "-i", str(self.places.private_key), *self.ssh_options]
+        return [*words, f"root@{topology.HOST_ADDRESS}", *([command] if command else [])]
+
+    def ssh(self, command: str, *, timeout: float = 60, stdin: Optional[str] = None) -> str:
+        """Run a shell command on the host and return its standard output; LabError when it fails."""
+        return run(self.ssh_command(command), timeout=timeout, stdin=stdin).stdout
+
+    def virsh(self, *words: str, timeout: float = 60, stdin: Optional[str] = None) -> str:
+        """Run virsh on the host and return what it prints."""
+        return self.ssh(" ".join(["virsh", "--quiet", *(shlex.quote(word) for word in words)]), timeout=timeout, stdin=stdin)
+
+    def prepare(self) -> None:
+        """Install the array's CA and mount the volumes; what is there already stays."""
+        directories = " ".join(mount.directory for mount in topology.MOUNTS)
+        authority = (self.places.tls / "ca.pem").read_text()
+        self.ssh(
+            f"install -D -m 644 /dev/stdin {topology.CA_ON_HOST}\n"
+            f"for place in {directories}; do mountpoint -q $place || mount $place & done; wait\n"
+            f"for place in {directories}; do mountpoint $place; done",
+            timeout=90,
+            stdin=authority,
+        )
+
+    def _take_keys(self) -> None:
+        for name, place in (("id_ed25519", self.places.private_key), ("known_hosts", self.places.known_hosts)):
+            shutil.copy2(self.images.host / name, place)
