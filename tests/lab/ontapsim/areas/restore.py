@@ -1,0 +1,225 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single-file SnapRestore and volume revert, as the REST query parameters and the private CLI ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from .. import errors
+from ..answers import in_job
+from ..call import Answer, Call
+from ..engine import BLOCK
+from ..errors import ApiError
+from ..model import Snapshot, Volume
+from ..storage import Reason, StorageError
+from . import snapshots
+
+OWNER = "snap_restore"
+
+
+def volume_path(volume: Volume, path: str, name: str) -> str:
+    """Return the path inside the volume for ``/vol/<volume>/<rest>`` or ``/<rest>``; anything else is refused."""
+    if not path.startswith("/"):
+        raise errors.invalid_value(path, name, "full path in the volume")
+    prefix = f"/vol/{volume.name}/"
+    inner = path[len(prefix) :] if path.startswith(prefix) else path[1:]
+    if not inner.strip("/"):
+        raise errors.invalid_value(path, name, "full path in the volume")
+    return inner
+
+
+async def restore_by_query(call: Call, volume: Volume) -> Answer:
+    """``PATCH /storage/volumes/{uuid}?restore_to...``: one file when ``restore_to.path`` is given, else the volume."""
+    params = call.params
+    allowed = ["return_timeout", "restore_to.snapshot.name", "restore_to.snapshot.uuid"]
+    if call.version >= (9, 10, 1):
+        allowed += [
+            "restore_to.path",
+            "restore_to.restore_path",
+            "restore_to.start_byte",
+            "restore_to.byte_count",
+            "preserve_lun_ids",
+        ]
+    if call.version >= (9, 19, 1):
+        allowed.append("restore_to.snapshot.force")
+    call.only_params(*allowed)
+    for name, value in params.items():
+        if value == "":
+            raise ApiError(errors.MISSING_EXPRESSION, f'The expression for "{name}" is missing a value', target=name)
+    if call.body:
+        raise ApiError(
+            errors.RESTORE_VALUE,
+            f'Specifying a value for "{next(iter(call.body))}" is not valid for a snapshot restore operation.',
+        )
+    snapshot = _snapshot(call, volume)
+    if "restore_to.path" in params:
+        return await _restore_file_by_query(call, volume, snapshot)
+    if any(name in params for name in ("restore_to.restore_path", "restore_to.start_byte", "restore_to.byte_count")):
+        raise errors.required("restore_to.path")
+    return await _revert(call, volume, snapshot)
+
+
+def _snapshot(call: Call, volume: Volume) -> Snapshot:
+    name, uuid = call.params.get("restore_to.snapshot.name"), call.params.get("restore_to.snapshot.uuid")
+    if name is None and uuid is None:
+        raise errors.required("restore_to.snapshot.name")
+    for snapshot in volume.snapshots:
+        if name in (None, snapshot.name) and uuid in (None, snapshot.uuid):
+            return snapshot
+    if name is not None and uuid is not None and volume.snapshot(name):
+        raise ApiError(
+            errors.SNAPSHOT_MISMATCH, "The specified snapshot UUID is not correct for the specified snapshot name."
+        )
+    raise ApiError(errors.RESTORE_FAILED, f'Failed to restore snapshot "{name or uuid}": entry doesn\'t exist.')
+
+
+async def _restore_file_by_query(call: Call, volume: Volume, snapshot: Snapshot) -> Answer:
+    source = volume_path(volume, call.params["restore_to.path"], "restore_to.path")
+    target_text = call.params.get("restore_to.restore_path", call.params["restore_to.path"])
+    target = volume_path(volume, target_text, "restore_to.restore_path")
+    part = _part(call)
+    restore = FileRestore(call, volume, snapshot, source, target, errors.RESTORE_FAILED, part)
+    return await in_job(call, check=restore.check, work=restore.work, svm=volume.svm)
+
+
+def _part(call: Call) -> tuple[int, int] | None:
+    texts = [call.params.get("restore_to.start_byte"), call.params.get("restore_to.byte_count")]
+    if texts == [None, None]:
+        return None
+    numbers = []
+    for name, text in zip(("restore_to.start_byte", "restore_to.byte_count"), texts):
+        if text is None:
+            raise errors.required(name)
+        if not text.isdigit() or int(text) % BLOCK:
+            raise errors.invalid_value(text, name, "multiple of 4096")
+        numbers.append(int(text))
+    return numbers[0], numbers[1]
+
+
+@dataclass(frozen=True)
+class FileRestore:
+    """A single-file restore: ``source`` of a snapshot over ``target``, both inside the volume.
+
+    ``part`` is (offset, length) in bytes when not the whole file; what the storage refuses gets ``code``. The work
+    goes on in the background after it has returned: the snapshot is owned, and no new one can be made on the volume.
+    """
+
+    call: Call
+    volume: Volume
+    snapshot: Snapshot
+    source: str
+    target: str
+    code: str
+    part: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Raise ``ApiError`` for what the array's state forbids."""
+        if not self.call.licensed("snaprestore"):
+            raise ApiError(self.code, "The SnapRestore license is not installed.")
+        if self.volume.state != "online":
+            raise ApiError(errors.NOT_ONLINE, "The volume is not online.")
+        if self.volume.type != "rw" or self.volume.full:
+            raise ApiError(self.code, f"{self._failed()}: the volume cannot be written.")
+        if self.snapshot not in self.volume.snapshots:
+            raise ApiError(errors.SNAPSHOT_MISSING, "The snapshot does not exist.")
+
+    async def work(self) -> None:
+        """Restore, and leave the background part running."""
+        simulator = self.call.simulator
+        async with simulator.lock(self.volume.uuid):
+            self.check()
+            try:
+                await simulator.work(simulator.engine.stat, self.volume.ref, self.source, self.snapshot.name)
+            except StorageError as exc:
+                raise self._refusal(exc) from exc
+            if not simulator.switches.sfsr_bytes_at_end:
+                await self._write()
+            simulator.mark_busy(self.volume.uuid, self.snapshot.uuid, OWNER)
+        simulator.jobs.background(self._background())
+
+    async def _write(self) -> None:
+        simulator, snapshot = self.call.simulator, self.snapshot.name
+        keep = simulator.switches.sfsr_keeps_inode
+        try:
+            if self.part is None:
+                await simulator.work(
+                    simulator.engine.clone_file,
+                    self.volume.ref,
+                    self.source,
+                    self.target,
+                    snapshot=snapshot,
+                    overwrite=True,
+                    keep_inode=keep,
+                    op="file_restore",
+                    cause=self.call.cause,
+                )
+                return
+            start, length = self.part
+            await simulator.work(
+                simulator.engine.clone_ranges,
+                self.volume.ref,
+                self.source,
+                self.target,
+                [(start, start, length)],
+                snapshot=snapshot,
+                keep_inode=keep,
+                op="file_restore_part",
+                cause=self.call.cause,
+            )
+        except StorageError as exc:
+            raise self._refusal(exc) from exc
+
+    async def _background(self) -> None:
+        simulator = self.call.simulator
+        try:
+            await asyncio.sleep(simulator.switches.sfsr_seconds)
+            if simulator.switches.sfsr_bytes_at_end:
+                async with simulator.lock(self.volume.uuid):
+                    await self._write()
+        finally:
+            simulator.release(self.volume.uuid, self.snapshot.uuid, OWNER)
+
+    def _failed(self) -> str:
+        return f'Failed to restore from snapshot "{self.snapshot.name}"'
+
+    def _refusal(self, exc: StorageError) -> ApiError:
+        if exc.reason is Reason.NOT_FOUND:
+            return ApiError(errors.FILE_OR_SNAPSHOT_MISSING, f"The specified file or snapshot does not exist: {exc}.")
+        return ApiError(self.code, f"{self._failed()}: {exc}.")
+
+
+async def _revert(call: Call, volume: Volume, snapshot: Snapshot) -> Answer:
+    forced = call.flag("restore_to.snapshot.force", default=False)
+
+    def newer() -> list[Snapshot]:
+        return [item for item in volume.snapshots if item.number > snapshot.number]
+
+    def check() -> None:
+        if not call.licensed("snaprestore"):
+            raise ApiError(errors.RESTORE_FAILED, "The SnapRestore license is not installed.")
+        if volume.state != "online":
+            raise ApiError(errors.NOT_ONLINE, "The volume is not online.")
+        if volume.type != "rw" or snapshots.restoring(call, volume):
+            raise ApiError(errors.RESTORE_FAILED, f'Failed to restore snapshot "{snapshot.name}".')
+        if any(snapshots.locked(call, item) for item in newer()):
+            raise ApiError(
+                errors.NEWER_LOCKED,
+                "Volume snapshot restore failed because there are newer unexpired locked snapshots in the volume.",
+            )
+        if not forced and any(snapshots.owners(call, volume, item) for item in newer()):
+            raise ApiError(
+                "1638480",
+                f'Failed to promote snapshot "{snapshot.name}" because one or more newer snapshots'
+                " are currently used as a reference snapshot for data protection operations.",
+            )
+
+    async def work() -> None:
+        async with call.simulator.lock(volume.uuid):
+            check()
+            for item in newer():
+                await snapshots.remove(call, volume, item)
+            await call.simulator.work(call.simulator.engine.revert, volume.ref, snapshot.name, cause=call.cause)
+
+    return await in_job(call, check=check, work=work, svm=volume.svm)

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The write fence: the daemons that serve the data are stopped while bytes change, and always continued.
+
+Who holds the fence may be killed, so a guard process of its own session knows what is stopped. It continues those
+processes when its pipe closes or when the time is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_SETTLE_SECONDS = 2.0
+_GUARD = Path(__file__).with_name("fence_guard.py")
+
+
+class FenceError(RuntimeError):
+    """The fence could not be built, or did not hold long enough."""
+
+
+class Fence:
+    """Stops the processes named in ``pidfiles`` for at most ``limit`` seconds at a time."""
+
+    def __init__(self, pidfiles: Sequence[str], *, limit: float = 5.0) -> None:
+        self.pidfiles = list(pidfiles)
+        self.limit = limit
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the guard, when there is anything to fence."""
+        if self.pidfiles and (self._guard is None or self._guard.poll() is not None):
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", str(_GUARD)], stdin=subprocess.PIPE, bufsize=0, start_new_session=True
+            )
+
+    def close(self) -> None:
+        """End the guard; it continues whatever is still stopped."""
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.close()
+            self._guard.wait(timeout=10)
+            self._guard = None
+
+    @contextlib.contextmanager
+    def held(self, *, strict: bool) -> Iterator[None]:
+        """Hold the fence. ``strict`` raises ``FenceError`` at the end when it fell before the work was done."""
+        pids = self._pids()
+        if not pids:
+            yield
+            return
+        self.start()
+        began = time.monotonic()
+        self._tell(f"hold {self.limit} {' '.join(map(str, pids))}")
+        try:
+            for pid in pids:
+                _signal(pid, signal.SIGSTOP)
+            _wait_stopped(pids, deadline=began + min(_SETTLE_SECONDS, self.limit))
+            yield
+            if strict and time.monotonic() - began >= self.limit:
+                raise FenceError(f"the write fence fell after {self.limit} s, before the work was done")
+        finally:
+            for pid in pids:
+                _signal(pid, signal.SIGCONT)
+            self._tell("free")
+
+    def _tell(self, line: str) -> None:
+        if self._guard is None or self._guard.stdin is None:
+            raise FenceError("the fence has no guard")
+        self._guard.stdin.write(line.encode() + b"\n")
+
+    def _pids(self) -> list[int]:
+        pids = []
+        for pidfile in self.pidfiles:
+            with contextlib.suppress(OSError, ValueError):
+                pid = int(Path(pidfile).read_text(encoding="ascii").split()[0])
+                if pid > 1 and os.path.isdir(f"/proc/{pid}"):
+                    pids.append(pid)
+        return pids
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _wait_stopped(pids: Sequence[int], *, deadline: float) -> None:
+    while not all(_stopped(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            raise FenceError(f"the processes {list(pids)} did not stop in time")
+        time.sleep(0.0005)
+
+
+def _stopped(pid: int) -> bool:
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return all((task / "stat").read_text().rpartition(")")[2].split()[0] in "TtZX" for task in tasks)
+    except (FileNotFoundError, ProcessLookupError):
+        return not os.path.isdir(f"/proc/{pid}")

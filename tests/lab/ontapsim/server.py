@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTPS: from a request's bytes to an `answer`, through authentication, faults, routing and rights."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from . import errors, rbac
+from .areas import ROUTES
+from .auth import Account, UnauthenticatedError, authenticate, scope_of
+from .call import Answer, Call, parse_payload, parse_query, wants_links
+from .config import Listener
+from .errors import ApiError
+from .router import Router, split
+from .simulator import Simulator
+from .storage import StorageError
+
+log = logging.getLogger("ontapsim")
+_HEADERS = {
+    "Server": "libzapid-httpd",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache,no-store,must-revalidate",
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self'"
+    " 'unsafe-inline'; img-src 'self' data:; frame-ancestors: 'self'",
+    "Vary": "Accept-Encoding",
+}
+_UNAUTHORIZED = b"<!DOCTYPE html><html><head><title>401 Unauthorized</title></head><body>Unauthorized</body></html>\n"
+
+
+class DropConnectionError(Exception):
+    """The connection is to be cut without an answer."""
+
+
+class Server:
+    """The listeners of one simulator."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.ports: dict[str, int] = {}
+        self._router = Router(ROUTES)
+        self._numbers = itertools.count(1)
+        self._runners: list[web.ServerRunner] = []
+
+    async def start(self) -> None:
+        """Open all listeners; ``ports`` then has the real port of each address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.simulator.config.certificate, self.simulator.config.key)
+        for listener in self.simulator.config.listeners:
+            runner = web.ServerRunner(web.Server(self._handler(listener), access_log=None))
+            await runner.setup()
+            site = web.TCPSite(runner, listener.address, listener.port, ssl_context=context, reuse_address=True)
+            await site.start()
+            self._runners.append(runner)
+            self.ports[listener.address] = runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close all listeners."""
+        for runner in self._runners:
+            await runner.cleanup()
+
+    def _handler(self, listener: Listener) -> Any:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._serve(request, self._scope(listener))
+
+        return handle
+
+    def _scope(self, listener: Listener) -> str | None:
+        if listener.scope is not None:
+            return listener.scope
+        for lif in self.simulator.array.lifs:
+            if lif.address == listener.address:
+                return lif.svm or "*"
+        return None
+
+    async def _serve(self, request: web.BaseRequest, listener: str | None) -> web.StreamResponse:
+        began, payload = time.monotonic(), await request.read()
+        raw_path, _mark, raw_query = request.raw_path.partition("?")
+        entry: dict[str, Any] = {
+            "id": f"r{next(self._numbers)}",
+            "time": time.time(),
+            "method": request.method,
+            "path": raw_path,
+            "query": raw_query,
+            "user": None,
+            "status": None,
+            "client": request.headers.get("X-Dot-Client-App"),
+            "body": payload.decode("utf-8", "replace"),
+        }
+        try:
+            answer = await self._answer(request, entry, payload, listener)
+        except DropConnectionError:
+            if request.transport is not None:
+                request.transport.abort()
+            answer = Answer(0)
+        entry["status"], entry["seconds"] = answer.status, round(time.monotonic() - began, 6)
+        self.simulator.log_request(entry)
+        if answer.status == 0:
+            return web.Response(status=500)
+        return _render(answer, request.headers, head=request.method == "HEAD")
+
+    async def _answer(
+        self, request: web.BaseRequest, entry: dict[str, Any], payload: bytes, listener: str | None
+    ) -> Answer:
+        try:
+            account = authenticate(
+                self.simulator.config.accounts, request.headers.get("Authorization"), listener=listener
+            )
+        except UnauthenticatedError as exc:
+            entry["user"] = str(exc) or None
+            return Answer(401, _UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="Authorization Required"'}, "text/html")
+        entry["user"] = account.name
+        try:
+            return await self._dispatch(request, entry, payload, account)
+        except ApiError as exc:
+            return self._refusal(exc)
+        except StorageError as exc:
+            return self._refusal(ApiError(errors.UNEXPECTED, str(exc)))
+        except (DropConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as exc:
+            log.exception("a request failed by itself")
+            return self._refusal(ApiError(errors.UNEXPECTED, f"An unexpected exception was encountered: {exc}"))
+
+    def _refusal(self, error: ApiError) -> Answer:
+        status = self.simulator.switches.status_of_code.get(error.code, error.status)
+        return Answer(status, error.body(), dict(error.headers))
+
+    async def _dispatch(
+        self, request: web.BaseRequest, entry: dict[str, Any], payload: bytes, account: Account
+    ) -> Answer:
+        segments = split(entry["path"])
+        faults = self.simulator.faults.hitting(request.method, entry["path"], account.name)
+        for fault in faults:
+            if fault.type == "drop_before":
+                raise DropConnectionError
+            if fault.type == "delay" and fault.options.get("where") != "job":
+                await asyncio.sleep(float(fault.options.get("seconds", 0)))
+            if fault.type in ("status", "burst"):
+                return self._refusal(_injected(fault.options))
+        if segments[:1] != ["api"]:
+            raise errors.unknown_path()
+        segments = segments[1:]
+        call = Call(
+            simulator=self.simulator,
+            id=entry["id"],
+            method=request.method,
+            raw_path=entry["path"],
+            raw_query=entry["query"],
+            segments=segments,
+            headers=request.headers,
+            payload=payload,
+            account=account,
+            scope=scope_of(account, request.headers, self.simulator.array),
+            faults=faults,
+        )
+        answer = await self._route(call)
+        if call.fault("drop_after"):
+            raise DropConnectionError
+        return answer
+
+    async def _route(self, call: Call) -> Answer:
+        if call.method == "OPTIONS":
+            return Answer(200, b"", {"Allow": ", ".join(self._router.methods(call.segments, call.version))})
+        verb = "GET" if call.method == "HEAD" else call.method
+        route, call.path = self._router.find(verb, call.segments, call.version)
+        command = route.command.format(cli=" ".join(call.segments[2:]))
+        if not rbac.allows(self.simulator.role(call.account.role), call.method, call.segments, command):
+            raise errors.forbidden()
+        call.params = parse_query(call.raw_query)
+        call.body = parse_payload(call.payload, method=verb)
+        return await route.handler(call)
+
+
+def _injected(options: Mapping[str, Any]) -> ApiError:
+    status = int(options.get("status", 503))
+    headers = {str(key): str(value) for key, value in options.get("headers", {}).items()}
+    if "retry_after" in options:
+        headers["Retry-After"] = str(options["retry_after"])
+    default = {429: errors.TOO_MANY_REQUESTS, 503: "8", 404: errors.NOT_FOUND, 403: errors.PERMISSION_DENIED}
+    code = str(options.get("code", default.get(status, errors.UNEXPECTED)))
+    return ApiError(code, options.get("message", "Injected by the laboratory."), status=status, headers=headers)
+
+
+def _render(answer: Answer, headers: Mapping[str, str], *, head: bool) -> web.Response:
+    if isinstance(answer.body, bytes):
+        body, kind = answer.body, answer.content_type or "text/plain"
+    else:
+        body = json.dumps(answer.body, indent=2).encode() if answer.body is not None else b"{\n}"
+        hal = wants_links(headers.get("Accept", "*/*"))
+        kind = "application/hal+json" if hal and answer.status < 400 else "application/json"
+    return web.Response(
+        status=answer.status, body=b"" if head else body, headers={**_HEADERS, **answer.headers, "Content-Type": kind}
+    )

@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The array as a whole: state, engine, clock, jobs and the laboratory's handles, without any listener."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Callable, TypeVar
+
+from .clock import Clock
+from .config import Config
+from .engine import Engine
+from .faults import Faults
+from .fence import Fence
+from .fields import Version, parse_version
+from .jobs import Jobs
+from .journal import Journal
+from .model import Array, Job, Volume
+from .rbac import Role
+from .seed import new_array, seed
+from .storage import VolumeRef
+from .store import Store
+from .switches import Switches
+
+log = logging.getLogger("ontapsim")
+Result = TypeVar("Result")
+_HOOK_SECONDS = 60
+_REQUESTS_KEPT = 100_000
+
+
+class Simulator:
+    """Everything behind the listeners. Made and used on one event loop; the engine works in threads."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clock = Clock()
+        self.switches = Switches()
+        self.set_switches(config.switches)
+        self.faults = Faults()
+        self.requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
+        self.fence = Fence(config.fence_pidfiles)
+        self._store = Store(config.state_dir)
+        self.engine = Engine(config.state_dir, require_reflink=config.require_reflink, fence=self.fence)
+        self.journal = Journal(config.state_dir)
+        self.engine.observe(self.journal.record)
+        self.jobs = Jobs(self)
+        self.busy: dict[tuple[str, str], set[str]] = {}
+        self.locks: dict[str, asyncio.Lock] = {}
+        saved = self._store.load()
+        self.array = Array.from_dict(saved) if saved else new_array(config)
+        self.array.version = config.version
+        self._recover()
+        seed(self.array, config, self.engine, self.clock)
+        self.save()
+
+    @property
+    def version(self) -> Version:
+        """Return the version that the array pretends to have."""
+        return parse_version(self.array.version)
+
+    def set_version(self, text: str) -> None:
+        """Change the version; raises ``ValueError``."""
+        parse_version(text)
+        self.array.version = text
+
+    def set_switches(self, values: Mapping[str, Any]) -> None:
+        """Set switches; raises ``ValueError``."""
+        self.switches.update(values)
+        self.clock.offset = self.switches.clock_offset
+
+    def reset_switches(self) -> None:
+        """Set every switch to what the configuration says, or its default."""
+        self.switches = Switches()
+        self.set_switches(self.config.switches)
+
+    def role(self, name: str) -> Role:
+        """Return a role by name."""
+        return next(role for role in self.config.roles if role.name == name)
+
+    def save(self) -> None:
+        """Write the state down."""
+        self._store.save(self.array.as_dict())
+
+    def lock(self, volume: str) -> asyncio.Lock:
+        """Return the lock under which a volume's state changes; ``volume`` is its uuid."""
+        return self.locks.setdefault(volume, asyncio.Lock())
+
+    async def work(self, function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Run an operation of the engine in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+
+    async def exports_changed(self) -> None:
+        """Run the configured hook with the volumes and their junctions as JSON on its standard input."""
+        if self.config.export_hook:
+            await self.work(self._run_hook)
+
+    def mark_busy(self, volume: str, snapshot: str, owner: str) -> None:
+        """Note that running work owns a snapshot; arguments are uuids and an owner's name."""
+        self.busy.setdefault((volume, snapshot), set()).add(owner)
+
+    def release(self, volume: str, snapshot: str, owner: str) -> None:
+        """Take such a note back."""
+        self.busy.get((volume, snapshot), set()).discard(owner)
+
+    def owners(self, volume: str, snapshot: str) -> set[str]:
+        """Return the owners that running work gives a snapshot."""
+        return self.busy.get((volume, snapshot), set())
+
+    def log_request(self, entry: dict[str, Any]) -> None:
+        """Note a request that has been answered."""
+        self.requests.append(entry)
+
+    async def stop(self) -> None:
+        """End all work."""
+        await self.jobs.stop()
+        self.save()
+        self.fence.close()
+
+    def running_jobs(self) -> list[Job]:
+        """Return the jobs that have not ended."""
+        return [job for job in self.array.jobs.values() if job.ended is None]
+
+    def _recover(self) -> None:
+        self.fence.start()
+        for uuid, volume in list(self.array.volumes.items()):
+            if volume.pending_name is not None:
+                self._settle_volume(volume)
+            if not self.engine.has_volume(volume.ref):
+                del self.array.volumes[uuid]
+        known: dict[VolumeRef, set[str]] = {}
+        for volume in self.array.volumes.values():
+            there = set(self.engine.snapshot_names(volume.ref))
+            for snapshot in volume.snapshots:
+                if snapshot.pending_name in there:
+                    snapshot.name = str(snapshot.pending_name)
+                snapshot.pending_name = None
+            known[volume.ref] = {item.name for item in volume.snapshots}
+        present = self.engine.recover(known)
+        for volume in self.array.volumes.values():
+            volume.snapshots = [item for item in volume.snapshots if item.name in present[volume.ref]]
+        self.jobs.recover()
+
+    def _settle_volume(self, volume: Volume) -> None:
+        renamed = VolumeRef(volume.svm, str(volume.pending_name))
+        if self.engine.has_volume(renamed):
+            volume.name = renamed.name
+        volume.pending_name = None
+
+    def _run_hook(self) -> None:
+        volumes = [
+            {
+                "svm": volume.svm,
+                "volume": volume.name,
+                "uuid": volume.uuid,
+                "junction": volume.junction,
+                "state": volume.state,
+                "type": volume.type,
+                "root": self.engine.volume_root(VolumeRef(volume.svm, volume.name)),
+            }
+            for volume in list(self.array.volumes.values())
+        ]
+        try:
+            subprocess.run(
+                self.config.export_hook,
+                input=json.dumps({"volumes": volumes}),
+                text=True,
+                check=True,
+                timeout=_HOOK_SECONDS,
+            )
+        except (OSError, subprocess.SubprocessError):
+            log.exception("the export hook failed")
