@@ -120,7 +120,7 @@ findings:
       type: str
       sample: /etc/hosts
     remedy:
-      description: What to do about it. Empty when it is as it should be.
+      description: What to do about it. Empty when it is as it should be, and was looked at in full.
       returned: success
       type: str
 summary:

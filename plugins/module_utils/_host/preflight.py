@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import (
@@ -38,7 +38,8 @@ class Finding:
 
     ``check`` is stable and in kebab-case, ``object`` what was looked at, ``source`` where the answer comes from.
     ``severity`` tells how bad it is when ``ok`` is false: ``error`` keeps a run from working, ``warning`` is a remark,
-    ``info`` worth knowing. A finding that is ok has ``info``. ``remedy`` is an imperative sentence, or empty.
+    ``info`` worth knowing. A finding that is ok has ``info``. ``remedy`` is an imperative sentence; it is empty for
+    what is ok, unless that could not be looked at in full.
     """
 
     check: str
@@ -523,7 +524,7 @@ def _right(report: ArrayReport, tried: TriedRight) -> Finding:
             thing,
             False,
             f"could not be tried: {tried.message}",
-            severity="warning",
+            severity="warning" if right.required else "info",
             source="tried",
             remedy="Look up what the array said and run the preflight again.",
         )
@@ -544,16 +545,15 @@ def _not_tried(report: ArrayReport) -> list[Finding]:
     if not changing:
         return []
     commands = "; ".join(role_command(right, report.vserver) for right in changing)
-    return [
-        _finding(
-            "controller-right",
-            f"{report.hostname} changes",
-            True,
-            f"not tried, as it would change the array: {', '.join(right.changes for right in changing)}. "
-            f"A role named {DOCUMENTED_ROLE} gets these rights by: {commands}",
-            source="not tried",
-        )
-    ]
+    finding = _finding(
+        "controller-right",
+        f"{report.hostname} changes",
+        True,
+        f"not tried, as it would change the array: {', '.join(right.changes for right in changing)}",
+        source="not tried",
+    )
+    remedy = f"Look that the role has these rights; one named {DOCUMENTED_ROLE} gets them by: {commands}"
+    return [replace(finding, remedy=remedy)]
 
 
 def _places(server: NfsServer) -> str:

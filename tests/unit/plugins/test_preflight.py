@@ -198,7 +198,8 @@ def test_a_controller_that_is_fine() -> None:
     untried = findings[-1]
     assert untried.source == "not tried"
     assert "create, label and delete snapshots" in untried.detail
-    assert '-api "/api/storage/volumes/*/snapshots" -access all' in untried.detail
+    assert '-api "/api/storage/volumes/*/snapshots" -access all' in untried.remedy
+    assert preflight.as_table([untried])[1:] == []
 
 
 @pytest.mark.parametrize(("skew", "ok"), [(60.0, True), (-60.0, True), (61.0, False), (-3600.0, False)])
@@ -245,6 +246,13 @@ def test_a_right_that_could_not_be_tried() -> None:
         (True, "info", "not tried"),
         (False, "warning", "tried"),
     ]
+
+
+def test_what_only_some_sites_need_is_a_note() -> None:
+    [optional] = [right for right in RIGHTS if not right.required]
+    for outcome in ("denied", "failed"):
+        report = replace(ARRAY, rights=(TriedRight(optional, outcome, "x"),))
+        assert [(finding.ok, finding.severity) for finding in preflight.check_array(report)][-1] == (False, "info")
 
 
 def test_an_unknown_vserver_is_left_to_the_reader() -> None:
