@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One session per check. ``make`` runs them through ``tests/tools/checks.py``.
 
-One alone: ``build/venvs/dev/bin/nox -s mypy``.
+One alone: ``build/venvs/dev/bin/nox -s mypy-plugins``.
 
 The environments are made by ``tests/tools/ground.py``: shared by several sessions and kept between runs, so nox makes
 none. Linters see a copy of the tracked files, tests run in the working tree.
@@ -25,13 +25,17 @@ import ground
 
 nox.needs_version = ">=2024.4"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["ruff", "mypy", "unit-3.11"]
+nox.options.sessions = ["ruff", "mypy-plugins", "mypy-tests", "unit-3.11"]
 
+# Stands for the script that ansible-test would fetch to put pip into its environments; the newest pip does it fastest.
 PIP_BOOTSTRAP = """\
 import subprocess, sys
-subprocess.run([sys.executable, "-m", "ensurepip"], check=True)
 wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
-sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", *wanted]).returncode)
+pip = [{pip!r}, "-m", "pip", "--python", sys.executable]
+if sys.version_info < (3, 10):
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.run([sys.executable, "-m", "ensurepip"], check=True)
+sys.exit(subprocess.run([*pip, "install", *wanted]).returncode)
 """
 # ansible-test's own names for the file it would fetch.
 PIP_BOOTSTRAP_NAMES = {"2.16": "get_pip_23_1_2.py", "2.19": "get_pip_24_2.py"}
@@ -72,15 +76,35 @@ def format_(session: nox.Session) -> None:
     tool(session, "ruff", "format", ".", RUFF_CACHE_DIR=str(ground.BUILD / "ruff"))
 
 
-@nox.session
-def mypy(session: nox.Session) -> None:
-    """Types: strict where the collection runs, ordinary strictness for lab and tools."""
-    place = collection_copy(session)
-    searched = os.pathsep.join(str(path) for path in (place.parents[2], place / "tests/lab", place / "tests/tools"))
-    python = ground.ensure_venv("dev") / "bin" / "python"
-    common = ["--python-executable", python, "--cache-dir", ground.BUILD / "mypy"]
-    tool(session, "mypy", *common, "--strict", "plugins", MYPYPATH=searched)
-    tool(session, "mypy", *common, "tests/tools", *(["tests/lab"] * Path("tests/lab").is_dir()), MYPYPATH=searched)
+def mypy(session: nox.Session, *arguments: str, parts: list[str]) -> None:
+    """Check the types of parts of the copy, seen from the folder that holds ``ansible_collections``."""
+    place = ground.refresh_copy("lint")
+    base = place.parents[2]
+    session.chdir(base)
+    searched = [base, *(place / "tests" / part for part in ("lab", "tools", "unit/support"))]
+    found = [str((place / part).relative_to(base)) for part in parts if (place / part).is_dir()]
+    tool(
+        session,
+        "mypy",
+        f"--config-file={place / 'pyproject.toml'}",
+        f"--cache-dir={ground.BUILD / session.name}",
+        f"--python-executable={ground.ensure_venv('dev') / 'bin' / 'python'}",
+        *arguments,
+        *found,
+        MYPYPATH=os.pathsep.join(str(part) for part in searched),
+    )
+
+
+@nox.session(name="mypy-plugins")
+def mypy_plugins(session: nox.Session) -> None:
+    """Types of the collection, strictly."""
+    mypy(session, "--strict", parts=["plugins"])
+
+
+@nox.session(name="mypy-tests")
+def mypy_tests(session: nox.Session) -> None:
+    """Types of the lab, the simulator and the tools."""
+    mypy(session, parts=["tests/tools", "tests/lab"])
 
 
 @nox.session
@@ -168,7 +192,8 @@ def sanity(session: nox.Session, core: str, venv: str) -> None:
     home = ground.private_home(f"sanity-{core}")
     cache = home / ".ansible" / "test" / "cache"
     cache.mkdir(parents=True, exist_ok=True)
-    (cache / PIP_BOOTSTRAP_NAMES[core]).write_text(PIP_BOOTSTRAP, encoding="utf-8")
+    bootstrap = PIP_BOOTSTRAP.format(pip=str(ground.ensure_venv("pip") / "bin" / "python"))
+    (cache / PIP_BOOTSTRAP_NAMES[core]).write_text(bootstrap, encoding="utf-8")
     place = collection_copy(session, f"sanity-{core}")
     shutil.rmtree(place / "tests" / "output" / "junit", ignore_errors=True)
     try:

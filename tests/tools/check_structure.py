@@ -21,10 +21,12 @@ ONLY_IMPORTERS = {
     "libvirt_qemu": "plugins/module_utils/_kvm/connection.py",
     "netapp_ontap": "plugins/module_utils/_ontap/client.py",
 }
+# REUSE-IgnoreStart
 COPYRIGHT = "# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors"
 LICENSE = "# SPDX-License-Identifier: GPL-3.0-or-later"
 GPL = (
     "# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)"
+    # REUSE-IgnoreEnd
 )
 
 
@@ -85,10 +87,10 @@ def check_exits(name: str, tree: ast.Module) -> Iterator[str]:
     if name.startswith("plugins/modules/"):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name == "main":
-                allowed = {id(inner) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in EXITS and id(node) not in allowed:
-            yield f"line {node.lineno}: {node.attr} outside a module's main()"
+                allowed = {id(part) for part in ast.walk(node)}
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.Attribute) and inner.attr in EXITS and id(inner) not in allowed:
+            yield f"line {inner.lineno}: {inner.attr} outside a module's main()"
 
 
 def check_head(name: str, lines: list[str]) -> Iterator[str]:

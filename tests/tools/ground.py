@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -28,7 +29,9 @@ REPORTS = BUILD / "reports"
 COLLECTIONS = BUILD / "collections"
 REQUIREMENTS = ROOT / "tests" / "requirements"
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 OLDEST = "3.9"
+VERSIONS = (OLDEST, "3.10", "3.11", "3.12", "3.13")
 INSTALL_TIMEOUT = 900
 STAMP = ".stamp"
 
@@ -58,11 +61,13 @@ def _runs(python: Path) -> bool:
     """Whether this interpreter starts: a shim for a version that is not there does not."""
     command = [str(python), "-I", "-c", "import venv, ensurepip"]
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
         return False
+    return True
 
 
+@functools.cache
 def find_python(version: str) -> Path | None:
     """A real interpreter of this version (``"3.9"``), or None; shims that do not start are passed over."""
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -76,16 +81,16 @@ def find_python(version: str) -> Path | None:
 
 
 def clean_path(*first: Path) -> str:
-    """A PATH with nothing but the given places, the system's own, and at its end the oldest real interpreter.
+    """A PATH with nothing but the given places, the system's own, and at its end the other real interpreters.
 
     ``ansible-test`` takes any ``pythonX.Y`` on the PATH for a real one, and dies on a shim without its interpreter.
     """
-    places = [str(place) for place in first]
-    places += ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
-    oldest = find_python(OLDEST)
-    if oldest is not None:
-        places.append(str(oldest.resolve().parent))
-    return os.pathsep.join(places)
+    places = [*first, *(Path(place) for place in SYSTEM_PATH)]
+    for version in VERSIONS:
+        python = find_python(version)
+        if python is not None and python.resolve().parent not in places:
+            places.append(python.resolve().parent)
+    return os.pathsep.join(str(place) for place in places)
 
 
 def environment(*first: Path, **extra: str) -> dict[str, str]:
@@ -120,7 +125,7 @@ def locked(name: str) -> Iterator[None]:
 def run(command: Iterable[str | Path], *, timeout: float, env: Mapping[str, str] | None = None) -> None:
     """Run a command of the ground; its failure ends the program with the command's own words."""
     words = [str(word) for word in command]
-    completed = subprocess.run(words, stdin=subprocess.DEVNULL, timeout=timeout, env=env, cwd=ROOT)
+    completed = subprocess.run(words, stdin=subprocess.DEVNULL, timeout=timeout, env=env, cwd=ROOT, check=False)
     if completed.returncode != 0:
         raise SystemExit(f"failed ({completed.returncode}): {' '.join(words)}")
 
@@ -136,7 +141,7 @@ def _interpreter(venv: Venv) -> Path:
 
 def _create(place: Path, interpreter: Path, requirements: Path, *, bootstrap: bool) -> None:
     """Create an environment and install a file into it; the newest pip (much faster) does it where it can."""
-    options = ["--quiet", "--no-compile", "--requirement", requirements]
+    options = ["--quiet", "--quiet", "--no-compile", "--requirement", requirements]
     if bootstrap:
         run([interpreter, "-m", "venv", "--clear", place], timeout=INSTALL_TIMEOUT)
         command: list[str | Path] = [place / "bin" / "python", "-m", "pip", "install"]
@@ -171,23 +176,18 @@ def ensure_venv(name: str) -> Path:
 
 
 def lock(name: str) -> None:
-    """Resolve ``NAME.in`` in an environment of its own and write the pinned result to ``NAME.txt``."""
+    """Resolve ``NAME.in`` in an environment of its own and write the pinned result to ``NAME.txt``.
+
+    pip itself has no ``.in``: its one line is pinned by hand.
+    """
     venv = VENVS[name]
     with tempfile.TemporaryDirectory(prefix="kvmsnap-lock-") as scratch:
         place = Path(scratch) / "venv"
         _create(place, _interpreter(venv), REQUIREMENTS / f"{name}.in", bootstrap=_needs_own_pip(venv))
-        if _needs_own_pip(venv):
-            freeze: list[str | Path] = [place / "bin" / "python", "-m", "pip", "freeze"]
-        else:
-            freeze = [
-                ensure_venv("pip") / "bin" / "python",
-                "-m",
-                "pip",
-                "--python",
-                place / "bin" / "python",
-                "freeze",
-            ]
-        words = [str(word) for word in freeze] + ["--all"] * (name == "pip")
+        python = str(place / "bin" / "python")
+        words = [python, "-m", "pip", "freeze"]
+        if not _needs_own_pip(venv):
+            words = [str(ensure_venv("pip") / "bin" / "python"), "-m", "pip", "--python", python, "freeze"]
         found = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60, env=_pip_environment())
     pinned = sorted(line for line in found.stdout.splitlines() if "==" in line)
     (REQUIREMENTS / f"{name}.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
