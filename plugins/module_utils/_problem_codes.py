@@ -100,9 +100,14 @@ CODES: dict[str, Code] = {
         "several guests of this host use one multipath device",
         "Give every guest a LUN of its own.",
     ),
+    "unsupported-multipath-device": Code(
+        "error",
+        "the source is a multipath device (a LUN); this release saves images on NFS only",
+        f"Move the disk to an image on an NFS mount of an ONTAP volume, {_EXCLUDE}.",
+    ),
     "unsupported-block-device": Code(
         "error",
-        "the source is a block device of the host; this release saves images on NFS only",
+        "the source is a block device of the host that is neither multipath nor a logical volume",
         f"Move the disk to an image on an NFS mount of an ONTAP volume, {_EXCLUDE}.",
     ),
     "network-disk": Code(
@@ -298,6 +303,11 @@ CODES: dict[str, Code] = {
     ),
     "mapping-unknown-path": Code(
         "error", "the volume of a mapping entry has no such file", "Correct the entry, or discover anew."
+    ),
+    "mapping-not-a-file": Code(
+        "error",
+        "the path of a mapping entry is a directory or a LUN; this release saves files on NFS only",
+        "Correct the entry, or take it out of the mapping.",
     ),
 }
 

@@ -8,7 +8,7 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
@@ -31,6 +31,21 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Pro
 Source = Literal["libvirt", "config_dir", "mapping"]
 
 _GLOB = "*?["
+
+
+class Named(Protocol):
+    """What a guest can be called by."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+    @property
+    def uuid(self) -> str:
+        """The uuid in lower case, empty when it is not known."""
+
+
+N = TypeVar("N", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -86,8 +101,8 @@ def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
     return guests, problems
 
 
-def select(guests: Iterable[Guest], *, wanted: Sequence[str], exclude: Sequence[str]) -> list[Guest]:
-    """Return the guests that one of ``wanted`` names (name, glob or uuid) and none of ``exclude`` does.
+def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str]) -> list[N]:
+    """Return the guests that one of ``wanted`` calls by name, glob or uuid, and none of ``exclude`` does.
 
     Raises :class:`InputError` for a name or uuid that no guest has, naming the guests there are.
     """
@@ -110,7 +125,7 @@ def select(guests: Iterable[Guest], *, wanted: Sequence[str], exclude: Sequence[
     ]
 
 
-def unmatched(guests: Iterable[Guest], *, wanted: Sequence[str]) -> list[Problem]:
+def unmatched(guests: Iterable[Named], *, wanted: Sequence[str]) -> list[Problem]:
     """Return a problem for each glob that matches no guest (``*`` alone may)."""
     known = list(guests)
     return [
@@ -163,7 +178,7 @@ def _is_glob(word: str) -> bool:
     return any(char in word for char in _GLOB)
 
 
-def _named(guest: Guest, word: str) -> bool:
+def _named(guest: Named, word: str) -> bool:
     if word == guest.name or word.lower() == guest.uuid:
         return True
     return _is_glob(word) and fnmatch.fnmatchcase(guest.name, word)

@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Discovery switched off: a given mapping is taken as it is and only checked against ONTAP.
+
+libvirt, when it answers, still tells the uuid and the state of a guest; where its disks lie it is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Refusal, Storage, fitting
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, select
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import FileStat, stat_file
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
+    find_lifs,
+    lifs_by_address,
+    normal_address,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+Held = tuple[Client, Volume]
+
+
+@dataclass(frozen=True)
+class MappedDisk:
+    """One entry of the mapping as checked; ``size`` is the file's, in bytes."""
+
+    entry: MappingEntry
+    storage: Optional[Storage]
+    size: Optional[int]
+    refusal: Optional[Refusal]
+
+
+@dataclass(frozen=True)
+class MappedGuest:
+    """One guest of the mapping; ``known`` is what libvirt says of it, when it does."""
+
+    name: str
+    known: Optional[Guest]
+    disks: tuple[MappedDisk, ...]
+
+    @property
+    def uuid(self) -> str:
+        """The uuid, empty when libvirt does not know the guest."""
+        return self.known.uuid if self.known else ""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong with the entries."""
+        return [
+            problem_of(
+                disk.refusal.code,
+                f"{disk.entry.as_text()} of the mapping: {disk.refusal.reason}",
+                guest=self.name,
+                disk=target_of(number),
+            )
+            for number, disk in enumerate(self.disks)
+            if disk.refusal
+        ]
+
+
+def check(
+    guests: Iterable[Guest],
+    mapping: Sequence[MappingEntry],
+    clients: Sequence[Client],
+    *,
+    wanted: Sequence[str],
+    exclude: Sequence[str],
+    addresses_of: Callable[[str], Sequence[str]],
+    deadline: Deadline,
+) -> list[MappedGuest]:
+    """Return the chosen guests of the mapping with each entry checked; raises :class:`InputError`, ``OntapError``."""
+    if not mapping:
+        raise InputError(
+            "Discovery is switched off (auto_discovery) and the mapping is empty: there is nothing to go by"
+        )
+    known = {guest.name: guest for guest in guests}
+    unchecked = [MappedGuest(name, known.get(name), ()) for name in dict.fromkeys(entry.guest for entry in mapping)]
+    chosen = {guest.name: guest for guest in select(unchecked, wanted=wanted, exclude=exclude)}
+    entries = [entry for entry in mapping if entry.guest in chosen]
+    volumes = _volumes(entries, clients, addresses_of=addresses_of, deadline=deadline)
+    disks = [_checked(entry, volumes[entry.controller], deadline) for entry in entries]
+    return [
+        MappedGuest(name, guest.known, tuple(disk for disk in disks if disk.entry.guest == name))
+        for name, guest in chosen.items()
+    ]
+
+
+def disk_rows(guest: MappedGuest) -> list[dict[str, Any]]:
+    """Return the disks as the module's result tells them; what only the definition knows is None."""
+    return [
+        {
+            "target": target_of(number),
+            "bus": None,
+            "device": "disk",
+            "role": "boot" if number == 0 else "data",
+            "type": "file",
+            "source": disk.entry.path,
+            "path": None,
+            "format": "unknown",
+            "cache": None,
+            "readonly": False,
+            "shareable": False,
+            "serial": None,
+            "backing": [],
+            "included": disk.refusal is None,
+            "reason": disk.refusal.reason if disk.refusal else "",
+            "size": disk.size,
+            "storage": disk.storage.as_dict() if disk.storage else None,
+        }
+        for number, disk in enumerate(guest.disks)
+    ]
+
+
+def target_of(number: int) -> str:
+    """Return the name of a guest's disk that only the mapping knows (0 is its boot disk)."""
+    return f"disk{number + 1}"
+
+
+def mapping_of(guests: Iterable[MappedGuest]) -> list[MappingEntry]:
+    """Return the mapping as it was given, of the chosen guests."""
+    return [disk.entry for guest in guests for disk in guest.disks]
+
+
+def volumes_in(guests: Iterable[MappedGuest]) -> list[tuple[str, Storage]]:
+    """Return where the guests' disks lie."""
+    return [(guest.name, disk.storage) for guest in guests for disk in guest.disks if disk.storage]
+
+
+def _volumes(
+    entries: Sequence[MappingEntry],
+    clients: Sequence[Client],
+    *,
+    addresses_of: Callable[[str], Sequence[str]],
+    deadline: Deadline,
+) -> dict[str, Union[list[Held], Refusal]]:
+    """Return the volumes of the SVM that each controller of the mapping means: an SVM's name, or a LIF's address."""
+    controllers = list(dict.fromkeys(entry.controller for entry in entries))
+    if not controllers:
+        return {}
+    named = [
+        (client, volume) for client in clients for volume in list_volumes(client, svms=controllers, deadline=deadline)
+    ]
+    found: dict[str, Union[list[Held], Refusal]] = {}
+    for controller in controllers:
+        volumes = [held for held in named if held[1].svm == controller]
+        found[controller] = _one_svm(controller, volumes or _by_address(controller, clients, addresses_of, deadline))
+    return found
+
+
+def _by_address(
+    controller: str, clients: Sequence[Client], addresses_of: Callable[[str], Sequence[str]], deadline: Deadline
+) -> list[Held]:
+    addresses = [normal_address(address) for address in addresses_of(controller)]
+    lifs = lifs_by_address(lif for client in clients for lif in find_lifs(client, addresses, deadline=deadline))
+    named = {client.name: client for client in clients}
+    held: list[Held] = []
+    for lif in (lif for found in lifs.values() for lif in found if lif.svm):
+        client = named[lif.controller]
+        held.extend((client, each) for each in list_volumes(client, svms=[str(lif.svm)], deadline=deadline))
+    return held
+
+
+def _one_svm(controller: str, volumes: Sequence[Held]) -> Union[list[Held], Refusal]:
+    if not volumes:
+        return Refusal("mapping-unknown-controller", f"{controller} is no SVM and no LIF of the given controllers")
+    svms = {volume.svm_uuid: f"{volume.svm} at {volume.controller}" for _client, volume in volumes}
+    if len(svms) > 1:
+        return Refusal("ambiguous-address", f"{controller} is several SVMs: {', '.join(svms.values())}")
+    unique = {volume.uuid: (client, volume) for client, volume in reversed(volumes)}
+    return list(unique.values())
+
+
+def _checked(entry: MappingEntry, volumes: Union[list[Held], Refusal], deadline: Deadline) -> MappedDisk:
+    if isinstance(volumes, Refusal):
+        return MappedDisk(entry, None, None, volumes)
+    held = next((held for held in volumes if held[1].name == entry.volume), None)
+    if held is None:
+        return _refused(entry, "mapping-unknown-volume", f"SVM {volumes[0][1].svm} has no volume {entry.volume}")
+    client, volume = held
+    unfit = fitting(volume)
+    if unfit is not None:
+        return MappedDisk(entry, None, None, unfit)
+    found = stat_file(client, volume, entry.inner_path, deadline=deadline)
+    if found is None:
+        return _refused(entry, "mapping-unknown-path", f"volume {volume.label} has no file {entry.inner_path}")
+    if found.type != "file":
+        return _refused(entry, "mapping-not-a-file", f"{entry.inner_path} of volume {volume.label} is a {found.type}")
+    return MappedDisk(entry, _storage(volume, found), found.size, None)
+
+
+def _storage(volume: Volume, found: FileStat) -> Storage:
+    return Storage(
+        kind="nfs",
+        controller=volume.controller,
+        svm=volume.svm,
+        svm_uuid=volume.svm_uuid,
+        volume=volume.name,
+        volume_uuid=volume.uuid,
+        path=found.path,
+        mount_point=None,
+        mount_path="",
+        junction=volume.junction,
+    )
+
+
+def _refused(entry: MappingEntry, code: str, reason: str) -> MappedDisk:
+    return MappedDisk(entry, None, None, Refusal(code, reason))

@@ -1,0 +1,275 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which guests and disks can be saved, and why the others cannot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
+    NfsPlace,
+    Placed,
+    Refusal,
+    Storage,
+    Stored,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Looked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
+
+Places = Mapping[NfsPlace, Stored]
+
+
+@dataclass(frozen=True)
+class FoundDisk:
+    """One disk as judged. ``reason`` says why it is not included."""
+
+    looked: Looked
+    included: bool
+    reason: str
+    storage: Optional[Storage]
+
+
+@dataclass(frozen=True)
+class FoundGuest:
+    """One guest as judged."""
+
+    guest: Guest
+    disks: tuple[FoundDisk, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def protected(self) -> bool:
+        """Whether a backup would hold everything of the guest that was asked for."""
+        return not errors_of(self.problems) and any(disk.included for disk in self.disks)
+
+    @property
+    def included(self) -> list[FoundDisk]:
+        """The disks that a backup holds, the boot disk first."""
+        kept = [disk for disk in self.disks if disk.included]
+        return sorted(kept, key=lambda disk: disk.looked.disk.role != "boot")
+
+
+@dataclass(frozen=True)
+class Use:
+    """How one guest uses a file or device: as a disk of its own, or as a file below one."""
+
+    guest: str
+    target: str
+    below: bool
+    shareable: bool = False
+    readonly: bool = False
+
+
+@dataclass
+class _Verdicts:
+    """Problems of one guest in the making."""
+
+    guest: Guest
+    found: list[Problem] = field(default_factory=list)
+
+    def say(self, code: str, reason: str, looked: Optional[Looked] = None) -> str:
+        name = self.guest.name
+        about = (
+            f"disk {looked.disk.target} of guest {name} ({looked.disk.source or looked.disk.kind})" if looked else ""
+        )
+        message = f"{about}: {reason}" if looked else f"guest {name}: {reason}"
+        self.found.append(problem_of(code, message, guest=name, disk=looked.disk.target if looked else None))
+        return reason
+
+
+def judge(
+    surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]], places: Places, *, chosen: Collection[str]
+) -> list[FoundGuest]:
+    """Judge the ``chosen`` guests (uuids); the others count as users of shared files.
+
+    ``surveyed`` maps a uuid to the guest and its disks, ``places`` each NFS place to where it is stored.
+    """
+    uses = uses_of(surveyed.values(), places)
+    return [_judge(guest, disks, places, uses) for uuid, (guest, disks) in surveyed.items() if uuid in chosen]
+
+
+def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
+    """Return who uses each file or device, by what identifies it."""
+    uses: dict[str, list[Use]] = {}
+    for guest, disks in surveyed:
+        for looked in disks:
+            disk = looked.disk
+            own = Use(guest.name, disk.target, False, disk.shareable, disk.readonly)
+            for key, use in (
+                (_key(looked.placed, looked.identity, places), own),
+                *(
+                    (_key(layer.placed, layer.identity, places), Use(guest.name, disk.target, True))
+                    for layer in looked.layers
+                ),
+            ):
+                if key:
+                    uses.setdefault(key, []).append(use)
+    return uses
+
+
+def mapping_of(guests: Iterable[FoundGuest]) -> list[MappingEntry]:
+    """Return the mapping of what would be saved: guests by name, each with its boot disk first."""
+    return [
+        MappingEntry(found.guest.name, disk.storage.svm, f"/vol/{disk.storage.volume}/{disk.storage.path}")
+        for found in sorted(guests, key=lambda found: found.guest.name)
+        for disk in found.included
+        if disk.storage
+    ]
+
+
+def drift(
+    stored: Sequence[MappingEntry], found: Sequence[MappingEntry], *, chosen: Sequence[str], known: Collection[str]
+) -> list[Problem]:
+    """Compare a stored mapping with the one found, for the ``chosen`` guests; ``known`` are all guests of the host."""
+    if not stored:
+        return []
+    problems = []
+    for name in chosen:
+        before, now = (
+            sorted(entry.as_text() for entry in entries if entry.guest == name) for entries in (stored, found)
+        )
+        if before != now:
+            told = " ".join(before) or "nothing"
+            message = f"guest {name}: the stored mapping says {told}, found was {' '.join(now) or 'nothing'}"
+            problems.append(problem_of("mapping-drift", message, guest=name))
+    for name in dict.fromkeys(entry.guest for entry in stored if entry.guest not in known):
+        message = f"the stored mapping names guest {name}, which this host does not have"
+        problems.append(problem_of("mapping-unknown-guest", message, guest=name))
+    return problems
+
+
+def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[str, Sequence[Use]]) -> FoundGuest:
+    verdicts = _Verdicts(guest)
+    _about_guest(verdicts)
+    own = {
+        stored.volume_key
+        for looked in disks
+        if not looked.skipped and isinstance(stored := _stored(looked.placed, places), Storage)
+    }
+    found = tuple(_judge_disk(looked, verdicts, places=places, uses=uses, own=own) for looked in disks)
+    if not any(disk.included for disk in found) and not errors_of(verdicts.found):
+        verdicts.say("nothing-to-protect", "it has no disk that would be saved")
+    return FoundGuest(guest, found, tuple(verdicts.found))
+
+
+def _about_guest(verdicts: _Verdicts) -> None:
+    guest = verdicts.guest
+    if guest.definition.agent == "none":
+        verdicts.say("no-agent", "it has no channel for the guest agent")
+    elif guest.definition.agent == "disconnected" and guest.state.state == "running":
+        verdicts.say("agent-disconnected", "no agent is connected to its agent channel")
+    if guest.autostart:
+        verdicts.say("autostart", "it starts with the host")
+    if guest.managed_save:
+        verdicts.say("managed-save", "its next start would resume a saved memory image")
+    if not guest.persistent:
+        verdicts.say("transient-guest", "its definition is gone when it stops")
+
+
+def _judge_disk(
+    looked: Looked,
+    verdicts: _Verdicts,
+    *,
+    places: Places,
+    uses: Mapping[str, Sequence[Use]],
+    own: Collection[tuple[str, str]],
+) -> FoundDisk:
+    disk = looked.disk
+    if not looked.matched:
+        if disk.removable and not disk.empty:
+            verdicts.say("media-attached", f"a medium is in the {disk.device} drive", looked)
+        for note in looked.notes:
+            verdicts.say(note.code, note.reason, looked)
+    stored = _stored(looked.placed, places)
+    storage = stored if isinstance(stored, Storage) else None
+    if looked.skipped:
+        return FoundDisk(looked, False, looked.skipped, storage)
+    sharers = [
+        use for use in uses.get(_key(looked.placed, looked.identity, places), ()) if _other(use, looked, verdicts)
+    ]
+    refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
+    if refusal is not None:
+        return FoundDisk(looked, False, verdicts.say(refusal.code, refusal.reason, looked), storage)
+    if disk.readonly and sharers:
+        return FoundDisk(looked, False, f"read-only, and used by other guests too: {_names(sharers)}", storage)
+    _about_disk(looked, verdicts, places=places, uses=uses, sharers=sharers)
+    return FoundDisk(looked, True, "", storage)
+
+
+def _refusal(
+    looked: Looked,
+    stored: Optional[Stored],
+    *,
+    places: Places,
+    sharers: Sequence[Use],
+    own: Collection[tuple[str, str]],
+) -> Optional[Refusal]:
+    """Return the first reason why a disk cannot be saved."""
+    disk = looked.disk
+    if not isinstance(stored, Storage):
+        refusal = stored or Refusal("unsupported-disk-type", "it is nowhere")
+        if refusal.code == "unsupported-multipath-device" and sharers:
+            return Refusal("shared-multipath-device", f"it is a multipath device that {_names(sharers)} uses too")
+        return refusal
+    if looked.refusal is not None:
+        return looked.refusal
+    for layer in looked.layers:
+        below = _stored(layer.placed, places)
+        if not isinstance(below, Storage):
+            why = below.reason if below else "it is nowhere"
+            return Refusal("backing-file-outside", f"its backing file {layer.source} cannot be saved: {why}")
+        if below.volume_key not in own:
+            where = f"{below.svm}:{below.volume}"
+            return Refusal(
+                "backing-file-outside", f"its backing file {layer.source} lies on {where}, which holds no disk of it"
+            )
+    if sharers and not disk.readonly and not (disk.shareable and all(use.shareable for use in sharers)):
+        return Refusal("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
+    return None
+
+
+def _about_disk(
+    looked: Looked, verdicts: _Verdicts, *, places: Places, uses: Mapping[str, Sequence[Use]], sharers: Sequence[Use]
+) -> None:
+    disk = looked.disk
+    if looked.layers:
+        chain = ", ".join(layer.source for layer in looked.layers)
+        verdicts.say("backing-chain", f"its image is an overlay over {chain}", looked)
+    for layer in looked.layers:
+        users = uses.get(_key(layer.placed, layer.identity, places), ())
+        others = [use for use in users if use.guest != verdicts.guest.name]
+        if others:
+            verdicts.say(
+                "backing-file-shared", f"its backing file {layer.source} is used by {_names(others)} too", looked
+            )
+    if disk.shareable:
+        with_whom = f": {_names(sharers)}" if sharers else ""
+        verdicts.say("shareable-disk", f"it is marked as shared between guests{with_whom}", looked)
+    if disk.cache == "unsafe" and not disk.readonly:
+        verdicts.say("unsafe-cache", "its cache mode is 'unsafe'", looked)
+    if disk.block_job:
+        verdicts.say("block-job-active", f"a block job ({disk.block_job}) is active on it", looked)
+    if disk.transient:
+        verdicts.say("transient-disk", "it is transient", looked)
+
+
+def _stored(placed: Optional[Placed], places: Places) -> Optional[Stored]:
+    return places.get(placed) if isinstance(placed, NfsPlace) else placed
+
+
+def _key(placed: Optional[Placed], identity: str, places: Places) -> str:
+    stored = _stored(placed, places)
+    return "/".join(stored.key) if isinstance(stored, Storage) else identity
+
+
+def _other(use: Use, looked: Looked, verdicts: _Verdicts) -> bool:
+    return use.guest != verdicts.guest.name or (not use.below and use.target != looked.disk.target)
+
+
+def _names(uses: Iterable[Use]) -> str:
+    return ", ".join(dict.fromkeys(f"guest {use.guest} ({'below ' if use.below else ''}{use.target})" for use in uses))

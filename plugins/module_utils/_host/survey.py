@@ -1,0 +1,242 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the host says of every disk of its guests, before the array is asked and before anything is judged."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Optional, Union
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, pci_is_storage, usb_is_storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import (
+    INSPECTED,
+    RAW,
+    ImageError,
+    ImageInfo,
+    image_chain,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
+    FileFacts,
+    HostFiles,
+    NfsPlace,
+    Placed,
+    Refusal,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError, PoolVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+
+Mode = Literal["all", "boot"]
+
+_NOT_FILES = {
+    "network": ("network-disk", "QEMU reaches it over the network"),
+    "nvme": ("nvme-disk", "it is a passed-through NVMe namespace"),
+    "vhostuser": ("vhost-disk", "another process of the host serves it"),
+    "vhostvdpa": ("vhost-disk", "another process of the host serves it"),
+    "dir": ("directory-disk", "it is a directory of the host"),
+    "filesystem": ("shared-directory", "it is a directory of the host shared into the guest"),
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A file below a disk's image; ``placed`` tells where it is, or why that cannot be told."""
+
+    source: str
+    placed: Placed
+    identity: str
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One disk after the host was asked.
+
+    ``skipped`` says why it is left out by choice, and is empty for one that is to be saved; ``matched`` are the entries
+    of ``exclude_disks`` that name it. ``size`` is what the guest sees, in bytes. ``notes`` do not keep the disk from being saved. ``identity`` tells the same file or device apart
+    from others.
+    """
+
+    disk: DiskXml
+    skipped: str = ""
+    matched: tuple[str, ...] = ()
+    path: Optional[str] = None
+    size: Optional[int] = None
+    placed: Optional[Placed] = None
+    identity: str = ""
+    layers: tuple[Layer, ...] = ()
+    refusal: Optional[Refusal] = None
+    notes: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which disks are to be saved: ``exclude`` holds ``guest:target``, targets, or globs of paths."""
+
+    mode: Mode
+    exclude: tuple[str, ...]
+
+
+class Survey:
+    """Asks the host about guests' disks. ``host`` is None when libvirt does not answer."""
+
+    def __init__(
+        self,
+        files: HostFiles,
+        host: Optional[Host],
+        *,
+        sysfs: Path = SYSFS,
+        chain: Callable[..., tuple[ImageInfo, ...]] = image_chain,
+    ) -> None:
+        self._files = files
+        self._host = host
+        self._sysfs = sysfs
+        self._chain = chain
+
+    def look(self, guest: Guest, choice: Choice, *, images: bool) -> list[Looked]:
+        """Return the guest's disks; ``images`` tells whether what they depend on is asked of qemu-img."""
+        found = (self._look(guest, disk, choice, images=images) for disk in guest.definition.disks)
+        return [looked for looked in found if looked is not None]
+
+    def _look(self, guest: Guest, disk: DiskXml, choice: Choice, *, images: bool) -> Optional[Looked]:
+        if disk.removable:
+            reason = "an empty drive" if disk.empty else "a medium in a drive is no part of the guest"
+            return Looked(disk, skipped=reason, matched=excluded_by(choice.exclude, guest, disk, None))
+        if disk.kind == "hostdev":
+            return self._passed_through(guest, disk, choice)
+        looked = self._locate(disk)
+        matched = excluded_by(choice.exclude, guest, disk, looked.path)
+        looked = replace(looked, matched=matched, skipped=_skipped(disk, choice, matched))
+        if looked.skipped or not images or not isinstance(looked.placed, NfsPlace):
+            return looked
+        return self._inspect(looked)
+
+    def _locate(self, disk: DiskXml) -> Looked:
+        path = disk.path
+        if disk.kind == "volume":
+            volume = self._pool_volume(disk)
+            if isinstance(volume, Refusal):
+                return Looked(disk, placed=volume)
+            if volume.kind in _NOT_FILES:
+                return Looked(disk, placed=_not_a_file(volume.kind, volume.path))
+            path = volume.path
+        elif disk.kind in _NOT_FILES:
+            return Looked(disk, placed=_not_a_file(disk.kind, disk.source))
+        elif disk.kind not in ("file", "block"):
+            return Looked(disk, placed=Refusal("unsupported-disk-type", f"its type {disk.kind!r} is not known"))
+        if not path or not path.startswith("/"):
+            return Looked(disk, placed=Refusal("missing-file", "the definition names no file"))
+        facts = self._files.look(path)
+        if isinstance(facts, Refusal):
+            return Looked(replace(disk, path=path), path=path, placed=facts)
+        return Looked(
+            replace(disk, path=path),
+            path=facts.realpath,
+            size=facts.size if disk.format in RAW else None,
+            placed=self._files.place(facts),
+            identity=_identity(facts),
+        )
+
+    def _pool_volume(self, disk: DiskXml) -> Union[PoolVolume, Refusal]:
+        if self._host is None:
+            return Refusal(
+                "pool-volume-unresolved", "libvirt does not answer, and only it knows where pool volumes are"
+            )
+        try:
+            return self._host.pool_volume(disk.pool or "", disk.volume or "")
+        except LibvirtError as exc:
+            return Refusal("pool-volume-unresolved", exc.message)
+
+    def _inspect(self, looked: Looked) -> Looked:
+        disk = looked.disk
+        if disk.data_store:
+            return replace(looked, refusal=_outside_data(disk.data_store))
+        if disk.format in RAW:
+            return replace(looked, layers=self._layers([layer.source for layer in disk.backing]))
+        if disk.format not in INSPECTED:
+            return replace(looked, refusal=Refusal("unsupported-image-format", f"its format is {disk.format}"))
+        try:
+            chain = self._chain(disk.path, image_format=disk.format)
+        except ImageError as exc:
+            return replace(looked, refusal=Refusal("image-unreadable", exc.message))
+        below = [layer.source for layer in disk.backing] if disk.backing_known else [info.backing for info in chain]
+        outside = [name for info in chain for name in info.data_files]
+        notes = [
+            Refusal("internal-snapshots", f"its image holds internal snapshots: {', '.join(info.snapshots)}")
+            for info in chain[:1]
+            if info.snapshots
+        ]
+        return replace(
+            looked,
+            size=chain[0].virtual_size,
+            layers=self._layers([name for name in below if name]),
+            refusal=_outside_data(outside[0]) if outside else None,
+            notes=tuple(notes),
+        )
+
+    def _layers(self, sources: Sequence[str]) -> tuple[Layer, ...]:
+        return tuple(self._layer(source) for source in sources)
+
+    def _layer(self, source: str) -> Layer:
+        if not source.startswith("/"):
+            return Layer(source, Refusal("backing-file-outside", f"its backing file {source} is no file"), "")
+        facts = self._files.look(source)
+        if isinstance(facts, Refusal):
+            return Layer(source, facts, "")
+        return Layer(source, self._files.place(facts), _identity(facts))
+
+    def _passed_through(self, guest: Guest, disk: DiskXml, choice: Choice) -> Optional[Looked]:
+        matched = excluded_by(choice.exclude, guest, disk, None)
+        looked = Looked(disk, matched=matched, skipped=_skipped(disk, choice, matched))
+        address = disk.address or ""
+        if disk.device == "scsi":
+            return replace(looked, placed=Refusal("passed-through-disk", f"the SCSI disk {address} is passed through"))
+        if disk.device == "scsi_host":
+            reason = f"the SCSI controller {address} is passed through"
+            return replace(looked, placed=Refusal("passed-through-controller", reason))
+        is_storage = (pci_is_storage if disk.device == "pci" else usb_is_storage)(address, sysfs=self._sysfs)
+        if is_storage is False:
+            return None
+        if is_storage is None:
+            note = Refusal(
+                "unknown-passed-through-device", f"the {disk.device.upper()} device {address} is passed through"
+            )
+            return replace(looked, skipped=looked.skipped or "not known to be storage", notes=(note,))
+        if disk.device == "pci":
+            reason = f"the storage controller {address} is passed through"
+            return replace(looked, placed=Refusal("passed-through-controller", reason))
+        return replace(looked, placed=Refusal("passed-through-disk", f"the USB disk {address} is passed through"))
+
+
+def excluded_by(entries: Sequence[str], guest: Guest, disk: DiskXml, path: Optional[str]) -> tuple[str, ...]:
+    """Return the entries of ``exclude_disks`` that name a disk; the guest's part and paths may be globs."""
+    return tuple(entry for entry in entries if _names_disk(entry, guest, disk, path))
+
+
+def _names_disk(entry: str, guest: Guest, disk: DiskXml, path: Optional[str]) -> bool:
+    if entry.startswith("/"):
+        return any(fnmatch.fnmatchcase(each, entry) for each in (disk.source, path) if each)
+    return entry == disk.target or (":" in entry and fnmatch.fnmatchcase(f"{guest.name}:{disk.target}", entry))
+
+
+def _skipped(disk: DiskXml, choice: Choice, matched: Sequence[str]) -> str:
+    if matched:
+        return f"left out by exclude_disks ({matched[0]})"
+    if choice.mode == "boot" and disk.role != "boot":
+        return "not the boot disk, and only that is asked for (disks=boot)"
+    return ""
+
+
+def _not_a_file(kind: str, source: str) -> Refusal:
+    code, reason = _NOT_FILES[kind]
+    return Refusal(code, f"{reason} ({source})")
+
+
+def _outside_data(name: str) -> Refusal:
+    return Refusal("external-data-file", f"its image keeps data in {name}")
+
+
+def _identity(facts: FileFacts) -> str:
+    return f"device {facts.device}" if facts.device else facts.identity or facts.realpath
