@@ -103,7 +103,7 @@ backups:
       returned: success
       type: str
     guests:
-      description: Its guests with the consistency each reached, why it is not stronger, the seconds held, and the disks.
+      description: Its guests with the consistency each reached, why it is not stronger, the seconds held, the disks.
       returned: success
       type: list
       elements: dict

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import as_volume, client_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import as_volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore, GuestRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -34,13 +34,14 @@ class CheckFailedError(KvmsnapError):
 
 @dataclass
 class HostActor:
-    """Carries out the steps of a restore; ``refused`` remembers, per controller, the ways the array would not go.
+    """Carries out the steps of a restore.
 
-    ``method`` is auto or one way of :mod:`_ontap.files`; times are in seconds.
+    ``places`` is the session per volume (SVM uuid, volume uuid), ``method`` auto or one way of ``_ontap.files``;
+    ``refused`` remembers, per controller, the ways the array would not go. Times are in seconds.
     """
 
     host: Host
-    clients: Sequence[Client]
+    places: Mapping[tuple[str, str], Client]
     manifest: Manifest
     method: str
     graceful: bool
@@ -91,7 +92,7 @@ class HostActor:
         sizes = [None if stat is None else stat.size for stat in told]
         if sizes[0] is None or sizes[0] != sizes[1]:
             raise CheckFailedError(
-                f"Failed to check restored disk {disk.label}: it has {sizes[1]} bytes, its copy in the snapshot {sizes[0]}",
+                f"Failed to check restored disk {disk.label}: it has {sizes[1]} bytes, the snapshot's copy {sizes[0]}",
                 path=disk.label,
             )
         source = disk.host_source
@@ -101,7 +102,7 @@ class HostActor:
             offset = first_difference(source, disk.host_path)
         if offset is not None:
             raise CheckFailedError(
-                f"Failed to check restored disk {disk.label}: it differs from snapshot {disk.snapshot} at byte {offset}",
+                f"Failed to check restored disk {disk.label}: it differs from {disk.snapshot} at byte {offset}",
                 path=disk.label,
             )
         return "size and sampled blocks"
@@ -137,9 +138,9 @@ class HostActor:
 
     def _place(self, disk: DiskRestore) -> tuple[Client, Volume]:
         saved = self.manifest.volume_of(disk.storage)
-        if saved is None:
-            raise KvmsnapError(f"The manifest of {self.manifest.backup_id} does not know the volume of {disk.label}")
-        return client_of(self.clients, saved.controller), as_volume(saved)
+        if saved is None or saved.key not in self.places:
+            raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
+        return self.places[saved.key], as_volume(saved)
 
     def _domain(self, guest: GuestRestore) -> Domain:
         domain = self.host.domain(uuid=guest.uuid)

@@ -17,8 +17,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary impo
     lines,
     unreadable_record,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, list_snapshots
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
@@ -36,44 +36,46 @@ def read(options: Mapping[str, Any]) -> dict[str, Any]:
     policy = RetryPolicy(retry_count=options["retry_count"])
     deadline = Deadline.after(options["timeout"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        snapshots = snapshots_of(clients, _volumes(kept), deadline=deadline)
+        volumes = _volumes(kept)
+        places = locate(clients, volumes, deadline=deadline)
+        snapshots = snapshots_of(places, volumes, deadline=deadline)
     backups = [_record(entry, snapshots) for entry in kept]
     summary = [line for backup in backups for line in lines(backup)]
     return {"changed": False, "backups": backups, "summary": summary or ["There is no backup in this catalog."]}
 
 
-def snapshots_of(
-    clients: Sequence[Client], volumes: Iterable[SavedVolume], *, deadline: Deadline
-) -> dict[Key, dict[str, Snapshot]]:
-    """Return for each volume (SVM uuid, volume uuid) the snapshots it has, by name.
+def locate(clients: Sequence[Client], volumes: Iterable[SavedVolume], *, deadline: Deadline) -> dict[Key, Client]:
+    """Return the session through which each volume is reached, found by uuid: a controller may have got another name.
 
-    A volume that is gone has none. Raises :class:`InputError` when a volume's controller was not given.
+    A volume that no given controller has is left out. One call per controller (``GET /storage/volumes``).
     """
-    found: dict[Key, dict[str, Snapshot]] = {}
-    for volume in volumes:
-        client = client_of(clients, volume.controller)
-        params = {"uuid": volume.volume_uuid, "svm.uuid": volume.svm_uuid}
-        there = client.records("/storage/volumes", params, fields=("uuid",), deadline=deadline)
-        listed = list_snapshots(client, as_volume(volume), deadline=deadline) if there else []
-        found[volume.key] = {item.name: item for item in listed}
+    wanted = {volume.key: volume.controller for volume in volumes}
+    found: dict[Key, Client] = {}
+    for client in clients if wanted else ():
+        params = {"uuid": any_of(uuid for _svm, uuid in wanted)}
+        for record in client.records("/storage/volumes", params, fields=("uuid", "svm.uuid"), deadline=deadline):
+            key = (str(record["svm"]["uuid"]), str(record["uuid"]))
+            if key in wanted and (key not in found or client.name == wanted[key]):
+                found[key] = client
     return found
+
+
+def snapshots_of(
+    places: Mapping[Key, Client], volumes: Iterable[SavedVolume], *, deadline: Deadline
+) -> dict[Key, dict[str, Snapshot]]:
+    """Return for each volume that is reached the snapshots it has, by name; one call per volume."""
+    return {
+        volume.key: {
+            item.name: item for item in list_snapshots(places[volume.key], as_volume(volume), deadline=deadline)
+        }
+        for volume in volumes
+        if volume.key in places
+    }
 
 
 def as_volume(saved: SavedVolume) -> Volume:
     """Return what the ONTAP calls take for a volume of a manifest."""
     return Volume(saved.controller, saved.svm, saved.svm_uuid, saved.volume, saved.volume_uuid)
-
-
-def client_of(clients: Sequence[Client], controller: str) -> Client:
-    """Return the session with ``controller``; raises :class:`InputError` naming what was given instead."""
-    for client in clients:
-        if client.name == controller:
-            return client
-    given = ", ".join(client.name for client in clients)
-    raise InputError(
-        f"The backup lies on controller {controller}, which is not among the controllers given ({given})",
-        controller=controller,
-    )
 
 
 def missing_volumes(manifest: Manifest, snapshots: Mapping[Key, Mapping[str, Snapshot]]) -> set[Key]:

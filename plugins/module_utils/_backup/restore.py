@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Optional, Protocol
+from typing import Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
@@ -138,8 +138,3 @@ def _state(actor: Actor, guest: GuestRestore) -> str:
         return actor.state(guest)
     except KvmsnapError:
         return "unknown"
-
-
-def fates(results: list[GuestResult]) -> list[dict[str, Any]]:
-    """Return the results as plain data for the module."""
-    return [{**result.__dict__, "disks": [disk.__dict__ for disk in result.disks]} for result in results]

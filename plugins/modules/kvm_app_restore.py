@@ -1,0 +1,185 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: restore KVM guests in place from a backup."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_app_restore
+short_description: Restore KVM guests on ONTAP from a backup
+version_added: 0.1.0
+description:
+  - Restores guests in place from a backup that P(kvmsnap.ontap.kvm_backup#role) made. Each file is overwritten on the
+    array from the snapshot; nothing else on the volume is touched, and a whole volume is never reverted.
+  - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, size, format or
+    snapshot that does not fit stops the module before anything is touched, with both values named.
+  - Stops each guest, overwrites its disks, compares them with the snapshot past the caches of the host, and starts the
+    guest as it was.
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+extends_documentation_fragment:
+  - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.attributes
+options:
+  guests:
+    description: Guests to restore, by name or UUID. Each must be in the backup and defined on this host.
+    type: list
+    elements: str
+    required: true
+  backup_id:
+    description: The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
+    type: str
+    default: latest
+  restore_id:
+    description:
+      - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
+        brought back. A new name is a new decision and restores again.
+    type: str
+    required: true
+  method:
+    description:
+      - How the array brings a file back. V(file_clone) clones it out of the snapshot (FlexClone licence), V(sfsr_cli)
+        and V(sfsr) are single-file SnapRestore by CLI pass-through and by REST (SnapRestore licence), V(copy) copies on
+        the host out of C(.snapshot).
+      - V(auto) tries V(file_clone), V(sfsr_cli) and V(copy), and goes to the next only when the array refuses the way
+        as such.
+    type: str
+    choices: [auto, file_clone, sfsr_cli, sfsr, copy]
+    default: auto
+  power:
+    description: State of the guests afterwards.
+    type: str
+    choices: [as_was, running, "off"]
+    default: as_was
+  stop:
+    description: How a running guest is stopped; V(shutdown) powers it off when it has not obeyed in time.
+    type: str
+    choices: [shutdown, destroy]
+    default: shutdown
+  stop_timeout:
+    description: Seconds that a guest may take to shut down.
+    type: int
+    default: 120
+  start_timeout:
+    description: Seconds that a guest may take to be running.
+    type: int
+    default: 120
+  catalog_dir:
+    description: Directory of the catalog on the KVM host.
+    type: path
+    default: /var/lib/kvmsnap
+  config_dir:
+    description: Directory of the guests' XML files on the KVM host.
+    type: path
+    default: /etc/libvirt/qemu
+  uri:
+    description: URI of libvirt on the KVM host.
+    type: str
+    default: qemu:///system
+  retry_count:
+    description: How often a failed call that may be repeated safely is run again.
+    type: int
+    default: 3
+  timeout:
+    description: Seconds that all calls to ONTAP together may take.
+    type: int
+    default: 600
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Bring web1 back to the newest backup
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    restore_id: ticket-4711
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+"""
+
+RETURN = r"""
+restore_id:
+  description: Name of the restore.
+  returned: success
+  type: str
+backup_id:
+  description: The backup that was restored from.
+  returned: success
+  type: str
+  sample: hv1-daily_20261121020000
+plan:
+  description: What is overwritten by what, for the guests that this restore had not brought back before.
+  returned: success
+  type: dict
+guests:
+  description: What became of each guest, and how each disk was restored and compared. Empty in check mode.
+  returned: success and when a guest was not brought back
+  type: list
+  elements: dict
+  sample:
+    - name: web1
+      restored: true
+      state_before: running
+      state_after: running
+      disks: [{target: vda, path: "svm1:/vol/kvm_vol1/web1.img", method: file_clone, verified: size and sampled blocks}]
+summary:
+  description: The restore in lines for people.
+  returned: success and when a guest was not brought back
+  type: list
+  elements: str
+problems:
+  description: Why the restore was refused, each with its code and remedy.
+  returned: when it was refused
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    methods = ["auto", "file_clone", "sfsr_cli", "sfsr", "copy"]
+    return {
+        "controllers": controllers_argument(),
+        "guests": {"type": "list", "elements": "str", "required": True},
+        "backup_id": {"type": "str", "default": "latest"},
+        "restore_id": {"type": "str", "required": True},
+        "method": {"type": "str", "choices": methods, "default": "auto"},
+        "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
+        "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
+        "stop_timeout": {"type": "int", "default": 120},
+        "start_timeout": {"type": "int", "default": 120},
+        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
+        "uri": {"type": "str", "default": "qemu:///system"},
+        "retry_count": {"type": "int", "default": 3},
+        "timeout": {"type": "int", "default": 600},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        module.exit_json(**restore_run.run(module.params, check=module.check_mode))
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+
+
+if __name__ == "__main__":
+    main()
