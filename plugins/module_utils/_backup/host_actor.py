@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     drop_cached,
     first_difference,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -56,7 +56,7 @@ class HostActor:
 
     def start(self, guest: GuestRestore) -> None:
         """Start the guest, paused when it was paused."""
-        state = "paused" if guest.state_after == "paused" else "running"
+        state: State = "paused" if guest.state_after == "paused" else "running"
         power_on(self._domain(guest), state=state, timeout=self.start_timeout)
 
     def state(self, guest: GuestRestore) -> str:

@@ -80,11 +80,12 @@ def as_volume(saved: SavedVolume) -> Volume:
 
 def missing_volumes(manifest: Manifest, snapshots: Mapping[Key, Mapping[str, Snapshot]]) -> set[Key]:
     """Return the volumes whose snapshot of this backup is gone, or is another one of the same name. Pure."""
-    return {
-        volume.key
-        for volume in manifest.volumes
-        if volume.snapshot_uuid is None or snapshots.get(volume.key, {}).get(manifest.backup_id) != volume.snapshot_uuid
-    }
+    missing = set()
+    for volume in manifest.volumes:
+        found = snapshots.get(volume.key, {}).get(manifest.backup_id)
+        if found is None or found.uuid != volume.snapshot_uuid:
+            missing.add(volume.key)
+    return missing
 
 
 def _holds(entry: Entry, guests: Sequence[str]) -> bool:
