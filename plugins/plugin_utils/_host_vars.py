@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import ABSENT, VAULT_HEADER, get_key
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import (
+    ABSENT,
+    VAULT_HEADER,
+    YamlTextError,
+    get_key,
+)
 
 EXTENSIONS = (".yml", ".yaml", ".json")
 NEW_FILE_MODE = "0644"
@@ -48,15 +53,16 @@ def inventory_home(variables: Mapping[str, Any]) -> Path:
             "Failed to find the inventory's directory: it is an inventory of AWX, and a file written in this job's"
             " container would be lost with it; keep the variable in AWX, or name a host_vars directory that lasts"
         )
-    home = variables.get("inventory_dir")
-    if not home:
+    home = Path(str(variables.get("inventory_dir") or "")).resolve()
+    given = [str(source) for source in variables.get("ansible_inventory_sources") or ()]
+    directories = [_directory_of(Path(source).resolve()) for source in given if "," not in source]
+    above = [each for each in directories if each == home or each in home.parents]
+    if not variables.get("inventory_dir") or (given and not above):
         raise HostVarsError(
             "Failed to find the inventory's directory: the host comes from no inventory file (a list of hosts, or added"
             " during the run); name the host_vars directory"
         )
-    directories = [_directory_of(Path(str(source))) for source in variables.get("ansible_inventory_sources") or ()]
-    above = [each for each in directories if each == Path(str(home)) or each in Path(str(home)).parents]
-    return (above[0] if above else Path(str(home))) / "host_vars"
+    return (above[0] if above else home) / "host_vars"
 
 
 def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
@@ -64,10 +70,10 @@ def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
 
     Ansible takes the first of ``<host>`` (a directory or a file), ``<host>.yml``, ``<host>.yaml`` and ``<host>.json``;
     in a directory it reads all files with these extensions or none. Without the key, a directory's ``main.yml`` is
-    taken, a new host gets ``<host>.yml``. An encrypted file is passed over unless it is the only place.
+    taken, a new host gets ``<host>.yml``. Encrypted files are passed over.
 
-    Raises :class:`HostVarsError` when several files have the key, or a file cannot be read, and
-    :class:`YamlTextError` for a file that is no mapping.
+    Raises :class:`HostVarsError` when several files have the key, a file cannot be read or is no mapping, or the only
+    place is encrypted.
     """
     if not host or host in (".", "..") or "/" in host or "\0" in host:
         raise HostVarsError(f"Failed to find the variables of host {host!r}: that is no file name", path=str(directory))
@@ -75,8 +81,7 @@ def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
     existing = next((place for place in places if place.exists()), directory / f"{host}.yml")
     files = list(_files_below(existing)) if existing.is_dir() else [existing]
     texts = {path: _read(path) for path in files if path.exists()}
-    open_texts = {path: text for path, text in texts.items() if not text.startswith(VAULT_HEADER)}
-    values = {path: get_key(text, key) for path, text in open_texts.items()}
+    values = {path: _value(path, text, key) for path, text in texts.items() if not text.startswith(VAULT_HEADER)}
     holders = [path for path, value in values.items() if value is not ABSENT]
     if len(holders) > 1:
         names = ", ".join(str(path) for path in holders)
@@ -84,6 +89,12 @@ def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
             f"Failed to tell where {key} of host {host} is kept: {names} all have it", path=str(existing)
         )
     chosen = holders[0] if holders else _home(existing, texts)
+    if chosen in texts and chosen not in values:
+        raise HostVarsError(
+            f"Failed to tell where {key} of host {host} should go: {chosen} is encrypted with Ansible Vault; keep the"
+            f" host's variables in a directory {directory / host}, with '{key}:' in an open file of it",
+            path=str(chosen),
+        )
     value = values.get(chosen, ABSENT)
     return HostVarsFile(chosen, texts.get(chosen, ""), _mode(chosen), None if value is ABSENT else value)
 
@@ -114,6 +125,13 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise HostVarsError(f"Failed to read {path}: {exc}", path=str(path)) from exc
+
+
+def _value(path: Path, text: str, key: str) -> Any:
+    try:
+        return get_key(text, key)
+    except YamlTextError as exc:
+        raise HostVarsError(f"{exc.message} ({path})", path=str(path)) from exc
 
 
 def _mode(path: Path) -> str:

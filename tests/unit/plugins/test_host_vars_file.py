@@ -14,7 +14,6 @@ from ansible.parsing.dataloader import DataLoader
 
 from ansible_collections.kvmsnap.ontap.plugins.lookup import host_vars_file
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsError, find_file, inventory_home
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import YamlTextError
 
 KEY = "kvm_vm_mapping"
 WITH = f"---\n{KEY}: here\n"
@@ -39,7 +38,6 @@ PLACES = {
         None,
     ),
     "encrypted beside": ({"hv1/vault.yml": VAULT, "hv1/vars.yml": WITH}, "hv1/vars.yml", "here"),
-    "encrypted only": ({"hv1.yml": VAULT}, "hv1.yml", None),
 }
 
 
@@ -82,6 +80,13 @@ def test_two_files_with_the_key_are_refused(directory: Path) -> None:
         find_file(directory, host="hv1", key=KEY)
 
 
+@pytest.mark.parametrize("files", [{"hv1.yml": VAULT}, {"hv1/main.yml": VAULT, "hv1/a.yml": WITHOUT}])
+def test_an_encrypted_place_is_refused(files: dict[str, str], directory: Path) -> None:
+    _fill(directory, files)
+    with pytest.raises(HostVarsError, match="is encrypted with Ansible Vault; keep"):
+        find_file(directory, host="hv1", key=KEY)
+
+
 @pytest.mark.parametrize("host", ["", ".", "..", "../x", "a/b"])
 def test_a_host_that_is_no_file_name_is_refused(host: str, directory: Path) -> None:
     with pytest.raises(HostVarsError, match="no file name"):
@@ -90,7 +95,7 @@ def test_a_host_that_is_no_file_name_is_refused(host: str, directory: Path) -> N
 
 def test_what_is_no_mapping_is_refused(directory: Path) -> None:
     _fill(directory, {"hv1.yml": "- a\n"})
-    with pytest.raises(YamlTextError, match="no mapping"):
+    with pytest.raises(HostVarsError, match=r"no mapping .* \(.*/hv1\.yml\)"):
         find_file(directory, host="hv1", key=KEY)
 
 
@@ -117,7 +122,7 @@ def test_mode_and_line_ends_are_those_of_the_file(directory: Path) -> None:
         (["inv"], "inv", "inv"),
         (["inv"], "inv/prod", "inv"),
         (["other/hosts", "inv/hosts.yml"], "inv", "inv"),
-        (["other"], "inv", "inv"),
+        (["hv2,", "inv"], "inv", "inv"),
         ([], "inv", "inv"),
     ],
 )
@@ -139,6 +144,8 @@ def test_the_directory_is_the_one_that_ansible_reads(
         ({"inventory_dir": "/runner/inventory", "awx_job_id": 7}, "an inventory of AWX"),
         ({"inventory_dir": None}, "comes from no inventory file"),
         ({}, "comes from no inventory file"),
+        ({"inventory_dir": "/home/me", "ansible_inventory_sources": ["hv1,"]}, "comes from no inventory file"),
+        ({"inventory_dir": "/home/me", "ansible_inventory_sources": ["/inv", "hv1,"]}, "comes from no inventory file"),
     ],
 )
 def test_an_inventory_without_a_directory_is_refused(variables: dict[str, object], reason: str) -> None:
