@@ -145,7 +145,10 @@ def test_the_directory_is_the_one_that_ansible_reads(
         ({"inventory_dir": None}, "comes from no inventory file"),
         ({}, "comes from no inventory file"),
         ({"inventory_dir": "/home/me", "ansible_inventory_sources": ["hv1,"]}, "comes from no inventory file"),
-        ({"inventory_dir": "/home/me", "ansible_inventory_sources": ["/inv", "hv1,"]}, "comes from no inventory file"),
+        (
+            {"inventory_dir": "/home/me", "ansible_inventory_sources": ["/inv/hosts.yml", "hv1,"]},
+            "comes from no inventory file",
+        ),
     ],
 )
 def test_an_inventory_without_a_directory_is_refused(variables: dict[str, object], reason: str) -> None:
