@@ -65,8 +65,8 @@ def ruff(session: nox.Session) -> None:
     """Style, imports and likely bugs; the format; nothing newer than Python 3.9."""
     collection_copy(session)
     cache = str(ground.BUILD / "ruff")
-    tool(session, "ruff", "check", ".", RUFF_CACHE_DIR=cache)
-    tool(session, "ruff", "format", "--check", "--diff", ".", RUFF_CACHE_DIR=cache)
+    tool(session, "ruff", "check", "--output-format=concise", ".", RUFF_CACHE_DIR=cache)
+    tool(session, "ruff", "format", "--check", ".", RUFF_CACHE_DIR=cache)
 
 
 @nox.session(name="format")

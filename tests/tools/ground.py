@@ -141,7 +141,7 @@ def _interpreter(venv: Venv) -> Path:
 
 def _create(place: Path, interpreter: Path, requirements: Path, *, bootstrap: bool) -> None:
     """Create an environment and install a file into it; the newest pip (much faster) does it where it can."""
-    options = ["--quiet", "--quiet", "--no-compile", "--requirement", requirements]
+    options: list[str | Path] = ["--quiet", "--quiet", "--no-compile", "--requirement", requirements]
     if bootstrap:
         run([interpreter, "-m", "venv", "--clear", place], timeout=INSTALL_TIMEOUT)
         command: list[str | Path] = [place / "bin" / "python", "-m", "pip", "install"]
