@@ -16,7 +16,7 @@ class Problem:
     """One finding.
 
     ``code`` is stable and in kebab-case. ``error`` means that the guest (or the whole run, when ``guest`` is None) is
-    not protected; ``warning`` that it is, with a remark; ``info`` is worth knowing. ``remedy`` is an imperative sentence.
+    not protected; ``warning`` that it is, with a remark; ``info`` is worth knowing. ``remedy`` says what to do.
     """
 
     code: str

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import info, plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 

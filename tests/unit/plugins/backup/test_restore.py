@@ -159,5 +159,5 @@ def test_a_damaged_journal_is_an_error_and_not_a_fresh_start(tmp_path: Path, tex
     directory = tmp_path / "restores"
     directory.mkdir()
     (directory / "r1.json").write_text(text)
-    with pytest.raises(CatalogError, match="r1[.]json"):
+    with pytest.raises(CatalogError, match=r"r1[.]json"):
         journals.load(tmp_path, "r1")
