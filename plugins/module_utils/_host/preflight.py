@@ -301,10 +301,10 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
     )
 
 
-def check_tool(tool: Tool, *, purpose: str, remedy: str) -> Finding:
-    """A program that only some sites need; its absence is worth knowing, no more."""
+def check_tool(tool: Tool, *, purpose: str, remedy: str, severity: Severity = "info") -> Finding:
+    """A program that not every site needs; ``severity`` is that of its absence."""
     if tool.path is None:
-        return _finding("host-tool", tool.name, False, f"is not installed; {purpose}", severity="info", remedy=remedy)
+        return _finding("host-tool", tool.name, False, f"is not installed; {purpose}", severity=severity, remedy=remedy)
     shown = f"version {tool.version}" if tool.version else f"version unknown ({tool.error or 'it names none'})"
     return _finding("host-tool", tool.name, True, f"{tool.path}, {shown}")
 

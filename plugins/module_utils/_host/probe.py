@@ -296,8 +296,8 @@ def _software_findings(uri: str, ansible_version: str) -> list[Finding]:
         Software(
             "netapp-ontap",
             library_version("netapp-ontap"),
-            "9.17",
-            remedy=install.format("netapp-ontap 9.17 or later", sys.executable),
+            "9.17.1",
+            remedy=install.format("netapp-ontap 9.17.1 or later", sys.executable),
             source=interpreter,
         ),
         Software(
@@ -316,11 +316,18 @@ def _software_findings(uri: str, ansible_version: str) -> list[Finding]:
             source="control node",
         ),
     ]
+    qemu_img = read_tool("qemu-img", ["--version"], pattern=r"version\s+(\d[\w.]*)")
     sanlun = read_tool("sanlun", ["version"], pattern=r"version\s+(\S+)")
     multipath = read_tool("multipath", ["-h"], pattern=r"multipath-tools\s+v?(\d\S*)")
     return [
         preflight.check_libvirt(libvirt),
         *(preflight.check_software(each) for each in software if each.version or each.required),
+        preflight.check_tool(
+            qemu_img,
+            purpose="qcow2 images cannot be looked into",
+            remedy="Install qemu-img (package qemu-utils or qemu-img).",
+            severity="warning",
+        ),
         preflight.check_tool(
             sanlun,
             purpose="guests on NFS do not need it",

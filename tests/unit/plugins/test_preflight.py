@@ -107,6 +107,8 @@ def test_a_foreign_nfs_server_is_a_note() -> None:
 def test_tools(tool: Tool, ok: bool, detail: str) -> None:
     finding = preflight.check_tool(tool, purpose="purpose", remedy="Install it.")
     assert (finding.ok, finding.severity, finding.detail) == (ok, "info", detail)
+    warned = preflight.check_tool(tool, purpose="purpose", remedy="Install it.", severity="warning")
+    assert warned.severity == ("info" if ok else "warning")
 
 
 @pytest.mark.parametrize(
