@@ -64,7 +64,7 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
     action = f"inspect the image {path!r} as {image_format}"
     command = ["qemu-img", "info", "-U", "--output=json", "-f", image_format, path]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as exc:
         raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
     except (OSError, ValueError) as exc:

@@ -55,8 +55,8 @@ class Looked:
     """One disk after the host was asked.
 
     ``skipped`` says why it is left out by choice, and is empty for one that is to be saved; ``matched`` are the entries
-    of ``exclude_disks`` that name it. ``size`` is what the guest sees, in bytes. ``notes`` do not keep the disk from being saved. ``identity`` tells the same file or device apart
-    from others.
+    of ``exclude_disks`` that name it. ``size`` is what the guest sees, in bytes. ``notes`` do not keep the disk from
+    being saved. ``identity`` tells the same file or device apart from others.
     """
 
     disk: DiskXml

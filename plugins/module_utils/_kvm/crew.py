@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work on many guests at once, each worker with a libvirt connection of its own.
+
+libvirt serves only a few calls of one connection at a time, and a call to a silent agent occupies its place until it is
+given up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Optional, TypeVar
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_WORKERS = 16
+
+
+class Lane:
+    """One worker's way to libvirt; opened when it is first needed, and again when it broke."""
+
+    def __init__(self, connect: Callable[[], Host]) -> None:
+        self._connect = connect
+        self._host: Optional[Host] = None
+
+    def domain(self, uuid: str, name: str = "") -> Optional[Domain]:
+        """Return a guest, None when libvirt does not know it; raises :class:`LibvirtError`."""
+        if self._host is not None and not self._host.alive:
+            self.close()
+        if self._host is None:
+            self._host = self._connect()
+        return self._host.domain(uuid=uuid, name=name)
+
+    def close(self) -> None:
+        """End the connection."""
+        host, self._host = self._host, None
+        if host is not None:
+            host.close()
+
+
+class Crew:
+    """Up to 16 workers."""
+
+    def __init__(self, connect: Callable[[], Host], *, size: int) -> None:
+        self._connect = connect
+        self._pool = ThreadPoolExecutor(max(1, min(size, MOST_WORKERS)), thread_name_prefix="guest")
+        self._own = threading.local()
+        self._lanes: list[Lane] = []
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self._pool.shutdown()
+        for lane in self._lanes:
+            lane.close()
+
+    def each(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[R]:
+        """Do the work on every item and return the results in order.
+
+        All are waited for, also when one raises; then the first exception in order is raised.
+        """
+        futures = [self._pool.submit(self._do, work, item) for item in items]
+        wait(futures)
+        return [future.result() for future in futures]
+
+    def _do(self, work: Callable[[Lane, T], R], item: T) -> R:
+        lane: Optional[Lane] = getattr(self._own, "lane", None)
+        if lane is None:
+            lane = self._own.lane = Lane(self._connect)
+            self._lanes.append(lane)
+        return work(lane, item)

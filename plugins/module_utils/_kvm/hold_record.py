@@ -1,0 +1,224 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a hold has done to which guest, on disk before it is done, so that any later process can undo exactly that.
+
+One JSON file per hold, mode 0600 in a directory of mode 0700, replaced as a whole and synced. Times are seconds on this
+boot's monotonic clock; the record of another boot is void, since no guest of then is running now.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+Phase = Literal["planned", "holding", "held", "released"]
+
+SCHEMA = "kvmsnap.hold/1"
+HOLD_DIR = "/run/kvmsnap/holds"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+LOCK_TIMEOUT = 60.0
+
+_HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_PAUSE = 0.1
+
+
+class HoldRecordError(KvmsnapError):
+    """A record that cannot be read, written or locked."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One guest of a hold.
+
+    ``method`` is agent, suspend or none. ``phase``: ``planned`` nothing was done to it, ``holding`` its freeze or
+    suspend was sent and not answered, ``held``, ``released``. ``held`` in a result says that it was held for as long
+    as the hold lasted. ``domain_id`` names the run of the guest that was held: after a restart it has another one.
+    """
+
+    name: str
+    uuid: str
+    asked: str
+    method: str = "none"
+    phase: Phase = "planned"
+    held: bool = False
+    domain_id: Optional[int] = None
+    state_before: str = "unknown"
+    consistency: str = "unknown"
+    reason: str = ""
+    filesystems: Optional[int] = None
+    freeze_sent: Optional[float] = None
+    freeze_answered: Optional[float] = None
+    thaw_sent: Optional[float] = None
+    thaw_answered: Optional[float] = None
+    held_seconds: Optional[float] = None
+    wall_frozen: Optional[str] = None
+    wall_thawed: Optional[str] = None
+    error: Optional[str] = None
+
+    @property
+    def outstanding(self) -> bool:
+        """Whether something was, or may have been, done to the guest that has not been undone."""
+        return self.phase in ("holding", "held")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for a module's result."""
+        return {key: value for key, value in asdict(self).items() if key not in ("phase", "domain_id")}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Row:
+        """Read a guest of a record; raises :class:`TypeError` or :class:`KeyError` for what is none."""
+        return cls(**{each.name: record[each.name] for each in fields(cls)})
+
+
+def checked_hold_id(hold_id: str) -> str:
+    """Return a hold id that may become a file's name; raises :class:`InputError`."""
+    if not _HOLD_ID.fullmatch(hold_id):
+        raise InputError(
+            f"The hold id {hold_id!r} cannot be used: it must begin with a letter or digit and hold letters, digits and"
+            " . _ + - only, at most 200"
+        )
+    return hold_id
+
+
+def boot_id(path: str = BOOT_ID) -> str:
+    """Return what identifies this boot of the host."""
+    return Path(path).read_text(encoding="ascii").strip()
+
+
+class HoldRecord:
+    """The record of one hold. Its methods may be called from several threads."""
+
+    def __init__(self, directory: Path, hold_id: str, boot: str) -> None:
+        self.hold_id = checked_hold_id(hold_id)
+        self.path = directory / f"{hold_id}.json"
+        self._boot = boot
+        self._rows: dict[str, Row] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The guests of the hold, in the order in which they were put."""
+        with self._lock:
+            return list(self._rows.values())
+
+    def row(self, uuid: str) -> Optional[Row]:
+        """Return one guest of the hold."""
+        with self._lock:
+            return self._rows.get(uuid)
+
+    def read(self) -> bool:
+        """Read the file and say whether there is one of this boot; raises :class:`HoldRecordError`."""
+        with self._lock:
+            self._rows = {row.uuid: row for row in _read(self.path, self._boot)}
+            return bool(self._rows)
+
+    def put(self, *rows: Row) -> None:
+        """Set guests and write the file; raises :class:`HoldRecordError`, then nothing may be done to a guest."""
+        with self._lock:
+            self._rows.update({row.uuid: row for row in rows})
+            self._write()
+
+    def remove(self) -> None:
+        """Forget the hold."""
+        with self._lock:
+            self._rows = {}
+            try:
+                self.path.unlink()
+            except FileNotFoundError:
+                return
+            except OSError as exc:
+                raise HoldRecordError(f"Failed to remove the hold record {self.path}: {exc.strerror}") from exc
+
+    def _write(self) -> None:
+        record = {
+            "schema": SCHEMA,
+            "hold_id": self.hold_id,
+            "boot_id": self._boot,
+            "guests": [asdict(row) for row in self._rows.values()],
+        }
+        try:
+            private_directory(self.path.parent)
+            write_private(self.path, json.dumps(record, indent=1).encode("utf-8"))
+        except OSError as exc:
+            raise HoldRecordError(f"Failed to write the hold record {self.path}: {exc.strerror}") from exc
+
+
+def other_holds(directory: Path, hold_id: str, boot: str) -> dict[str, tuple[str, Row]]:
+    """Return the guests that other holds have not released, by uuid, with the hold's id."""
+    found: dict[str, tuple[str, Row]] = {}
+    for path in sorted(directory.glob("*.json")) if directory.is_dir() else []:
+        if path.stem != hold_id:
+            found.update({row.uuid: (path.stem, row) for row in _read(path, boot) if row.outstanding})
+    return found
+
+
+@contextmanager
+def locked(directory: Path, hold_id: str, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Keep every other process away from a hold; raises :class:`HoldRecordError` when one keeps it for too long."""
+    path = directory / f"{checked_hold_id(hold_id)}.lock"
+    deadline = Deadline.after(timeout)
+    try:
+        _own(private_directory(directory))
+        descriptor = _lock(path, deadline)
+    except OSError as exc:
+        raise HoldRecordError(f"Failed to lock the hold {hold_id}: {path}: {exc.strerror}") from exc
+    if descriptor is None:
+        raise HoldRecordError(f"Failed to lock the hold {hold_id}: another process has it for more than {timeout:g} s")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _own(directory: Path) -> None:
+    """Refuse a directory in which others could plant a record; raises :class:`OSError` too."""
+    found = directory.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise HoldRecordError(f"Failed to use {directory} for hold records: others can write there")
+
+
+def _lock(path: Path, deadline: Deadline) -> Optional[int]:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(descriptor, path):
+                return descriptor
+        os.close(descriptor)
+        if deadline.remaining() <= 0:
+            return None
+        deadline.clock.sleep(_PAUSE)
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Say whether the locked file is the one under its name (who had it before removed it)."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path, boot: str) -> list[Row]:
+    try:
+        record = json.loads(path.read_bytes())
+        if record["schema"] != SCHEMA:
+            raise ValueError(f"its schema is {record['schema']!r}")
+        return [Row.from_record(row) for row in record["guests"]] if record["boot_id"] == boot else []
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise HoldRecordError(f"Failed to read the hold record {path}: {exc}") from exc

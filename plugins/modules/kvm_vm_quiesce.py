@@ -1,0 +1,279 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: hold KVM guests still while snapshots are taken, and let them go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_vm_quiesce
+short_description: Hold KVM guests still while snapshots are taken
+version_added: 0.1.0
+description:
+  - Freezes the file systems of guests by their QEMU guest agent, or suspends guests that have none, all at once, and
+    later thaws and resumes exactly those that it held.
+  - What is done to which guest is written to a hold record on the KVM host before it is done, so that a later task, or
+    a later run after a crash, can undo it. Put the task with O(state=resumed) into the C(always) section of the block
+    that holds the guests.
+  - A guest that someone else froze or paused before is reported and left as it is. A guest that is off is reported and
+    needs no hold. Each guest's result says which consistency a snapshot taken now has.
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+extends_documentation_fragment:
+  - kvmsnap.ontap.attributes
+options:
+  state:
+    description:
+      - V(quiesced) holds the O(guests). Guests that this hold already holds are left as they are.
+      - V(resumed) releases every guest of the hold and forgets it. A hold that does not exist is no change.
+    type: str
+    choices: [quiesced, resumed]
+    required: true
+  hold_id:
+    description: The name of the hold, the same for both states. Letters, digits and C(. _ + -), at most 200.
+    type: str
+    required: true
+  guests:
+    description: The guests to hold. Required with O(state=quiesced).
+    type: list
+    elements: dict
+    suboptions:
+      uuid:
+        description: The guest's UUID. It wins over O(guests[].name).
+        type: str
+      name:
+        description: The guest's name, for when its UUID is not known.
+        type: str
+      method:
+        description:
+          - V(auto) freezes by the agent when one is connected, and suspends the guest when none is. A connected agent
+            that does not answer or cannot freeze is a failure, not a reason to suspend.
+          - V(agent) freezes by the agent; a guest without one is a failure.
+          - V(suspend) suspends, whether there is an agent or not.
+          - V(none) does not hold the guest.
+        type: str
+        choices: [auto, agent, suspend, none]
+        default: auto
+      disks:
+        description:
+          - Targets of the disks that the backup holds. Only their cache modes count for the consistency; without it
+            those of all disks do.
+        type: list
+        elements: str
+  on_failure:
+    description:
+      - What to do when a guest cannot be held as asked.
+      - V(fail) releases every guest of the hold and fails.
+      - V(continue) reports that guest as not held, which makes its backup crash-consistent at best, and holds the
+        others.
+    type: str
+    choices: [fail, continue]
+    default: fail
+  retry_count:
+    description:
+      - How often a failed command is run again. A freeze is only repeated after a thaw that the agent confirmed, and
+        not once O(freeze_timeout) has passed.
+    type: int
+    default: 3
+  freeze_timeout:
+    description: Seconds that the agent has for answering a freeze or a thaw.
+    type: int
+    default: 20
+  agent_ping_timeout:
+    description: Seconds that the agent has for answering a question. An agent that is silent is not asked to freeze.
+    type: int
+    default: 5
+  hold_dir:
+    description: Directory of the hold records. It must not outlive the host's boot, and nobody else may write there.
+    type: path
+    default: /run/kvmsnap/holds
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+attributes:
+  check_mode:
+    support: full
+    details: Tells how each guest would be held. Agents are asked whether they answer, nothing is held.
+  diff_mode:
+    support: none
+requirements:
+  - libvirt's Python binding, with the QEMU part (C(python3-libvirt))
+notes:
+  - libvirt keeps the response time of an agent that O(freeze_timeout) sets until the guest stops.
+seealso:
+  - module: kvmsnap.ontap.kvm_vm_discover
+  - module: kvmsnap.ontap.ontap_snapshot
+"""
+
+EXAMPLES = r"""
+- name: Snapshot two guests at one point in time
+  block:
+    - name: Hold them
+      kvmsnap.ontap.kvm_vm_quiesce:
+        state: quiesced
+        hold_id: before-upgrade
+        guests:
+          - name: web1
+          - name: sol1
+            method: suspend
+
+    - name: Snapshot their volumes
+      kvmsnap.ontap.ontap_snapshot:
+        name: before-upgrade
+        volumes:
+          - svm: svm1
+            volume: kvm_vol1
+        controllers: "{{ kvm_controllers }}"
+  always:
+    - name: Let them go
+      kvmsnap.ontap.kvm_vm_quiesce:
+        state: resumed
+        hold_id: before-upgrade
+      register: released
+"""
+
+RETURN = r"""
+hold_id:
+  description: The name of the hold.
+  returned: success
+  type: str
+  sample: before-upgrade
+guests:
+  description:
+    - The guests of the hold. When the module fails because of guests, it tells of them here too.
+    - With O(state=resumed) these are all guests of the hold, also those that were not held.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The guest's name.
+      returned: success
+      type: str
+      sample: web1
+    uuid:
+      description: The guest's UUID.
+      returned: success
+      type: str
+      sample: 6695eb01-f6a4-8304-79aa-97f2502e193f
+    asked:
+      description: The method that was asked for.
+      returned: success
+      type: str
+      sample: auto
+    method:
+      description: How the guest is held, V(agent), V(suspend) or V(none).
+      returned: success
+      type: str
+      sample: agent
+    held:
+      description: Whether it is held and, once released, whether it was until the hold ended.
+      returned: success
+      type: bool
+    state_before:
+      description:
+        - What the guest was doing, V(running), V(paused), V(shutoff), V(crashed), V(pmsuspended) or V(unknown).
+      returned: success
+      type: str
+      sample: running
+    consistency:
+      description:
+        - What a snapshot inside the hold has, for this guest alone, V(offline), V(application-consistent),
+          V(filesystem-consistent), V(crash-consistent) or V(inconsistent).
+        - For a guest that is not held V(crash-consistent) is true on one volume; on several it is inconsistent.
+      returned: success
+      type: str
+      sample: filesystem-consistent
+    reason:
+      description: Why it is not stronger.
+      returned: success
+      type: str
+      sample: "suspended: it has no guest agent"
+    filesystems:
+      description: How many file systems the agent froze.
+      returned: success
+      type: int
+      sample: 2
+    freeze_sent:
+      description: When the freeze or suspend was sent, in seconds on the host's monotonic clock.
+      returned: success
+      type: float
+    freeze_answered:
+      description: When it was answered.
+      returned: success
+      type: float
+    thaw_sent:
+      description: When the thaw or resume was first sent.
+      returned: success
+      type: float
+    thaw_answered:
+      description: When it was answered.
+      returned: success
+      type: float
+    held_seconds:
+      description: Seconds from sending the freeze to the answer of the thaw; the guest stood still for no longer.
+      returned: success
+      type: float
+      sample: 1.42
+    wall_frozen:
+      description: When the freeze was sent, ISO 8601 in UTC by the host's clock.
+      returned: success
+      type: str
+      sample: "2026-11-21T02:00:07.311+00:00"
+    wall_thawed:
+      description: When the thaw was answered, ISO 8601 in UTC by the host's clock.
+      returned: success
+      type: str
+    error:
+      description: Why the guest could not be held or released as asked.
+      returned: success
+      type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    guest = {
+        "uuid": {"type": "str"},
+        "name": {"type": "str"},
+        "method": {"type": "str", "choices": ["auto", "agent", "suspend", "none"], "default": "auto"},
+        "disks": {"type": "list", "elements": "str"},
+    }
+    return {
+        "state": {"type": "str", "choices": ["quiesced", "resumed"], "required": True},
+        "hold_id": {"type": "str", "required": True},
+        "guests": {"type": "list", "elements": "dict", "options": guest},
+        "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
+        "retry_count": {"type": "int", "default": 3},
+        "freeze_timeout": {"type": "int", "default": 20},
+        "agent_ping_timeout": {"type": "int", "default": 5},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
+        "uri": {"type": "str", "default": "qemu:///system"},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        supports_check_mode=True,
+        required_if=[("state", "quiesced", ["guests"])],
+    )
+    act = hold.quiesce if module.params["state"] == "quiesced" else hold.resume
+    try:
+        module.exit_json(**act(module.params, check=module.check_mode))
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+
+
+if __name__ == "__main__":
+    main()
