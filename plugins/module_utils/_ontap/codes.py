@@ -36,11 +36,7 @@ SNAPSHOT_PLATFORM = "1638644"
 
 # Files
 NO_SUCH_FILE = "6684674"
-
-# Licences
-LICENSE_GENERIC = "1115117"
-LICENSE_EXPIRED = "1115160"
-LICENSE_NOT_FOR_PLATFORM = "1115152"
+CLONE_START_FAILED = "13565952"
 
 DENIALS = frozenset({PERMISSION_DENIED, NOT_AUTHORIZED})
 """The account lacks the right."""
@@ -63,11 +59,5 @@ UNSETTLED = frozenset(
 READ_AGAIN = UNSETTLED | OVERLOADS | {ORDER_BY_TIMED_OUT}
 """A read with this answer may be repeated."""
 
-UNAVAILABLE = DENIALS | {
-    NOT_SUPPORTED,
-    BAD_URL,
-    LICENSE_GENERIC,
-    LICENSE_EXPIRED,
-    LICENSE_NOT_FOR_PLATFORM,
-}
-"""The operation is refused as such (right, licence, platform), not this one use of it: another way may work."""
+UNAVAILABLE = DENIALS | {NOT_SUPPORTED, BAD_URL, CLONE_START_FAILED}
+"""The operation was refused before it began (right, licence, platform, load): another way to the same end may work."""

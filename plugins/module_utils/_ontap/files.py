@@ -38,10 +38,11 @@ SINCE: Mapping[Method, Version] = {
     "copy": (9, 11, 1),
 }
 
+_LICENCES: Mapping[Method, str] = {"file_clone": "flexclone", "sfsr_cli": "snaprestore", "sfsr": "snaprestore"}
 _STAT_FIELDS = ("name", "type", "size", "inode_number", "modified_time")
 _RESTORING = frozenset({"snap_restore", "snap_restore_dependent"})
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,23 @@ def choose_method(wanted: str, version: Version, refused: Collection[str] = ()) 
 
 
 def refuses_method(exc: OntapError) -> bool:
-    """Tell whether a way as such is refused (right, licence, platform), nothing changed: the next may be tried."""
+    """Tell whether a way was refused before it changed anything (right, licence, platform): the next may be tried."""
     if isinstance(exc, OutcomeUnknownError) or exc.outcome.fate != "answered":
         return False
     return isinstance(exc, OntapDeniedError) or exc.has_code(*codes.UNAVAILABLE)
+
+
+def unlicensed_methods(client: Client, *, deadline: Optional[Deadline] = None) -> frozenset[Method]:
+    """Return the ways whose licence the system says it lacks; a system that does not say is taken to have them.
+
+    Source: ``GET /cluster/licensing/licenses``, which an SVM's account may not read. :raises OntapError:
+    """
+    try:
+        records = client.records("/cluster/licensing/licenses", fields=("name", "state"), deadline=deadline)
+    except OntapDeniedError:
+        return frozenset()
+    lacking = {str(record.get("name", "")).lower() for record in records if record.get("state") == "unlicensed"}
+    return frozenset(way for way, licence in _LICENCES.items() if licence in lacking)
 
 
 def stat_file(
@@ -240,10 +254,10 @@ def wait_restored(client: Client, volume: Volume, *, snapshot_uuid: str, deadlin
         owners = _RESTORING.intersection(record.get("owners") or ())
         if not owners:
             return
-        if bound.remaining() <= 0:
+        if pause >= bound.remaining():
             reason = f"it is still under way (owner {', '.join(sorted(owners))}) at the end of the time allowed"
             raise OutcomeUnknownError(action, reason, controller=client.name, svm=volume.svm, volume=volume.name)
-        bound.clock.sleep(min(pause, bound.remaining()))
+        bound.clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 

@@ -207,15 +207,19 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
 
 
 def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: Deadline) -> SnapshotPlan:
-    """Return the plan with the clone volumes named in the refusals of snapshots that volume clones keep busy."""
+    """Return the plan with the clone volumes named in the refusals of snapshots that volume clones keep busy.
+
+    When they cannot be looked up, the refusals stay as they are.
+    """
 
     def one(refusal: Refusal) -> Refusal:
         if not CLONE_OWNERS.intersection(refusal.owners):
             return refusal
-        names = clones_of(clients[refusal.volume.uuid], refusal.volume, plan.name, deadline=deadline)
-        if not names:
+        try:
+            names = clones_of(clients[refusal.volume.uuid], refusal.volume, plan.name, deadline=deadline)
+        except OntapError:
             return refusal
-        return replace(refusal, reason=f"{refusal.reason}; the clones are {', '.join(names)}")
+        return replace(refusal, reason=f"{refusal.reason}; the clones are {', '.join(names)}") if names else refusal
 
     return replace(plan, refusals=tuple(_values(_in_parallel(one, plan.refusals))))
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Something that answers over TLS, but not as an array would: what the simulator, being one, cannot be."""
+"""The simulated array, and beside it something that answers over TLS as no array would."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 import trustme
+
+from ontapsim import testing, tree
+from ontapsim.testing import Running
 
 CLUSTER = {"name": "cluster1", "uuid": "c1", "version": {"generation": 9, "major": 19, "minor": 1}}
 
@@ -123,3 +126,24 @@ def start_stub() -> Iterator[Callable[..., Stub]]:
     yield start
     for stub in running:
         stub.close()
+
+
+@pytest.fixture(scope="session")
+def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One simulated array like the lab's, for all tests."""
+    with testing.start(tmp_path=tmp_path_factory.mktemp("array")) as running:
+        yield running
+    tree.remove_tree(running.state_dir, sealed=True)
+
+
+@pytest.fixture
+def sim(array: Running) -> Iterator[Running]:
+    """The array without faults, with default switches, and nothing in its request log."""
+    array.control.clear_faults()
+    array.control.reset_switches()
+    array.control.set_version("9.19.1")
+    array.control.clear_requests()
+    yield array
+    array.control.clear_faults()
+    array.control.reset_switches()
+    array.control.set_version("9.19.1")

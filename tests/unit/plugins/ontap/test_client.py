@@ -1,0 +1,297 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client against the simulated array: rights, pages, jobs, overload, and answers that get lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    JobFailedError,
+    JobTimeoutError,
+    OntapDeniedError,
+    OntapError,
+    OntapLoginError,
+    OntapTooOldError,
+    OntapUnreachableError,
+    OutcomeUnknownError,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy
+from ontapsim.testing import Running
+
+PASSWORDS = {
+    "admin": "lab-Admin1",
+    "kvmsnap": "lab-Kvmsnap1",
+    "vsadmin": "lab-Vsadmin1",
+    "readonly": "lab-Readonly1",
+    "kvmsnap_cli": "lab-Cli1",
+}
+
+
+def log_in(sim: Running, user: str = "admin", *, clock: Clock | None = None, **change: Any) -> Client:
+    """Log in at the simulator as one of its users; re-runs come quickly."""
+    option = {"hostname": "127.0.0.1", "port": sim.port, "ca_path": sim.ca_pem, "username": user}
+    controller = Controller.from_option({**option, "password": PASSWORDS[user], **change})
+    return connect(controller, policy=RetryPolicy(first_delay=0.01, max_delay=0.02), clock=clock)
+
+
+@pytest.fixture
+def client(sim: Running) -> Iterator[Client]:
+    """An administrator's client."""
+    with log_in(sim) as logged_in:
+        sim.control.clear_requests()
+        yield logged_in
+
+
+def snapshots_of(sim: Running, volume: str) -> list[str]:
+    """Return the snapshots that the array has on a volume."""
+    (names,) = [each["snapshots"] for each in sim.control.volumes() if each["name"] == volume]
+    return list(names)
+
+
+def path_of(sim: Running, volume: str) -> str:
+    """Return the path of a volume's snapshots."""
+    (uuid,) = [each["uuid"] for each in sim.control.volumes() if each["name"] == volume]
+    return f"/storage/volumes/{uuid}/snapshots"
+
+
+def sent(sim: Running, method: str) -> list[str]:
+    """Return the paths of the requests of a method."""
+    return [each["path"] for each in sim.control.requests() if each["method"] == method]
+
+
+def test_who_the_array_is(client: Client) -> None:
+    assert (client.cluster_name, client.version, client.at_least((9, 19, 1))) == ("cluster1", (9, 19, 1), True)
+
+
+def test_a_wrong_password(sim: Running) -> None:
+    with pytest.raises(OntapLoginError, match="user name or password of user admin") as caught:
+        log_in(sim, password="wrong")
+    assert caught.value.fields["http_status"] == 401
+    assert "wrong" not in str(caught.value.as_result())
+    assert len(sent(sim, "GET")) == 1
+
+
+def test_a_right_that_is_missing(sim: Running) -> None:
+    with log_in(sim, "readonly") as client:
+        path = path_of(sim, "kvm_vol1")
+        with pytest.raises(OntapDeniedError, match=f"needs read_create or more on /api{path}") as caught:
+            client.post(path, None, {"name": "denied"})
+    fields = caught.value.fields
+    assert (fields["http_status"], fields["ontap_code"], fields["method"], fields["path"]) == (403, "6", "POST", path)
+    assert "denied" not in snapshots_of(sim, "kvm_vol1")
+
+
+def test_a_command_that_a_rest_role_cannot_hold(sim: Running) -> None:
+    with log_in(sim, "kvmsnap") as client, pytest.raises(OntapDeniedError, match="traditional role"):
+        client.post("/private/cli/volume/snapshot/restore-file", None, {"path": "/a"})
+
+
+@pytest.mark.parametrize("user", ["kvmsnap", "vsadmin", "kvmsnap_cli"])
+def test_users_with_few_rights_can_log_in(sim: Running, user: str) -> None:
+    with log_in(sim, user) as client:
+        assert client.version == (9, 19, 1)
+
+
+def test_an_array_that_is_too_old(sim: Running) -> None:
+    sim.control.set_version("9.10.1")
+    with pytest.raises(OntapTooOldError, match=r"9\.10\.1"):
+        log_in(sim)
+
+
+@pytest.mark.parametrize("empty_pages", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_all_pages_are_read(sim: Running, client: Client, size: int, empty_pages: bool) -> None:
+    sim.control.set_switches(page_size=size, empty_pages=empty_pages)
+    names = [record["name"] for record in client.records("/storage/volumes", {"svm.name": "svm1"}, fields=["name"])]
+    assert sorted(names) == ["kvm_nested", "kvm_vol1", "kvm_vol2", "svm1_root"]
+    assert len(sent(sim, "GET")) >= (4 if size == 1 else 1)
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_filter_is_never_sent(sim: Running, client: Client, value: Any) -> None:
+    for read in (client.get, client.records):
+        with pytest.raises(ValueError, match="no value"):
+            read("/storage/volumes", {"name": value})
+    assert sent(sim, "GET") == []
+
+
+def test_a_filter_with_an_operator_in_it_matches_itself(sim: Running, client: Client) -> None:
+    sim.control.add_snapshot("svm1", "kvm_vol1", "op-x1")
+    assert client.records(path_of(sim, "kvm_vol1"), {"name": "op-x*"}) == []
+    assert len(client.records(path_of(sim, "kvm_vol1"), {"name": "op-x1"})) == 1
+
+
+def test_what_is_not_there_keeps_its_code(client: Client) -> None:
+    with pytest.raises(OntapError, match=r"entry doesn't exist \(ONTAP code 4, field volume\.uuid\)") as caught:
+        client.get("/storage/volumes/00000000-0000-0000-0000-000000000000")
+    assert (caught.value.code, caught.value.fields["http_status"]) == ("4", 404)
+    assert caught.value.fields["controller"] == client.name
+
+
+def test_a_change_is_done_when_its_job_is(sim: Running, client: Client) -> None:
+    sim.control.set_switches(job_seconds=0.3)
+    client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-done"})
+    assert "job-done" in snapshots_of(sim, "kvm_vol1")
+    assert len([path for path in sent(sim, "GET") if "/cluster/jobs/" in path]) >= 2
+
+
+@pytest.mark.parametrize("how", ["error", "job"])
+def test_a_job_that_fails_within_the_wait_keeps_its_code(sim: Running, client: Client, how: str) -> None:
+    sim.control.set_switches(failure_in_wait=how)
+    sim.control.add_snapshot("svm1", "kvm_vol1", f"twice-{how}")
+    with pytest.raises(OntapError) as caught:
+        client.post(path_of(sim, "kvm_vol1"), {"return_timeout": 5}, {"name": f"twice-{how}"})
+    assert caught.value.code == "525059"
+
+
+def test_a_failed_job_keeps_its_code(sim: Running, client: Client) -> None:
+    sim.control.add_fault("job_fail", match={"method": "POST"}, code="524479", message="no space")
+    with pytest.raises(JobFailedError, match="no space") as caught:
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-failed"})
+    assert (caught.value.code, len(sent(sim, "POST"))) == ("524479", 1)
+    assert caught.value.fields["job"]
+
+
+def test_a_job_that_hangs_is_named_at_the_deadline(sim: Running, client: Client) -> None:
+    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=3)
+    with pytest.raises(JobTimeoutError, match="its state: running") as caught:
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-hangs"}, deadline=Deadline.after(0.4))
+    assert caught.value.fields["job"] in " ".join(sent(sim, "GET"))
+    assert len(sent(sim, "POST")) == 1
+
+
+def test_a_job_that_is_gone_leaves_the_outcome_open(sim: Running, client: Client) -> None:
+    sim.control.set_switches(job_keep_seconds=0.0)
+    with pytest.raises(OutcomeUnknownError, match="no longer knows job") as caught:
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-gone"})
+    assert (len(sent(sim, "POST")), caught.value.outcome.fate) == (1, "lost")
+    assert "job-gone" in snapshots_of(sim, "kvm_vol1")
+
+
+def test_a_job_that_cannot_be_followed_is_not_started_twice(sim: Running, client: Client) -> None:
+    sim.control.add_fault("drop_before", match={"method": "GET", "path": "/cluster/jobs/"})
+    with pytest.raises(OutcomeUnknownError):
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-unseen"})
+    assert len(sent(sim, "POST")) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_overloaded_array_is_asked_again(sim: Running, client: Client, status: int) -> None:
+    sim.control.add_fault("burst", match={"count": 3}, status=status)
+    assert len(client.records("/svm/svms", fields=["name"])) == 2
+    sim.control.add_fault("burst", match={"method": "POST", "count": 3}, status=status)
+    client.post(path_of(sim, "kvm_vol2"), None, {"name": f"burst-{status}"})
+    assert f"burst-{status}" in snapshots_of(sim, "kvm_vol2")
+    assert len(sent(sim, "POST")) == 4
+
+
+def test_an_array_that_stays_overloaded_is_reported(sim: Running, client: Client) -> None:
+    sim.control.add_fault("burst", status=503)
+    with pytest.raises(OntapError, match="ONTAP code 8") as caught:
+        client.get("/svm/svms")
+    assert (caught.value.fields["http_status"], len(sent(sim, "GET"))) == (503, 4)
+
+
+def test_the_pause_that_the_array_asks_for_is_kept(sim: Running) -> None:
+    pauses: list[float] = []
+    with log_in(sim, clock=Clock(sleep=pauses.append)) as client:
+        sim.control.add_fault("burst", match={"count": 2}, status=429, retry_after=7)
+        client.get("/svm/svms")
+    assert pauses == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("status", [400, 401, 409, 500])
+def test_other_answers_are_final(sim: Running, client: Client, status: int) -> None:
+    sim.control.add_fault("status", status=status, code="262145")
+    with pytest.raises(OntapError):
+        client.get("/svm/svms")
+    assert len(sent(sim, "GET")) == 1
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+def test_a_read_whose_answer_got_lost_is_repeated(sim: Running, client: Client, fault: str) -> None:
+    sim.control.add_fault(fault, match={"count": 3})
+    assert len(client.records("/svm/svms", fields=["name"])) == 2
+    assert len(sent(sim, "GET")) == 4
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
+def test_a_change_whose_answer_got_lost_is_not_repeated_blindly(
+    sim: Running, client: Client, fault: str, method: str
+) -> None:
+    name = f"lost-{fault}-{method}"
+    (uuid,) = sim.control.add_snapshot("svm1", "kvm_vol1", name)
+    path = path_of(sim, "kvm_vol1")
+    changes = {
+        "POST": lambda: client.post(path, None, {"name": f"{name}-2"}),
+        "PATCH": lambda: client.patch(f"{path}/{uuid}", None, {"comment": "x"}),
+        "DELETE": lambda: client.delete(f"{path}/{uuid}"),
+    }
+    sim.control.add_fault(fault, match={"method": method})
+    with pytest.raises(OutcomeUnknownError, match="whether the change took effect is unknown"):
+        changes[method]()
+    assert len(sent(sim, method)) == 1
+
+
+def test_a_change_that_may_be_repeated_is(sim: Running, client: Client) -> None:
+    (uuid,) = sim.control.add_snapshot("svm1", "kvm_vol1", "patched")
+    sim.control.add_fault("drop_after", match={"method": "PATCH", "count": 2})
+    path = f"{path_of(sim, 'kvm_vol1')}/{uuid}"
+    client.patch(path, None, {"comment": "again"}, retry_safe=True)
+    assert client.get(path, {"fields": "comment"})["comment"] == "again"
+    assert len(sent(sim, "PATCH")) == 3
+
+
+def test_a_lost_change_that_took_effect_is_settled_by_looking(sim: Running, client: Client) -> None:
+    path = path_of(sim, "kvm_vol1")
+    sim.control.add_fault("drop_after", match={"method": "POST"})
+
+    def fate() -> dict[str, Any] | None:
+        found = client.records(path, {"name": "settled"})
+        return found[0] if found else None
+
+    result = client.post(path, None, {"name": "settled"}, fate=fate)
+    assert result["name"] == "settled"
+    assert len(sent(sim, "POST")) <= 2
+    assert snapshots_of(sim, "kvm_vol1").count("settled") == 1
+
+
+def test_a_lost_change_without_effect_is_sent_again(sim: Running, client: Client) -> None:
+    path = path_of(sim, "kvm_vol1")
+    sim.control.add_fault("drop_before", match={"method": "POST", "count": 2})
+    asked: list[bool] = []
+    client.post(path, None, {"name": "sent-again"}, fate=lambda: asked.append(True))  # type: ignore[func-returns-value]
+    assert (len(asked), len(sent(sim, "POST"))) == (2, 3)
+    assert "sent-again" in snapshots_of(sim, "kvm_vol1")
+
+
+def test_a_change_whose_fate_cannot_be_seen_is_not_sent_again(sim: Running, client: Client) -> None:
+    path = path_of(sim, "kvm_vol1")
+    sim.control.add_fault("drop_before")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        client.post(path, None, {"name": "blind"}, fate=lambda: client.get(path))
+    assert len(sent(sim, "POST")) == 1
+    assert isinstance(caught.value.__cause__, OntapUnreachableError)
+
+
+def test_a_system_that_went_away_is_tried_again(sim: Running, client: Client) -> None:
+    sim.stop()
+    try:
+        with pytest.raises(OntapUnreachableError, match="nothing listens"):
+            client.post("/storage/volumes/x/snapshots", None, {"name": "down"})
+    finally:
+        sim.start()
+    assert client.get("/cluster", {"fields": "name"})["name"] == "cluster1"
+
+
+def test_no_pause_outlasts_the_deadline(sim: Running, client: Client) -> None:
+    sim.control.add_fault("burst", status=503, retry_after=20)
+    with pytest.raises(OntapError, match="ONTAP code 8"):
+        client.get("/svm/svms", deadline=Deadline.after(1.0))
+    assert len(sent(sim, "GET")) == 1
