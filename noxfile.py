@@ -31,11 +31,8 @@ nox.options.sessions = ["ruff", "mypy-plugins", "mypy-tests", "unit-3.11"]
 PIP_BOOTSTRAP = """\
 import subprocess, sys
 wanted = [word for word in sys.argv[1:] if word not in ("--no-setuptools", "--no-wheel")]
-pip = [{pip!r}, "-m", "pip", "--python", sys.executable]
-if sys.version_info < (3, 10):
-    pip = [sys.executable, "-m", "pip"]
-    subprocess.run([sys.executable, "-m", "ensurepip"], check=True)
-sys.exit(subprocess.run([*pip, "install", *wanted]).returncode)
+command = [{pip!r}, "-m", "pip", "--python", sys.executable, "install", *wanted]
+sys.exit(subprocess.run(command).returncode)
 """
 # ansible-test's own names for the file it would fetch.
 PIP_BOOTSTRAP_NAMES = {"2.16": "get_pip_23_1_2.py", "2.19": "get_pip_24_2.py"}

@@ -32,6 +32,7 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 OLDEST = "3.9"
 VERSIONS = (OLDEST, "3.10", "3.11", "3.12", "3.13")
+PIP = "pip"
 INSTALL_TIMEOUT = 900
 STAMP = ".stamp"
 
@@ -47,7 +48,7 @@ class Venv:
 VENVS = {
     venv.name: venv
     for venv in (
-        Venv("pip"),
+        Venv(PIP),
         Venv("dev"),
         Venv("sanity-2.16"),
         Venv("importer"),
@@ -139,24 +140,42 @@ def _interpreter(venv: Venv) -> Path:
     return (find_python(venv.python) if venv.python else None) or SYSTEM_PYTHON
 
 
-def _create(place: Path, interpreter: Path, requirements: Path, *, bootstrap: bool) -> None:
-    """Create an environment and install a file into it; the newest pip (much faster) does it where it can."""
-    options: list[str | Path] = ["--quiet", "--quiet", "--no-compile", "--requirement", requirements]
-    if bootstrap:
-        run([interpreter, "-m", "venv", "--clear", place], timeout=INSTALL_TIMEOUT)
-        command: list[str | Path] = [place / "bin" / "python", "-m", "pip", "install"]
-    else:
-        run([interpreter, "-m", "venv", "--clear", "--without-pip", place], timeout=INSTALL_TIMEOUT)
-        pip = ensure_venv("pip") / "bin" / "python"
-        command = [pip, "-m", "pip", "--python", place / "bin" / "python", "install"]
-    if requirements.suffix == ".txt":
-        options.append("--no-deps")
-    run([*command, *options], timeout=INSTALL_TIMEOUT, env=_pip_environment())
+def _create(place: Path, interpreter: Path, requirements: Path) -> None:
+    """Create an environment and install a file into it: a ``.txt`` as it is, a ``.in`` with what that needs."""
+    run([interpreter, "-m", "venv", "--clear", "--without-pip", place], timeout=INSTALL_TIMEOUT)
+    options = [] if requirements.suffix == ".in" else ["--no-deps"]
+    command = [
+        *_pip(place),
+        "install",
+        "--quiet",
+        "--quiet",
+        "--no-compile",
+        *options,
+        "--requirement",
+        str(requirements),
+    ]
+    run(command, timeout=INSTALL_TIMEOUT, env=_pip_environment())
 
 
-def _needs_own_pip(venv: Venv) -> bool:
-    """The newest pip does not run on the oldest Python."""
-    return venv.name == "pip" or venv.python is not None
+def _pip(place: Path) -> list[str]:
+    """The command of pip for an environment: a new one, much faster than the system's, kept by itself."""
+    return [str(ensure_venv(PIP) / "bin" / "python"), "-m", "pip", "--python", str(place / "bin" / "python")]
+
+
+def _create_pip(place: Path, interpreter: Path, requirements: Path) -> None:
+    """Create the environment that holds nothing but pip."""
+    run([interpreter, "-m", "venv", "--clear", place], timeout=INSTALL_TIMEOUT)
+    command: list[str | Path] = [
+        place / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--quiet",
+        "--requirement",
+        requirements,
+    ]
+    run(command, timeout=INSTALL_TIMEOUT, env=_pip_environment())
 
 
 def ensure_venv(name: str) -> Path:
@@ -170,7 +189,8 @@ def ensure_venv(name: str) -> Path:
     stamp_file = place / STAMP
     with locked(f"venv-{name}"):
         if not stamp_file.is_file() or stamp_file.read_text(encoding="utf-8") != stamp:
-            _create(place, interpreter, requirements, bootstrap=_needs_own_pip(venv))
+            create = _create_pip if name == PIP else _create
+            create(place, interpreter, requirements)
             stamp_file.write_text(stamp, encoding="utf-8")
     return place
 
@@ -178,17 +198,14 @@ def ensure_venv(name: str) -> Path:
 def lock(name: str) -> None:
     """Resolve ``NAME.in`` in an environment of its own and write the pinned result to ``NAME.txt``.
 
-    pip itself has no ``.in``: its one line is pinned by hand.
+    pip itself has no ``.in``: its one line is pinned by hand, the newest that still serves the oldest Python.
     """
     venv = VENVS[name]
     with tempfile.TemporaryDirectory(prefix="kvmsnap-lock-") as scratch:
         place = Path(scratch) / "venv"
-        _create(place, _interpreter(venv), REQUIREMENTS / f"{name}.in", bootstrap=_needs_own_pip(venv))
-        python = str(place / "bin" / "python")
-        words = [python, "-m", "pip", "freeze"]
-        if not _needs_own_pip(venv):
-            words = [str(ensure_venv("pip") / "bin" / "python"), "-m", "pip", "--python", python, "freeze"]
-        found = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60, env=_pip_environment())
+        _create(place, _interpreter(venv), REQUIREMENTS / f"{name}.in")
+        command = [*_pip(place), "freeze"]
+        found = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=_pip_environment())
     pinned = sorted(line for line in found.stdout.splitlines() if "==" in line)
     (REQUIREMENTS / f"{name}.txt").write_text("\n".join(pinned) + "\n", encoding="utf-8")
 
