@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab, and a way to run the playbooks on it as a user would. The lab is brought up when it is not, and left up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvmlab.lab import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOK_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class PlayResult:
+    """A run of ansible-playbook: what it printed (standard error too), the recap by host, and each task's result."""
+
+    rc: int
+    stdout: str
+    stats: dict[str, dict[str, int]]
+    results: list[dict[str, Any]]
+
+    def facts(self, host: str) -> dict[str, Any]:
+        """Return the facts that tasks set for a host, the last one of each."""
+        found: dict[str, Any] = {}
+        for entry in self.results:
+            if entry["host"] == host:
+                found.update(entry["result"].get("ansible_facts") or {})
+        return found
+
+    def failures(self, host: str) -> list[str]:
+        """Return the messages of the tasks that failed on a host."""
+        failed = [entry for entry in self.results if entry["host"] == host and entry["status"] == "failed"]
+        return [str(entry["result"].get("msg", "")) for entry in failed]
+
+
+class LabUnderTest:
+    """The lab (whatever it offers can be used), with playbooks."""
+
+    def __init__(self, lab: Lab, directory: Path) -> None:
+        self._lab = lab
+        self._directory = directory
+        self.inventory_path = lab.write_inventory()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+    def playbook(
+        self,
+        name: str,
+        *arguments: str,
+        extra_vars: Mapping[str, Any] | None = None,
+        check: bool = False,
+        diff: bool = False,
+        inventory: Path | None = None,
+    ) -> PlayResult:
+        """Run a playbook of the collection by its short name, or any by its path."""
+        record = self._directory / "record.jsonl"
+        record.write_text("", encoding="utf-8")
+        playbook = name if name.endswith((".yml", ".yaml")) else f"kvmsnap.ontap.{name}"
+        command = ["ansible-playbook", "-i", str(inventory or self.inventory_path), playbook, *arguments]
+        command += ["--extra-vars", json.dumps(extra_vars)] if extra_vars else []
+        command += ["--check"] if check else []
+        command += ["--diff"] if diff else []
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=self._directory,
+            env=self._environment(record),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PLAYBOOK_SECONDS,
+            encoding="utf-8",
+        )
+        entries = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+        stats = next((entry["stats"] for entry in entries if "stats" in entry), {})
+        return PlayResult(done.returncode, done.stdout, stats, [entry for entry in entries if "task" in entry])
+
+    def _environment(self, record: Path) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
+            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_HOME": str(self._directory / "ansible"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "record",
+            "KVMSNAP_RECORD": str(record),
+        }
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> LabUnderTest:
+    """Return the lab, up."""
+    running = Lab()
+    running.up()
+    return LabUnderTest(running, tmp_path_factory.mktemp("playbooks"))
