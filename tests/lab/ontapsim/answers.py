@@ -67,8 +67,8 @@ def collection(call: Call, table: Table, records: Sequence[Record], href: Href) 
 
 
 def instance(call: Call, table: Table, record: Record, href: Href) -> Answer:
-    """Answer a GET of one record."""
-    call.only_params("fields", "ignore_unknown_fields", "return_timeout")
+    """Answer a GET of one record; the parameters of collections are accepted, filters are not."""
+    call.only_params(*CONTROL_PARAMS)
     lenient = call.flag("ignore_unknown_fields", default=False)
     names = select_fields(table, call.version, call.params.get("fields"), instance=True, lenient=lenient)
     return Answer(200, show(call, record, names, href))

@@ -50,7 +50,7 @@ class ControlClient:
         return data
 
     def health(self) -> dict[str, Any]:
-        """Return ok, version, reflink, seals, running_jobs and pid."""
+        """Return ok, version, reflink, seals, running_jobs, pid, and ports by address."""
         return self.request("GET", "/health")
 
     def journal(self, after: int = 0) -> list[dict[str, Any]]:

@@ -88,6 +88,7 @@ class Control:
             "seals": simulator.engine.seals,
             "running_jobs": len(simulator.running_jobs()),
             "pid": os.getpid(),
+            "ports": simulator.ports,
         }
 
     async def _journal(self, request: web.Request) -> Any:

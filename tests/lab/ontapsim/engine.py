@@ -11,6 +11,7 @@ writes an intent first, which `recover` completes after a crash.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -56,8 +57,19 @@ class Engine(Reader):
         return str(self._tmp / uuid.uuid4().hex)
 
     @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One change at a time; what the file system refuses becomes a ``StorageError``."""
+        with self._lock:
+            try:
+                yield
+            except OSError as exc:
+                reason = Reason.NO_SPACE if exc.errno in (errno.ENOSPC, errno.EDQUOT) else Reason.INVALID
+                raise StorageError(reason, f"{exc.strerror}: {exc.filename}") from exc
+
+    @contextlib.contextmanager
     def _fenced(self, *, strict: bool) -> Iterator[None]:
-        sync_filesystem(str(self.root))
+        if self._fence.pidfiles:
+            sync_filesystem(str(self.root))
         try:
             with self._fence.held(strict=strict):
                 yield
@@ -69,7 +81,7 @@ class Engine(Reader):
     def create_volume(self, volume: VolumeRef, *, mode: int, cause: Cause) -> None:
         """Make the directory of a volume with its `.snapshot`; an existing one is left as it is."""
         root = self.volume_root(volume)
-        with self._lock:
+        with self._changing():
             if not os.path.isdir(root):
                 os.makedirs(root)
                 os.chmod(root, mode)
@@ -84,7 +96,7 @@ class Engine(Reader):
     def delete_volume(self, volume: VolumeRef, *, cause: Cause) -> None:
         """Remove a volume with all its snapshots."""
         root, stage = self.volume_root(volume), self._stage()
-        with self._lock:
+        with self._changing():
             if os.path.isdir(root):
                 os.rename(root, stage)
                 tree.remove_tree(stage, sealed=self.seals)
@@ -92,7 +104,7 @@ class Engine(Reader):
 
     def rename_volume(self, volume: VolumeRef, name: str, *, cause: Cause) -> None:
         """Give the directory of a volume another name."""
-        with self._lock:
+        with self._changing():
             os.rename(self.volume_root(volume), self.volume_root(VolumeRef(volume.svm, name)))
             self._observer(Change("volume_rename", volume.svm, volume.name, detail={"name": name}), cause)
 
@@ -104,8 +116,12 @@ class Engine(Reader):
 
     def create_snapshots(self, volumes: Sequence[VolumeRef], name: str, *, cause: Cause) -> None:
         """Snapshot several volumes at one point in time, all or none visible."""
-        with self._lock:
+        with self._changing():
+            for volume in volumes:
+                if not self.has_volume(volume):
+                    raise StorageError(Reason.NOT_FOUND, f"volume {volume.name} has no directory")
             stages = {volume: self._stage() for volume in volumes}
+            placed: list[VolumeRef] = []
             try:
                 with self._fenced(strict=True):
                     for volume, stage in stages.items():
@@ -116,15 +132,21 @@ class Engine(Reader):
                 for volume, stage in stages.items():
                     with self._open_snapshot_dir(volume) as directory:
                         os.rename(stage, os.path.join(directory, name))
+                        placed.append(volume)
                         self._seal(os.path.join(directory, name), True)
+                for volume in volumes:
                     self._observer(Change("snapshot_create", volume.svm, volume.name, snapshot=name), cause)
+            except BaseException:
+                for volume in placed:
+                    self.delete_snapshot(volume, name, cause=cause)
+                raise
             finally:
                 for stage in stages.values():
                     tree.remove_tree(stage, sealed=self.seals)
 
     def rename_snapshot(self, volume: VolumeRef, name: str, new_name: str, *, cause: Cause) -> None:
         """Give a snapshot another name."""
-        with self._lock, self._open_snapshot_dir(volume) as directory:
+        with self._changing(), self._open_snapshot_dir(volume) as directory:
             old, new = os.path.join(directory, name), os.path.join(directory, new_name)
             self._seal(old, False)
             os.rename(old, new)
@@ -136,7 +158,7 @@ class Engine(Reader):
     def delete_snapshot(self, volume: VolumeRef, name: str, *, cause: Cause) -> None:
         """Remove a snapshot: out of sight at once, its files afterwards."""
         stage = self._stage()
-        with self._lock:
+        with self._changing():
             with self._open_snapshot_dir(volume) as directory:
                 path = os.path.join(directory, name)
                 if not os.path.isdir(path):
@@ -156,7 +178,7 @@ class Engine(Reader):
         source = os.path.join(self.volume_root(volume), tree.SNAPSHOT_DIR, snapshot)
         if not os.path.isdir(source):
             raise StorageError(Reason.NOT_FOUND, f"snapshot {snapshot} is not there")
-        with self._lock:
+        with self._changing():
             intent = self._declare({"kind": "revert", "source": source, "root": self.volume_root(volume), "path": ""})
             with self._fenced(strict=False):
                 tree.revert_tree(source, self.volume_root(volume), reflink=self.reflink)
@@ -183,7 +205,7 @@ class Engine(Reader):
         keeps its inode, or is replaced, as ``keep_inode`` says.
         """
         self._writable(volume, target)
-        with self._lock:
+        with self._changing():
             stage = self._stage()
             try:
                 with self.regular_file(volume, source, snapshot) as fd:
@@ -217,7 +239,7 @@ class Engine(Reader):
     ) -> None:
         """Overwrite parts of an existing file: ``ranges`` are (source offset, target offset, length) in bytes."""
         self._writable(volume, target)
-        with self._lock:
+        with self._changing():
             stage = self._stage()
             try:
                 with self.regular_file(volume, target, None) as fd:
@@ -254,7 +276,7 @@ class Engine(Reader):
         """Rename a file or directory inside its volume; an existing target is refused."""
         self._writable(volume, path)
         self._writable(volume, new_path)
-        with self._lock, self.entry(volume, path) as (parent, name), self.entry(volume, new_path) as (there, new):
+        with self._changing(), self.entry(volume, path) as (parent, name), self.entry(volume, new_path) as (there, new):
             lstat(parent, name, path)
             if exists(there, new):
                 raise StorageError(Reason.EXISTS, f"{new_path}: file exists")
@@ -264,7 +286,7 @@ class Engine(Reader):
     def delete_file(self, volume: VolumeRef, path: str, *, recurse: bool, cause: Cause) -> None:
         """Remove a file, an empty directory, or with ``recurse`` a whole directory."""
         self._writable(volume, path)
-        with self._lock, self.entry(volume, path) as (parent, name):
+        with self._changing(), self.entry(volume, path) as (parent, name):
             if stat.S_ISDIR(lstat(parent, name, path).st_mode):
                 fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
                 try:
@@ -287,7 +309,7 @@ class Engine(Reader):
         ``known`` names the snapshots that the array's state holds; trees it does not know are removed. Returns the
         snapshots that really are there.
         """
-        with self._lock:
+        with self._changing():
             for intent in sorted(self._intents.glob("*.json")):
                 self._complete(json.loads(intent.read_text(encoding="utf-8")))
                 intent.unlink()

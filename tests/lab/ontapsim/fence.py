@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _SETTLE_SECONDS = 2.0
+_PIDFILE_SLACK = 2.0
 _GUARD = Path(__file__).with_name("fence_guard.py")
 
 
@@ -72,16 +73,26 @@ class Fence:
     def _tell(self, line: str) -> None:
         if self._guard is None or self._guard.stdin is None:
             raise FenceError("the fence has no guard")
-        self._guard.stdin.write(line.encode() + b"\n")
+        try:
+            self._guard.stdin.write(line.encode() + b"\n")
+        except OSError as exc:
+            raise FenceError(f"the fence's guard is gone: {exc}") from exc
 
     def _pids(self) -> list[int]:
         pids = []
         for pidfile in self.pidfiles:
             with contextlib.suppress(OSError, ValueError):
-                pid = int(Path(pidfile).read_text(encoding="ascii").split()[0])
-                if pid > 1 and os.path.isdir(f"/proc/{pid}"):
+                pid = int(Path(pidfile).read_text(encoding="ascii"))
+                if pid > 1 and _started(pid) <= os.stat(pidfile).st_mtime + _PIDFILE_SLACK:
                     pids.append(pid)
         return pids
+
+
+def _started(pid: int) -> float:
+    """Return when a process started (a later one than its pidfile is a stranger that got the same number)."""
+    ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    return time.time() - uptime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

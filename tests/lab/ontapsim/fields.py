@@ -19,9 +19,10 @@ _UNITS = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40, "PB": 1 <<
 
 def parse_version(text: str) -> Version:
     """Read ``9.11.1`` (or ``9.8``); raises ``ValueError``."""
-    numbers = [int(part) for part in text.split(".")]
-    if not 2 <= len(numbers) <= 3:
+    parts = text.split(".")
+    if not 2 <= len(parts) <= 3 or not all(part.isdigit() for part in parts):
         raise ValueError(f"{text} is no ONTAP version")
+    numbers = [int(part) for part in parts]
     return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else 0
 
 

@@ -16,6 +16,7 @@ _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_IMMUTABLE_FL = 0x10
 _CHUNK = 1 << 20
+_BLOCK = 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -77,8 +78,9 @@ def copy_whole(source: int, target: int, *, reflink: bool) -> None:
     """Give ``target`` the content and size of ``source`` (open descriptors), keeping its inode and its holes."""
     size = os.fstat(source).st_size
     if reflink:
+        if os.fstat(target).st_size > size:
+            os.ftruncate(target, size)  # the kernel refuses a last partial block in the middle of the target
         fcntl.ioctl(target, _FICLONE, source)
-        os.ftruncate(target, size)
         return
     os.ftruncate(target, 0)
     os.ftruncate(target, size)
@@ -87,11 +89,15 @@ def copy_whole(source: int, target: int, *, reflink: bool) -> None:
 
 
 def copy_range(source: int, target: int, *, start: int, target_start: int, length: int, reflink: bool) -> None:
-    """Give ``length`` bytes of ``target`` the content of ``source``; offsets and length in bytes, block aligned."""
-    if reflink:
-        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start, length, target_start))
-        return
-    _copy_bytes(source, target, start=start, target_start=target_start, length=length)
+    """Give ``length`` bytes of ``target`` the content of ``source``, as far as that goes.
+
+    Offsets and length are in bytes and block aligned; a last partial block of the source is copied.
+    """
+    length = min(length, max(0, os.fstat(source).st_size - start))
+    shared = length - length % _BLOCK if reflink else 0
+    if shared:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("qQQQ", source, start, shared, target_start))
+    _copy_bytes(source, target, start=start + shared, target_start=target_start + shared, length=length - shared)
 
 
 def _data_segments(fd: int, size: int) -> list[tuple[int, int]]:

@@ -10,7 +10,9 @@ import json
 import logging
 import ssl
 import time
+import uuid
 from collections.abc import Mapping
+from email.utils import formatdate
 from typing import Any
 
 from aiohttp import web
@@ -46,13 +48,13 @@ class Server:
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
-        self.ports: dict[str, int] = {}
         self._router = Router(ROUTES)
         self._numbers = itertools.count(1)
+        self._run = uuid.uuid4().hex[:8]
         self._runners: list[web.ServerRunner] = []
 
     async def start(self) -> None:
-        """Open all listeners; ``ports`` then has the real port of each address."""
+        """Open all listeners; the simulator's ``ports`` then have the real port of each address."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.simulator.config.certificate, self.simulator.config.key)
@@ -62,7 +64,7 @@ class Server:
             site = web.TCPSite(runner, listener.address, listener.port, ssl_context=context, reuse_address=True)
             await site.start()
             self._runners.append(runner)
-            self.ports[listener.address] = runner.addresses[0][1]
+            self.simulator.ports[listener.address] = runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close all listeners."""
@@ -87,7 +89,7 @@ class Server:
         began, payload = time.monotonic(), await request.read()
         raw_path, _mark, raw_query = request.raw_path.partition("?")
         entry: dict[str, Any] = {
-            "id": f"r{next(self._numbers)}",
+            "id": f"{self._run}-{next(self._numbers)}",
             "time": time.time(),
             "method": request.method,
             "path": raw_path,
@@ -107,7 +109,7 @@ class Server:
         self.simulator.log_request(entry)
         if answer.status == 0:
             return web.Response(status=500)
-        return _render(answer, request.headers, head=request.method == "HEAD")
+        return _render(answer, request.headers, head=request.method == "HEAD", now=self.simulator.clock.now())
 
     async def _answer(
         self, request: web.BaseRequest, entry: dict[str, Any], payload: bytes, listener: str | None
@@ -192,7 +194,7 @@ def _injected(options: Mapping[str, Any]) -> ApiError:
     return ApiError(code, options.get("message", "Injected by the laboratory."), status=status, headers=headers)
 
 
-def _render(answer: Answer, headers: Mapping[str, str], *, head: bool) -> web.Response:
+def _render(answer: Answer, headers: Mapping[str, str], *, head: bool, now: float) -> web.Response:
     if isinstance(answer.body, bytes):
         body, kind = answer.body, answer.content_type or "text/plain"
     else:
@@ -200,5 +202,7 @@ def _render(answer: Answer, headers: Mapping[str, str], *, head: bool) -> web.Re
         hal = wants_links(headers.get("Accept", "*/*"))
         kind = "application/hal+json" if hal and answer.status < 400 else "application/json"
     return web.Response(
-        status=answer.status, body=b"" if head else body, headers={**_HEADERS, **answer.headers, "Content-Type": kind}
+        status=answer.status,
+        body=b"" if head else body,
+        headers={**_HEADERS, "Date": formatdate(now, usegmt=True), **answer.headers, "Content-Type": kind},
     )

@@ -52,6 +52,7 @@ class Simulator:
         self.jobs = Jobs(self)
         self.busy: dict[tuple[str, str], set[str]] = {}
         self.locks: dict[str, asyncio.Lock] = {}
+        self.ports: dict[str, int] = {}
         saved = self._store.load()
         self.array = Array.from_dict(saved) if saved else new_array(config)
         self.array.version = config.version

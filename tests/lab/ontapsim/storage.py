@@ -26,6 +26,7 @@ class Reason(enum.Enum):
     READ_ONLY = "read-only"
     NOT_A_FILE = "not a regular file"
     NOT_EMPTY = "directory not empty"
+    NO_SPACE = "no space"
     INVALID = "invalid"
     FENCE = "fence"
 

@@ -172,7 +172,7 @@ class Running:
             server, control = Server(simulator), Control(simulator)
             await server.start()
             await control.start(self.control.socket_path)
-            self.port = server.ports[ADDRESS]
+            self.port = simulator.ports[ADDRESS]
             await simulator.exports_changed()
         except (ConfigError, StorageError, OSError, ValueError, KeyError, TypeError) as exc:
             self._failure = exc

@@ -57,6 +57,7 @@ _REASONS = {
     Reason.EXISTS: (errors.FILE_EXISTS, "File exists"),
     Reason.READ_ONLY: (errors.READ_ONLY_FILE_SYSTEM, "Read-only file system"),
     Reason.NOT_EMPTY: (errors.DIRECTORY_NOT_EMPTY, "Directory not empty"),
+    Reason.NO_SPACE: (errors.UNEXPECTED, "No space left on device"),
     Reason.ESCAPE: (errors.INVALID_FIELD_VALUE, "The path leaves the volume"),
     Reason.NOT_A_FILE: (errors.INVALID_FIELD_VALUE, "Not a regular file"),
     Reason.INVALID: (errors.INVALID_FIELD_VALUE, "Invalid path"),

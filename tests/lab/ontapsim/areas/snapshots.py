@@ -106,7 +106,11 @@ async def create_snapshot(call: Call) -> Answer:
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):
             check()
-            await call.simulator.work(call.simulator.engine.create_snapshots, [volume.ref], name, cause=call.cause)
+            try:
+                await call.simulator.work(call.simulator.engine.create_snapshots, [volume.ref], name, cause=call.cause)
+            except StorageError as exc:
+                code = errors.VOLUME_UNABLE if exc.reason is Reason.NO_SPACE else errors.UNEXPECTED
+                raise ApiError(code, f'Failed to create snapshot "{name}" on volume "{volume.name}": {exc}.') from exc
             used = await call.simulator.work(call.simulator.engine.used, volume.ref)
             snapshot = new_snapshot(call, name, size=used)
             _apply(snapshot, values)

@@ -15,7 +15,7 @@ from ..errors import ApiError
 from ..fields import Record, Table, parse_body
 from ..model import Volume
 from ..router import Route
-from ..seed import add_volume
+from ..seed import add_volume, stable_uuid
 from .restore import restore_by_query
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,202}")
@@ -38,6 +38,9 @@ aggregates[].name                   string  post
 aggregates[].uuid                   string  post
 snapshot_count                      integer since=9.9.1
 snapshot_policy.name                string  post patch
+snapshot_policy.uuid                string
+analytics.state                     unknown|initializing|initialization_paused|off|on since=9.8
+activity_tracking.state             off|on  since=9.10.1
 snapshot_locking_enabled            boolean post patch since=9.12.1
 snapshot_directory_access_enabled   boolean post patch since=9.13.1
 access_time_enabled                 boolean since=9.8
@@ -47,11 +50,14 @@ guarantee.type                      volume|none
 guarantee.honored                   boolean
 tiering.policy                      all|auto|none|snapshot_only
 tiering.supported                   boolean since=9.7
+tiering.min_cooling_days            integer since=9.8
+tiering.object_tags[]               string  since=9.8
 encryption.enabled                  boolean
 encryption.state                    encrypted|encrypting|partial|rekeying|unencrypted
 encryption.type                     none|volume|aggregate
 efficiency.compression              inline|background|both|none|mixed
 efficiency.dedupe                   inline|background|both|none|mixed
+efficiency.policy.name              string  since=9.7
 efficiency.state                    disabled|enabled|mixed|custom since=9.9.1
 quota.state                         corrupt|initializing|mixed|off|on|resizing
 qos.policy.name                     string
@@ -100,6 +106,10 @@ space.logical_space.reporting       boolean
 space.snapshot.reserve_percent      integer expensive
 space.snapshot.used                 integer expensive
 space.snapshot.autodelete_enabled   boolean expensive
+space.snapshot.autodelete.enabled   boolean expensive since=9.13.1
+space.full_threshold_percent        integer since=9.9.1
+space.nearly_full_threshold_percent integer since=9.9.1
+space.large_size_enabled            boolean since=9.12.1
 _tags[]                             string  since=9.13.1
 """,
     key=("uuid",),
@@ -277,7 +287,12 @@ def _record(call: Call, volume: Volume, used: int) -> Record:
         "svm": svm_reference(call, volume.svm),
         "aggregates": [{"name": call.array.aggregate, "uuid": call.array.aggregate_uuid}],
         "snapshot_count": len(volume.snapshots),
-        "snapshot_policy": {"name": volume.snapshot_policy},
+        "snapshot_policy": {
+            "name": volume.snapshot_policy,
+            "uuid": stable_uuid("snapshot-policy", volume.snapshot_policy),
+        },
+        "analytics": {"state": "off"},
+        "activity_tracking": {"state": "off"},
         "snapshot_locking_enabled": volume.snapshot_locking_enabled,
         "access_time_enabled": True,
         "snapshot_directory_access_enabled": volume.snapshot_directory_access_enabled,
@@ -333,7 +348,10 @@ def _space(volume: Volume, used: int) -> Record:
         "afs_total": volume.size,
         "percent_used": used * 100 // volume.size if volume.size else 0,
         "logical_space": {"available": free, "used": used, "enforcement": False, "reporting": False},
-        "snapshot": {"reserve_percent": 0, "used": 0, "autodelete_enabled": False},
+        "snapshot": {"reserve_percent": 0, "used": 0, "autodelete_enabled": False, "autodelete": {"enabled": False}},
+        "full_threshold_percent": 98,
+        "nearly_full_threshold_percent": 95,
+        "large_size_enabled": False,
     }
 
 
