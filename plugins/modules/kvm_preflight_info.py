@@ -37,10 +37,10 @@ options:
     description: Directory of the catalog on the KVM host. It need not exist yet.
     type: path
     default: /var/lib/kvmsnap
-  run_dir:
-    description: Directory that records of held guests are kept below.
+  hold_dir:
+    description: Directory of the records of held guests, as in M(kvmsnap.ontap.kvm_vm_quiesce). It need not exist yet.
     type: path
-    default: /run
+    default: /run/kvmsnap/holds
   sc_agent_timeout:
     description: Seconds that a whole operation may take, as C(SC_AGENT_TIMEOUT). The plug-in's rule is 600 or higher.
     type: int
@@ -91,7 +91,7 @@ findings:
         - The kind of check, a stable word.
         - One of V(sc-agent-timeout), V(retry-count), V(controller-name), V(nfs-server-name), V(nfs-server-lif),
           V(host-name), V(libvirt), V(version), V(host-tool), V(config-dir), V(catalog-dir), V(catalog-space),
-          V(run-dir), V(directory-mode), V(directory-answer), V(controller-connection), V(controller-tls),
+          V(hold-dir), V(directory-mode), V(directory-answer), V(controller-connection), V(controller-tls),
           V(controller-login), V(ontap-version), V(clock-skew) and V(controller-right).
       returned: success
       type: str
@@ -146,7 +146,7 @@ def argument_spec() -> dict[str, Any]:
         "uri": {"type": "str", "default": "qemu:///system"},
         "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "run_dir": {"type": "path", "default": "/run"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "sc_agent_timeout": {"type": "int", "default": 600},
         "retry_count": {"type": "int", "default": 3},
     }

@@ -408,16 +408,17 @@ def check_private(directory: Directory) -> Finding:
     )
 
 
-def check_run_dir(directory: Directory) -> list[Finding]:
-    """The directory for what must not outlive a boot: the records of held guests."""
+def check_hold_dir(directory: Directory) -> list[Finding]:
+    """The directory of the records of held guests, and who else can change it (or what it is made under)."""
+    at = "" if directory.exists else f" (does not exist yet; it is made under {directory.nearest})"
     writable = _finding(
-        "run-dir",
+        "hold-dir",
         directory.path,
         directory.writable,
-        f"{'can' if directory.writable else 'cannot'} be written to",
+        f"{'can' if directory.writable else 'cannot'} be written to{at}",
         remedy="Run as root: what a held guest needs for its release is recorded there before it is held.",
     )
-    return [writable, check_private(directory)]
+    return [writable, check_private(replace(directory, path=directory.nearest))]
 
 
 def check_array(report: ArrayReport) -> list[Finding]:

@@ -345,7 +345,7 @@ def _directory_findings(options: Mapping[str, Any]) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[Directory], list[Finding]]], ...] = (
         (options["config_dir"], lambda directory: [preflight.check_config_dir(directory)]),
         (options["catalog_dir"], preflight.check_catalog_dir),
-        (options["run_dir"], preflight.check_run_dir),
+        (options["hold_dir"], preflight.check_hold_dir),
     )
     findings: list[Finding] = []
     for path, check in checks:

@@ -164,9 +164,14 @@ def test_catalog_dir(directory: Directory, failed: list[str]) -> None:
         assert f"it is made under {directory.nearest}" in findings[0].detail
 
 
-def test_run_dir() -> None:
-    assert all(finding.ok for finding in preflight.check_run_dir(replace(PRIVATE, path="/run", mode=0o755)))
-    assert [finding.ok for finding in preflight.check_run_dir(replace(PRIVATE, writable=False))] == [False, True]
+def test_hold_dir() -> None:
+    missing = Directory("/run/kvmsnap/holds", False, "/run", 0o755, True, True, 10**9)
+    assert [(finding.object, finding.ok) for finding in preflight.check_hold_dir(missing)] == [
+        ("/run/kvmsnap/holds", True),
+        ("/run", True),
+    ]
+    assert [finding.ok for finding in preflight.check_hold_dir(replace(missing, mode=0o1777))] == [True, False]
+    assert [finding.ok for finding in preflight.check_hold_dir(replace(missing, writable=False))] == [False, True]
 
 
 @pytest.mark.parametrize(

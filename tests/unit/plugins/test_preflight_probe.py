@@ -69,7 +69,7 @@ def _options(array: testing.Running, directory: Path, user: str = "kvmsnap", **m
         "uri": "test:///default",
         "config_dir": str(directory),
         "catalog_dir": str(directory / "catalog"),
-        "run_dir": str(directory),
+        "hold_dir": str(directory / "holds"),
         "sc_agent_timeout": 600,
         "retry_count": 0,
     }
