@@ -134,9 +134,11 @@ def find_volumes(
 ) -> list[Found]:
     """Return each wanted volume once, in order, with the client it was found through; one call per system.
 
-    :raises InputError: one is not found, is found on several systems, or has another uuid than the one given.
+    :raises InputError: none is wanted; one is not found, is found on several systems, or has another uuid than given.
     :raises OntapError:
     """
+    if not wanted:
+        raise InputError("Failed to find any volume: the list of volumes is empty")
     seen: list[Found] = []
     for client in clients:
         asked = [ref for ref in wanted if ref.controller in (None, client.name)]
