@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,8 @@ def test_ansible_reads_the_file_that_was_chosen(case: str, directory: Path) -> N
     found = find_file(directory, host="hv1", key=KEY)
     found.path.parent.mkdir(parents=True, exist_ok=True)
     found.path.write_text(found.text or WITH, encoding="utf-8")
-    read = [str(path) for path in DataLoader().find_vars_files(str(directory), "hv1")]
-    assert str(found.path) in [path.decode() if isinstance(path, bytes) else path for path in read]
+    read = [os.fsdecode(path) for path in DataLoader().find_vars_files(str(directory), "hv1")]
+    assert str(found.path) in read
 
 
 def test_two_files_with_the_key_are_refused(directory: Path) -> None:
