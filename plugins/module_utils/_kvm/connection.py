@@ -18,6 +18,7 @@ from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy, retrying
 
 State = Literal["running", "paused", "shutoff", "crashed", "pmsuspended", "unknown"]
@@ -136,6 +137,10 @@ class Agent:
     def __init__(self, domain: Any, guest: str) -> None:
         self._domain = domain
         self._guest = guest
+
+    def channel(self, definition: GuestXml) -> AgentState:
+        """Say whether the agent is connected, which libvirt tells in the definition of a running guest."""
+        return definition.agent
 
     def limit(self, seconds: int) -> None:
         """Bound freeze and thaw to ``seconds`` (virDomainAgentSetResponseTimeout); older libvirt waits for ever."""

@@ -110,6 +110,7 @@ class Seen:
     uuid: str
     state: DomainState
     definition: GuestXml
+    agent: AgentState = "none"
     status: Optional[FreezeStatus] = None
     agent_error: Optional[str] = None
     holder: Optional[str] = None
@@ -187,7 +188,7 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
         if refused:
             raise _not_held(refused, rows, "nothing was held")
         todo = [row for row in rows if row.method != "none" and not row.held]
-        if check or not (todo or any(record.row(row.uuid) is None for row in rows)):
+        if check or not (todo or any(record.row(row.uuid) != row for row in rows)):
             return _result(hold_id, rows, changed=bool(todo))
         return _result(hold_id, _hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
 
@@ -243,9 +244,8 @@ def _active(asked: Asked, seen: Seen) -> Step:
 
 
 def _by_agent(asked: Asked, seen: Seen) -> Step:
-    agent: AgentState = seen.definition.agent
-    if agent != "connected":
-        why = "it has no guest agent" if agent == "none" else "no agent is connected to its agent channel"
+    if seen.agent != "connected":
+        why = "it has no guest agent" if seen.agent == "none" else "no agent is connected to its agent channel"
         if asked == "agent":
             return Step("none", CRASH, why, error=f"{why}, so it cannot be frozen")
         return Step("suspend", CRASH, f"suspended: {why}")
@@ -291,8 +291,10 @@ def _look(
     holder, row = holders.get(domain.uuid, (None, None))
     if row is not None and row.domain_id != state.domain_id:
         holder = None
-    seen = Seen(domain.name, domain.uuid, state, parse_guest(domain.xml()), holder=holder)
-    by_agent = want.asked in ("auto", "agent") and seen.definition.agent == "connected"
+    definition = parse_guest(domain.xml())
+    agent = domain.agent.channel(definition)
+    seen = Seen(domain.name, domain.uuid, state, definition, agent, holder=holder)
+    by_agent = want.asked in ("auto", "agent") and agent == "connected"
     if not by_agent or holder or state.state != "running":
         return seen
     try:

@@ -1,0 +1,713 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holding and releasing guests of libvirt's test driver, whose agents can misbehave in every way."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+from virt import Guests, Inside
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
+    Ground,
+    HoldError,
+    Seen,
+    Step,
+    Wanted,
+    decide,
+    ground_of,
+    hold,
+    quiesce,
+    release,
+    resume,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError
+
+RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
+ON = DomainState("running", "booted", 3)
+
+
+def want(uuid: str, asked: str = "auto", disks: Any = None) -> Wanted:
+    return Wanted("", uuid, asked, disks)  # type: ignore[arg-type]
+
+
+def take(ground: Ground, *wanted: Wanted, check: bool = False, go_on: bool = False, hold_id: str = "h1") -> Any:
+    return hold(list(wanted), hold_id, ground, check=check, go_on=go_on)
+
+
+def record_of(ground: Ground, hold_id: str = "h1") -> Any:
+    return json.loads((ground.directory / f"{hold_id}.json").read_text(encoding="utf-8"))
+
+
+def left(ground: Ground) -> list[str]:
+    return sorted(path.name for path in ground.directory.iterdir()) if ground.directory.exists() else []
+
+
+# Decisions
+
+
+def seen(state: DomainState = ON, *, cache: str = "none", os: str = "linux", **more: Any) -> Seen:
+    disk = DiskXml("vda", "disk", "file", "/a", cache=cache)
+    other = DiskXml("vdb", "disk", "file", "/b", cache="none")
+    definition = GuestXml("g", "u", os, None, "none", (disk, other), None, False)  # type: ignore[arg-type]
+    return Seen("g", "u", state, definition, **more)
+
+
+@pytest.mark.parametrize(
+    ("asked", "guest", "step"),
+    [
+        ("auto", seen(agent="connected", status="thawed"), Step("agent", "filesystem-consistent")),
+        ("agent", seen(agent="connected", status="thawed"), Step("agent", "filesystem-consistent")),
+        ("agent", seen(os="windows", agent="connected", status="thawed"), Step("agent", "application-consistent")),
+        ("auto", seen(), Step("suspend", "crash-consistent", "suspended: it has no guest agent")),
+        (
+            "auto",
+            seen(agent="disconnected"),
+            Step("suspend", "crash-consistent", "suspended: no agent is connected to its agent channel"),
+        ),
+        ("suspend", seen(agent="connected"), Step("suspend", "crash-consistent", "suspended as asked")),
+        ("none", seen(agent="connected"), Step("none", "crash-consistent", "not to be held")),
+        (
+            "agent",
+            seen(),
+            Step("none", "crash-consistent", "it has no guest agent", "it has no guest agent, so it cannot be frozen"),
+        ),
+        (
+            "auto",
+            seen(agent="connected", agent_error="silence"),
+            Step("none", "crash-consistent", "silence", "silence"),
+        ),
+        (
+            "auto",
+            seen(agent="connected", status="frozen"),
+            Step("none", "crash-consistent", "someone else froze it before; it is left as it is"),
+        ),
+        (
+            "agent",
+            seen(agent="connected", status="frozen"),
+            Step(
+                "none",
+                "crash-consistent",
+                "someone else froze it before; it is left as it is",
+                "someone else froze it before; it is left as it is",
+            ),
+        ),
+        (
+            "auto",
+            seen(DomainState("paused", "user", 3), agent="connected"),
+            Step("none", "crash-consistent", "it was paused (user) before and is left as it is"),
+        ),
+        (
+            "suspend",
+            seen(DomainState("paused", "user", 3)),
+            Step("none", "crash-consistent", "it was paused (user) before and is left as it is"),
+        ),
+        (
+            "agent",
+            seen(DomainState("paused", "I/O error", 3)),
+            Step(
+                "none",
+                "crash-consistent",
+                "it was paused (I/O error) before and is left as it is",
+                "it was paused (I/O error) before and is left as it is, so it cannot be frozen",
+            ),
+        ),
+        (
+            "auto",
+            seen(DomainState("pmsuspended", "unknown", 3)),
+            Step("none", "crash-consistent", "it was pmsuspended (unknown) before and is left as it is"),
+        ),
+        ("agent", seen(DomainState("shutoff", "shutdown", None)), Step("none", "offline", "shut off")),
+        (
+            "agent",
+            seen(DomainState("shutoff", "destroyed", None)),
+            Step("none", "crash-consistent", "off, but not known to be cleanly shut down (destroyed)"),
+        ),
+        (
+            "auto",
+            seen(DomainState("shutoff", "unknown", None)),
+            Step(
+                "none",
+                "crash-consistent",
+                "off, but not known to be cleanly shut down (libvirt does not know how)",
+            ),
+        ),
+        (
+            "auto",
+            seen(cache="unsafe", agent="connected", status="thawed"),
+            Step("agent", "inconsistent", "disk vda has cache='unsafe', which ignores the guest's flushes"),
+        ),
+        (
+            "suspend",
+            seen(cache="unsafe"),
+            Step(
+                "suspend",
+                "inconsistent",
+                "suspended as asked; disk vda has cache='unsafe', which ignores the guest's flushes",
+            ),
+        ),
+    ],
+)
+def test_decide(asked: Any, guest: Seen, step: Step) -> None:
+    assert decide(asked, guest) == step
+
+
+def test_the_cache_of_a_disk_outside_the_backup_does_not_count() -> None:
+    guest = seen(cache="unsafe", agent="connected", status="thawed")
+    assert decide("auto", guest, ["vdb"]) == Step("agent", "filesystem-consistent")
+
+
+def test_a_guest_of_another_hold_is_left_and_named() -> None:
+    guest = seen(agent="connected", holder="h9")
+    assert "h9" in str(decide("auto", guest).error)
+    assert decide("none", guest).error is None
+
+
+# Holding and releasing
+
+
+def test_agent_and_suspend_and_off_together(guests: Guests, ground: Ground) -> None:
+    linux, windows = (
+        guests.add("lin", agent=Inside()),
+        guests.add("win", os="http://microsoft.com/win/11", agent=Inside()),
+    )
+    solaris, off = guests.add("sol"), guests.add("off")
+    guests.domain(off).shutdown()
+    held = take(ground, *(want(uuid) for uuid in (linux, windows, solaris, off)))
+    assert held["changed"] is True
+    assert [(row["name"], row["method"], row["held"], row["consistency"]) for row in held["guests"]] == [
+        ("lin", "agent", True, "filesystem-consistent"),
+        ("win", "agent", True, "application-consistent"),
+        ("sol", "suspend", True, "crash-consistent"),
+        ("off", "none", False, "offline"),
+    ]
+    assert guests.inside[linux].frozen
+    assert guests.state(solaris) == (PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)
+    for row in held["guests"][:3]:
+        assert row["freeze_sent"] <= row["freeze_answered"]
+        assert row["thaw_sent"] is row["thaw_answered"] is row["held_seconds"] is None
+        assert row["wall_frozen"].endswith("+00:00")
+    assert [row["filesystems"] for row in held["guests"]] == [2, 2, None, None]
+
+    released = release("h1", ground, check=False)
+    assert released["changed"] is True
+    assert not guests.inside[linux].frozen
+    assert guests.state(solaris)[0] == RUNNING
+    assert [row["name"] for row in released["guests"]] == ["lin", "win", "sol", "off"]
+    for row, before in zip(released["guests"][:3], held["guests"]):
+        assert row["consistency"] == before["consistency"]
+        assert before["freeze_answered"] <= row["thaw_sent"] <= row["thaw_answered"]
+        assert row["held_seconds"] == pytest.approx(row["thaw_answered"] - row["freeze_sent"], abs=1e-5)
+    assert released["guests"][3]["consistency"] == "offline"
+    assert left(ground) == []
+    again = release("h1", ground, check=False)
+    assert (again["changed"], again["guests"]) == (False, [])
+
+
+def test_by_name_and_the_uuid_wins(guests: Guests, ground: Ground) -> None:
+    guests.add("one")
+    two = guests.add("two")
+    rows = take(ground, Wanted("one", "", "auto"), Wanted("nonsense", two, "auto"))["guests"]
+    assert [row["name"] for row in rows] == ["one", "two"]
+    release("h1", ground, check=False)
+
+
+def test_the_record_is_written_before_each_freeze(guests: Guests, ground: Ground) -> None:
+    found: list[Any] = []
+    inside = Inside(on_freeze=lambda: found.append(record_of(ground)))
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid))
+    (record,) = found
+    assert record["boot_id"] == "this-boot"
+    assert record["hold_id"] == "h1"
+    (row,) = record["guests"]
+    assert (row["uuid"], row["method"], row["phase"], row["domain_id"]) == (
+        uuid,
+        "agent",
+        "holding",
+        guests.domain(uuid).ID(),
+    )
+    path = ground.directory / "h1.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(ground.directory.stat().st_mode) == 0o700
+    release("h1", ground, check=False)
+
+
+def test_the_guard_is_armed_before_and_disarmed_after(guests: Guests, ground: Ground) -> None:
+    inside = Inside()
+    uuid = guests.add("lin", agent=inside)
+    said: list[tuple[str, bool]] = []
+
+    class Watch:
+        def arm(self, record: Path) -> None:
+            assert record.exists()
+            said.append(("arm", inside.frozen))
+
+        def disarm(self, record: Path) -> None:
+            said.append(("disarm", inside.frozen))
+
+    ground = replace(ground, guard=Watch())
+    take(ground, want(uuid))
+    release("h1", ground, check=False)
+    assert said == [("arm", False), ("disarm", False)]
+
+
+def test_nothing_is_held_when_the_guard_cannot_be_armed(guests: Guests, ground: Ground) -> None:
+    inside = Inside()
+    uuid = guests.add("lin", agent=inside)
+
+    class Broken:
+        def arm(self, record: Path) -> None:
+            raise HoldError("no timer")
+
+        def disarm(self, record: Path) -> None:
+            pass
+
+    with pytest.raises(HoldError, match="no timer"):
+        take(replace(ground, guard=Broken()), want(uuid))
+    assert "freeze" not in inside.journal
+    assert left(ground) == []
+
+
+def test_quiesced_twice_is_no_change(guests: Guests, ground: Ground) -> None:
+    linux, solaris = guests.add("lin", agent=Inside()), guests.add("sol")
+    first = take(ground, want(linux), want(solaris))
+    guests.inside[linux].journal.clear()
+    again = take(ground, want(linux), want(solaris))
+    assert again["changed"] is False
+    assert again["guests"] == first["guests"]
+    assert "freeze" not in guests.inside[linux].journal
+    release("h1", ground, check=False)
+
+
+def test_check_mode_holds_and_writes_nothing(guests: Guests, ground: Ground) -> None:
+    linux, solaris = guests.add("lin", agent=Inside()), guests.add("sol")
+    plan = take(ground, want(linux), want(solaris), check=True)
+    assert plan["changed"] is True
+    assert [(row["method"], row["held"]) for row in plan["guests"]] == [("agent", False), ("suspend", False)]
+    assert guests.inside[linux].journal == ["ping", "status"]
+    assert guests.state(solaris)[0] == RUNNING
+    assert not ground.directory.exists()
+
+
+def test_check_mode_releases_nothing(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    plan = release("h1", ground, check=True)
+    assert plan["changed"] is True
+    assert guests.state(uuid)[0] == PAUSED
+    assert left(ground) == ["h1.json"]
+    release("h1", ground, check=False)
+    assert release("h1", ground, check=True)["changed"] is False
+
+
+def test_many_guests_are_held_at_once(guests: Guests, ground: Ground) -> None:
+    """Sixteen freezes are under way together: each waits for all the others to have begun."""
+    together = threading.Barrier(16, timeout=30)
+    uuids = [guests.add(f"g{n}", agent=Inside(on_freeze=lambda: together.wait() and None)) for n in range(16)]
+    rows = take(ground, *map(want, uuids))["guests"]
+    assert all(row["held"] for row in rows)
+    assert len({row["uuid"] for row in rows}) == 16
+    release("h1", ground, check=False)
+    assert not any(guests.inside[uuid].frozen for uuid in uuids)
+
+
+def test_more_guests_than_workers(guests: Guests, ground: Ground) -> None:
+    uuids = [guests.add(f"g{n}") for n in range(40)]
+    assert all(row["held"] for row in take(ground, *map(want, uuids))["guests"])
+    assert all(guests.state(uuid)[0] == PAUSED for uuid in uuids)
+    release("h1", ground, check=False)
+    assert all(guests.state(uuid)[0] == RUNNING for uuid in uuids)
+
+
+# What goes wrong while holding
+
+
+def test_a_freeze_is_never_repeated_without_thaw_and_status(guests: Guests, ground: Ground) -> None:
+    inside = Inside(freezes=["lost", "error", "silent"])
+    uuid = guests.add("lin", agent=inside)
+    (row,) = take(ground, want(uuid))["guests"]
+    assert row["held"]
+    assert inside.frozen
+    verbs = [verb for verb in inside.journal if verb != "limit"]
+    assert verbs == ["ping", "status", *(["freeze", "thaw", "status"] * 3), "freeze"]
+    release("h1", ground, check=False)
+
+
+def test_a_failing_freeze_undoes_the_whole_hold(guests: Guests, ground: Ground) -> None:
+    bad = Inside(freezes=["error"] * 9)
+    broken, linux, solaris = guests.add("bad", agent=bad), guests.add("lin", agent=Inside()), guests.add("sol")
+    with pytest.raises(
+        HoldError, match="Failed to hold guest bad, the hold was undone: bad: Failed: the agent said no"
+    ) as caught:
+        take(ground, want(linux), want(broken), want(solaris))
+    assert bad.journal.count("freeze") == 4
+    assert not guests.inside[linux].frozen
+    assert not bad.frozen
+    assert guests.state(solaris)[0] == RUNNING
+    assert left(ground) == []
+    rows = {row["name"]: row for row in caught.value.fields["guests"]}
+    assert rows["bad"]["error"] == "Failed: the agent said no"
+    assert rows["bad"]["held"] is False
+    assert release("h1", ground, check=False)["changed"] is False
+
+
+def test_a_lost_freeze_is_thawed_when_the_hold_is_undone(guests: Guests, ground: Ground) -> None:
+    inside = Inside(freezes=["lost"])
+    uuid = guests.add("lin", agent=inside)
+    with pytest.raises(HoldError):
+        take(replace(ground, retry_count=0), want(uuid))
+    assert not inside.frozen
+    assert left(ground) == []
+
+
+def test_going_on_records_the_guest_as_not_held(guests: Guests, ground: Ground) -> None:
+    broken, solaris = guests.add("bad", agent=Inside(freezes=["error"] * 9)), guests.add("sol")
+    rows = take(ground, want(broken), want(solaris), go_on=True)["guests"]
+    assert [(row["method"], row["held"], row["consistency"]) for row in rows] == [
+        ("none", False, "crash-consistent"),
+        ("suspend", True, "crash-consistent"),
+    ]
+    assert rows[0]["error"] == rows[0]["reason"] == "Failed: the agent said no"
+    rows = release("h1", ground, check=False)["guests"]
+    assert [row["held"] for row in rows] == [False, True]
+    assert rows[0]["error"] == "Failed: the agent said no"
+
+
+def test_an_agent_that_freezes_nothing_is_no_hold(guests: Guests, ground: Ground) -> None:
+    inside = Inside(freezes=["nothing"])
+    uuid = guests.add("raw", agent=inside)
+    with pytest.raises(HoldError, match="the agent froze no file system"):
+        take(ground, want(uuid))
+    assert inside.journal.count("freeze") == 1
+
+
+def test_a_silent_agent_is_not_asked_to_freeze(guests: Guests, ground: Ground) -> None:
+    inside = Inside(silent=True)
+    silent, solaris = guests.add("mute", agent=inside), guests.add("sol")
+    with pytest.raises(
+        HoldError, match="guest mute, nothing was held: mute: Failed: the guest agent is not responding"
+    ):
+        take(ground, want(silent), want(solaris))
+    assert inside.journal == ["ping"]
+    assert guests.state(solaris)[0] == RUNNING
+    assert left(ground) == []
+    rows = take(ground, want(silent), want(solaris), go_on=True)["guests"]
+    assert [(row["method"], row["held"]) for row in rows] == [("none", False), ("suspend", True)]
+    release("h1", ground, check=False)
+
+
+def test_asked_for_an_agent_that_is_not_there(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    with pytest.raises(HoldError, match="it has no guest agent, so it cannot be frozen"):
+        take(ground, want(uuid, "agent"))
+    assert guests.state(uuid)[0] == RUNNING
+
+
+def test_no_guest_is_frozen_after_another_failed(guests: Guests, ground: Ground) -> None:
+    late = Inside(freezes=["error"] * 99)
+    other = Inside(freezes=["lost"] * 99)
+    bad, slow = guests.add("bad", agent=late), guests.add("slow", agent=other)
+    with pytest.raises(HoldError) as caught:
+        take(replace(ground, retry_count=50, freeze_timeout=1), want(bad), want(slow))
+    rows = {row["name"]: row for row in caught.value.fields["guests"]}
+    assert all(row["held"] is False for row in rows.values())
+    assert not late.frozen
+    assert not other.frozen
+
+
+def test_who_someone_else_froze_or_paused_is_left(guests: Guests, ground: Ground) -> None:
+    frozen, paused = guests.add("frozen", agent=Inside(frozen=True)), guests.add("paused", agent=Inside())
+    guests.domain(paused).suspend()
+    rows = take(ground, want(frozen), want(paused))["guests"]
+    assert [(row["method"], row["held"], row["consistency"]) for row in rows] == [
+        ("none", False, "crash-consistent")
+    ] * 2
+    assert rows[0]["reason"] == "someone else froze it before; it is left as it is"
+    assert rows[1]["reason"] == "it was paused (user) before and is left as it is"
+    released = release("h1", ground, check=False)
+    assert released["changed"] is False
+    assert guests.inside[frozen].frozen
+    assert guests.state(paused)[0] == PAUSED
+
+
+@pytest.mark.parametrize(
+    "wanted", [[], [Wanted("nobody", "", "auto")], [Wanted("", "00000000-0000-0000-0000-000000000000", "auto")]]
+)
+def test_unknown_guests_stop_before_anything(guests: Guests, ground: Ground, wanted: list[Wanted]) -> None:
+    solaris = guests.add("sol")
+    with pytest.raises(InputError):
+        take(ground, *([*wanted, want(solaris)] if wanted else []))
+    assert guests.state(solaris)[0] == RUNNING
+    assert left(ground) == []
+
+
+def test_a_guest_named_twice(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    with pytest.raises(InputError, match="sol is named twice"):
+        take(ground, want(uuid), Wanted("sol", "", "auto"))
+
+
+def test_two_holds_on_one_guest(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid), hold_id="h1")
+    with pytest.raises(HoldError, match="it is held by another hold, h1"):
+        take(ground, want(uuid), hold_id="h2")
+    release("h1", ground, check=False)
+    take(ground, want(uuid), hold_id="h2")
+    release("h2", ground, check=False)
+
+
+def test_another_hold_of_an_earlier_run_of_the_guest_does_not_count(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid), hold_id="h1")
+    guests.domain(uuid).destroy()
+    guests.domain(uuid).create()
+    assert take(ground, want(uuid), hold_id="h2")["guests"][0]["held"] is True
+    release("h2", ground, check=False)
+
+
+# What goes wrong while releasing
+
+
+def test_thawing_goes_on_until_the_status_says_so(guests: Guests, ground: Ground) -> None:
+    inside = Inside(thaws=["silent", "error", "ok"], filesystems=1)
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid))
+    inside.journal.clear()
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert row["error"] is None
+    assert row["held"] is True
+    assert not inside.frozen
+    assert [verb for verb in inside.journal if verb != "limit"] == ["thaw", "status"] * 3
+
+
+def test_a_thaw_is_not_believed_without_the_status(guests: Guests, ground: Ground) -> None:
+    inside = Inside()
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid))
+    inside.status_fails = 2
+    inside.journal.clear()
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert row["held"] is True
+    assert [verb for verb in inside.journal if verb != "limit"] == ["thaw", "status"] * 3
+
+
+def test_thawing_never_stops_and_all_errors_come_back(guests: Guests, ground: Ground) -> None:
+    stuck = [Inside(thaws=["error"] * 99), Inside(thaws=["silent"] * 99)]
+    uuids = [
+        guests.add("a", agent=stuck[0]),
+        guests.add("b", agent=Inside()),
+        guests.add("c", agent=stuck[1]),
+        guests.add("d"),
+    ]
+    take(ground, *map(want, uuids))
+    with pytest.raises(HoldError, match=r"Failed to release guests a, c: .*said no.*not responding") as caught:
+        release("h1", ground, check=False)
+    assert not guests.inside[uuids[1]].frozen
+    assert guests.state(uuids[3])[0] == RUNNING
+    rows = {row["name"]: row for row in caught.value.fields["guests"]}
+    assert [name for name, row in rows.items() if row["error"]] == ["a", "c"]
+    assert left(ground) == ["h1.json"]
+
+    first_sent = rows["a"]["thaw_sent"]
+    for inside in stuck:
+        inside.thaws = []
+    rows = {row["name"]: row for row in release("h1", ground, check=False)["guests"]}
+    assert not any(inside.frozen for inside in stuck)
+    assert rows["a"]["thaw_sent"] == first_sent
+    assert rows["a"]["error"] is None
+    assert left(ground) == []
+
+
+def test_a_guest_that_was_thawed_or_resumed_meanwhile_was_not_held(guests: Guests, ground: Ground) -> None:
+    linux, solaris = guests.add("lin", agent=Inside()), guests.add("sol")
+    take(ground, want(linux), want(solaris))
+    guests.inside[linux].frozen = False
+    guests.domain(solaris).resume()
+    rows = release("h1", ground, check=False)["guests"]
+    assert [(row["held"], row["consistency"], row["error"]) for row in rows] == [(False, "crash-consistent", None)] * 2
+    assert rows[0]["reason"] == "it was thawed before the hold ended"
+    assert rows[1]["reason"] == "suspended: it has no guest agent; it was resumed before the hold ended"
+
+
+def test_a_late_thaw_that_the_agent_refuses_was_a_broken_hold(guests: Guests, ground: Ground) -> None:
+    inside = Inside()
+    uuid = guests.add("win", os="http://microsoft.com/win/11", agent=inside)
+    take(ground, want(uuid))
+    inside.frozen, inside.thaws = False, ["error"]
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["consistency"]) == (False, "crash-consistent")
+
+
+@pytest.mark.parametrize(
+    ("fate", "why"),
+    [
+        ("destroy", "it is off (destroyed)"),
+        ("restart", "it was started anew"),
+        ("undefine", "it is not defined any more"),
+    ],
+)
+def test_a_guest_that_is_gone_is_reported_not_failed(guests: Guests, ground: Ground, fate: str, why: str) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    domain = guests.domain(uuid)
+    domain.destroy()
+    if fate == "restart":
+        domain.create()
+        domain.suspend()
+    if fate == "undefine":
+        domain.undefine()
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["error"], row["consistency"]) == (False, None, "crash-consistent")
+    assert row["reason"].endswith(f"the guest that was held is gone: {why}")
+    if fate == "restart":
+        assert guests.state(uuid)[0] == PAUSED, "what was paused after the restart is not ours"
+    assert left(ground) == []
+
+
+def test_a_frozen_guest_that_was_paused_meanwhile_can_be_thawed_later(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, want(uuid))
+    guests.domain(uuid).suspend()
+    with pytest.raises(HoldError, match="it was frozen and is paused \\(user\\) now"):
+        release("h1", ground, check=False)
+    assert guests.state(uuid)[0] == PAUSED
+    guests.domain(uuid).resume()
+    assert release("h1", ground, check=False)["guests"][0]["held"] is True
+    assert not guests.inside[uuid].frozen
+
+
+def test_a_run_that_broke_off_is_undone(guests: Guests, ground: Ground) -> None:
+    """The record says that a freeze was sent; whether it was answered nobody knows."""
+    inside = Inside(frozen=True)
+    linux, solaris = guests.add("lin", agent=inside), guests.add("sol")
+    take(ground, want(solaris))
+    domain_id = guests.domain(linux).ID()
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    row = record.rows[0]
+    record.put(replace(row, name="lin", uuid=linux, method="agent", phase="holding", held=False, domain_id=domain_id))
+    rows = release("h1", ground, check=False)["guests"]
+    assert not inside.frozen
+    assert [(row["name"], row["held"]) for row in rows] == [("sol", True), ("lin", False)]
+    assert left(ground) == []
+
+
+@pytest.mark.parametrize("method", ["agent", "suspend"])
+def test_a_run_that_broke_off_is_taken_up_again(guests: Guests, ground: Ground, method: str) -> None:
+    inside = Inside(channel="connected" if method == "agent" else "none")
+    uuid = guests.add("g", agent=inside)
+    take(ground, want(uuid))
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    record.put(replace(record.rows[0], phase="holding", held=False, freeze_answered=None))
+    inside.journal.clear()
+    (row,) = take(ground, want(uuid))["guests"]
+    assert row["held"] is True
+    assert row["freeze_answered"] is not None
+    if method == "agent":
+        assert [verb for verb in inside.journal if verb != "limit"] == ["ping", "status", "thaw", "status", "freeze"]
+        assert inside.frozen
+    assert release("h1", ground, check=False)["guests"][0]["held"] is True
+    assert guests.state(uuid)[0] == RUNNING
+    assert not inside.frozen
+
+
+# Records
+
+
+def test_the_record_of_another_boot_is_void(guests: Guests, ground: Ground, tmp_path: Path) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    (tmp_path / "boot_id").write_text("next-boot\n", encoding="ascii")
+    released = release("h1", ground, check=False)
+    assert (released["changed"], released["guests"]) == (False, [])
+    assert guests.state(uuid)[0] == PAUSED, "no guest is touched on the word of a void record"
+    assert left(ground) == []
+
+
+@pytest.mark.parametrize("hold_id", ["", "../x", "a/b", ".hidden", "a b", "x" * 201])
+def test_bad_hold_ids(ground: Ground, hold_id: str) -> None:
+    with pytest.raises(InputError, match="hold id"):
+        release(hold_id, ground, check=False)
+    with pytest.raises(InputError, match="hold id"):
+        release(hold_id, ground, check=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"schema": "other/1"}', '{"schema": "kvmsnap.hold/1", "boot_id": "this-boot", "guests": [{}]}'],
+)
+def test_an_unreadable_record_is_an_error(guests: Guests, ground: Ground, content: str) -> None:
+    uuid = guests.add("sol")
+    ground.directory.mkdir(mode=0o700)
+    (ground.directory / "h1.json").write_text(content, encoding="utf-8")
+    for hold_id in ("h1", "h2"):
+        with pytest.raises(HoldRecordError, match=r"h1\.json"):
+            take(ground, want(uuid), hold_id=hold_id)
+    assert guests.state(uuid)[0] == RUNNING
+
+
+def test_a_directory_that_others_can_write_to_is_refused(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    ground.directory.mkdir()
+    ground.directory.chmod(0o777)
+    with pytest.raises(HoldRecordError, match="others can write there"):
+        take(ground, want(uuid))
+    assert guests.state(uuid)[0] == RUNNING
+
+
+def test_a_record_that_cannot_be_written_holds_nothing(guests: Guests, ground: Ground, tmp_path: Path) -> None:
+    uuid = guests.add("sol")
+    ground.directory.mkdir(mode=0o700)
+    (ground.directory / "h1.json").mkdir()
+    with pytest.raises(HoldRecordError):
+        take(ground, want(uuid))
+    assert guests.state(uuid)[0] == RUNNING
+
+
+# The module's options
+
+
+def options(ground: Ground, **more: Any) -> dict[str, Any]:
+    return {
+        "hold_id": "h1",
+        "hold_dir": str(ground.directory),
+        "uri": "test:///default",
+        "retry_count": 0,
+        "freeze_timeout": 20,
+        "agent_ping_timeout": 5,
+        "on_failure": "fail",
+        **more,
+    }
+
+
+def test_quiesce_and_resume_from_options(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    given = options(ground, guests=[{"uuid": None, "name": " sol ", "method": "auto", "disks": None}])
+    assert quiesce(given, check=False)["guests"][0]["uuid"] == uuid
+    assert guests.state(uuid)[0] == PAUSED
+    assert resume(given, check=False)["guests"][0]["held"] is True
+    assert guests.state(uuid)[0] == RUNNING
+
+
+@pytest.mark.parametrize("more", [{"retry_count": -1}, {"freeze_timeout": 0}, {"agent_ping_timeout": 0}])
+def test_bad_options(ground: Ground, more: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(more))):
+        ground_of(options(ground, **more))
+
+
+def test_a_guest_without_any_name() -> None:
+    with pytest.raises(InputError, match="needs a uuid or a name"):
+        Wanted.from_option({"name": " ", "uuid": None})

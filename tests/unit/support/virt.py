@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt's own test driver with guests of ours, and agents that behave as qemu-ga does (the driver has none)."""
+
+from __future__ import annotations
+
+import threading
+import uuid as uuids
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import libvirt
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    AGENT_UNRESPONSIVE,
+    Agent,
+    Host,
+    LibvirtError,
+    connect,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
+
+URI = "test:///default"
+OTHER_ERROR = 1
+
+XML = """<domain type='test'>
+  <name>{name}</name><uuid>{uuid}</uuid>
+  <metadata>
+    <l:libosinfo xmlns:l='http://libosinfo.org/xmlns/libvirt/domain/1.0'><l:os id='{os}'/></l:libosinfo>
+  </metadata>
+  <memory>1024</memory><os><type>hvm</type></os>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='{cache}'/><source file='/{name}.img'/><target dev='vda' bus='virtio'/>
+    </disk>
+  </devices>
+</domain>"""
+
+
+@dataclass
+class Inside:
+    """What goes on inside one guest, and how its agent is to misbehave, call by call.
+
+    ``freezes`` and ``thaws`` hold for each coming call ``ok``, ``error`` (refused, nothing done), ``lost`` (done, but
+    the answer is lost), ``silent`` (nothing done, no answer) or ``nothing`` (no file system was touched).
+    """
+
+    channel: AgentState = "connected"
+    filesystems: int = 2
+    frozen: bool = False
+    silent: bool = False
+    status_fails: int = 0
+    freezes: list[str] = field(default_factory=list)
+    thaws: list[str] = field(default_factory=list)
+    on_freeze: Optional[Callable[[], None]] = None
+    journal: list[str] = field(default_factory=list)
+
+
+class Guests:
+    """Guests of the test driver that go with the test, each with its agent."""
+
+    def __init__(self) -> None:
+        self.connection = libvirt.open(URI)
+        self.inside: dict[str, Inside] = {}
+        self._made: list[str] = []
+        self._lock = threading.Lock()
+
+    def add(
+        self, name: str, *, running: bool = True, cache: str = "none", os: str = "", agent: Optional[Inside] = None
+    ) -> str:
+        """Define a guest and return its uuid."""
+        uuid = str(uuids.uuid4())
+        domain = self.connection.defineXML(XML.format(name=name, uuid=uuid, cache=cache, os=os))
+        self._made.append(uuid)
+        self.inside[uuid] = agent or Inside(channel="none")
+        if running:
+            domain.create()
+        return uuid
+
+    def domain(self, uuid: str) -> Any:
+        """Return the guest's domain."""
+        return self.connection.lookupByUUIDString(uuid)
+
+    def state(self, uuid: str) -> tuple[int, int]:
+        """Return libvirt's state and reason."""
+        state, reason = self.domain(uuid).state()[:2]
+        return state, reason
+
+    def connect(self) -> Host:
+        """Open another connection to the same driver."""
+        return connect(URI, retry_count=0, agent=self.agent)
+
+    def agent(self, domain: Any, name: str) -> Agent:
+        """Return the agent of a guest."""
+        return FakeAgent(domain, name, self.inside.get(domain.UUIDString(), Inside(channel="none")))
+
+    def close(self) -> None:
+        """Remove what was made."""
+        for uuid in self._made:
+            try:
+                domain = self.domain(uuid)
+            except libvirt.libvirtError:
+                continue
+            if domain.isActive():
+                domain.destroy()
+            if domain.isPersistent():
+                domain.undefine()
+        self.connection.close()
+
+
+class FakeAgent(Agent):
+    """The agent of one guest."""
+
+    def __init__(self, domain: Any, guest: str, inside: Inside) -> None:
+        super().__init__(domain, guest)
+        self.inside = inside
+
+    def channel(self, definition: GuestXml) -> AgentState:
+        return self.inside.channel if self._domain.isActive() else definition.agent
+
+    def limit(self, seconds: int) -> None:
+        assert seconds > 0
+        self.inside.journal.append("limit")
+        super().limit(seconds)
+
+    def ping(self, timeout: int) -> None:
+        assert timeout > 0
+        self.inside.journal.append("ping")
+        if self.inside.silent:
+            raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
+
+    def status(self, timeout: int) -> Any:
+        assert timeout > 0
+        self.inside.journal.append("status")
+        if self.inside.status_fails:
+            self.inside.status_fails -= 1
+            raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
+        return "frozen" if self.inside.frozen else "thawed"
+
+    def freeze(self) -> int:
+        self.inside.journal.append("freeze")
+        if self.inside.on_freeze:
+            self.inside.on_freeze()
+        if self.inside.frozen:
+            raise _error("the command guest-fsfreeze-freeze has been disabled for this instance", OTHER_ERROR)
+        fate = self.inside.freezes.pop(0) if self.inside.freezes else "ok"
+        _refuse(fate)
+        if fate == "nothing":
+            return 0
+        assert super().freeze() > 0
+        self.inside.frozen = True
+        if fate == "lost":
+            raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
+        return self.inside.filesystems
+
+    def thaw(self) -> int:
+        self.inside.journal.append("thaw")
+        fate = self.inside.thaws.pop(0) if self.inside.thaws else "ok"
+        _refuse(fate)
+        super().thaw()
+        count = self.inside.filesystems if self.inside.frozen else 0
+        self.inside.frozen = False
+        if fate == "lost":
+            raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
+        return count
+
+
+def _refuse(fate: str) -> None:
+    if fate == "error":
+        raise _error("the agent said no", OTHER_ERROR)
+    if fate == "silent":
+        raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
+
+
+def _error(message: str, code: int) -> LibvirtError:
+    return LibvirtError(f"Failed: {message}", libvirt_code=code)
