@@ -67,11 +67,14 @@ def _debian(root: Path, apt: Apt) -> None:
 
 
 def _client(directory: Path) -> None:
+    tools = directory.with_name("tools")
+    run([sys.executable, "-m", "venv", tools], timeout=120)
     run(contained([
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+        tools / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
         "--target", directory, "--implementation", "cp", "--python-version", PYTHON, "--only-binary=:all:",
         "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64", CLIENT,
     ]), timeout=300)  # fmt: skip
+    shutil.rmtree(tools)
 
 
 def _configure(root: Path) -> None:
