@@ -38,7 +38,7 @@ options:
   name:
     description:
       - Name of the snapshots, at most 255 characters.
-      - The name of a new one may hold letters, digits and C(_ . + : -), and begins with a letter or a digit.
+      - The name of a new one may hold letters, digits and C(_.+:-), and begins with a letter or a digit.
     type: str
     required: true
   volumes:
