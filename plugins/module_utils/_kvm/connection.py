@@ -186,10 +186,13 @@ class Domain:
         self.agent = agent(domain, self.name)
 
     def state(self) -> DomainState:
-        """Return the guest's state now (virDomainGetState, virDomainGetID)."""
+        """Return the guest's state now (virDomainGetState, virDomainGetID).
+
+        A handle keeps the id that it was looked up with, also after the guest was started anew: it is looked up again.
+        """
         with self._telling("read the state of"):
             number, reason = self._domain.state(0)[:2]
-            domain_id = int(self._domain.ID())
+            domain_id = int(self._domain.connect().lookupByUUIDString(self.uuid).ID())
         state, reasons = _STATES.get(number, ("unknown", ()))
         word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"
         return DomainState(state, word, domain_id if domain_id >= 0 else None)
