@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def sysfs(tmp_path: Path) -> Path:
 
 
 def block(
-    root: Path, where: str, device: str, *, uuid: str = "", partition: bool = False, over: list[str] = []
+    root: Path, where: str, device: str, *, uuid: str = "", partition: bool = False, over: Sequence[str] = ()
 ) -> None:
     node = root / where
     node.mkdir(parents=True)

@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
 )
 
 MIB = 1 << 20
+FORMAT_EXTENSION = b"\xe2\x79\x2a\xca"
 needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
 
 
@@ -64,9 +65,11 @@ def test_a_raw_layer_that_looks_like_another_format_is_not_opened(tmp_path: Path
     secret = tmp_path / "secret"
     secret.write_bytes(b"x" * 512)
     trap = make(tmp_path / "trap.img", "-b", str(secret), "-F", "raw", size="")
-    for recorded in (["-F", "raw"], []):
-        top = tmp_path / f"top{len(recorded)}.qcow2"
-        make(top, "-u", "-b", trap, *recorded)
+    for recorded in (True, False):
+        top = tmp_path / f"top-{recorded}.qcow2"
+        make(top, "-u", "-b", trap, "-F", "raw")
+        if not recorded:
+            top.write_bytes(top.read_bytes().replace(FORMAT_EXTENSION, b"\x12\x34\x56\x78"))
         asked: list[tuple[str, str]] = []
 
         def ask(path: str, *, image_format: str, timeout: float) -> ImageInfo:
@@ -74,7 +77,7 @@ def test_a_raw_layer_that_looks_like_another_format_is_not_opened(tmp_path: Path
             return image_info(path, image_format=image_format, timeout=timeout)
 
         chain = image_chain(str(top), image_format="qcow2", ask=ask)
-        assert [info.backing for info in chain] == [trap]
+        assert [(info.backing, info.backing_format) for info in chain] == [(trap, "raw" if recorded else None)]
         assert asked == [(str(top), "qcow2")]
 
 
