@@ -167,6 +167,8 @@ def parse_body(table: Table, body: Record, version: Version, *, method: str) -> 
         if name == "_links" or name.startswith("_links.") or "._links" in name:
             continue
         field = known.get(name)
+        if value == {} and any(other.startswith(f"{name}.") for other in known):
+            continue
         if field is None:
             raise errors.unexpected_argument(name)
         if not (field.create if method == "POST" else field.modify):

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 import subprocess
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Callable, TypeVar
@@ -50,7 +50,7 @@ class Simulator:
         self.journal = Journal(config.state_dir)
         self.engine.observe(self.journal.record)
         self.jobs = Jobs(self)
-        self.busy: dict[tuple[str, str], set[str]] = {}
+        self.busy: dict[tuple[str, str], Counter[str]] = {}
         self.locks: dict[str, asyncio.Lock] = {}
         self.ports: dict[str, int] = {}
         saved = self._store.load()
@@ -103,15 +103,15 @@ class Simulator:
 
     def mark_busy(self, volume: str, snapshot: str, owner: str) -> None:
         """Note that running work owns a snapshot; arguments are uuids and an owner's name."""
-        self.busy.setdefault((volume, snapshot), set()).add(owner)
+        self.busy.setdefault((volume, snapshot), Counter())[owner] += 1
 
     def release(self, volume: str, snapshot: str, owner: str) -> None:
         """Take such a note back."""
-        self.busy.get((volume, snapshot), set()).discard(owner)
+        self.busy[volume, snapshot][owner] -= 1
 
     def owners(self, volume: str, snapshot: str) -> set[str]:
         """Return the owners that running work gives a snapshot."""
-        return self.busy.get((volume, snapshot), set())
+        return {owner for owner, count in self.busy.get((volume, snapshot), Counter()).items() if count}
 
     def log_request(self, entry: dict[str, Any]) -> None:
         """Note a request that has been answered."""

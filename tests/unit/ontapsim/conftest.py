@@ -32,6 +32,13 @@ def api(sim: Running) -> Api:
     return Api(sim)
 
 
+@pytest.fixture(scope="module")
+def shared_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A client of a simulator that all tests of a module share: for those that change nothing."""
+    with start(None, tmp_path_factory.mktemp("shared")) as running:
+        yield Api(running)
+
+
 @pytest.fixture(scope="session")
 def reflink_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A directory whose files can share blocks: the temporary one, or a small XFS mounted for the session."""

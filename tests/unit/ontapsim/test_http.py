@@ -43,9 +43,9 @@ def test_split(path: str) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_links(api: Api, links: bool) -> None:
+def test_links(shared_api: Api, links: bool) -> None:
     accept = "*/*" if links else "application/json"
-    response = api.request("GET", "/storage/volumes?fields=svm&max_records=1", headers={"Accept": accept})
+    response = shared_api.request("GET", "/storage/volumes?fields=svm&max_records=1", headers={"Accept": accept})
     body = response.json()
     kind = "application/hal+json" if links else "application/json"
     assert response.headers["Content-Type"] == kind
@@ -54,10 +54,10 @@ def test_links(api: Api, links: bool) -> None:
     assert response.headers["Link"].endswith('; rel="next"')
 
 
-def test_links_can_be_followed(api: Api) -> None:
-    record = api.records("/storage/volumes?name=kvm_vol1&fields=svm")[0]
+def test_links_can_be_followed(shared_api: Api) -> None:
+    record = shared_api.records("/storage/volumes?name=kvm_vol1&fields=svm")[0]
     for link in (record["_links"]["self"]["href"], record["svm"]["_links"]["self"]["href"]):
-        assert api.ok("GET", link[len("/api") :])["uuid"] in (record["uuid"], record["svm"]["uuid"])
+        assert shared_api.ok("GET", link[len("/shared_api") :])["uuid"] in (record["uuid"], record["svm"]["uuid"])
 
 
 def test_pages_over_https(api: Api, sim: Running) -> None:
@@ -72,9 +72,9 @@ def test_pages_over_https(api: Api, sim: Running) -> None:
     assert sizes == [2, 0, 2, 0, 2, 0, 0]
 
 
-def test_only_the_number(api: Api) -> None:
-    assert api.ok("GET", "/storage/volumes?name=kvm_vol*&return_records=false")["num_records"] == 3
-    assert "records" not in api.ok("GET", "/storage/volumes?return_records=false")
+def test_only_the_number(shared_api: Api) -> None:
+    assert shared_api.ok("GET", "/storage/volumes?name=kvm_vol*&return_records=false")["num_records"] == 3
+    assert "records" not in shared_api.ok("GET", "/storage/volumes?return_records=false")
 
 
 REFUSED = [
@@ -93,8 +93,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code"), REFUSED)
-def test_what_is_refused(api: Api, method: str, path: str, body: object, status: int, code: str) -> None:
-    assert api.refused(method, path, body) == (status, code)
+def test_what_is_refused(shared_api: Api, method: str, path: str, body: object, status: int, code: str) -> None:
+    assert shared_api.refused(method, path, body) == (status, code)
 
 
 BODIES = [
@@ -104,20 +104,20 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("data", "code"), BODIES)
-def test_bodies(api: Api, data: bytes, code: str) -> None:
-    response = api.request("POST", f"/storage/volumes/{api.volume()}/snapshots", data=data)
+def test_bodies(shared_api: Api, data: bytes, code: str) -> None:
+    response = shared_api.request("POST", f"/storage/volumes/{shared_api.volume()}/snapshots", data=data)
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
 
 
-def test_the_root_of_other_applications(api: Api) -> None:
-    response = api.session.get(f"{api.running.url}/docs", timeout=10)
+def test_the_root_of_other_applications(shared_api: Api) -> None:
+    response = shared_api.session.get(f"{shared_api.running.url}/docs", timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "3")
 
 
-def test_head_and_options(api: Api) -> None:
-    head = api.request("HEAD", "/storage/volumes")
+def test_head_and_options(shared_api: Api) -> None:
+    head = shared_api.request("HEAD", "/storage/volumes")
     assert (head.status_code, head.content) == (200, b"")
-    options = api.request("OPTIONS", "/storage/volumes")
+    options = shared_api.request("OPTIONS", "/storage/volumes")
     assert {word.strip() for word in options.headers["Allow"].split(",")} == {"GET", "POST", "HEAD", "OPTIONS"}
 
 

@@ -231,7 +231,7 @@ def owners(call: Call, volume: Volume, snapshot: Snapshot) -> list[str]:
 
 def restoring(call: Call, volume: Volume) -> bool:
     """Say whether a single-file restore is running on a volume."""
-    return any("snap_restore" in held for (uuid, _snapshot), held in call.simulator.busy.items() if uuid == volume.uuid)
+    return any("snap_restore" in call.simulator.owners(*key) for key in call.simulator.busy if key[0] == volume.uuid)
 
 
 def locked(call: Call, snapshot: Snapshot) -> bool:
