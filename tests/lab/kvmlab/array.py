@@ -62,8 +62,9 @@ class Array:
         if os.path.ismount(self.places.array_data):
             run(["umount", self.places.array_data])
         if self.places.array_disk.exists():
-            for line in run(["losetup", "--noheadings", "--output", "NAME", "-j", self.places.array_disk]).stdout.split():
-                run(["losetup", "--detach", line])
+            loops = run(["losetup", "--noheadings", "--output", "NAME", "-j", self.places.array_disk]).stdout
+            for loop in loops.split():
+                run(["losetup", "--detach", loop])
 
     def export(self, exports: Sequence[Export]) -> None:
         """Serve exactly these volumes. New ones are added under way, others need a restart of the server."""

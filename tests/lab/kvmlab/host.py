@@ -116,7 +116,7 @@ class Host:
 
     def virsh(self, *words: str, timeout: float = 60, stdin: Optional[str] = None) -> str:
         """Run virsh on the host and return what it prints."""
-        return self.ssh(" ".join(["virsh", "--quiet", *(shlex.quote(word) for word in words)]), timeout=timeout, stdin=stdin)
+        return self.ssh(shlex.join(["virsh", "--quiet", *words]), timeout=timeout, stdin=stdin)
 
     def prepare(self) -> None:
         """Install the array's CA and mount the volumes; what is there already stays."""

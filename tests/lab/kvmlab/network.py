@@ -36,6 +36,11 @@ class Network:
         return (self.places.net_namespace, self.places.nas_namespace)
 
     @property
+    def exists(self) -> bool:
+        """True when any of the two namespaces is there."""
+        return any((NAMESPACES / namespace).exists() for namespace in self.namespaces)
+
+    @property
     def is_up(self) -> bool:
         """True when both namespaces are the ones that a complete ``up`` left."""
         try:

@@ -33,7 +33,7 @@ def run(
     env: Optional[Mapping[str, str]] = None,
     cwd: Optional[Path] = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and return it; a failure or ``timeout`` (seconds) raises LabError with its last words."""
+    """Run a command to its end and return it; a failure, or no end within ``timeout`` (seconds), raises LabError."""
     words = [str(word) for word in argv]
     shown = " ".join(words)[:200]
     feed: dict[str, object] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}

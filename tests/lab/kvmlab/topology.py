@@ -88,6 +88,8 @@ MOUNTS = (
     Mount("svm1-nfs", "/kvm_vol2", "/mnt/kvm_vol2", "3", "svm1", "kvm_vol2"),
     Mount("svm2-nfs", "/kvm_vol3", "/mnt/kvm_vol3", "4.1", "svm2", "kvm_vol3"),
 )
+NESTED_MOUNTS = (Mount("svm1-nfs", "/kvm_vol1/nested", "/mnt/kvm_vol1/nested", "4.1", "svm1", "kvm_nested"),)
+ALL_MOUNTS = (*NESTED_MOUNTS, *MOUNTS)
 
 CA_ON_HOST = "/etc/kvmsnap/ca.pem"
 PYTHON_ON_HOST = "/opt/kvmsnap/bin/python"

@@ -19,7 +19,7 @@ from .apt import Apt
 KERNEL = "linux-image-cloud-amd64"
 FILES = Path(__file__).parent.parent / "files" / "guest"
 MODULES = (
-    "virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
+    "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
     "virtio_console", "evdev", "button",
 )  # fmt: skip
 APPLETS = (

@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guests on the KVM host: their images, their definitions, their start and their end."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from . import topology
+from .domain import DiskSpec, GuestSpec, domain_xml
+from .errors import LabError
+from .host import Host
+from .places import Places
+from .process import run
+
+ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
+CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
+READY_SECONDS = 120
+DEFAULTS = (
+    GuestSpec("web1", [DiskSpec("/mnt/kvm_vol1/web1.img")]),
+    GuestSpec(
+        "db1",
+        [
+            DiskSpec("/mnt/kvm_vol1/db1.img"),
+            DiskSpec("/mnt/kvm_vol2/db1-data.qcow2", format="qcow2"),
+        ],
+    ),
+    GuestSpec("sol1", [DiskSpec("/mnt/kvm_vol2/sol1.img", cache="writeback")], agent=False, os="solaris"),
+)
+
+
+@dataclass(frozen=True)
+class Guests:
+    """The guests of one KVM host."""
+
+    host: Host
+    places: Places
+
+    def storage_path(self, path: str) -> Path:
+        """Return where the array keeps a file that the KVM host sees below one of its NFS mounts."""
+        wanted = PurePosixPath(path)
+        for mount in topology.ALL_MOUNTS:
+            if PurePosixPath(mount.directory) in wanted.parents:
+                volume = self.places.volumes / mount.svm / mount.volume
+                return volume / wanted.relative_to(mount.directory)
+        raise LabError(f"Failed to find {path} on the array: it is below none of the KVM host's NFS mounts")
+
+    def make_images(self, specs: Iterable[GuestSpec]) -> None:
+        """Make the missing images on the array, for a KVM host that has not mounted it yet."""
+        for spec in specs:
+            for disk in spec.disks:
+                image = self.storage_path(disk.path)
+                if not image.exists():
+                    make_image(disk, image.with_name(f".{image.name}.new")).replace(image)
+
+    def add(self, spec: GuestSpec) -> None:
+        """Make the guest's missing disks, define it, start it and wait until it is ready."""
+        for disk in spec.disks:
+            self._make_disk(disk)
+        self.start([spec])
+        self.wait([spec])
+
+    def start(self, specs: Sequence[GuestSpec]) -> None:
+        """Define the guests and start those that do not run."""
+        running = self.names("--state-running", "--state-paused")
+        for spec in specs:
+            definition = PurePosixPath("/run") / f"{spec.name}.xml"
+            if spec.name not in running:
+                self.host.ssh(f"cat > {definition}", stdin=domain_xml(spec, assets=ASSETS))
+                self.host.virsh(f"define {definition}; start {spec.name}", timeout=READY_SECONDS)
+
+    def wait(self, specs: Sequence[GuestSpec]) -> None:
+        """Return when every guest has mounted its disks and, where it has one, its agent answers."""
+        lines = [f"end=$((SECONDS + {READY_SECONDS}))", "slow() { [ $SECONDS -ge $end ]; }"]
+        for spec in specs:
+            name, console = shlex.quote(spec.name), CONSOLES / f"{spec.name}-console.log"
+            lines.append(f"until grep -q '^guest: ready' {console} || slow; do sleep 0.3; done")
+            if spec.agent:
+                ping = f"virsh -q qemu-agent-command {name} '{{\"execute\":\"guest-ping\"}}' --timeout 5"
+                lines.append(f"until {ping} > /dev/null 2>&1 || slow; do sleep 0.5; done")
+            lines.append(f"if slow; then echo {name} is not ready; tail -n 5 {console}; exit 1; fi >&2")
+        self.host.ssh("\n".join(lines), timeout=READY_SECONDS + 30)
+
+    def remove(self, name: str, *, with_disks: bool = False) -> None:
+        """Stop the guest at once and undefine it; its image files go too when wanted. An unknown guest is fine."""
+        if name not in self.names("--all"):
+            return
+        disks = self.host.virsh("domblklist", name, "--details").splitlines() if with_disks else []
+        self.host.ssh(f"virsh -q destroy {shlex.quote(name)} 2> /dev/null; virsh -q undefine {shlex.quote(name)}")
+        files = [words[3] for words in (line.split(None, 3) for line in disks) if words[:2] == ["file", "disk"]]
+        if files:
+            self.host.ssh("rm -f " + " ".join(shlex.quote(file) for file in files))
+
+    def names(self, *filters: str) -> list[str]:
+        """Return the guests' names, filtered by virsh's own words (``--all``, ``--state-running``, ...)."""
+        return self.host.virsh("list", "--name", *filters).split()
+
+    def states(self) -> dict[str, str]:
+        """Return each guest's state in libvirt's words."""
+        rows = [line.split(None, 2) for line in self.host.virsh("list", "--all").splitlines()]
+        return {row[1]: row[2].strip() for row in rows if len(row) == 3}
+
+    def _make_disk(self, disk: DiskSpec) -> None:
+        place = PurePosixPath(disk.path)
+        try:
+            image = self.storage_path(disk.path)
+        except LabError:
+            grow = "" if disk.path.startswith("/dev/") else f"truncate -s {disk.size_mib}M {place} &&"
+            self.host.ssh(f"blkid {place} || {{ {grow} mkfs.ext4 -q -F {place}; }}")
+            return
+        if not image.exists():
+            draft = f".{image.name}.new"
+            make_image(disk, image.with_name(draft))
+            self.host.ssh(f"mv {shlex.quote(str(place.with_name(draft)))} {shlex.quote(disk.path)}")
+
+
+def make_image(disk: DiskSpec, target: Path) -> Path:
+    """Make an empty ext4 file system in an image of the disk's format, on this machine, and return its path."""
+    raw = target if disk.format == "raw" else target.with_name(f"{target.name}.raw")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in (raw, target):
+        leftover.unlink(missing_ok=True)
+    run(["truncate", "--size", f"{disk.size_mib}M", raw])
+    run(["mkfs.ext4", "-q", "-F", raw])
+    if raw != target:
+        run(["qemu-img", "convert", "-q", "-f", "raw", "-O", disk.format, raw, target])
+        raw.unlink()
+    return target
