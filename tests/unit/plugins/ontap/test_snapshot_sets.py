@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -39,7 +39,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 from ontapsim.testing import Running
 
 ONE, TWO, THREE = VolumeRef("svm1", "kvm_vol1"), VolumeRef("svm1", "kvm_vol2"), VolumeRef("svm2", "kvm_vol3")
-ALL = [ONE, TWO, THREE]
+ALL = (ONE, TWO, THREE)
 OURS = "kvmsnap/kvmsnap: nightly"
 TOMORROW = (datetime.now(timezone.utc) + timedelta(days=1)).replace(microsecond=0)
 
@@ -61,7 +61,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def present(
-    clients: list[Client], name: str, *, volumes: list[VolumeRef] = ALL, seconds: float = 30.0, **options: Any
+    clients: list[Client], name: str, *, volumes: Sequence[VolumeRef] = ALL, seconds: float = 30.0, **options: Any
 ) -> Any:
     """Call ensure_present with the options of a user."""
     check_mode = options.pop("check_mode", False)
@@ -69,7 +69,7 @@ def present(
     return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=Deadline.after(seconds))
 
 
-def absent(clients: list[Client], name: str, *, volumes: list[VolumeRef] = ALL, **options: Any) -> Any:
+def absent(clients: list[Client], name: str, *, volumes: Sequence[VolumeRef] = ALL, **options: Any) -> Any:
     """Call ensure_absent with the options of a user."""
     check_mode = options.pop("check_mode", False)
     wanted = Wanted.checked(name=name, **options)
