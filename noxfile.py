@@ -233,8 +233,7 @@ def pytest(session: nox.Session, *arguments: str | Path, venv: str = "dev", repo
     junit = ground.REPORTS / f"{report}.xml"
     junit.unlink(missing_ok=True)
     words = [*arguments, *session.posargs]
-    places = (ground.COLLECTIONS, ground.ROOT / "tests" / "lab", ground.ROOT / "tests" / "unit" / "support")
-    extra.setdefault("PYTHONPATH", os.pathsep.join(str(place) for place in places))
+    extra.setdefault("PYTHONPATH", ground.import_path())
     tool(session, "python", "-m", "pytest", f"--junitxml={junit}", *words, venv=venv, **extra)
 
 

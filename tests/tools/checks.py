@@ -225,7 +225,7 @@ def run_check(runner: Runner, check: Check) -> Count:
 def lab(runner: Runner, command: str, *, timeout: float) -> bool:
     """Run a command of the lab; True when it succeeded."""
     binaries = ground.ensure_venv("dev") / "bin"
-    env = ground.environment(binaries, PYTHONPATH=str(ground.ROOT / "tests" / "lab"))
+    env = ground.environment(binaries, PYTHONPATH=ground.import_path())
     words = [str(binaries / "python"), "-m", "kvmlab", command]
     return runner.run(words, name=f"lab-{command}", timeout=timeout, env=env)
 

@@ -3,8 +3,8 @@
 """What every check stands on: interpreters, virtual environments, a clean PATH, a copy of the tracked files.
 
 Only the standard library is used here, because this builds the first virtual environment.
-As a program: ``python3 ground.py venv NAME...`` builds environments, ``python3 ground.py lock NAME...`` pins anew what
-``tests/requirements/NAME.in`` asks for.
+As a program: ``ground.py venv NAME...`` builds environments, ``ground.py lock NAME...`` pins anew what
+``tests/requirements/NAME.in`` asks for, and ``ground.py exec COMMAND...`` runs a command as the checks would.
 """
 
 from __future__ import annotations
@@ -111,6 +111,12 @@ def environment(*first: Path, **extra: str) -> dict[str, str]:
     )
     found.update(extra)
     return found
+
+
+def import_path() -> str:
+    """The PYTHONPATH of tests and lab."""
+    parts = (COLLECTIONS, *(ROOT / "tests" / part for part in ("lab", "unit/support")))
+    return os.pathsep.join(str(part) for part in parts)
 
 
 @contextlib.contextmanager
@@ -280,10 +286,13 @@ def private_home(name: str) -> Path:
 
 
 def main(arguments: list[str]) -> None:
-    """The command line: ``venv NAME...`` or ``lock NAME...``."""
-    if len(arguments) < 2 or arguments[0] not in ("venv", "lock") or not set(arguments[1:]) <= set(VENVS):
-        raise SystemExit(f"usage: ground.py venv|lock NAME...   (NAME: {', '.join(VENVS)})")
+    """The command line, see above."""
     link_collection()
+    if len(arguments) > 1 and arguments[0] == "exec":
+        env = environment(ensure_venv("dev") / "bin", PYTHONPATH=import_path())
+        os.execvpe(arguments[1], arguments[1:], env)
+    if len(arguments) < 2 or arguments[0] not in ("venv", "lock") or not set(arguments[1:]) <= set(VENVS):
+        raise SystemExit(f"usage: ground.py exec COMMAND...|venv NAME...|lock NAME...   (NAME: {', '.join(VENVS)})")
     for name in arguments[1:]:
         if arguments[0] == "lock":
             lock(name)
