@@ -5,15 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Optional
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsFile, find_file, inventory_home
-
 DOCUMENTATION = r"""
 name: host_vars_file
 author: The kvmsnap.ontap authors (@kvmsnap)
@@ -72,6 +63,15 @@ _raw:
       description: The value that the file holds, null without one.
       type: raw
 """
+
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._host_vars import HostVarsFile, find_file, inventory_home
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

@@ -86,7 +86,7 @@ def _root(text: str) -> Optional[yaml.MappingNode]:
         return None
     if not isinstance(node, yaml.MappingNode):
         raise YamlTextError("Failed to read the variables: the file holds no mapping of names to values")
-    names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode) and name.tag != _MERGE_TAG]
+    names = [name.value for name, _value in node.value if isinstance(name, yaml.ScalarNode) and name.tag != _MERGE_TAG]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise YamlTextError(f"Failed to read the variables: {', '.join(twice)} is there more than once")

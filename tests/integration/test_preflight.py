@@ -118,4 +118,4 @@ def test_an_array_that_is_too_old_is_an_error(lab: Any) -> None:
         lab.control.set_version("9.19.1")
 
     assert play.rc != 0
-    assert {check for check, _ in _failed(play)} == {"ontap-version"}
+    assert {check for check, _thing in _failed(play)} == {"ontap-version"}

@@ -85,7 +85,7 @@ def examine(options: Mapping[str, Any], *, ansible_version: str) -> dict[str, An
         *_name_findings(controllers, _claimed(servers, resolutions, arrays), resolutions=resolutions, service=service),
         *_software_findings(options["uri"], ansible_version),
         *_directory_findings(options),
-        *(finding for report, _ in arrays for finding in preflight.check_array(report)),
+        *(finding for report, _lifs in arrays for finding in preflight.check_array(report)),
     ]
     return {
         "changed": False,
@@ -262,8 +262,8 @@ def _claimed(
     arrays: Sequence[tuple[ArrayReport, Optional[frozenset[str]]]],
 ) -> list[NfsServer]:
     """Tell for each server whether it is a LIF of a controller; unknown while one of them could not be asked."""
-    known = {address for _, lifs in arrays for address in lifs or ()}
-    otherwise = False if all(lifs is not None for _, lifs in arrays) else None
+    known = {address for _report, lifs in arrays for address in lifs or ()}
+    otherwise = False if all(lifs is not None for _report, lifs in arrays) else None
     return [
         replace(server, ours=True if known.intersection(_addresses(server, resolutions)) else otherwise)
         for server in servers

@@ -66,7 +66,7 @@ def test_chooses_the_file(case: str, directory: Path) -> None:
 
 @pytest.mark.parametrize("case", [case for case in PLACES if "encrypted" not in case])
 def test_ansible_reads_the_file_that_was_chosen(case: str, directory: Path) -> None:
-    files, _, _ = PLACES[case]
+    files = PLACES[case][0]
     _fill(directory, files)
     found = find_file(directory, host="hv1", key=KEY)
     found.path.parent.mkdir(parents=True, exist_ok=True)

@@ -133,7 +133,7 @@ def test_an_array_that_is_too_old(array: testing.Running, tmp_path: Path) -> Non
         result = probe.examine(_options(array, tmp_path), ansible_version="2.19.0")
     finally:
         array.control.set_version("9.19.1")
-    assert [check for check, _ in _failed(result, "error")] == ["ontap-version"]
+    assert [check for check, _thing in _failed(result, "error")] == ["ontap-version"]
 
 
 def test_missing_rights_come_with_commands(array: testing.Running, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_server_of_ours_that_does_not_resolve_is_an_error(
 def test_options_that_break_the_rules(array: testing.Running, tmp_path: Path) -> None:
     options = {**_options(array, tmp_path), "sc_agent_timeout": 300, "retry_count": 99, "uri": "nothing:///here"}
     result = probe.examine(options, ansible_version="2.15.9")
-    assert {check for check, _ in _failed(result, "error")} == {
+    assert {check for check, _thing in _failed(result, "error")} == {
         "sc-agent-timeout",
         "retry-count",
         "libvirt",
