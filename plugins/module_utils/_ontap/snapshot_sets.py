@@ -16,7 +16,11 @@ from typing import Any, Optional, TypeVar, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import PARALLEL_CALLS, Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    OntapError,
+    OutcomeUnknownError,
+    during,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     CLONE_OWNERS,
     Known,
@@ -44,7 +48,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -238,7 +242,11 @@ def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -
         client.post(snapshot_path(volume), None, body, fate=ours, deadline=deadline)
     except OntapError as exc:
         raise during(exc, action, **names_of(volume, wanted.name)) from exc
-    snapshot = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+    try:
+        snapshot = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+    except OntapError as exc:
+        reason = f"it was accepted, but cannot be looked at: {exc.reason}"
+        raise OutcomeUnknownError(action, reason, outcome=Outcome("lost"), **exc.fields) from exc
     if snapshot is None or snapshot.comment != wanted.stored_comment:
         there = "there is none" if snapshot is None else f"it is another one, with comment {snapshot.comment!r}"
         reason = f"the array reported success, but of this name {there}"

@@ -269,6 +269,15 @@ def test_a_late_effect_of_a_lost_answer_is_taken_back(sim: Running, clients: lis
     assert "svm1:kvm_vol1" in caught.value.fields["removed"]
 
 
+def test_a_snapshot_that_cannot_be_confirmed_is_taken_back(sim: Running, clients: list[Client], name: str) -> None:
+    place = {"method": "GET", "path": f"{uuid_of(sim, 'kvm_vol2')}/snapshots", "after": 1, "count": 4}
+    sim.control.add_fault("burst", match=place, status=503)
+    with pytest.raises(SnapshotSetError, match="accepted, but cannot be looked at") as caught:
+        present(clients, name)
+    assert having(sim, name) == []
+    assert sorted(caught.value.fields["removed"]) == ["svm1:kvm_vol1", "svm1:kvm_vol2", "svm2:kvm_vol3"]
+
+
 def test_a_gone_job_is_settled_by_looking(sim: Running, clients: list[Client], name: str) -> None:
     sim.control.set_switches(job_keep_seconds=0.0)
     assert present(clients, name)["changed"] is True
