@@ -295,7 +295,7 @@ CODES: dict[str, Code] = {
     ),
     "mapping-unknown-controller": Code(
         "error",
-        "the controller of a mapping entry is neither an SVM of the given controllers nor a LIF's name or address",
+        "the controller of a mapping entry is neither an SVM of the given controllers nor the address of one",
         "Correct the entry, or add its controller to 'controllers'.",
     ),
     "mapping-unknown-volume": Code(

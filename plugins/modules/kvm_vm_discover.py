@@ -74,7 +74,8 @@ options:
   auto_discovery:
     description:
       - With V(false) the O(mapping) is taken as it is and checked against ONTAP only. The controller of an entry is an
-        SVM's name, or the name or address of one of its LIFs. O(disks) and O(exclude_disks) have no meaning then.
+        SVM's name, an address of one of its LIFs, or a name that this host resolves to one. O(disks) and
+        O(exclude_disks) have no meaning then.
     type: bool
     default: true
 attributes:
