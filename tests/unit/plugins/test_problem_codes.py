@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The codes of discovery: every one that is used is known, every one that is known is used, and the docs tell them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES, problem_of
+
+ROOT = Path(__file__).parents[3]
+USED = re.compile(r'(?:problem_of|Refusal|say|_refused)\(\s*(?:entry, )?"([a-z-]+)"|\("([a-z]+(?:-[a-z]+)+)", "')
+
+
+def used() -> set[str]:
+    """Return the codes that the collection's code names."""
+    found: set[str] = set()
+    for path in (ROOT / "plugins" / "module_utils").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "problem_of(" in text or "Refusal(" in text:
+            found.update(first or second for first, second in USED.findall(text))
+    return found
+
+
+def table() -> str:
+    """Return the table as the docs must have it."""
+    lines = ["| code | severity | when | what to do |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {code.severity} | {code.meaning} | {code.remedy} |" for name, code in sorted(CODES.items())
+    ]
+    return "\n".join(lines)
+
+
+def test_codes_used_and_codes_known_are_the_same() -> None:
+    assert used() == set(CODES)
+
+
+@pytest.mark.parametrize("name", sorted(CODES))
+def test_each_code_is_told_well(name: str) -> None:
+    code = CODES[name]
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)+|autostart|flexgroup|flexcache", name)
+    assert code.severity in ("error", "warning", "info")
+    assert code.meaning[0].islower() or code.meaning.startswith("QEMU")
+    assert not code.meaning.endswith(".")
+    assert code.remedy[0].isupper()
+    assert code.remedy.endswith(".")
+    assert "|" not in code.meaning + code.remedy
+
+
+def test_a_problem_takes_severity_and_remedy_from_the_table() -> None:
+    problem = problem_of("local-file", "it is local", guest="g", disk="vda")
+    assert problem.as_dict() == {
+        "code": "local-file",
+        "severity": "error",
+        "message": "it is local",
+        "remedy": CODES["local-file"].remedy,
+        "guest": "g",
+        "disk": "vda",
+    }
+
+
+def test_the_docs_hold_the_table() -> None:
+    text = (ROOT / "docs" / "problem-codes.md").read_text(encoding="utf-8")
+    found = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    assert found == table(), f"docs/problem-codes.md must hold this table:\n{table()}"
