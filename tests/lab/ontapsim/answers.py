@@ -67,10 +67,20 @@ def collection(call: Call, table: Table, records: Sequence[Record], href: Href) 
 
 
 def instance(call: Call, table: Table, record: Record, href: Href) -> Answer:
-    """Answer a GET of one record; the parameters of collections are accepted, filters are not."""
-    call.only_params(*CONTROL_PARAMS)
+    """Answer a GET of one record; filters are accepted as on collections, one that does not match is a 404."""
+    given = {name: value for name, value in call.params.items() if name not in CONTROL_PARAMS}
+    filters = parse_filters(table, call.version, given)
+    if not all(item.passes(record) for item in filters):
+        raise errors.missing()
     lenient = call.flag("ignore_unknown_fields", default=False)
-    names = select_fields(table, call.version, call.params.get("fields"), instance=True, lenient=lenient)
+    names = select_fields(
+        table,
+        call.version,
+        call.params.get("fields"),
+        instance=True,
+        lenient=lenient,
+        filtered=[item.name for item in filters],
+    )
     return Answer(200, show(call, record, names, href))
 
 

@@ -56,7 +56,7 @@ def select_fields(
     """
     known = table.at(version)
     cheap = {name for name, field in known.items() if not field.expensive}
-    chosen: set[str] = set(cheap) if instance and requested is None else set(table.default) & set(known)
+    chosen: set[str] = set(cheap) if instance and not requested else set(table.default) & set(known)
     removed: set[str] = set()
     for name in split_fields(requested or ""):
         target, bare = (removed, name[1:]) if name.startswith("!") else (chosen, name)

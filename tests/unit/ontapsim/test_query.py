@@ -70,6 +70,7 @@ def test_braces_that_do_not_match(text: str) -> None:
 
 SELECT: dict[str | None, set[str]] = {
     None: {"uuid", "name"},
+    "": {"uuid", "name"},
     "size": {"uuid", "name", "size"},
     "svm": {"uuid", "name", "svm.name", "svm.uuid"},
     "svm.{name}": {"uuid", "name", "svm.name"},
