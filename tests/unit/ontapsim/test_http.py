@@ -87,7 +87,8 @@ REFUSED = [
     ("GET", "/storage/volumes?name", None, 400, "262248"),
     ("GET", "/storage/volumes?return_timeout=121", None, 400, "262197"),
     ("GET", "/storage/volumes?return_records=maybe", None, 400, "262197"),
-    ("GET", "/cluster?name=x", None, 404, "4"), ("GET", "/cluster?colour=x", None, 400, "262179"), ("GET", "/private/cli/lun/show", None, 404, "3"),
+    ("GET", "/cluster?name=x", None, 404, "4"),
+    ("GET", "/cluster?colour=x", None, 400, "262179"), ("GET", "/private/cli/lun/show", None, 404, "3"),
     ("GET", "/storage/luns", None, 404, "3"), ("GET", "/application/consistency-groups", None, 404, "3"),
 ]  # fmt: skip
 
