@@ -44,6 +44,7 @@ class Config:
     fence_pidfiles: list[str] = field(default_factory=list)
     export_hook: list[str] = field(default_factory=list)
     require_reflink: bool = True
+    seal_snapshots: bool = True
     switches: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,6 +61,7 @@ _KEYS = {
     "fence_pidfiles",
     "export_hook",
     "require_reflink",
+    "seal_snapshots",
     "switches",
 }
 _CLUSTER_KEYS = {"name", "nodes", "aggregate", "lifs", "san_optimized", "disaggregated"}
@@ -117,6 +119,7 @@ def load(data: Mapping[str, Any]) -> Config:
         fence_pidfiles=list(data.get("fence_pidfiles", [])),
         export_hook=shlex.split(hook) if isinstance(hook, str) else list(hook),
         require_reflink=data.get("require_reflink", True),
+        seal_snapshots=data.get("seal_snapshots", True),
         switches=dict(data.get("switches", {})),
     )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from . import tree
 from .fence import Fence, FenceError
-from .reflink import copy_range, copy_whole, set_immutable, supports_immutable, supports_reflink, sync_filesystem
+from .reflink import copy_range, copy_whole, set_immutable, supports_immutable, supports_reflink
 from .storage import Cause, Change, Observer, Reader, Reason, StorageError, VolumeRef, exists, lstat
 
 BLOCK = 4096
@@ -31,7 +31,7 @@ BLOCK = 4096
 class Engine(Reader):
     """All byte-changing operations, one at a time."""
 
-    def __init__(self, state_dir: str, *, require_reflink: bool, fence: Fence | None = None) -> None:
+    def __init__(self, state_dir: str, *, require_reflink: bool, seal: bool = True, fence: Fence | None = None) -> None:
         super().__init__(state_dir)
         self._tmp, self._intents = self.root / "tmp", self.root / "intents"
         for directory in (self.root / "vols", self._tmp, self._intents):
@@ -39,7 +39,7 @@ class Engine(Reader):
         self.reflink = supports_reflink(str(self._tmp))
         if require_reflink and not self.reflink:
             raise StorageError(Reason.INVALID, f"the file system of {state_dir} cannot share blocks between files")
-        self.seals = supports_immutable(str(self._tmp))
+        self.seals = seal and supports_immutable(str(self._tmp))
         self._fence = fence or Fence([])
         self._observer: Observer = _nobody
         self._lock = threading.RLock()
@@ -67,9 +67,11 @@ class Engine(Reader):
                 raise StorageError(reason, f"{exc.strerror}: {exc.filename}") from exc
 
     @contextlib.contextmanager
-    def _fenced(self, *, strict: bool) -> Iterator[None]:
+    def _fenced(self, *paths: str, strict: bool) -> Iterator[None]:
+        """Hold the fence around a change; what is dirty in the files and trees at ``paths`` is written before."""
         if self._fence.pidfiles:
-            sync_filesystem(str(self.root))
+            for path in paths:
+                tree.write_back_tree(path)
         try:
             with self._fence.held(strict=strict):
                 yield
@@ -123,7 +125,7 @@ class Engine(Reader):
             stages = {volume: self._stage() for volume in volumes}
             placed: list[VolumeRef] = []
             try:
-                with self._fenced(strict=True):
+                with self._fenced(*map(self.volume_root, volumes), strict=True):
                     for volume, stage in stages.items():
                         tree.clone_tree(self.volume_root(volume), stage, reflink=self.reflink)
                 for stage in stages.values():
@@ -180,7 +182,7 @@ class Engine(Reader):
             raise StorageError(Reason.NOT_FOUND, f"snapshot {snapshot} is not there")
         with self._changing():
             intent = self._declare({"kind": "revert", "source": source, "root": self.volume_root(volume), "path": ""})
-            with self._fenced(strict=False):
+            with self._fenced(self.volume_root(volume), strict=False):
                 tree.revert_tree(source, self.volume_root(volume), reflink=self.reflink)
             self._fulfil(intent)
             self._observer(Change("volume_revert", volume.svm, volume.name, snapshot=snapshot), cause)
@@ -351,7 +353,7 @@ class Engine(Reader):
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _capture(self, source: int, stage: str, *, live: bool) -> None:
-        fence = self._fenced(strict=True) if live else contextlib.nullcontext()
+        fence = self._fenced(f"/proc/self/fd/{source}", strict=True) if live else contextlib.nullcontext()
         with open(stage, "xb") as writer, fence:
             copy_whole(source, writer.fileno(), reflink=self.reflink)
         _copy_fd_attributes(source, stage)
@@ -372,8 +374,9 @@ class Engine(Reader):
             intent = self._declare(
                 {"kind": "overwrite", "source": stage, "root": self.volume_root(volume), "path": target}
             )
-            with self._fenced(strict=False):
-                tree.overwrite_file(stage, f"/proc/self/fd/{parent}/{name}", reflink=self.reflink)
+            place = f"/proc/self/fd/{parent}/{name}"
+            with self._fenced(place, strict=False):
+                tree.overwrite_file(stage, place, reflink=self.reflink)
             self._fulfil(intent)
 
     def _seal(self, path: str, on: bool) -> None:

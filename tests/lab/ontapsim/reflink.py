@@ -15,6 +15,7 @@ _FICLONERANGE = 0x4020940D
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _FS_IMMUTABLE_FL = 0x10
+_SYNC_FILE_RANGE_ALL = 7
 _CHUNK = 1 << 20
 _BLOCK = 4096
 
@@ -65,11 +66,11 @@ def set_immutable(path: str, on: bool) -> None:
         os.close(fd)
 
 
-def sync_filesystem(path: str) -> None:
-    """Write out what is dirty on the file system of ``path``, so that a fence need not wait for it."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def write_back(path: str) -> None:
+    """Write out what is dirty of one file, so that sharing its blocks need not wait for it under a fence."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        _libc.syncfs(fd)
+        _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_ALL)
     finally:
         os.close(fd)
 

@@ -46,7 +46,9 @@ class Simulator:
         self.requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
         self.fence = Fence(config.fence_pidfiles)
         self._store = Store(config.state_dir)
-        self.engine = Engine(config.state_dir, require_reflink=config.require_reflink, fence=self.fence)
+        self.engine = Engine(
+            config.state_dir, require_reflink=config.require_reflink, seal=config.seal_snapshots, fence=self.fence
+        )
         self.journal = Journal(config.state_dir)
         self.engine.observe(self.journal.record)
         self.jobs = Jobs(self)

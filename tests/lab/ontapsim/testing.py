@@ -110,6 +110,7 @@ class Running:
             **self._certificates(directory),
             "state_dir": str(directory / "array"),
             "require_reflink": False,
+            "seal_snapshots": False,
             "control_socket": str(directory / "control.sock"),
             "listeners": [{"address": ADDRESS, "port": 0}],
             **config,
@@ -189,6 +190,6 @@ def start(config: Mapping[str, Any] | None = None, tmp_path: Path | str = ".") -
     """Start a simulator with ``config`` (default: `sample`) below ``tmp_path``; stop it with ``stop`` or ``with``.
 
     ``state_dir``, ``tls``, ``listeners`` and ``control_socket`` are filled in where the configuration has none, and
-    ``require_reflink`` is off, so that any directory will do.
+    ``require_reflink`` and ``seal_snapshots`` are off, so that any directory will do and can be removed afterwards.
     """
     return Running(sample() if config is None else config, Path(tmp_path))

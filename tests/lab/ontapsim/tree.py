@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 
-from .reflink import copy_whole, set_immutable
+from .reflink import copy_whole, set_immutable, write_back
 
 SNAPSHOT_DIR = ".snapshot"
 
@@ -171,6 +171,20 @@ def overwrite_file(source: str, target: str, *, reflink: bool) -> None:
 
 def _kind(entry: os.DirEntry[str]) -> int:
     return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)
+
+
+def write_back_tree(path: str) -> None:
+    """Write out what is dirty of a file, or of all files below a directory."""
+    if not os.path.isdir(path):
+        write_back(path)
+    for directory, names, files in os.walk(path):
+        if directory == path and SNAPSHOT_DIR in names:
+            names.remove(SNAPSHOT_DIR)
+        for name in files:
+            place = os.path.join(directory, name)
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISREG(os.lstat(place).st_mode):
+                    write_back(place)
 
 
 def used_bytes(path: str) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ontapsim import tree
 from ontapsim.reflink import supports_reflink
 from ontapsim.testclient import Api
 from ontapsim.testing import Running, start
@@ -64,10 +65,11 @@ def reflink_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(params=["plain", "reflink"])
-def engine_root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def engine_root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A fresh directory for an engine, once on any file system and once on one that shares blocks."""
-    if request.param == "plain":
-        return tmp_path
-    place = request.getfixturevalue("reflink_root") / tmp_path.name
-    place.mkdir()
-    return Path(place)
+    place = tmp_path
+    if request.param == "reflink":
+        place = request.getfixturevalue("reflink_root") / tmp_path.name
+        place.mkdir()
+    yield place
+    tree.unseal(str(place))

@@ -125,7 +125,7 @@ def test_nobody_to_stop(tmp_path: Path) -> None:
 def test_a_snapshot_is_one_point_in_time_over_all_files(daemon: subprocess.Popen[bytes], tmp_path: Path) -> None:
     volume = VolumeRef("svm1", "vol1")
     fence = Fence([str(tmp_path / "pidfile")])
-    engine = Engine(str(tmp_path / "array"), require_reflink=False, fence=fence)
+    engine = Engine(str(tmp_path / "array"), require_reflink=False, seal=False, fence=fence)
     engine.create_volume(volume, mode=0o755, cause={})
     root = Path(engine.volume_root(volume))
     for file in (tmp_path / "data").iterdir():
@@ -144,7 +144,7 @@ def test_a_snapshot_whose_fence_fell_is_not_made(
 ) -> None:
     volume = VolumeRef("svm1", "vol1")
     fence = Fence([str(tmp_path / "pidfile")], limit=0.1)
-    engine = Engine(str(tmp_path / "array"), require_reflink=False, fence=fence)
+    engine = Engine(str(tmp_path / "array"), require_reflink=False, seal=False, fence=fence)
     engine.create_volume(volume, mode=0o755, cause={})
     monkeypatch.setattr("ontapsim.tree.clone_tree", lambda *_args, **_options: time.sleep(0.3))
     with pytest.raises(StorageError, match="fell after"):

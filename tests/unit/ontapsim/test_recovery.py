@@ -132,7 +132,7 @@ class Process:
         data = {
             **sample(), "state_dir": str(self.state_dir), "control_socket": self.control.socket_path,
             "listeners": [{"address": "127.0.0.1", "port": 0}], "tls": {"cert": pem, "key": pem},
-            "require_reflink": False, "switches": {"job_tail_seconds": 5},
+            "require_reflink": False, "seal_snapshots": False, "switches": {"job_tail_seconds": 5},
         }  # fmt: skip
         self.config.write_text(json.dumps(data), encoding="utf-8")
         self.process: subprocess.Popen[bytes] | None = None
@@ -215,7 +215,9 @@ def test_a_rename_cut_short_loses_no_snapshot(sim: Running, api: Api) -> None:
     assert api.ok("GET", path)["name"] == "s1"
     sim.stop()
     state_file.write_text(json.dumps(state), encoding="utf-8")
-    Engine(sim.state_dir, require_reflink=False).rename_snapshot(VolumeRef("svm1", "kvm_vol1"), "s1", "s2", cause={})
+    Engine(sim.state_dir, require_reflink=False, seal=False).rename_snapshot(
+        VolumeRef("svm1", "kvm_vol1"), "s1", "s2", cause={}
+    )
     sim.start()
     assert api.ok("GET", path)["name"] == "s2"
 
@@ -227,6 +229,8 @@ def test_a_volume_rename_cut_short_loses_no_volume(sim: Running, api: Api) -> No
     state = json.loads(state_file.read_text(encoding="utf-8"))
     state["volumes"][uuid]["pending_name"] = "renamed"
     state_file.write_text(json.dumps(state), encoding="utf-8")
-    Engine(sim.state_dir, require_reflink=False).rename_volume(VolumeRef("svm1", "kvm_vol1"), "renamed", cause={})
+    Engine(sim.state_dir, require_reflink=False, seal=False).rename_volume(
+        VolumeRef("svm1", "kvm_vol1"), "renamed", cause={}
+    )
     sim.start()
     assert api.ok("GET", f"/storage/volumes/{uuid}")["name"] == "renamed"
