@@ -265,17 +265,28 @@ def counts_file(group: str) -> Path:
     return ground.REPORTS / f"{group}.counts.json"
 
 
-def run_groups(groups: Iterable[str]) -> None:
+def run_groups(groups: list[str]) -> None:
     """Run groups of checks and keep their numbers."""
     for place in (ground.LOGS, ground.REPORTS):
         place.mkdir(parents=True, exist_ok=True)
     ground.link_collection()
-    runner = Runner()
     for group in groups:
         counts_file(group).unlink(missing_ok=True)
-        say(f"== {group}: {', '.join(check.session for check in GROUPS[group])}")
-        counts = (run_on_lab if group in ON_THE_LAB else run_beside)(runner, GROUPS[group])
-        kept = [dataclasses.asdict(count) for count in counts]
+    runner = Runner()
+    for together, run in (
+        ([group for group in groups if group not in ON_THE_LAB], run_beside),
+        ([group for group in groups if group in ON_THE_LAB], run_on_lab),
+    ):
+        checks = [check for group in together for check in GROUPS[group]]
+        if checks:
+            say(f"== {', '.join(check.session for check in checks)}")
+            keep(together, dict(zip(checks, run(runner, checks))))
+
+
+def keep(groups: Iterable[str], counts: dict[Check, Count]) -> None:
+    """Keep the numbers of groups for the table."""
+    for group in groups:
+        kept = [dataclasses.asdict(counts[check]) for check in GROUPS[group]]
         counts_file(group).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
@@ -310,6 +321,8 @@ def main(arguments: list[str]) -> int:
     """The command line: ``run GROUP...`` or ``table GROUP...``."""
     if len(arguments) < 2 or arguments[0] not in ("run", "table") or not set(arguments[1:]) <= set(GROUPS):
         raise SystemExit(f"usage: checks.py run|table GROUP...   (GROUP: {', '.join(GROUPS)})")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
     if arguments[0] == "run":
         run_groups(arguments[1:])
         return 0 if table(read_counts(arguments[1:]))[1] else 1
