@@ -1,0 +1,24 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the world looks like from outside: the array, the guests, the files of the host. Two looks can be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def world_of(lab: Any) -> dict[str, Any]:
+    """Return snapshots and the files' identities on the array, the guests' states and definitions, our files' content.
+
+    The images of running guests change all the time; their names, sizes and inodes do not.
+    """
+    guests = lab.virsh("list", "--all", "--name").split()
+    ours = "find /var/lib/kvmsnap /run/kvmsnap -type f -exec sha256sum {} + 2> /dev/null || true"
+    volumes = "find /mnt/kvm_vol1 /mnt/kvm_vol2 -path '*/.snapshot' -prune -o -type f -printf '%p %s %i %m %U\n' | sort"
+    return {
+        "snapshots": {(item["svm"], item["name"]): item["snapshots"] for item in lab.control.volumes()},
+        "files": lab.ssh(volumes),
+        "guests": {guest: lab.virsh("domstate", "--reason", guest) for guest in guests},
+        "definitions": {guest: lab.virsh("dumpxml", "--inactive", guest) for guest in guests},
+        "ours": lab.ssh(ours),
+    }
