@@ -50,6 +50,8 @@ class LabUnderTest:
     def __init__(self, lab: Lab, directory: Path) -> None:
         self._lab = lab
         self._directory = directory
+        self._configuration = directory / "ansible.cfg"
+        self._configuration.write_text("", encoding="utf-8")
         self.inventory_path = lab.write_inventory()
 
     def __getattr__(self, name: str) -> Any:
@@ -92,7 +94,7 @@ class LabUnderTest:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "build" / "collections"),
-            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_CONFIG": str(self._configuration),
             "ANSIBLE_HOME": str(self._directory / "ansible"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback_plugins"),

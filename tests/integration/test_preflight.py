@@ -89,7 +89,8 @@ def test_each_controller_that_cannot_be_used_is_told_apart(lab: Any) -> None:
     fine = {"username": "kvmsnap", "password": "lab-Kvmsnap1", "ca_path": "/etc/kvmsnap/ca.pem"}
     controllers = [
         {"hostname": "cluster1", **fine, "password": "wrong"},
-        {"hostname": "svm1", **fine, "ca_path": "/etc/ssl/certs/ca-certificates.crt"},
+        {"hostname": "svm1", **fine, "ca_path": None},
+        {"hostname": "198.51.100.11", **fine, "ca_path": "/no/such/ca.pem"},
         {"hostname": "nowhere.invalid", **fine},
         {"hostname": "198.51.100.12", **fine, "validate_certs": False},
         {"hostname": "svm2", **fine, "port": 1},
@@ -100,6 +101,7 @@ def test_each_controller_that_cannot_be_used_is_told_apart(lab: Any) -> None:
     assert _failed(play) >= {
         ("controller-login", "cluster1"),
         ("controller-tls", "svm1"),
+        ("controller-tls", "198.51.100.11"),
         ("controller-name", "nowhere.invalid"),
         ("controller-connection", "nowhere.invalid"),
         ("controller-connection", "svm2:1"),

@@ -423,10 +423,12 @@ def check_hold_dir(directory: Directory) -> list[Finding]:
 
 def check_array(report: ArrayReport) -> list[Finding]:
     """All findings about one controller; the first failure hides what could not be looked at after it."""
-    if report.failure is not None:
-        return [_array_failure(report)]
     who = f"account {report.username}" if report.username else "a client certificate"
-    findings = [_tls(report), _finding("controller-login", report.hostname, True, f"{who} is accepted")]
+    login = _finding("controller-login", report.hostname, True, f"{who} is accepted")
+    if report.failure is not None:
+        passed = {"login": [_tls(report)], "version": [_tls(report), login]}.get(report.failure, [])
+        return [*passed, _array_failure(report)]
+    findings = [_tls(report), login]
     findings += _ontap_version(report) + _clock(report)
     findings += [_right(report, tried) for tried in report.rights if tried.right.reads]
     return findings + _not_tried(report)

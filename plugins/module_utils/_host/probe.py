@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, nfs_mounts, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import NameService, Resolution
@@ -60,6 +60,7 @@ PARALLEL_ARRAYS = 8
 
 _TOOL_PATHS = ("/usr/sbin", "/sbin", "/opt/netapp/santools", "/opt/netapp/santools/bin")
 _FAILURES: tuple[tuple[type[KvmsnapError], Failure], ...] = (
+    (InputError, "tls"),
     (OntapUntrustedError, "tls"),
     (OntapLoginError, "login"),
     (OntapTooOldError, "version"),

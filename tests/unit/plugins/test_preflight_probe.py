@@ -113,6 +113,7 @@ def test_nothing_is_changed_or_created(array: testing.Running, tmp_path: Path) -
     [
         ("kvmsnap", {"password": "wrong"}, "controller-login"),
         ("kvmsnap", {"ca_path": None}, "controller-tls"),
+        ("kvmsnap", {"ca_path": "/no/such/ca.pem"}, "controller-tls"),
         ("kvmsnap", {"hostname": "nowhere"}, "controller-connection"),
         ("kvmsnap", {"port": 1}, "controller-connection"),
     ],
