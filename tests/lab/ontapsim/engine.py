@@ -18,7 +18,6 @@ import stat
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from . import tree
 from .fence import Fence, FenceError
@@ -181,10 +180,8 @@ class Engine(Reader):
         if not os.path.isdir(source):
             raise StorageError(Reason.NOT_FOUND, f"snapshot {snapshot} is not there")
         with self._changing():
-            intent = self._declare({"kind": "revert", "source": source, "root": self.volume_root(volume), "path": ""})
-            with self._fenced(self.volume_root(volume), strict=False):
+            with self._intended("revert", source, volume, ""), self._fenced(self.volume_root(volume), strict=False):
                 tree.revert_tree(source, self.volume_root(volume), reflink=self.reflink)
-            self._fulfil(intent)
             self._observer(Change("volume_revert", volume.svm, volume.name, snapshot=snapshot), cause)
 
     # -- files --------------------------------------------------------------------------------------------------
@@ -339,15 +336,19 @@ class Engine(Reader):
             with tree.open_parent(root, names) as parent:
                 tree.overwrite_file(source, f"/proc/self/fd/{parent}/{names[-1]}", reflink=self.reflink)
 
-    def _declare(self, intent: Mapping[str, str]) -> Path:
-        path = self._intents / f"{uuid.uuid4().hex}.json"
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(intent), encoding="utf-8")
-        os.rename(draft, path)
-        return path
-
-    @staticmethod
-    def _fulfil(intent: Path) -> None:
+    @contextlib.contextmanager
+    def _intended(self, kind: str, source: str, volume: VolumeRef, path: str) -> Iterator[None]:
+        """Write down what is about to be overwritten, so that a crash in the middle can be completed."""
+        intent = self._intents / f"{uuid.uuid4().hex}.json"
+        draft = intent.with_suffix(".new")
+        words = {"kind": kind, "source": source, "root": self.volume_root(volume), "path": path}
+        draft.write_text(json.dumps(words), encoding="utf-8")
+        os.rename(draft, intent)
+        try:
+            yield
+        except (OSError, StorageError):
+            intent.unlink()
+            raise
         intent.unlink()
 
     # -- helpers ------------------------------------------------------------------------------------------------
@@ -371,13 +372,9 @@ class Engine(Reader):
                 with self._fenced(strict=False):
                     os.rename(stage, name, dst_dir_fd=parent)
                 return
-            intent = self._declare(
-                {"kind": "overwrite", "source": stage, "root": self.volume_root(volume), "path": target}
-            )
             place = f"/proc/self/fd/{parent}/{name}"
-            with self._fenced(place, strict=False):
+            with self._intended("overwrite", stage, volume, target), self._fenced(place, strict=False):
                 tree.overwrite_file(stage, place, reflink=self.reflink)
-            self._fulfil(intent)
 
     def _seal(self, path: str, on: bool) -> None:
         if self.seals:

@@ -48,6 +48,11 @@ class Fence:
             self._guard.wait(timeout=10)
             self._guard = None
 
+    def free(self) -> None:
+        """Continue whatever an earlier holder may have left stopped."""
+        for pid in self._pids():
+            _signal(pid, signal.SIGCONT)
+
     @contextlib.contextmanager
     def held(self, *, strict: bool) -> Iterator[None]:
         """Hold the fence. ``strict`` raises ``FenceError`` at the end when it fell before the work was done."""

@@ -130,6 +130,7 @@ class Simulator:
         return [job for job in self.array.jobs.values() if job.ended is None]
 
     def _recover(self) -> None:
+        self.fence.free()
         self.fence.start()
         for uuid, volume in list(self.array.volumes.items()):
             if volume.pending_name is not None:

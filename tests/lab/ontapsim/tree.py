@@ -101,13 +101,14 @@ def seal(path: str, *, top: bool = True) -> None:
 
 
 def unseal(path: str) -> None:
-    """Make a tree changeable again."""
+    """Make a tree changeable again; where there is no immutable flag nothing is sealed."""
     if not os.path.lexists(path):
         return
-    _flag(path, on=False)
-    for directory, names, files in os.walk(path, topdown=True):
-        for name in names + files:
-            _flag(os.path.join(directory, name), on=False)
+    with contextlib.suppress(OSError):
+        _flag(path, on=False)
+        for directory, names, files in os.walk(path, topdown=True):
+            for name in names + files:
+                _flag(os.path.join(directory, name), on=False)
 
 
 def _flag(path: str, *, on: bool) -> None:

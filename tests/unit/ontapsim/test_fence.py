@@ -107,6 +107,13 @@ def test_the_guard_continues_when_the_holder_is_killed(daemon: subprocess.Popen[
         wait_for(lambda: state_of(daemon.pid) != "T")
 
 
+def test_what_was_left_stopped_can_be_continued(daemon: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    os.kill(daemon.pid, signal.SIGSTOP)
+    wait_for(lambda: state_of(daemon.pid) == "T")
+    Fence([str(tmp_path / "pidfile")]).free()
+    wait_for(lambda: state_of(daemon.pid) != "T")
+
+
 def test_a_stranger_with_the_same_number_is_left_alone(daemon: subprocess.Popen[bytes], tmp_path: Path) -> None:
     os.utime(tmp_path / "pidfile", (1_000_000_000, 1_000_000_000))
     with Fence([str(tmp_path / "pidfile")]).held(strict=True):

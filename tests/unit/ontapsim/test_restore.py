@@ -243,6 +243,15 @@ def test_restore_file_by_an_svm_account_needs_no_vserver(api: Api, root: Path) -
     assert (root / "dir/disk.img").read_bytes() == GOOD
 
 
+def test_restore_takes_the_whole_volume_back(api: Api, root: Path) -> None:
+    api.snapshot("s2")
+    body = {key: RESTORE[key] for key in ("vserver", "volume", "snapshot")}
+    assert api.fails("POST", "/private/cli/volume/snapshot/restore", {**body, "force": "yes"}) == "262197"
+    api.change("POST", "/private/cli/volume/snapshot/restore", {**body, "force": True})
+    assert (root / "dir/neighbour.img").read_bytes() == b"old"
+    assert [item["name"] for item in api.records(f"/storage/volumes/{api.volume()}/snapshots")] == ["s1"]
+
+
 def test_snapshot_show(api: Api, sim: Running, root: Path) -> None:
     sim.control.change_snapshot("svm1", "kvm_vol1", "s1", owners=["dump"])
     query = "vserver=svm1&volume=kvm_vol1&fields=owners,create-time"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .. import errors, paging
@@ -16,7 +17,7 @@ from ..model import Snapshot, Volume
 from ..query import parse_filters, select_fields
 from ..router import Route
 from . import snapshots
-from .restore import FileRestore, volume_path
+from .restore import FileRestore, revert, volume_path
 
 SNAPSHOT = Table(
     """
@@ -54,7 +55,8 @@ instance_uuid           string
     default=("vserver", "volume"),
 )
 
-_RESTORE_FIELDS = {"vserver", "volume", "snapshot", "path", "restore_path", "split_disabled"}
+_RESTORE_FIELDS = {"vserver": str, "volume": str, "snapshot": str, "path": str, "restore_path": str}
+_REVERT_FIELDS = {"vserver": str, "volume": str, "snapshot": str, "force": bool, "preserve_lun_ids": bool}
 
 
 async def show_snapshots(call: Call) -> Answer:
@@ -93,11 +95,7 @@ async def show_version(call: Call) -> Answer:
 
 async def restore_file(call: Call) -> Answer:
     """``POST /private/cli/volume/snapshot/restore-file``."""
-    call.only_params("privilege_level", "return_timeout")
-    level = call.params.get("privilege_level", "admin")
-    if level not in ("admin", "advanced", "diagnostic"):
-        raise errors.invalid_value(level, "privilege_level", "admin|advanced|diagnostic")
-    values = _restore_values(call.body)
+    values = _values(call, _RESTORE_FIELDS, "volume", "snapshot", "path")
     volume, snapshot = _restore_objects(call, values)
     source = volume_path(volume, values["path"], "path")
     target = volume_path(volume, values.get("restore_path") or values["path"], "restore-path")
@@ -115,17 +113,29 @@ async def restore_file(call: Call) -> Answer:
     return Answer(202 if job.ended is None else 200, {"job": job_link(call, job.uuid), "cli_output": text})
 
 
-def _restore_values(body: Record) -> dict[str, Any]:
+async def revert_volume(call: Call) -> Answer:
+    """``POST /private/cli/volume/snapshot/restore``: the whole volume goes back."""
+    values = _values(call, _REVERT_FIELDS, "volume", "snapshot")
+    volume, snapshot = _restore_objects(call, values)
+    return await revert(call, volume, snapshot, forced=bool(values.get("force")))
+
+
+def _values(call: Call, known: Mapping[str, type], *needed: str) -> dict[str, Any]:
+    """Return a command's parameters from the body, their hyphens as underscores."""
+    call.only_params("privilege_level", "return_timeout")
+    level = call.params.get("privilege_level", "admin")
+    if level not in ("admin", "advanced", "diagnostic"):
+        raise errors.invalid_value(level, "privilege_level", "admin|advanced|diagnostic")
     values: dict[str, Any] = {}
-    for name, value in body.items():
-        key = name.replace("-", "_")
-        if key not in _RESTORE_FIELDS:
+    for name, value in call.body.items():
+        kind = known.get(name.replace("-", "_"))
+        if kind is None:
             raise errors.unexpected_argument(name)
-        if not isinstance(value, str):
-            raise errors.invalid_value(value, name, "string")
-        values[key] = value
-    for name in ("vserver", "volume", "snapshot", "path"):
-        if not values.get(name) and name != "vserver":
+        if not isinstance(value, kind):
+            raise errors.invalid_value(value, name, "boolean" if kind is bool else "string")
+        values[name.replace("-", "_")] = value
+    for name in needed:
+        if not values.get(name):
             raise errors.required(name)
     return values
 
@@ -199,4 +209,5 @@ ROUTES = [
     Route("GET", "/private/cli/volume", show_volumes, "volume show"),
     Route("GET", "/private/cli/version", show_version, "version"),
     Route("POST", "/private/cli/volume/snapshot/restore-file", restore_file, "volume snapshot restore-file"),
+    Route("POST", "/private/cli/volume/snapshot/restore", revert_volume, "volume snapshot restore"),
 ]

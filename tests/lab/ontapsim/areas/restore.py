@@ -58,7 +58,8 @@ async def restore_by_query(call: Call, volume: Volume) -> Answer:
         return await _restore_file_by_query(call, volume, snapshot)
     if any(name in params for name in ("restore_to.restore_path", "restore_to.start_byte", "restore_to.byte_count")):
         raise errors.required("restore_to.path")
-    return await _revert(call, volume, snapshot)
+    forced = call.flag("restore_to.snapshot.force", default=False)
+    return await revert(call, volume, snapshot, forced=forced)
 
 
 def _snapshot(call: Call, volume: Volume) -> Snapshot:
@@ -190,8 +191,8 @@ class FileRestore:
         return ApiError(self.code, f"{self._failed()}: {exc}.")
 
 
-async def _revert(call: Call, volume: Volume, snapshot: Snapshot) -> Answer:
-    forced = call.flag("restore_to.snapshot.force", default=False)
+async def revert(call: Call, volume: Volume, snapshot: Snapshot, *, forced: bool) -> Answer:
+    """Take the whole volume back to a snapshot; the newer ones are lost, owned ones only when ``forced``."""
 
     def newer() -> list[Snapshot]:
         return [item for item in volume.snapshots if item.number > snapshot.number]
