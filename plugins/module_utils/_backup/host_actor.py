@@ -66,7 +66,7 @@ class HostActor:
     def overwrite(self, disk: DiskRestore) -> str:
         """Overwrite the disk's file from the snapshot by the first way that the array goes; return that way."""
         client, volume = self._place(disk)
-        refused = self.refused.setdefault(client.name, set())
+        refused = self._refused(client)
         while True:
             way = files.choose_method(self.method, client.version, refused)[0]
             try:
@@ -106,6 +106,13 @@ class HostActor:
                 path=disk.label,
             )
         return "size and sampled blocks"
+
+    def _refused(self, client: Client) -> set[str]:
+        """Return the ways that this system does not go; with auto, those without a licence from the start."""
+        if client.name not in self.refused:
+            unlicensed = files.unlicensed_methods(client, deadline=self.deadline) if self.method == "auto" else ()
+            self.refused[client.name] = set(unlicensed)
+        return self.refused[client.name]
 
     def _forget_cached(self, disk: DiskRestore) -> None:
         """Make this host forget the old bytes, which a guest with a host page cache would read and write back."""
