@@ -48,7 +48,7 @@ class Config:
     switches: dict[str, Any] = field(default_factory=dict)
 
 
-_KEYS = {
+KEYS = {
     "state_dir",
     "control_socket",
     "listeners",
@@ -86,7 +86,7 @@ VOLUME_KEYS = {
 
 def load(data: Mapping[str, Any]) -> Config:
     """Check a configuration; raises ``ConfigError`` for an unknown key or a wrong value."""
-    _only(data, _KEYS, "the configuration")
+    _only(data, KEYS, "the configuration")
     version = data.get("version", "9.19.1")
     roles = [*BUILTIN, *(_role(item) for item in data.get("roles", []))]
     try:

@@ -110,6 +110,25 @@ def test_bodies(shared_api: Api, data: bytes, code: str) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
 
 
+WIRE_FORMS = [
+    "/storage/volumes?fields=uuid%2Cname%2Cnas.path&name=kvm_vol%2A&svm.name=svm1&max_records=1",
+    "/storage/volumes?name=kvm_vol1&return_records=false",
+    "/storage/volumes/?name=%22kvm_vol1%22&fields=%2A",
+    "/storage/volumes?order_by=size%20desc,name&fields=**",
+    "/storage/volumes?order_by=size+desc&pretty=true",
+    "/network/ip/interfaces?ip.address=198.51.100.21&fields=name,svm.name,svm.uuid,services,state,enabled,scope",
+    "/svm/svms?name=svm1&fields=uuid,name,state,subtype",
+    "/storage/volumes?fields=space.{size,used},svm.{name},!svm.uuid",
+    "/storage/volumes?size=%3E1GB&space.used=%3C1GB",
+    "/cluster?fields=name,uuid,version,san_optimized,disaggregated,nonsense&ignore_unknown_fields=true",
+]
+
+
+@pytest.mark.parametrize("path", WIRE_FORMS)
+def test_forms_that_clients_send(shared_api: Api, path: str) -> None:
+    assert shared_api.ok("GET", path)
+
+
 def test_the_root_of_other_applications(shared_api: Api) -> None:
     response = shared_api.session.get(f"{shared_api.running.url}/docs", timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "3")

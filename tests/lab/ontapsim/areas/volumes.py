@@ -95,16 +95,16 @@ nas.junction_parent.uuid            string  expensive since=9.9.1
 files.maximum                       integer expensive
 files.used                          integer expensive
 space.size                          size
-space.available                     integer
-space.used                          integer
-space.afs_total                     integer since=9.9.1
+space.available                     size
+space.used                          size
+space.afs_total                     size    since=9.9.1
 space.percent_used                  integer since=9.9.1
-space.logical_space.available       integer
-space.logical_space.used            integer
+space.logical_space.available       size
+space.logical_space.used            size
 space.logical_space.enforcement     boolean
 space.logical_space.reporting       boolean
 space.snapshot.reserve_percent      integer expensive
-space.snapshot.used                 integer expensive
+space.snapshot.used                 size    expensive
 space.snapshot.autodelete_enabled   boolean expensive
 space.snapshot.autodelete.enabled   boolean expensive since=9.13.1
 space.full_threshold_percent        integer since=9.9.1
