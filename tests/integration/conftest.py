@@ -44,33 +44,28 @@ class PlayResult:
         return [str(entry["result"].get("msg", "")) for entry in failed]
 
 
-class LabUnderTest:
-    """The lab (whatever it offers can be used), with playbooks."""
+class Runner:
+    """Runs playbooks with nothing of the user's configuration."""
 
-    def __init__(self, lab: Lab, directory: Path) -> None:
-        self._lab = lab
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._configuration = directory / "ansible.cfg"
         self._configuration.write_text("", encoding="utf-8")
-        self.inventory_path = lab.write_inventory()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._lab, name)
 
     def playbook(
         self,
         name: str,
         *arguments: str,
+        inventory: Path,
         extra_vars: Mapping[str, Any] | None = None,
         check: bool = False,
         diff: bool = False,
-        inventory: Path | None = None,
     ) -> PlayResult:
         """Run a playbook of the collection by its short name, or any by its path."""
         record = self._directory / "record.jsonl"
         record.write_text("", encoding="utf-8")
         playbook = name if name.endswith((".yml", ".yaml")) else f"kvmsnap.ontap.{name}"
-        command = ["ansible-playbook", "-i", str(inventory or self.inventory_path), playbook, *arguments]
+        command = ["ansible-playbook", "-i", str(inventory), playbook, *arguments]
         command += ["--extra-vars", json.dumps(extra_vars)] if extra_vars else []
         command += ["--check"] if check else []
         command += ["--diff"] if diff else []
@@ -103,9 +98,31 @@ class LabUnderTest:
         }
 
 
+class LabUnderTest:
+    """The lab (whatever it offers can be used), with playbooks."""
+
+    def __init__(self, lab: Lab, runner: Runner) -> None:
+        self._lab = lab
+        self._runner = runner
+        self.inventory_path = lab.write_inventory()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lab, name)
+
+    def playbook(self, name: str, *arguments: str, inventory: Path | None = None, **how: Any) -> PlayResult:
+        """Run a playbook on the lab; ``how`` is that of `Runner.playbook`."""
+        return self._runner.playbook(name, *arguments, inventory=inventory or self.inventory_path, **how)
+
+
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> LabUnderTest:
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """Return a way to run playbooks without the lab."""
+    return Runner(tmp_path_factory.mktemp("playbooks"))
+
+
+@pytest.fixture(scope="session")
+def lab(runner: Runner) -> LabUnderTest:
     """Return the lab, up."""
     running = Lab()
     running.up()
-    return LabUnderTest(running, tmp_path_factory.mktemp("playbooks"))
+    return LabUnderTest(running, runner)
