@@ -233,14 +233,15 @@ def tracked_files() -> list[str]:
     return sorted(name for name in listed.stdout.split("\0") if name and (ROOT / name).exists())
 
 
-def refresh_copy(name: str) -> Path:
+def refresh_copy(name: str, *, leave_out: tuple[str, ...] = ()) -> Path:
     """A copy of the tracked files at ``.../ansible_collections/kvmsnap/ontap``, a git checkout of its own.
 
     Only what differs is written and what is gone is removed, so that caches inside the copy stay warm. The tools look
     for a checkout at the collection's root, and a symbolic link or an ignored folder would hide the files from them.
+    ``leave_out`` names folders (with a slash at the end) that the copy lacks.
     """
     place = BUILD / "copies" / name / "ansible_collections" / "kvmsnap" / "ontap"
-    wanted = tracked_files()
+    wanted = [file for file in tracked_files() if not file.startswith(leave_out)]
     git = ["git", "-c", f"safe.directory={place}"]
     with locked(f"copy-{name}"):
         place.mkdir(parents=True, exist_ok=True)
