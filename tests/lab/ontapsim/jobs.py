@@ -97,19 +97,22 @@ class Jobs:
 
     async def _run(self, job: Job, call: Call, work: Callable[[], Awaitable[None]]) -> None:
         switches = self.simulator.switches
-        hang, fail, delay = call.fault("job_hang"), call.fault("job_fail"), call.fault("delay")
+        hang, fail = call.fault("job_hang"), call.fault("job_fail")
+        delays = [fault.options for fault in call.faults if fault.type == "delay"]
         await asyncio.sleep(switches.job_queued_seconds)
         job.state = "running"
-        late = delay.options.get("seconds", 0) if delay and delay.options.get("where") == "job" else 0
+        late = sum(options.get("seconds", 0) for options in delays if options.get("where") == "job")
         await asyncio.sleep(switches.job_seconds + late)
         if hang and not hang.options.get("effect"):
             await self._hang(hang.options.get("seconds"))
         error: ApiError | None = None
         if not fail or fail.options.get("effect"):
             error = await self._effect(job, work)
+        if switches.job_tail_seconds or hang:
+            self.simulator.save()
+            await asyncio.sleep(switches.job_tail_seconds)
         if hang and hang.options.get("effect"):
             await self._hang(hang.options.get("seconds"))
-        await asyncio.sleep(switches.job_tail_seconds)
         if fail and error is None:
             error = ApiError(
                 str(fail.options.get("code", errors.UNEXPECTED)), fail.options.get("message", "The job failed.")
@@ -128,7 +131,6 @@ class Jobs:
             log.exception("a job failed by itself")
             return ApiError(errors.UNEXPECTED, f"An unexpected exception was encountered: {exc}")
         job.effective = True
-        self.simulator.save()
         return None
 
     @staticmethod

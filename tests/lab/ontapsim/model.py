@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from .storage import VolumeRef
@@ -168,13 +168,9 @@ class Array:
         self.last_number += 1
         return self.last_number
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as JSON data."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Array:
-        """Read what ``as_dict`` wrote."""
+        """Read an array out of its JSON data."""
         values = dict(data)
         values["svms"] = {key: Svm(**item) for key, item in data["svms"].items()}
         values["lifs"] = [Lif(**item) for item in data["lifs"]]

@@ -88,7 +88,7 @@ class Simulator:
 
     def save(self) -> None:
         """Write the state down."""
-        self._store.save(self.array.as_dict())
+        self._store.save(self.array)
 
     def lock(self, volume: str) -> asyncio.Lock:
         """Return the lock under which a volume's state changes; ``volume`` is its uuid."""

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from .model import Array
 
 
 class Store:
@@ -24,9 +25,8 @@ class Store:
         data: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
         return data
 
-    def save(self, data: Mapping[str, Any]) -> None:
+    def save(self, array: Array) -> None:
         """Replace the file; a reader or a crash sees the old or the new one."""
         draft = self.path.with_suffix(".new")
-        with open(draft, "w", encoding="utf-8") as file:
-            json.dump(data, file, separators=(",", ":"))
+        draft.write_text(json.dumps(array, default=vars, separators=(",", ":")), encoding="utf-8")
         os.replace(draft, self.path)
