@@ -69,6 +69,11 @@ options:
     description: The C(snapshots) that M(kvmsnap.ontap.ontap_snapshot) returned. Needed with O(state=complete).
     type: list
     elements: dict
+  consistency:
+    description: The level that every guest is to reach, strongest first. Those below it are returned as RV(weaker).
+    type: str
+    choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
+    default: crash-consistent
   catalog_dir:
     description: Directory of the catalog on the KVM host; made with mode 0700.
     type: path
@@ -131,6 +136,11 @@ remarks:
   returned: success
   type: list
   elements: str
+weaker:
+  description: Names of the guests that did not reach O(consistency).
+  returned: with O(state=complete)
+  type: list
+  elements: str
 summary:
   description: The backup in lines for people.
   returned: success
@@ -143,6 +153,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
@@ -160,6 +171,7 @@ def argument_spec() -> dict[str, Any]:
         "quiesce": {"type": "dict", "default": {}},
         "holds": records,
         "snapshots": records,
+        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
     }
 

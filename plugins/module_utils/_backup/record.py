@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import backup_plan, complete
@@ -72,12 +73,19 @@ def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool)
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
     if known.complete:
-        return {**_result(known, before="complete", remarks=[]), "changed": False}
+        return {**_result(known, before="complete", remarks=[]), "weaker": _weaker(known, options), "changed": False}
     done = complete(known, holds=options["holds"], snapshots=options["snapshots"], at=_now())
     if not check:
         catalog.save(root, done)
         catalog.take_out_of_volumes(done)
-    return _result(done, before="started", remarks=[])
+    return {**_result(done, before="started", remarks=[]), "weaker": _weaker(done, options)}
+
+
+def _weaker(manifest: Manifest, options: Mapping[str, Any]) -> list[str]:
+    """Return the names of the guests that did not reach the level asked for."""
+    floor = options["consistency"]
+    levels = {guest.name: guest.consistency.level if guest.consistency else UNKNOWN for guest in manifest.guests}
+    return [name for name, level in levels.items() if not at_least(level, floor)]
 
 
 def _remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:

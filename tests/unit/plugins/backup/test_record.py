@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing a backup down phase by phase: what is on disk after each, and what a check leaves of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+
+
+def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
+    """The module's options for a backup of one guest."""
+    return {
+        "state": state,
+        "backup_id": samples.BACKUP,
+        "owner": "hv1",
+        "policy": "daily",
+        "guests": [samples.guest()],
+        "volumes": [samples.volume(mount_point=None)],
+        "problems": [],
+        "quiesce": {},
+        "holds": [samples.hold()],
+        "snapshots": [samples.snapshot()],
+        "consistency": "crash-consistent",
+        "catalog_dir": str(root),
+        **changes,
+    }
+
+
+def phases(root: Path) -> list[str]:
+    """What the catalog holds."""
+    return [entry.manifest.phase if entry.manifest else "unreadable" for entry in catalog.entries(root)]
+
+
+def test_started_then_complete_then_nothing_to_do(tmp_path: Path) -> None:
+    started = record.write(options(tmp_path, "started"), check=False)
+    assert phases(tmp_path) == ["started"]
+    assert [hold["name"] for hold in started["plan"]["holds"]] == ["web1"]
+    done = record.write(options(tmp_path, "complete"), check=False)
+    assert phases(tmp_path) == ["complete"]
+    assert done["weaker"] == []
+    again = record.write(options(tmp_path, "complete"), check=False)
+    assert again["changed"] is False
+
+
+def test_a_check_writes_nothing(tmp_path: Path) -> None:
+    assert record.write(options(tmp_path / "catalog", "started"), check=True)["changed"] is True
+    assert not (tmp_path / "catalog").exists()
+    record.write(options(tmp_path, "started"), check=False)
+    assert record.write(options(tmp_path, "complete"), check=True)["changed"] is True
+    assert record.write(options(tmp_path, "absent"), check=True)["changed"] is True
+    assert phases(tmp_path) == ["started"]
+
+
+def test_a_backup_of_the_name_is_not_started_over(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    with pytest.raises(InputError, match="already in the catalog"):
+        record.write(options(tmp_path, "started"), check=False)
+
+
+def test_a_started_backup_is_removed_and_a_complete_one_is_not(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    assert record.write(options(tmp_path, "absent"), check=False)["changed"] is True
+    assert record.write(options(tmp_path, "absent"), check=False)["changed"] is False
+    record.write(options(tmp_path, "started"), check=False)
+    record.write(options(tmp_path, "complete"), check=False)
+    with pytest.raises(InputError, match="complete"):
+        record.write(options(tmp_path, "absent"), check=False)
+    assert phases(tmp_path) == ["complete"]
+
+
+def test_guests_below_the_level_asked_for_are_named(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    done = record.write(options(tmp_path, "complete", consistency="application-consistent"), check=False)
+    assert done["weaker"] == ["web1"]
+
+
+def test_completing_what_was_never_started_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="never started"):
+        record.write(options(tmp_path, "complete"), check=False)
