@@ -29,9 +29,14 @@ class Lane:
         self._connect = connect
         self._host: Optional[Host] = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether there is a connection that stands."""
+        return self._host is not None and self._host.alive
+
     def domain(self, uuid: str, name: str = "") -> Optional[Domain]:
         """Return a guest, None when libvirt does not know it; raises :class:`LibvirtError`."""
-        if self._host is not None and not self._host.alive:
+        if not self.alive:
             self.close()
         if self._host is None:
             self._host = self._connect()

@@ -466,24 +466,31 @@ def _release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
 def _release_one(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
     if not row.outstanding:
         return row
-    try:
-        domain = lane.domain(row.uuid)
-        state = domain.state() if domain is not None else None
-        if domain is None or state is None:
-            done = _lost(row, "it is not defined any more")
-        elif state.domain_id != row.domain_id:
-            done = _lost(row, "it was started anew" if state.active else f"it is off ({state.reason})")
-        elif row.method == "agent":
-            done = _thawed(domain, row, ground, state)
-        else:
-            done = _resumed(domain, row, ground)
-    except LibvirtError as exc:
-        done = replace(row, error=exc.message)
+    done = row
+    for attempt in range(ground.retry_count + 1):
+        time.sleep(_pause(attempt))
+        try:
+            done = _let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), ground)
+        except LibvirtError as exc:
+            done = replace(row, thaw_sent=done.thaw_sent, error=exc.message)
+        if not done.outstanding or lane.alive:
+            break
     try:
         record.put(done)
     except HoldRecordError as exc:
         return replace(done, error="; ".join(filter(None, (done.error, exc.message))))
     return done
+
+
+def _let_go_of(lane: Lane, row: Row, ground: Ground) -> Row:
+    """Thaw or resume a guest if it is still the same running one; one whose connection broke can be tried again."""
+    domain = lane.domain(row.uuid)
+    if domain is None:
+        return _lost(row, "it is not defined any more")
+    state = domain.state()
+    if state.domain_id != row.domain_id:
+        return _lost(row, "it was started anew" if state.active else f"it is off ({state.reason})")
+    return _thawed(domain, row, ground, state) if row.method == "agent" else _resumed(domain, row, ground)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ BY_POINT = {mount.mount_point: mount for mount in HOST}
         ("/mnt/kvm_vol10/a.img", "/", "/mnt/kvm_vol10/a.img"),
         ("/etc/hosts", "/", "/etc/hosts"),
         ("/mnt/bound/a.img", "/mnt/bound", "/srv/local/a.img"),
+        # recorded from Linux: of a bind mount on NFS the directory is in the source, and the root field is "/"
+        ("/lab/bound/a.img", "/lab/bound", "/kvm_vol1/sub/a.img"),
+        ("/lab/kvm_vol1/nested/a.img", "/lab/kvm_vol1/nested", "/kvm_vol1/nested/a.img"),
+        ("/lab/one", "/lab/one", "/kvm_vol2/one.img"),
     ],
 )
 def test_path_to_remote_path(path: str, mount_point: str, remote: str) -> None:
@@ -76,6 +80,10 @@ def test_nfs_mounts() -> None:
         "/mnt/root",
         "/mnt/v3lock",
         "/mnt/noaddr",
+        "/lab/kvm_vol1",
+        "/lab/bound",
+        "/lab/kvm_vol1/nested",
+        "/lab/one",
     ]
 
 

@@ -16,7 +16,7 @@ import pytest
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
@@ -548,6 +548,25 @@ def test_a_late_thaw_that_the_agent_refuses_was_a_broken_hold(guests: Guests, gr
     inside.frozen, inside.thaws = False, ["error"]
     (row,) = release("h1", ground, check=False)["guests"]
     assert (row["held"], row["consistency"]) == (False, "crash-consistent")
+
+
+def test_a_connection_that_broke_while_thawing_is_opened_again(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = Inside(thaws=["silent"] * 4)
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid))
+    opened: list[Host] = []
+
+    def connect() -> Host:
+        opened.append(guests.connect())
+        return opened[-1]
+
+    monkeypatch.setattr(Host, "alive", property(lambda host: host is not opened[0]))
+    (row,) = release("h1", replace(ground, connect=connect), check=False)["guests"]
+    assert len(opened) == 2
+    assert row["held"] is True
+    assert not inside.frozen
 
 
 @pytest.mark.parametrize(
