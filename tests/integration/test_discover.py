@@ -38,10 +38,6 @@ def _inventory(lab: Any, tmp_path: Path) -> Path:
     return Path(shutil.copy(lab.inventory_path, place))
 
 
-def _names(discovery: dict[str, Any]) -> set[str]:
-    return {guest["name"] for guest in discovery["guests"]}
-
-
 def test_guests_disks_and_volumes_are_found(lab: Any) -> None:
     journal = lab.control.journal()
     play = lab.playbook("discover")
@@ -57,17 +53,6 @@ def test_guests_disks_and_volumes_are_found(lab: Any) -> None:
     }
     assert "protected" in play.stdout
     assert lab.control.journal() == journal
-
-
-def test_guests_are_chosen_by_pattern_and_exclude(lab: Any) -> None:
-    play = lab.playbook(
-        "discover",
-        extra_vars={"kvm_discover_guests": ["*1"], "kvm_discover_exclude": ["sol*"], "kvm_backup_disks": "boot"},
-    )
-    found = play.facts(HOST)["kvm_discovery"]
-    assert {"web1", "db1"} <= _names(found)
-    assert "sol1" not in _names(found)
-    assert "db1-data.qcow2" not in found["kvm_vm_mapping"]
 
 
 def test_the_mapping_is_kept_without_touching_the_rest(lab: Any, inventory: Path) -> None:
@@ -96,27 +81,20 @@ def test_the_mapping_is_kept_without_touching_the_rest(lab: Any, inventory: Path
     assert not [code for code in drift if "drift" in code or "mapping" in code]
 
 
-def test_a_list_stays_a_list_in_the_file_that_has_it(lab: Any, inventory: Path) -> None:
+def test_chosen_guests_are_kept_as_the_list_that_the_file_has(lab: Any, inventory: Path) -> None:
     place = inventory.parent / "host_vars" / HOST
     place.mkdir(parents=True)
     (place / "main.yml").write_text("rack: 4\n", encoding="utf-8")
     (place / "storage.yml").write_text("# mine\nkvm_vm_mapping: []\nlast: 1\n", encoding="utf-8")
+    chosen = {"kvm_discover_guests": ["*1"], "kvm_discover_exclude": ["sol*", "web*"], "kvm_backup_disks": "boot"}
 
-    play = lab.playbook(
-        "discover", inventory=inventory, extra_vars={"kvm_discover_guests": ["web1"], "kvm_discover_persist": True}
-    )
+    play = lab.playbook("discover", inventory=inventory, extra_vars={**chosen, "kvm_discover_persist": True})
+
     assert play.stats[HOST]["changed"] == 1, play.stdout
     text = (place / "storage.yml").read_text(encoding="utf-8")
     assert yaml.safe_load(text) == {
-        "kvm_vm_mapping": [{"guest": "web1", "controller": "svm1", "path": "/vol/kvm_vol1/web1.img"}],
+        "kvm_vm_mapping": [{"guest": "db1", "controller": "svm1", "path": "/vol/kvm_vol1/db1.img"}],
         "last": 1,
     }
     assert text.startswith("# mine\nkvm_vm_mapping:\n  - ")
     assert (place / "main.yml").read_text(encoding="utf-8") == "rack: 4\n"
-
-
-def test_an_inventory_of_awx_is_left_alone(lab: Any, inventory: Path) -> None:
-    play = lab.playbook("discover", inventory=inventory, extra_vars={"kvm_discover_persist": True, "awx_job_id": 7})
-    assert play.rc != 0
-    assert "an inventory of AWX" in play.stdout
-    assert not (inventory.parent / "host_vars").exists()

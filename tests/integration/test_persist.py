@@ -70,3 +70,10 @@ def test_a_named_directory_wins(runner: Any, inventory: Path, tmp_path: Path) ->
     assert play.rc == 0, play.stdout
     assert (place / "hv1.yml").read_text(encoding="utf-8") == f"---\n{_expected('hv1')}"
     assert not (inventory / "host_vars").exists()
+
+
+def test_an_inventory_of_awx_is_left_alone(runner: Any, inventory: Path) -> None:
+    play = runner.playbook(PLAYBOOK, "--limit=hv1", inventory=inventory, extra_vars={"awx_job_id": 7})
+    assert play.rc != 0
+    assert "an inventory of AWX" in play.failures("hv1")[0]
+    assert not (inventory / "host_vars").exists()
