@@ -355,7 +355,7 @@ class Engine(Reader):
 
     def _capture(self, source: int, stage: str, *, live: bool) -> None:
         fence = self._fenced(f"/proc/self/fd/{source}", strict=True) if live else contextlib.nullcontext()
-        with open(stage, "xb") as writer, fence:
+        with fence, open(stage, "xb") as writer:
             copy_whole(source, writer.fileno(), reflink=self.reflink)
         _copy_fd_attributes(source, stage)
 

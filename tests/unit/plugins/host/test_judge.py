@@ -63,7 +63,7 @@ def guest(name: str, **more: Any) -> Guest:
 
 
 def judged(*pairs: tuple[Guest, Sequence[Looked]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
-    names = {f"u-{name}" for name in chosen} or {owner.uuid for owner, _ in pairs}
+    names = {f"u-{name}" for name in chosen} or {owner.uuid for owner, _disks in pairs}
     return judge({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
 
 
