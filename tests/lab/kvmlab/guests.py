@@ -18,7 +18,7 @@ from .process import run
 
 ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
 CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
-READY_SECONDS = 120
+READY_SECONDS = 240
 DEFAULTS = (
     GuestSpec("web1", [DiskSpec("/mnt/kvm_vol1/web1.img")]),
     GuestSpec(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +72,7 @@ class Network:
         return [pid for namespace in self.namespaces for pid in _pids(namespace)]
 
     def _identity(self) -> str:
-        numbers = [os.stat(NAMESPACES / namespace) for namespace in self.namespaces]
+        numbers = [(NAMESPACES / namespace).stat() for namespace in self.namespaces]
         return " ".join(f"{number.st_dev}:{number.st_ino}" for number in numbers)
 
 

@@ -32,10 +32,14 @@ def run(
     check: bool = True,
     env: Optional[Mapping[str, str]] = None,
     cwd: Optional[Path] = None,
+    shown: Optional[str] = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and return it; a failure, or no end within ``timeout`` (seconds), raises LabError."""
+    """Run a command to its end and return it; a failure, or no end within ``timeout`` (seconds), raises LabError.
+
+    ``shown`` stands for the command in the error's message.
+    """
     words = [str(word) for word in argv]
-    shown = " ".join(words)[:200]
+    shown = (shown or " ".join(words))[:200]
     feed: dict[str, object] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     try:
         done = subprocess.run(
@@ -96,9 +100,9 @@ def _stat(pid: int) -> Optional[_Stat]:
 
 
 def _all_stats() -> Iterator[_Stat]:
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            found = _stat(int(entry))
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            found = _stat(int(entry.name))
             if found is not None and found.state != "Z":
                 yield found
 

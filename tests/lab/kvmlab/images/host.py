@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..process import run
 from .apt import RELEASE, Apt, contained
 
 KERNEL = "user-mode-linux"
+MACHINE_ID = uuid.uuid5(uuid.NAMESPACE_DNS, topology.HOST).hex
 PYTHON = "3.11"
 CLIENT = "netapp-ontap~=9.19.0"
 PACKAGES = (
@@ -23,14 +25,19 @@ PACKAGES = (
     "libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu", "qemu-system-x86", "qemu-utils",
     "nfs-common", "open-iscsi", "multipath-tools", "sg3-utils", "lsscsi",
 )  # fmt: skip
-ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.service")
-DISABLED = ("iscsid.service", "open-iscsi.service", "multipathd.service")
+ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.socket")
+DISABLED = ("libvirtd.service", "iscsid.service", "open-iscsi.service", "multipathd.service")
 MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-    "fstrim.timer", "getty@tty1.service", "getty-static.service", "libvirt-guests.service", "systemd-firstboot.service",
-    "systemd-logind.service", "systemd-networkd-wait-online.service", "systemd-pstore.service",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dev-hugepages.mount", "dev-mqueue.mount", "dpkg-db-backup.timer",
+    "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service", "getty-static.service",
+    "kmod-static-nodes.service", "libvirt-guests.service", "logrotate.timer", "modprobe@configfs.service",
+    "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service", "modprobe@loop.service",
+    "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
+    "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-ask-password-console.path",
+    "systemd-ask-password-wall.path", "systemd-binfmt.service", "systemd-firstboot.service", "systemd-logind.service",
+    "systemd-networkd-wait-online.service", "systemd-network-generator.service", "systemd-pstore.service",
     "systemd-random-seed.service", "systemd-rfkill.service", "systemd-timesyncd.service",
-    "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service",
+    "systemd-tmpfiles-clean.timer", "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service",
 )  # fmt: skip
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*")
 FILES = Path(__file__).parent.parent / "files" / "host"
@@ -49,6 +56,8 @@ def build(target: Path, apt: Apt) -> None:
     _add_kernel_modules(kernel, root)
     _add_client(client, root)
     _add_keys(target, root)
+    for stamp in (root / "etc" / ".updated", root / "var" / ".updated"):
+        stamp.touch()
     run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-m", "0",
          "-d", root, target / "root.ext4", SIZE], timeout=300)  # fmt: skip
     (kernel / "usr" / "bin" / "linux.uml").rename(target / "linux")
@@ -83,6 +92,8 @@ def _configure(root: Path) -> None:
     run(["chroot", root, "systemctl", "--quiet", "disable", *DISABLED])
     run(["chroot", root, "systemctl", "--quiet", "enable", *ENABLED])
     run(["chroot", root, "passwd", "--quiet", "--delete", "root"])
+    run(["chroot", root, "systemctl", "--quiet", "set-default", "multi-user.target"])
+    (root / "etc" / "machine-id").write_text(f"{MACHINE_ID}\n")
     (root / "etc" / "hostname").write_text(f"{topology.HOST}\n")
     (root / "etc" / "hosts").write_text(
         "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in topology.NAMES.items())
