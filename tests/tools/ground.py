@@ -104,6 +104,7 @@ def environment(*first: Path, **extra: str) -> dict[str, str]:
         ANSIBLE_HOME=str(BUILD / "ansible"),
         ANSIBLE_NOCOLOR="1",
         ANSIBLE_DEVEL_WARNING="false",
+        HOME=str(private_home("tools")),
         LC_ALL="C.UTF-8",
         PATH=clean_path(*first),
         PYTHONPYCACHEPREFIX=str(BUILD / "pycache"),
@@ -277,12 +278,12 @@ def _copy_file(source: Path, target: Path) -> None:
 def private_home(name: str) -> Path:
     """A home folder for a tool that would write to the user's, with the user's settings and cache of pip in it."""
     home = BUILD / "homes" / name
-    (home / ".config").mkdir(parents=True, exist_ok=True)
-    (home / ".cache").mkdir(exist_ok=True)
-    for part in (".pip", ".config/pip", ".cache/pip"):
-        theirs, ours = Path.home() / part, home / part
-        if theirs.exists() and not ours.is_symlink():
-            ours.symlink_to(theirs)
+    with locked(f"home-{name}"):
+        for part in (".pip", ".config/pip", ".cache/pip"):
+            theirs, ours = Path.home() / part, home / part
+            ours.parent.mkdir(parents=True, exist_ok=True)
+            if theirs.exists() and not ours.exists():
+                ours.symlink_to(theirs)
     return home
 
 
