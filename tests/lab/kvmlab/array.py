@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -25,6 +26,8 @@ SIMULATOR = "simulator"
 SERVICES = "nfs-services"
 GANESHA = "nfs-server"
 SOURCES = Path(__file__).parent.parent
+INSIDE = "/run/ganesha"
+EXPORT_HOOK = (sys.executable, "-m", "kvmlab", "exports")
 SCRIPT = Path(__file__).parent / "files" / "array" / "services.sh"
 
 
@@ -68,15 +71,17 @@ class Array:
 
     def export(self, exports: Sequence[Export]) -> None:
         """Serve exactly these volumes. New ones are added under way, others need a restart of the server."""
-        before = set(self._exports())
-        if set(exports) == before:
-            return
-        self._configure(exports)
-        session = self.sessions.get(GANESHA)
-        if session is not None and session.alive and before <= set(exports):
-            signal_all([session.pid], signal.SIGHUP)
-        elif session is not None:
-            self.restart_nfs()
+        with (self.places.nfs / "exports.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = set(self._exports())
+            if set(exports) == before:
+                return
+            self._configure(exports)
+            session = self.sessions.get(GANESHA)
+            if session is not None and session.alive and before <= set(exports):
+                signal_all([session.pid], signal.SIGHUP)
+            elif session is not None:
+                self.restart_nfs()
 
     def _exports(self) -> list[Export]:
         try:
@@ -128,11 +133,15 @@ class Array:
         self.sessions.stop(SIMULATOR, grace=2)
         self.places.control_socket.unlink(missing_ok=True)
         config = self.places.array / "ontapsim.json"
-        config.write_text(json.dumps(array_setup.configuration(self.places), indent=2))
+        config.write_text(json.dumps(array_setup.configuration(self.places, EXPORT_HOOK), indent=2))
         self.sessions.start(
             SIMULATOR,
             inside(self.places.nas_namespace, [sys.executable, "-m", "ontapsim", "--config", config]),
-            env={"PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                "PYTHONPATH": str(SOURCES),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "KVMSNAP_LAB_DIR": str(self.places.root),
+            },
         )
         self.sessions.wait(SIMULATOR, self._answers, seconds=30)
 
@@ -172,10 +181,9 @@ class Array:
         self._configure(self._exports())
         services = self.sessions.get(SERVICES)
         assert services is not None
-        self.sessions.start(GANESHA, [
-            "nsenter", "--target", services.pid, "--mount", "--uts", "--net", "chroot", self.root, "ganesha.nfsd", "-F",
-            "-L", "STDERR", "-f", "/run/ganesha/ganesha.conf", "-p", "/run/ganesha/ganesha.pid",
-        ])  # fmt: skip
+        beside = ["nsenter", "--target", str(services.pid), "--mount", "--uts", "--net", "chroot", self.root]
+        server = ["ganesha.nfsd", "-F", "-L", "STDERR", "-f", f"{INSIDE}/ganesha.conf", "-p", f"{INSIDE}/ganesha.pid"]
+        self.sessions.start(GANESHA, [*beside, *server])
         self.sessions.wait(GANESHA, self._serves_nfs, seconds=30)
 
     def _serves_nfs(self) -> bool:

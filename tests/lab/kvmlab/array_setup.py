@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import topology
@@ -78,14 +79,12 @@ def exports() -> list[Export]:
     return [Export(svm, volume["name"], volume["junction"]) for svm, volumes in VOLUMES.items() for volume in volumes]
 
 
-def configuration(places: Places) -> dict[str, Any]:
+def configuration(places: Places, export_hook: Sequence[str]) -> dict[str, Any]:
     """Return the simulator's configuration file as a dictionary."""
     return {
         "state_dir": str(places.array_data),
         "control_socket": str(places.control_socket),
-        "listeners": [
-            {"address": topology.NAMES[name], "port": topology.REST_PORT} for name in topology.MANAGEMENT
-        ],
+        "listeners": [{"address": topology.NAMES[name], "port": topology.REST_PORT} for name in topology.MANAGEMENT],
         "tls": {"cert": str(places.tls / "cert.pem"), "key": str(places.tls / "key.pem")},
         "version": topology.ONTAP_VERSION,
         "cluster": {
@@ -103,6 +102,7 @@ def configuration(places: Places) -> dict[str, Any]:
             for name, privileges in _ROLES.items()
         ],
         "fence_pidfiles": [str(places.ganesha_pidfile)],
+        "export_hook": list(export_hook),
         "require_reflink": True,
     }
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import click
 
 from . import packages as machine_packages
 from .domain import DiskSpec
+from .exports import exports_of
 from .lab import Lab, LabError
 
 
@@ -94,6 +96,13 @@ def inventory(lab: Lab) -> None:
     """Write the Ansible inventory and print its path and the private key's."""
     click.echo(lab.write_inventory())
     click.echo(lab.places.private_key)
+
+
+@main.command(hidden=True)
+@click.pass_obj
+def exports(lab: Lab) -> None:
+    """Serve the volumes that the simulator lists on standard input; it calls this when they have changed."""
+    lab.array.export(exports_of(json.load(sys.stdin)["volumes"]))
 
 
 @main.group()

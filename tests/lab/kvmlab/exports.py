@@ -8,9 +8,10 @@ One server answers on every LIF, so all SVMs share one name space here; junction
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 INSIDE = PurePosixPath("/srv/array/vols")
 GRACE_SECONDS = 15
@@ -61,6 +62,7 @@ class Export:
     svm: str
     volume: str
     junction: str
+    read_only: bool = False
 
     @property
     def number(self) -> int:
@@ -75,9 +77,21 @@ class Export:
             f"    Filesystem_Id = {self.number}.1;\n"
             f"    Path = {INSIDE / self.svm / self.volume};\n"
             f"    Pseudo = {self.junction};\n"
+            f"    Access_Type = {'RO' if self.read_only else 'RW'};\n"
             f"    FSAL {{ Name = VFS; }}\n"
             f"}}\n"
         )
+
+
+def exports_of(volumes: Iterable[Mapping[str, Any]]) -> list[Export]:
+    """Return what is exported of the volumes the simulator lists: online, mounted, and the first under its junction."""
+    found: dict[str, Export] = {}
+    for volume in sorted(volumes, key=lambda record: (record["svm"], record["volume"])):
+        junction = volume["junction"]
+        if junction and junction != "/" and volume["state"] == "online":
+            export = Export(volume["svm"], volume["volume"], junction, read_only=volume["type"] == "dp")
+            found.setdefault(junction, export)
+    return list(found.values())
 
 
 def nested_mount_points(exports: Iterable[Export]) -> list[PurePosixPath]:

@@ -79,7 +79,7 @@ class Guests:
             name, console = shlex.quote(spec.name), CONSOLES / f"{spec.name}-console.log"
             lines.append(f"until grep -q '^guest: ready' {console} || slow; do sleep 0.3; done")
             if spec.agent:
-                ping = f"virsh -q qemu-agent-command {name} '{{\"execute\":\"guest-ping\"}}' --timeout 5"
+                ping = f'virsh -q qemu-agent-command {name} \'{{"execute":"guest-ping"}}\' --timeout 5'
                 lines.append(f"until {ping} > /dev/null 2>&1 || slow; do sleep 0.5; done")
             lines.append(f"if slow; then echo {name} is not ready; tail -n 5 {console}; exit 1; fi >&2")
         self.host.ssh("\n".join(lines), timeout=READY_SECONDS + 30)

@@ -133,9 +133,7 @@ class Session:
     def alive(self) -> bool:
         """True while the leader itself runs."""
         found = _stat(self.pid)
-        return (
-            found is not None and found.state != "Z" and found.start == self.start and self.boot == _boot_id()
-        )
+        return found is not None and found.state != "Z" and found.start == self.start and self.boot == _boot_id()
 
     def members(self) -> list[int]:
         """Return the pids of the session; none when its number belongs to somebody else by now."""
@@ -194,7 +192,7 @@ class Sessions:
                 stderr=log,
                 start_new_session=True,
                 env=None if env is None else {**os.environ, **env},
-                preexec_fn=lambda: self._record(name),
+                preexec_fn=lambda: self._record(name),  # noqa: PLW1509 - it only writes a file
             )
         session = self.get(name)
         if session is None:
