@@ -74,10 +74,17 @@ class Crew:
     def each(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[R]:
         """Do the work on every item and return the results in order.
 
-        All are waited for, also when one raises; then the first exception in order is raised.
+        All that have begun are waited for, also when one raises (then the first exception in order is raised) and
+        when the wait is interrupted: whoever undoes the work must not overtake it.
         """
         futures = [self._pool.submit(self._do, work, item) for item in items]
-        wait(futures)
+        try:
+            wait(futures)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
         return [future.result() for future in futures]
 
     def _do(self, work: Callable[[Lane, T], R], item: T) -> R:

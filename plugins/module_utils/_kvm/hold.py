@@ -65,7 +65,7 @@ class Guard(Protocol):
         """Begin to watch over the hold with this record; when it raises, nothing is held."""
 
     def disarm(self, record: Path) -> None:
-        """End the watch: every guest of the hold was released."""
+        """End the watch, if there is one: no guest of the hold is held any more."""
 
 
 class NoGuard:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import builtins
 import socket
+import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from virt import URI, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import connection
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import crew as crew_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Agent,
     DomainState,
@@ -225,6 +228,30 @@ class _Dead:
 
     def close(self) -> None:
         self._real.close()
+
+
+def test_an_interrupted_crew_lets_what_began_come_to_its_end(guests: Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, go = threading.Event(), threading.Event()
+    done: list[int] = []
+    waits: list[Any] = []
+
+    def work(_lane: Lane, number: int) -> None:
+        began.set()
+        go.wait(30)
+        done.append(number)
+
+    def interrupted(futures: Any) -> Any:
+        waits.append(futures)
+        if len(waits) == 1:
+            began.wait(30)
+            raise KeyboardInterrupt
+        go.set()
+        return wait(futures)
+
+    monkeypatch.setattr(crew_module, "wait", interrupted)
+    with Crew(guests.connect, size=1) as crew, pytest.raises(KeyboardInterrupt):
+        crew.each([1, 2, 3], work)
+    assert done == [1]
 
 
 def test_a_crew_does_all_work_before_it_raises(guests: Guests) -> None:
