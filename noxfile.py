@@ -297,6 +297,7 @@ def molecule(session: nox.Session) -> None:
                 session,
                 "molecule",
                 "test",
+                "--no-command-borders",
                 "--scenario-name",
                 scenario,
                 *session.posargs,
