@@ -11,7 +11,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 
 def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[str]]:
-    """Return host -> the wanted guests that it defines, in the order asked for, each once.
+    """Return host -> the uuids of the wanted guests that it defines, in the order asked for, each once.
+
+    A uuid leaves no doubt: the name may have been another guest's at the time of the backup.
 
     ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``). Raises
     :class:`InputError` naming the hosts when a guest is defined on none or on several.
@@ -29,10 +31,13 @@ def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, An
         if not owners:
             faults.append(f"guest {name} is defined on none of {', '.join(defined)}")
         elif len(owners) > 1:
-            faults.append(f"guest {name} is defined on {', '.join(host for host, _uuid in owners)}; give its uuid")
+            several = ", ".join(host for host, _uuid in owners)
+            one_guest = len({uuid for _host, uuid in owners}) == 1
+            advice = "leave one of these hosts in the play" if one_guest else "give its uuid"
+            faults.append(f"guest {name} is defined on {several}; {advice}")
         elif owners[0] not in seen:
             seen.add(owners[0])
-            shares[owners[0][0]].append(name)
+            shares[owners[0][0]].append(owners[0][1])
     if faults:
         raise InputError(f"Refused to restore, nothing was touched: {'; '.join(faults)}", guests=faults)
     return shares

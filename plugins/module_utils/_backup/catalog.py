@@ -6,6 +6,7 @@ Layout below the catalog directory (0700, files 0600)::
 
     backups/<backup id>/manifest.json       the started, later the complete manifest
     backups/<backup id>/<uuid>.nvram        UEFI variables, as they were at the start of the backup
+    backups/<backup id>/<uuid>.tpm          the state of an emulated TPM, as a tar archive
     restores/<restore id>.json              what a restore was asked for and how far it came
 
 A copy of the started manifest is put into each NFS volume as ``.kvmsnap/<backup id>.json`` just before the hold, so
@@ -15,9 +16,11 @@ that every snapshot carries it, and taken out of the live volume afterwards.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,23 +113,50 @@ def remove(root: Path, backup_id: str) -> bool:
     return True
 
 
-def keep_side_files(root: Path, manifest: Manifest, nvram: dict[str, str]) -> Manifest:
-    """Copy the guests' NVRAM files (uuid -> path on the host) into the catalog; return the manifest that names them."""
-    directory = private_directory(backup_directory(root, manifest.backup_id))
-    kept: dict[str, SavedFile] = {}
-    for uuid, source in nvram.items():
-        stored = checked_id(f"{uuid}.nvram", what="stored_as")
+@dataclass(frozen=True)
+class SideFile:
+    """Something of a guest that lies on the host beside its disks: ``kind`` nvram (a file) or tpm (a directory)."""
+
+    uuid: str
+    kind: str
+    path: str
+
+
+def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -> tuple[Manifest, list[str]]:
+    """Copy side files into the catalog; return the manifest that names them, and a remark for each not there yet.
+
+    A guest that was never started has none. Raises :class:`CatalogError` when one that is there cannot be kept.
+    """
+    directory = backup_directory(root, manifest.backup_id)
+    kept: dict[str, list[SavedFile]] = {}
+    remarks = []
+    for item in found:
+        stored = checked_id(f"{item.uuid}.{item.kind}", what="stored_as")
         try:
-            content = Path(source).read_bytes()
+            content = _content_of(Path(item.path))
+            private_directory(directory)
             write_private(directory / stored, content)
+        except FileNotFoundError:
+            remarks.append(f"guest {item.uuid} has no {item.kind} state yet at {item.path}; none was saved")
+            continue
         except OSError as exc:
-            raise CatalogError(f"Failed to save NVRAM {source} of guest {uuid}: {exc}", path=source) from exc
-        kept[uuid] = SavedFile("nvram", source, stored, hashlib.sha256(content).hexdigest())
-    guests = tuple(
-        replace(guest, files=(*guest.files, kept[guest.uuid])) if guest.uuid in kept else guest
-        for guest in manifest.guests
-    )
-    return replace(manifest, guests=guests)
+            message = f"Failed to save {item.kind} state {item.path} of guest {item.uuid}: {exc}"
+            raise CatalogError(message, path=item.path) from exc
+        kept.setdefault(item.uuid, []).append(
+            SavedFile(item.kind, item.path, stored, hashlib.sha256(content).hexdigest())
+        )
+    guests = tuple(replace(guest, files=(*guest.files, *kept.get(guest.uuid, ()))) for guest in manifest.guests)
+    return replace(manifest, guests=guests), remarks
+
+
+def _content_of(path: Path) -> bytes:
+    """Return a file's bytes, or a directory as a tar archive (names, owners, modes and times kept)."""
+    if not path.is_dir():
+        return path.read_bytes()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(path, arcname=path.name)
+    return archive.getvalue()
 
 
 def put_into_volumes(manifest: Manifest) -> list[str]:

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import as_volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore, GuestRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     drop_cached,
     first_difference,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files
@@ -36,18 +37,18 @@ class CheckFailedError(KvmsnapError):
 class HostActor:
     """Carries out the steps of a restore.
 
-    ``places`` is the session per volume (SVM uuid, volume uuid), ``method`` auto or one way of ``_ontap.files``;
-    ``refused`` remembers, per controller, the ways the array would not go. Times are in seconds.
+    ``places`` is where each volume is now, ``method`` auto or one way of ``_ontap.files``; ``refused`` remembers, per
+    controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
     """
 
     host: Host
-    places: Mapping[tuple[str, str], Client]
+    places: Places
     manifest: Manifest
     method: str
     graceful: bool
     stop_timeout: float
     start_timeout: float
-    deadline: Deadline
+    timeout: float
     refused: dict[str, set[str]] = field(default_factory=dict)
 
     def stop(self, guest: GuestRestore) -> None:
@@ -65,6 +66,7 @@ class HostActor:
 
     def overwrite(self, disk: DiskRestore) -> str:
         """Overwrite the disk's file from the snapshot by the first way that the array goes; return that way."""
+        self._refuse_in_use(disk)
         client, volume = self._place(disk)
         refused = self._refused(client)
         while True:
@@ -86,7 +88,7 @@ class HostActor:
         """
         client, volume = self._place(disk)
         told = [
-            files.stat_file(client, volume, disk.storage.path, snapshot=snapshot, deadline=self.deadline)
+            files.stat_file(client, volume, disk.storage.path, snapshot=snapshot, deadline=self._deadline())
             for snapshot in (disk.snapshot, None)
         ]
         sizes = [None if stat is None else stat.size for stat in told]
@@ -110,7 +112,7 @@ class HostActor:
     def _refused(self, client: Client) -> set[str]:
         """Return the ways that this system does not go; with auto, those without a licence from the start."""
         if client.name not in self.refused:
-            unlicensed = files.unlicensed_methods(client, deadline=self.deadline) if self.method == "auto" else ()
+            unlicensed = files.unlicensed_methods(client, deadline=self._deadline()) if self.method == "auto" else ()
             self.refused[client.name] = set(unlicensed)
         return self.refused[client.name]
 
@@ -136,18 +138,33 @@ class HostActor:
                 source=path,
                 destination=path,
                 overwrite=True,
-                deadline=self.deadline,
+                deadline=self._deadline(),
             )
             return
         restore: Callable[..., None] = files.restore_file_cli if way == "sfsr_cli" else files.restore_file_rest
-        restore(client, volume, snapshot=disk.snapshot, path=path, deadline=self.deadline)
-        files.wait_restored(client, volume, snapshot_uuid=disk.snapshot_uuid, deadline=self.deadline)
+        restore(client, volume, snapshot=disk.snapshot, path=path, deadline=self._deadline())
+        files.wait_restored(client, volume, snapshot_uuid=disk.snapshot_uuid, deadline=self._deadline())
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self.timeout)
 
     def _place(self, disk: DiskRestore) -> tuple[Client, Volume]:
+        """Return the disk's volume under the names that it has now: some calls of the array know it by name only."""
         saved = self.manifest.volume_of(disk.storage)
-        if saved is None or saved.key not in self.places:
+        known = self.places.get(saved.key) if saved else None
+        now = locate([known.client], [saved], deadline=self._deadline()) if known and saved else {}
+        if saved is None or saved.key not in now:
             raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
-        return self.places[saved.key], as_volume(saved)
+        return now[saved.key].client, now[saved.key].volume
+
+    def _refuse_in_use(self, disk: DiskRestore) -> None:
+        """Look for QEMU's lock just before the overwrite: a guest of another host may be running from the same file."""
+        if disk.locks and in_use(disk.host_path, image_format=disk.format):
+            raise KvmsnapError(
+                f"Failed to restore {disk.label}: a QEMU holds its lock on {disk.host_path}, here or on another host."
+                " Stop the guest that uses it",
+                path=disk.label,
+            )
 
     def _domain(self, guest: GuestRestore) -> Domain:
         domain = self.host.domain(uuid=guest.uuid)

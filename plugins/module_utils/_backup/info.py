@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 Key = tuple[str, str]
+VOLUME_FIELDS = ("uuid", "name", "svm.uuid", "svm.name", "type", "state", "style")
 
 
 def read(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,38 +46,43 @@ def read(options: Mapping[str, Any]) -> dict[str, Any]:
     return {"changed": False, "backups": backups, "summary": summary or ["There is no backup in this catalog."]}
 
 
-def locate(clients: Sequence[Client], volumes: Iterable[SavedVolume], *, deadline: Deadline) -> dict[Key, Client]:
-    """Return the session through which each volume is reached, found by uuid: a controller may have got another name.
+@dataclass(frozen=True)
+class Place:
+    """A volume of a backup as the array has it now, perhaps renamed, and the session it is reached through."""
+
+    client: Client
+    volume: Volume
+
+
+Places = Mapping[Key, Place]
+
+
+def locate(clients: Sequence[Client], volumes: Iterable[SavedVolume], *, deadline: Deadline) -> dict[Key, Place]:
+    """Return where each volume is, found by uuid: controllers, SVMs and volumes may have got other names since.
 
     A volume that no given controller has is left out. One call per controller (``GET /storage/volumes``).
     """
     wanted = {volume.key: volume.controller for volume in volumes}
-    found: dict[Key, Client] = {}
+    found: dict[Key, Place] = {}
     for client in clients if wanted else ():
         params = {"uuid": any_of(uuid for _svm, uuid in wanted)}
-        for record in client.records("/storage/volumes", params, fields=("uuid", "svm.uuid"), deadline=deadline):
-            key = (str(record["svm"]["uuid"]), str(record["uuid"]))
+        for record in client.records("/storage/volumes", params, fields=VOLUME_FIELDS, deadline=deadline):
+            volume = Volume.from_record(record, controller=client.name)
+            key = (volume.svm_uuid, volume.uuid)
             if key in wanted and (key not in found or client.name == wanted[key]):
-                found[key] = client
+                found[key] = Place(client, volume)
     return found
 
 
 def snapshots_of(
-    places: Mapping[Key, Client], volumes: Iterable[SavedVolume], *, deadline: Deadline
+    places: Places, volumes: Iterable[SavedVolume], *, deadline: Deadline
 ) -> dict[Key, dict[str, Snapshot]]:
     """Return for each volume that is reached the snapshots it has, by name; one call per volume."""
+    reached = {volume.key: places[volume.key] for volume in volumes if volume.key in places}
     return {
-        volume.key: {
-            item.name: item for item in list_snapshots(places[volume.key], as_volume(volume), deadline=deadline)
-        }
-        for volume in volumes
-        if volume.key in places
+        key: {item.name: item for item in list_snapshots(place.client, place.volume, deadline=deadline)}
+        for key, place in reached.items()
     }
-
-
-def as_volume(saved: SavedVolume) -> Volume:
-    """Return what the ONTAP calls take for a volume of a manifest."""
-    return Volume(saved.controller, saved.svm, saved.svm_uuid, saved.volume, saved.volume_uuid)
 
 
 def missing_volumes(manifest: Manifest, snapshots: Mapping[Key, Mapping[str, Snapshot]]) -> set[Key]:

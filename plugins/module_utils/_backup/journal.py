@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -19,16 +21,26 @@ SCHEMA = "kvmsnap.restore/1"
 
 @dataclass(frozen=True)
 class GuestProgress:
-    """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) already overwritten."""
+    """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) already overwritten.
+
+    ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
+    guest may have been started. ``done``: it is in the state it was to be in.
+    """
 
     state_before: str
     disks: tuple[str, ...] = ()
+    written: bool = False
     done: bool = False
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
         """Read one guest's entry."""
-        return cls(str(record["state_before"]), tuple(record.get("disks") or ()), bool(record.get("done")))
+        return cls(
+            state_before=str(record["state_before"]),
+            disks=tuple(record.get("disks") or ()),
+            written=bool(record.get("written")),
+            done=bool(record.get("done")),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,21 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise CatalogError(f"Failed to read restore journal {path}: {exc}", path=str(path)) from exc
+
+
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep a second restore on this host out while one is under way; raises :class:`CatalogError` when one is."""
+    path = root / "restores" / ".lock"
+    try:
+        private_directory(root)
+        private_directory(path.parent)
+        with path.open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as exc:
+        message = f"Another restore is under way on this host (it holds {path}); wait for its end"
+        raise CatalogError(message, path=str(path)) from exc
 
 
 def save(root: Path, journal: Journal) -> None:

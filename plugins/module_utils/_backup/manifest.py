@@ -50,6 +50,22 @@ class Storage:
 
 
 @dataclass(frozen=True)
+class BackingFile:
+    """A file below a disk's own image; ``size`` (bytes) and ``modified`` (ns since the epoch) show a change."""
+
+    path: str
+    size: Optional[int] = None
+    modified: Optional[int] = None
+
+    @classmethod
+    def from_record(cls, record: Any) -> BackingFile:
+        """Read a layer: a path, from a discovery, or a dictionary, from a manifest."""
+        if isinstance(record, str):
+            return cls(record)
+        return cls(str(record["path"]), record.get("size"), record.get("modified"))
+
+
+@dataclass(frozen=True)
 class SavedDisk:
     """One disk of a guest at the time of the backup; ``size`` is the image file's size in bytes."""
 
@@ -59,7 +75,7 @@ class SavedDisk:
     source: str
     format: str
     size: Optional[int]
-    backing: tuple[str, ...]
+    backing: tuple[BackingFile, ...]
     included: bool
     reason: str
     storage: Optional[Storage]
@@ -76,7 +92,7 @@ class SavedDisk:
             source=str(record.get("source") or ""),
             format=str(record.get("format") or "raw"),
             size=None if size is None else int(size),
-            backing=tuple(str(item) for item in record.get("backing") or ()),
+            backing=tuple(BackingFile.from_record(item) for item in record.get("backing") or ()),
             included=bool(record.get("included")),
             reason=str(record.get("reason") or ""),
             storage=Storage.from_record(storage) if storage else None,

@@ -26,7 +26,7 @@ class BackupPlan:
     volumes: tuple[SavedVolume, ...]
     unprotected: tuple[Unprotected, ...]
 
-    def holds(self, methods: Mapping[str, str]) -> list[dict[str, str]]:
+    def holds(self, methods: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return what ``kvm_vm_quiesce`` takes; ``methods`` maps a guest's name or uuid (or ``*``) to a method."""
         unknown = sorted(set(methods) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
         if unknown:
@@ -41,6 +41,7 @@ class BackupPlan:
                 "uuid": guest.uuid,
                 "name": guest.name,
                 "method": methods.get(guest.name, methods.get(guest.uuid, default)),
+                "disks": [disk.target for disk in guest.saved_disks],
             }
             for guest in self.guests
         ]
@@ -101,6 +102,12 @@ def complete(
         raise KvmsnapError(
             f"Failed to complete backup {started.backup_id}: no snapshot of {', '.join(missing)} was reported",
             volumes=missing,
+        )
+    older = [f"{item.svm}:{item.volume}" for item in started.volumes if not made[item.key].get("created")]
+    if older:
+        raise KvmsnapError(
+            f"Failed to complete backup {started.backup_id}: {', '.join(older)} had the snapshot before this run",
+            volumes=older,
         )
     volumes = tuple(_with_snapshot(item, made[item.key]) for item in started.volumes)
     stamps = {item.key: Stamp(f"{item.svm}:{item.volume}", item.requested_at, item.confirmed_at) for item in volumes}

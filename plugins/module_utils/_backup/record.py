@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,18 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    STARTED,
+    BackingFile,
+    Manifest,
+    SavedGuest,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import backup_plan, complete
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
+
+TPM_STATE = "/var/lib/libvirt/swtpm"
 
 
 def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -50,19 +59,17 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
         run_id=str(uuid.uuid4()),
         created=_now(),
         completed=None,
-        guests=plan.guests,
+        guests=tuple(_with_backing_state(guest) for guest in plan.guests),
         volumes=plan.volumes,
         unprotected=plan.unprotected,
     )
     remarks: list[str] = []
     if not check:
         saved = {guest.uuid for guest in plan.guests}
-        nvram = {
-            str(item["uuid"]): str(item["nvram"]) for item in guests if item.get("nvram") and item["uuid"] in saved
-        }
-        manifest = catalog.keep_side_files(root, manifest, nvram)
+        own = [guest for guest in guests if guest["uuid"] in saved]
+        manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
         catalog.save(root, manifest)
-        remarks = catalog.put_into_volumes(manifest)
+        remarks += catalog.put_into_volumes(manifest)
     result = _result(manifest, before="absent", remarks=remarks)
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
     return {**result, "plan": {"holds": holds, "volumes": volumes, "unprotected": result["backup"]["unprotected"]}}
@@ -90,9 +97,10 @@ def _weaker(manifest: Manifest, options: Mapping[str, Any]) -> list[str]:
 
 def _remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
     entry = next((item for item in catalog.entries(root) if item.backup_id == name), None)
-    if entry is not None and entry.manifest is not None and entry.manifest.complete:
+    if entry is not None and (entry.manifest is None or entry.manifest.complete):
+        state = "complete" if entry.manifest else "unreadable"
         raise InputError(
-            f"Backup {name} is complete: without its manifest its snapshots could not be restored from",
+            f"Backup {name} is {state}: without its manifest its snapshots could not be restored from",
             backup_id=name,
             path=str(root),
         )
@@ -116,6 +124,27 @@ def _result(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str,
         "remarks": remarks,
         "diff": {"before": f"backup {manifest.backup_id}: {before}\n", "after": after},
     }
+
+
+def _with_backing_state(guest: SavedGuest) -> SavedGuest:
+    """Note size and time of each backing file: a restore of the top alone is only right while they are unchanged."""
+    disks = tuple(
+        replace(disk, backing=tuple(BackingFile(layer.path, *file_state(layer.path)) for layer in disk.backing))
+        for disk in guest.disks
+    )
+    return replace(guest, disks=disks)
+
+
+def _side_files(guests: Sequence[Mapping[str, Any]]) -> list[catalog.SideFile]:
+    """Return what of a guest lies on the host: UEFI variables, and the state of an emulated TPM."""
+    found = []
+    for guest in guests:
+        uuid = str(guest["uuid"])
+        if guest.get("nvram"):
+            found.append(catalog.SideFile(uuid, "nvram", str(guest["nvram"])))
+        if guest.get("tpm"):
+            found.append(catalog.SideFile(uuid, "tpm", f"{TPM_STATE}/{uuid}"))
+    return found
 
 
 def _now() -> str:

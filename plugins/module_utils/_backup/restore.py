@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carry out a restore plan, step by step, each step written down before the next begins.
 
-Killed anywhere, the guest is off or as it was, and the same restore id goes on: a disk that was overwritten may be
-overwritten again by the same bytes, a guest that was brought back is left alone.
+Killed anywhere, the guest is off or as it was, and the same restore id goes on. Until all disks of a guest are written
+and compared, they are written again; from then on only its power state is brought about.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Actor(Protocol):
     """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
 
     def stop(self, guest: GuestRestore) -> None:
-        """Bring the guest to ``shutoff``."""
+        """Bring the guest to ``shutoff``; it may be there already."""
 
     def start(self, guest: GuestRestore) -> None:
         """Bring the guest from ``shutoff`` to ``state_after``."""
@@ -98,13 +98,16 @@ def _restore_guest(
 
     try:
         journal = _noted(journal, guest, progress, save)
-        if guest.stop:
-            actor.stop(guest)
-        for disk in guest.disks:
-            disks.append(_restore_disk(guest, disk, actor=actor))
-            progress = replace(progress, disks=(*progress.disks, disks[-1].path))
+        if not progress.written:
+            if guest.state_now != "shutoff":
+                actor.stop(guest)
+            for disk in guest.disks:
+                disks.append(_restore_disk(guest, disk, actor=actor))
+                progress = replace(progress, disks=(*progress.disks, disks[-1].path))
+                journal = _noted(journal, guest, progress, save)
+            progress = replace(progress, written=True)
             journal = _noted(journal, guest, progress, save)
-        if guest.state_after != "shutoff":
+        if actor.state(guest) == "shutoff" and guest.state_after != "shutoff":
             actor.start(guest)
         progress = replace(progress, done=True)
         journal = _noted(journal, guest, progress, save)
@@ -115,7 +118,7 @@ def _restore_guest(
 
 def _restore_disk(guest: GuestRestore, disk: DiskRestore, *, actor: Actor) -> DiskResult:
     state = actor.state(guest)
-    if state not in ("shutoff", "crashed"):
+    if state != "shutoff":
         raise KvmsnapError(
             f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {state}; somebody started it",
             guest=guest.name,

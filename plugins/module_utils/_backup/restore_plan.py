@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    BackingFile,
     Manifest,
     SavedDisk,
     SavedGuest,
@@ -30,15 +31,21 @@ class RestoreRefusedError(KvmsnapError):
 
 @dataclass(frozen=True)
 class DiskNow:
-    """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read."""
+    """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
+
+    ``locks``: whether the mount takes QEMU's locks to the server. ``refusals``: why it must not be written now (shared
+    with another guest, ...), as discovery says it.
+    """
 
     target: str
     format: str
     host_path: str
     mount_point: Optional[str]
     size: Optional[int]
-    backing: tuple[str, ...]
+    backing: tuple[BackingFile, ...]
     storage: Optional[Storage]
+    locks: bool = False
+    refusals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class DiskRestore:
     snapshot: str
     snapshot_uuid: str
     size: Optional[int]
+    locks: bool = False
 
     @property
     def label(self) -> str:
@@ -90,18 +98,17 @@ class DiskRestore:
 
 @dataclass(frozen=True)
 class GuestRestore:
-    """One guest's part; ``state_after`` is ``running``, ``paused`` or ``shutoff``."""
+    """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
+
+    ``notes`` is what the backup does not bring back and what else one should know.
+    """
 
     name: str
     uuid: str
     state_now: str
     state_after: str
     disks: tuple[DiskRestore, ...]
-
-    @property
-    def stop(self) -> bool:
-        """Whether the guest has to be stopped first."""
-        return self.state_now not in ("shutoff", "crashed")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,12 +144,14 @@ def restore_plan(
     restore_id: str,
     power: str,
     states_before: Mapping[str, str],
+    names_now: Mapping[str, str],
 ) -> RestorePlan:
     """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
     ``guests`` maps uuid to what is now; ``snapshots`` maps (SVM uuid, volume uuid); ``sizes_in_snapshot`` maps (SVM
     uuid, volume uuid, path) to the file's size inside the snapshot in bytes, None when it is not there;
-    ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it.
+    ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it;
+    ``names_now`` maps the name of every guest of the host to its uuid.
     """
     problems: list[Problem] = []
     parts = []
@@ -156,6 +165,17 @@ def restore_plan(
                     "error",
                     f"Guest {name} is not in backup {manifest.backup_id}, which holds {known}",
                     "Name one of these guests, or choose another backup.",
+                    guest=name,
+                )
+            )
+            continue
+        if names_now.get(name, saved.uuid) != saved.uuid:
+            problems.append(
+                Problem(
+                    "guest-identity",
+                    "error",
+                    f"Guest {name} is {names_now[name]} on this host and was {saved.uuid} in the backup: another guest",
+                    "Name the guest to restore by its uuid.",
                     guest=name,
                 )
             )
@@ -180,7 +200,8 @@ def restore_plan(
             if part is not None:
                 disks.append(part)
         before = states_before.get(saved.uuid, now.state)
-        parts.append(GuestRestore(saved.name, saved.uuid, now.state, _state_after(before, power), tuple(disks)))
+        after = _state_after(before, power)
+        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), _notes(saved, now)))
     if problems:
         raise RestoreRefusedError(
             f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
@@ -257,7 +278,11 @@ def _disk(
                 "Put the guest's definition right, or restore from a backup of the present format.",
             )
         )
-    if current.backing != disk.backing:
+    problems.extend(
+        _problem("disk-not-free", saved, disk, reason, "See to it that nothing else uses the disk.")
+        for reason in current.refusals
+    )
+    if [layer.path for layer in current.backing] != [layer.path for layer in disk.backing]:
         problems.append(
             _problem(
                 "backing-chain-mismatch",
@@ -265,6 +290,16 @@ def _disk(
                 disk,
                 f"its backing chain is {_chain(current.backing)} now and was {_chain(disk.backing)} in the backup",
                 "Commit or remove the external snapshots that were taken since.",
+            )
+        )
+    elif current.backing != disk.backing:
+        problems.append(
+            _problem(
+                "backing-file-changed",
+                saved,
+                disk,
+                f"a file of its backing chain is not what it was: {_chain(current.backing, disk.backing)}",
+                "Bring the backing file back first, from the snapshot of the same backup.",
             )
         )
     if disk.size is not None and current.size is not None and disk.size != current.size:
@@ -332,6 +367,7 @@ def _disk(
         snapshot=manifest.backup_id,
         snapshot_uuid=snapshot.uuid,
         size=disk.size,
+        locks=current.locks,
     )
 
 
@@ -372,8 +408,25 @@ def _name(storage: Storage) -> str:
     return f"{storage.svm}:/vol/{storage.volume}/{storage.path}"
 
 
-def _chain(files: tuple[str, ...]) -> str:
-    return " <- ".join(files) or "none"
+def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
+    if not before:
+        return " <- ".join(layer.path for layer in files) or "none"
+    changed = [(now, then) for now, then in zip(files, before) if now != then]
+    return ", ".join(f"{now.path} ({now.size} bytes now, {then.size} then)" for now, then in changed)
+
+
+def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
+    """Say what is not brought back: disks left out of the backup, disks that came later, a weak consistency."""
+    notes = [f"disk {disk.target} is not in the backup: {disk.reason}" for disk in saved.disks if not disk.included]
+    known = {disk.target for disk in saved.disks}
+    notes += [
+        f"disk {disk.target} came after the backup and stays as it is" for disk in now.disks if disk.target not in known
+    ]
+    if now.name != saved.name:
+        notes.append(f"it was called {saved.name} at the time of the backup")
+    if saved.consistency is not None:
+        notes.append(f"the backup is {saved.consistency.level}")
+    return tuple(notes)
 
 
 def _text(plan: RestorePlan, state: Any, content: Any) -> str:
@@ -384,4 +437,5 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
             f"  disk {disk.target} {_name(disk.storage)} ({disk.format}, {disk.size} bytes): {content(disk)}"
             for disk in guest.disks
         )
+        lines.extend(f"  note: {note}" for note in guest.notes)
     return "\n".join(lines) + "\n"

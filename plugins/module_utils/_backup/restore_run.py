@@ -14,13 +14,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
-    as_volume,
+    Key,
+    Places,
     locate,
     missing_volumes,
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    BackingFile,
+    Manifest,
+    SavedGuest,
+    Storage,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -29,6 +35,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     restore_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -37,8 +44,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 LATEST = "latest"
 
-Key = tuple[str, str]
-Places = Mapping[Key, Client]
+# A disk with one of these findings must not be written while it has it.
+NOT_FREE = ("disk-used-by-several-guests", "shareable-disk")
 
 
 class RestoreFailedError(KvmsnapError):
@@ -65,7 +72,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         plan = _plan(options, manifest, record, todo, places, deadline)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
-        with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+        with closing(connect(options["uri"], retry_count=options["retry_count"])) as host, journal.alone(root):
             actor = HostActor(
                 host=host,
                 places=places,
@@ -74,7 +81,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
                 graceful=options["stop"] == "shutdown",
                 stop_timeout=options["stop_timeout"],
                 start_timeout=options["start_timeout"],
-                deadline=deadline,
+                timeout=options["timeout"],
             )
             results, record = restore.run(
                 plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed)
@@ -140,10 +147,12 @@ def _plan(
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
+    found, names = _guests_now(options, wanted)
     return restore_plan(
         manifest,
         wanted=todo,
-        guests=_guests_now(options, wanted),
+        guests=found,
+        names_now=names,
         snapshots=mine,
         sizes_in_snapshot=_sizes(manifest, wanted, set(mine), places, deadline),
         restore_id=record.restore_id,
@@ -152,10 +161,10 @@ def _plan(
     )
 
 
-def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> dict[str, GuestNow]:
-    """Discover the guests again, now, whatever a playbook found earlier."""
+def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tuple[dict[str, GuestNow], dict[str, str]]:
+    """Discover the guests again, now, whatever a playbook found earlier: the wanted by uuid, and all uuids by name."""
     if not wanted:
-        return {}
+        return {}, {}
     asked = {
         "guests": ["*"],
         "exclude": [],
@@ -171,10 +180,15 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> dic
             f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown"
         )
     uuids = {guest.uuid for guest in wanted}
-    return {guest["uuid"]: _guest_now(guest) for guest in found["guests"] if guest["uuid"] in uuids}
+    refusals: dict[tuple[str, str], list[str]] = {}
+    for problem in found["problems"]:
+        if problem["code"] in NOT_FREE:
+            refusals.setdefault((problem["guest"], problem["disk"]), []).append(problem["message"])
+    guests = {guest["uuid"]: _guest_now(guest, refusals) for guest in found["guests"] if guest["uuid"] in uuids}
+    return guests, {guest["name"]: guest["uuid"] for guest in found["guests"]}
 
 
-def _guest_now(guest: Mapping[str, Any]) -> GuestNow:
+def _guest_now(guest: Mapping[str, Any], refusals: Mapping[tuple[str, str], Sequence[str]]) -> GuestNow:
     return GuestNow(
         name=guest["name"],
         uuid=guest["uuid"],
@@ -188,8 +202,10 @@ def _guest_now(guest: Mapping[str, Any]) -> GuestNow:
                 host_path=disk["path"] or disk["source"],
                 mount_point=disk["storage"]["mount_point"] if disk["storage"] else None,
                 size=disk["size"],
-                backing=tuple(disk["backing"]),
+                backing=tuple(BackingFile(path, *file_state(path)) for path in disk["backing"]),
                 storage=Storage.from_record(disk["storage"]) if disk["storage"] else None,
+                locks=bool(disk["storage"] and disk["storage"]["locks"]),
+                refusals=tuple(refusals.get((guest["name"], disk["target"]), ())),
             )
             for disk in guest["disks"]
         ),
@@ -210,8 +226,9 @@ def _sizes(
             saved = manifest.volume_of(disk.storage) if disk.storage else None
             if disk.storage is None or saved is None or saved.key not in there:
                 continue
+            place = places[saved.key]
             stat = stat_file(
-                places[saved.key], as_volume(saved), disk.storage.path, snapshot=manifest.backup_id, deadline=deadline
+                place.client, place.volume, disk.storage.path, snapshot=manifest.backup_id, deadline=deadline
             )
             sizes[(*saved.key, disk.storage.path)] = None if stat is None else stat.size
     return sizes
@@ -267,6 +284,7 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
         return [*lines, *(f"  {line}" for line in plan.after().splitlines())]
     for each in results:
         lines.append(f"  {each.name}: {each.error or 'restored'}, {each.state_before} before, {each.state_after} now")
+        lines.extend(f"    note: {note}" for part in plan.guests if part.uuid == each.uuid for note in part.notes)
         lines.extend(
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
             for disk in each.disks

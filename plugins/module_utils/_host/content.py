@@ -28,6 +28,15 @@ def drop_cached(path: str) -> None:
         os.close(descriptor)
 
 
+def file_state(path: str) -> tuple[Optional[int], Optional[int]]:
+    """Return size (bytes) and time of the last change (ns since the epoch) of a file, None for each when not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None, None
+    return found.st_size, found.st_mtime_ns
+
+
 def sample_offsets(size: int, *, length: int = SAMPLE_BYTES, count: int = SAMPLES) -> list[int]:
     """Return where to look into a file of ``size`` bytes: all of a small one, else evenly spread with both its ends.
 

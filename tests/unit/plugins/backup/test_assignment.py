@@ -16,7 +16,7 @@ HOSTS = {
 
 
 def test_each_host_gets_its_own_once() -> None:
-    assert assign(["db1", "web1", "u1", "web1"], HOSTS) == {"hv1": ["web1"], "hv2": ["db1"]}
+    assert assign(["db1", "web1", "u1", "web1"], HOSTS) == {"hv1": ["u1"], "hv2": ["u3"]}
 
 
 def test_a_uuid_tells_twins_apart() -> None:

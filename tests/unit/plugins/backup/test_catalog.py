@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import stat
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,10 @@ def test_no_id_leaves_the_catalog(tmp_path: Path, name: str) -> None:
 def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
     source = tmp_path / "web1_VARS.fd"
     source.write_bytes(b"variables")
-    kept = catalog.keep_side_files(tmp_path / "catalog", samples.manifest(), {samples.WEB: str(source)})
+    found = [catalog.SideFile(samples.WEB, "nvram", str(source)), catalog.SideFile(samples.WEB, "tpm", "/nowhere")]
+    kept, remarks = catalog.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
+    assert len(remarks) == 1
+    assert "no tpm state yet" in remarks[0]
     (item,) = kept.guests[0].files
     stored = catalog.backup_directory(tmp_path / "catalog", samples.BACKUP) / item.stored_as
     assert stored.read_bytes() == b"variables"
@@ -102,3 +106,16 @@ def test_an_unmounted_volume_is_a_remark(tmp_path: Path) -> None:
     found = samples.manifest()
     gone = replace(found, volumes=tuple(replace(volume, mount_point=None) for volume in found.volumes))
     assert catalog.put_into_volumes(gone) == ["svm1:vol1 is not mounted on this host"]
+
+
+def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path) -> None:
+    source = tmp_path / samples.WEB
+    (source / "tpm2").mkdir(parents=True)
+    (source / "tpm2" / "tpm2-00.permall").write_bytes(b"state")
+    found = [catalog.SideFile(samples.WEB, "tpm", str(source))]
+    kept, remarks = catalog.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
+    stored = catalog.backup_directory(tmp_path / "catalog", samples.BACKUP) / kept.guests[0].files[0].stored_as
+    assert remarks == []
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    with tarfile.open(stored) as archive:
+        assert f"{samples.WEB}/tpm2/tpm2-00.permall" in archive.getnames()

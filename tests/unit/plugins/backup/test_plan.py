@@ -78,3 +78,18 @@ def test_a_volume_without_its_snapshot_leaves_the_backup_incomplete() -> None:
     started = samples.manifest(samples.two_volume_guest(), volumes=("vol1", "vol2"))
     with pytest.raises(KvmsnapError, match="svm1:vol2"):
         plan.complete(started, holds=[], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00")
+
+
+def test_a_snapshot_that_was_there_before_is_not_taken_for_this_run_s() -> None:
+    with pytest.raises(KvmsnapError, match="svm1:vol1"):
+        plan.complete(
+            samples.manifest(), holds=[], snapshots=[samples.snapshot(created=False)], at="2026-11-21T02:00:03+00:00"
+        )
+
+
+def test_the_hold_is_told_which_disks_count() -> None:
+    left_out = samples.disk("vdb", included=False, storage=samples.storage("vol2"))
+    made = plan.backup_plan(
+        [samples.guest(disks=[samples.disk(), left_out])], volumes=[samples.volume("vol1")], problems=[]
+    )
+    assert made.holds({})[0]["disks"] == ["vda"]

@@ -75,6 +75,15 @@ def test_a_started_backup_is_removed_and_a_complete_one_is_not(tmp_path: Path) -
     assert phases(tmp_path) == ["complete"]
 
 
+def test_an_unreadable_manifest_is_never_removed(tmp_path: Path) -> None:
+    directory = catalog.backup_directory(tmp_path, samples.BACKUP)
+    directory.mkdir(parents=True)
+    (directory / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="unreadable"):
+        record.write(options(tmp_path, "absent"), check=False)
+    assert phases(tmp_path) == ["unreadable"]
+
+
 def test_guests_below_the_level_asked_for_are_named(tmp_path: Path) -> None:
     record.write(options(tmp_path, "started"), check=False)
     done = record.write(options(tmp_path, "complete", consistency="application-consistent"), check=False)

@@ -96,6 +96,7 @@ def test_a_guest_that_is_to_stay_off_is_not_started(tmp_path: Path) -> None:
     world = World(part(state="shutoff", after="shutoff"))
     carried_out(tmp_path, world, part(state="shutoff", after="shutoff"))
     assert world.steps[0] == "overwrite vda"
+    assert "start web1" not in world.steps
     assert world.states[samples.WEB] == "shutoff"
 
 
@@ -105,6 +106,33 @@ def test_a_second_run_of_the_same_restore_touches_nothing(tmp_path: Path) -> Non
     world.steps.clear()
     (result,) = carried_out(tmp_path, world, part())
     assert (world.steps, result.restored, result.error) == ([], False, None)
+
+
+def test_a_guest_whose_disks_are_back_is_never_overwritten_again_only_started(tmp_path: Path) -> None:
+    world = World(part())
+    world.fails_at = "start web1"
+    carried_out(tmp_path, world, part())
+    world.fails_at = ""
+    world.steps.clear()
+    (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
+    assert world.steps == ["start web1"]
+    assert mended.restored
+
+
+def test_a_guest_that_an_admin_started_after_its_disks_were_back_is_left_alone(tmp_path: Path) -> None:
+    world = World(part())
+    world.fails_at = "start web1"
+    carried_out(tmp_path, world, part())
+    world.states[samples.WEB] = "running"
+    world.steps.clear()
+    (mended,) = carried_out(tmp_path, world, part())
+    assert world.steps == []
+    assert mended.error is None
+
+
+def test_a_second_restore_at_the_same_time_is_kept_out(tmp_path: Path) -> None:
+    with journals.alone(tmp_path), pytest.raises(CatalogError, match="Another restore"), journals.alone(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, Manifest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -64,6 +64,7 @@ def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan
         "sizes_in_snapshot": IN_SNAPSHOT,
         "power": "as_was",
         "states_before": {},
+        "names_now": {guest.name: guest.uuid for guest in guests},
     }
     return restore_plan.restore_plan(
         backup(), wanted=wanted, guests={guest.uuid: guest for guest in guests}, restore_id="r1", **{**asked, **changes}
@@ -89,11 +90,18 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
     [
         (web_now(disk_now(size=SIZE - 4096)), {}, "size-mismatch", ["67104768", "67108864"]),
         (web_now(disk_now(format="qcow2")), {}, "format-mismatch", ["qcow2", "raw"]),
-        (web_now(disk_now(backing=("/mnt/vol1/base.img",))), {}, "backing-chain-mismatch", ["base.img", "none"]),
+        (
+            web_now(disk_now(backing=(BackingFile("/mnt/vol1/base.img"),))),
+            {},
+            "backing-chain-mismatch",
+            ["base.img", "none"],
+        ),
         (web_now(disk_now(place=samples.storage("vol3"))), {}, "disk-moved", ["vol1", "vol3"]),
         (web_now(disk_now(storage=None, host_path="/var/x.img")), {}, "disk-moved", ["vol1", "/var/x.img"]),
         (web_now(disk_now("vdz", samples.storage("vol3"))), {}, "disk-moved", ["vda"]),
         (web_now(managed_save=True), {}, "managed-save", ["web1"]),
+        (web_now(disk_now(refusals=("it is used by web2",))), {}, "disk-not-free", ["web2"]),
+        (web_now(), {"names_now": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
         (web_now(persistent=False), {}, "transient-guest", ["web1"]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
         (
@@ -136,6 +144,7 @@ def test_a_guest_that_this_host_does_not_define_is_refused() -> None:
         ("paused", "as_was", {}, "paused"),
         ("shutoff", "as_was", {}, "shutoff"),
         ("crashed", "as_was", {}, "shutoff"),
+        ("pmsuspended", "as_was", {}, "shutoff"),
         ("running", "off", {}, "shutoff"),
         ("shutoff", "running", {}, "running"),
         # an interrupted run of this restore had found it running
@@ -153,3 +162,40 @@ def test_the_diff_shows_state_and_content() -> None:
     assert "running" in made.before()
     assert "shutoff" in made.after()
     assert f"as in snapshot {samples.BACKUP}" in made.after()
+
+
+def test_a_backing_file_that_changed_since_is_noticed() -> None:
+    base = "/mnt/vol1/base.img"
+    chain = samples.disk(format="qcow2", backing=[{"path": base, "size": 4096, "modified": 1}])
+    made = samples.manifest(samples.guest(disks=[chain]))
+    saved = plan.complete(made, holds=[samples.hold()], snapshots=[samples.snapshot()], at="2026-11-21T02:00:03+00:00")
+
+    def with_base(modified: int) -> RestorePlan:
+        now = web_now(disk_now(format="qcow2", backing=(BackingFile(base, 4096, modified),)))
+        return restore_plan.restore_plan(
+            saved,
+            wanted=["web1"],
+            guests={now.uuid: now},
+            snapshots=SNAPSHOTS,
+            sizes_in_snapshot=IN_SNAPSHOT,
+            restore_id="r1",
+            power="off",
+            states_before={},
+            names_now={},
+        )
+
+    assert with_base(1).guests
+    with pytest.raises(RestoreRefusedError, match="backing chain"):
+        with_base(2)
+
+
+def test_a_guest_of_another_name_now_is_shown_by_both() -> None:
+    made = planned([samples.WEB], web_now(name="web1-old"))
+    assert made.guests[0].name == "web1-old"
+    assert "it was called web1 at the time of the backup" in made.after()
+
+
+def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:
+    made = planned(["web1"], web_now(disk_now(), disk_now("vdb", samples.storage("vol3"))))
+    assert "disk vdb came after the backup and stays as it is" in made.guests[0].notes
+    assert "the backup is filesystem-consistent" in made.guests[0].notes
