@@ -18,6 +18,10 @@ description:
     that holds the guests.
   - A guest that someone else froze or paused before is reported and left as it is. A guest that is off is reported and
     needs no hold. Each guest's result says which consistency a snapshot taken now has.
+  - A guest that migrated to another host, was saved to a file or is not defined any more while it was held cannot be
+    released from here, so the release fails and keeps the hold. Thaw or resume that guest where it runs now, then
+    release again, or remove the hold's record (O(hold_id) with C(.json) in O(hold_dir)) when nothing else is held by
+    it.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
@@ -25,7 +29,9 @@ extends_documentation_fragment:
 options:
   state:
     description:
-      - V(quiesced) holds the O(guests). Guests that this hold already holds are left as they are.
+      - V(quiesced) holds the O(guests). Guests that this hold already holds are left as they are. When an earlier run
+        of the hold may have left one of them frozen or paused in a way that cannot be taken over, nothing is held and
+        the module fails, whatever O(on_failure) says; release the hold first.
       - V(resumed) releases every guest of the hold and forgets it. A hold that does not exist is no change.
     type: str
     choices: [quiesced, resumed]

@@ -50,6 +50,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 Asked = Literal["auto", "agent", "suspend", "none"]
 Method = Literal["agent", "suspend", "none"]
 
+# libvirt's reasons of a guest whose run, with what was done to it, goes on: elsewhere, in a file, or here once more.
+_RUN_LEFT = ("migrated", "saved", "unknown")
+_RUN_RETURNED = ("migrating", "migrated", "restored", "post-copy", "post-copy failed")
+
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0
 
@@ -173,7 +177,8 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
     """Hold all guests at once; each guest that this hold already holds is left as it is.
 
     With ``go_on`` a guest that cannot be held as asked is reported and left; otherwise everything is undone and
-    :class:`HoldError` raised. A guest that someone else froze or paused is reported and left in any case.
+    :class:`HoldError` raised. A guest that someone else froze or paused is reported and left in any case. A guest that
+    an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always.
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
@@ -183,6 +188,9 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
         record.read()
         holders = other_holds(ground.directory, hold_id, boot)
         seen = _look_at_all(crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check))
+        unproved = [row for row in (_unproved(guest, record) for guest in seen) if row]
+        if unproved:
+            raise _not_held(unproved, unproved, "nothing was held")
         rows = [_planned(guest, want, record, go_on=go_on) for guest, want in zip(seen, wanted)]
         refused = [row for row in rows if row.error and not go_on]
         if refused:
@@ -294,13 +302,15 @@ def _look(
     definition = parse_guest(domain.xml())
     agent = domain.agent.channel(definition)
     seen = Seen(domain.name, domain.uuid, state, definition, agent, holder=holder)
-    by_agent = want.asked in ("auto", "agent") and agent == "connected"
+    before = record.row(seen.uuid)
+    frozen = before is not None and before.outstanding and before.method == "agent"
+    by_agent = (want.asked in ("auto", "agent") or frozen) and agent == "connected"
     if not by_agent or holder or state.state != "running":
         return seen
     try:
         domain.agent.ping(ground.ping_timeout)
         status = domain.agent.status(ground.ping_timeout)
-        if status == "frozen" and _left_by_us(record.row(seen.uuid), seen):
+        if status == "frozen" and _left_by_us(before, seen):
             error = _thaw(domain, ground).error if act else None
             return replace(seen, status="thawed", agent_error=error)
         return replace(seen, status=status)
@@ -313,12 +323,47 @@ def _left_by_us(row: Optional[Row], seen: Seen) -> bool:
     return row is not None and row.phase == "holding" and row.domain_id == seen.state.domain_id
 
 
-def _planned(seen: Seen, want: Wanted, record: HoldRecord, *, go_on: bool) -> Row:
-    before = record.row(seen.uuid)
-    if before is not None and _still_held(before, seen):
+def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
+    """Return the row of a guest that an earlier run of this hold holds still, as it is now."""
+    if before is None or _still_held(before, seen):
         return before
-    if before is not None and before.method == "suspend" and _left_by_us(before, seen) and _paused(seen.state):
+    if before.method == "suspend" and _left_by_us(before, seen) and _paused(seen.state):
         return replace(before, phase="held", held=True, freeze_answered=time.monotonic(), error=None)
+    return None
+
+
+def _unproved(seen: Seen, record: HoldRecord) -> Optional[Row]:
+    """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
+    before = record.row(seen.uuid)
+    if before is None or not before.outstanding or _taken_over(before, seen) or not _same_run(before, seen.state):
+        return None
+    if before.method == "agent":
+        released = seen.status == "thawed" and seen.agent_error is None
+    else:
+        released = seen.state.state == "running"
+    if released:
+        return None
+    why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
+    remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
+    left = f"an earlier run of the hold {record.hold_id} may have left it {_done_to(before)} ({why})"
+    return replace(before, error=f"{left}; {remedy}")
+
+
+def _same_run(row: Row, state: DomainState) -> bool:
+    """Say whether the run of the guest that was held may go on, here, on another host or in a saved memory image."""
+    if state.domain_id == row.domain_id:
+        return True
+    return state.reason in (_RUN_RETURNED if state.active else _RUN_LEFT)
+
+
+def _done_to(row: Row) -> str:
+    return "frozen" if row.method == "agent" else "paused"
+
+
+def _planned(seen: Seen, want: Wanted, record: HoldRecord, *, go_on: bool) -> Row:
+    ours = _taken_over(record.row(seen.uuid), seen)
+    if ours is not None:
+        return ours
     step = decide(want.asked, seen, want.disks)
     reason = step.error if step.error and go_on else step.reason
     return Row(
@@ -465,12 +510,12 @@ def _release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
 
 def _release_one(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
     if not row.outstanding:
-        return row
+        return _looked_at_again(lane, row)
     done = row
     for attempt in range(ground.retry_count + 1):
         time.sleep(_pause(attempt))
         try:
-            done = _let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), ground)
+            done = _let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
         except LibvirtError as exc:
             done = replace(row, thaw_sent=done.thaw_sent, error=exc.message)
         if not done.outstanding or lane.alive:
@@ -482,14 +527,28 @@ def _release_one(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Ro
     return done
 
 
-def _let_go_of(lane: Lane, row: Row, ground: Ground) -> Row:
+def _looked_at_again(lane: Lane, row: Row) -> Row:
+    """Return the row of a guest that was not held; one that was off and was started meanwhile wrote to its disks."""
+    if row.consistency != OFFLINE:
+        return row
+    try:
+        domain = lane.domain(row.uuid)
+        started = domain is not None and domain.state().active
+    except LibvirtError as exc:
+        return _broken(row, f"whether it was started during the hold is not known: {exc.message}")
+    return _broken(row, "it was started during the hold") if started else row
+
+
+def _let_go_of(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
     """Thaw or resume a guest if it is still the same running one; one whose connection broke can be tried again."""
     domain = lane.domain(row.uuid)
     if domain is None:
-        return _lost(row, "it is not defined any more")
+        return _astray(row, "libvirt does not know it any more", record)
     state = domain.state()
-    if state.domain_id != row.domain_id:
+    if not _same_run(row, state):
         return _lost(row, "it was started anew" if state.active else f"it is off ({state.reason})")
+    if not state.active:
+        return _astray(row, f"it is off ({state.reason})", record)
     return _thawed(domain, row, ground, state) if row.method == "agent" else _resumed(domain, row, ground)
 
 
@@ -578,8 +637,16 @@ def _let_go(row: Row, sent: float, answered: Optional[float]) -> Row:
     )
 
 
+def _astray(row: Row, why: str, record: HoldRecord) -> Row:
+    """Return the row of a guest whose run may go on where it cannot be reached from here: it stays outstanding."""
+    undo = "thaw" if row.method == "agent" else "resume"
+    where = f"it may still be {_done_to(row)} on the host it moved to, or in its saved memory"
+    then = f"{undo} it there, then remove {record.path} if nothing else is held by it"
+    return replace(row, error=f"Failed to {undo} guest {row.name}: {why}; {where}: {then}")
+
+
 def _lost(row: Row, why: str) -> Row:
-    """Return the row of a guest that is not there to be released: nothing of this hold is left in it."""
+    """Return the row of a guest whose run ended: nothing of this hold is left in it."""
     return _broken(replace(row, phase="released", error=None), f"the guest that was held is gone: {why}")
 
 

@@ -16,7 +16,12 @@ import pytest
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    Domain,
+    DomainState,
+    Host,
+    LibvirtError,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
@@ -574,7 +579,6 @@ def test_a_connection_that_broke_while_thawing_is_opened_again(
     [
         ("destroy", "it is off (destroyed)"),
         ("restart", "it was started anew"),
-        ("undefine", "it is not defined any more"),
     ],
 )
 def test_a_guest_that_is_gone_is_reported_not_failed(guests: Guests, ground: Ground, fate: str, why: str) -> None:
@@ -585,14 +589,90 @@ def test_a_guest_that_is_gone_is_reported_not_failed(guests: Guests, ground: Gro
     if fate == "restart":
         domain.create()
         domain.suspend()
-    if fate == "undefine":
-        domain.undefine()
     (row,) = release("h1", ground, check=False)["guests"]
     assert (row["held"], row["error"], row["consistency"]) == (False, None, "crash-consistent")
     assert row["reason"].endswith(f"the guest that was held is gone: {why}")
     if fate == "restart":
         assert guests.state(uuid)[0] == PAUSED, "what was paused after the restart is not ours"
     assert left(ground) == []
+
+
+@pytest.mark.parametrize("reason", ["migrated", "saved", "unknown"])
+def test_a_held_guest_that_went_on_elsewhere_is_not_declared_released(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    linux, solaris = guests.add("lin", agent=Inside()), guests.add("sol")
+    take(ground, want(linux), want(solaris))
+    with monkeypatch.context() as patched:
+        patched.setattr(Domain, "state", lambda _domain: DomainState("shutoff", reason, None))
+        for _again in range(2):
+            with pytest.raises(
+                HoldError, match=r"may still be frozen .* thaw it there, then remove .*h1\.json"
+            ) as caught:
+                release("h1", ground, check=False)
+            assert [bool(row["error"]) for row in caught.value.fields["guests"]] == [True, True]
+        assert "resume it there" in caught.value.message
+        assert left(ground) == ["h1.json"]
+    assert all(row["held"] for row in release("h1", ground, check=False)["guests"])
+
+
+def test_a_held_guest_that_libvirt_does_not_know_any_more_stays_on_record(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    guests.domain(uuid).destroy()
+    guests.domain(uuid).undefine()
+    with pytest.raises(HoldError, match=r"libvirt does not know it any more.* remove .*h1\.json"):
+        release("h1", ground, check=False)
+    assert left(ground) == ["h1.json"]
+    (ground.directory / "h1.json").unlink()
+    assert release("h1", ground, check=False)["changed"] is False
+
+
+@pytest.mark.parametrize("reason", ["migrated", "restored"])
+def test_a_frozen_guest_that_came_back_is_thawed(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, want(uuid))
+    monkeypatch.setattr(Domain, "state", lambda _domain: DomainState("running", reason, 4711))
+    with pytest.raises(HoldError, match="run kvm_vm_quiesce with state=resumed"):
+        take(ground, want(uuid, "none"), go_on=True)
+    release("h1", ground, check=False)
+    assert not guests.inside[uuid].frozen
+
+
+def test_an_offline_guest_that_was_started_during_the_hold_is_weakened(guests: Guests, ground: Ground) -> None:
+    still, started, gone = (guests.add(name, running=False) for name in ("still", "started", "gone"))
+    for uuid in (still, started, gone):
+        guests.domain(uuid).create()
+        guests.domain(uuid).shutdown()
+    rows = take(ground, *map(want, (still, started, gone)))["guests"]
+    assert [row["consistency"] for row in rows] == ["offline"] * 3
+    guests.domain(started).create()
+    guests.domain(gone).undefine()
+    rows = release("h1", ground, check=False)["guests"]
+    assert [(row["consistency"], row["reason"], row["error"]) for row in rows] == [
+        ("offline", "shut off", None),
+        ("crash-consistent", "shut off; it was started during the hold", None),
+        ("offline", "shut off", None),
+    ]
+    assert left(ground) == []
+
+
+def test_an_offline_guest_that_cannot_be_looked_at_again_is_weakened(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = guests.add("off")
+    guests.domain(uuid).shutdown()
+    take(ground, want(uuid))
+
+    def broken(_domain: Domain) -> DomainState:
+        raise LibvirtError("Failed to read the state of guest off: no")
+
+    monkeypatch.setattr(Domain, "state", broken)
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["consistency"], row["error"]) == ("crash-consistent", None)
+    assert "whether it was started during the hold is not known" in row["reason"]
 
 
 def test_a_frozen_guest_that_was_paused_meanwhile_can_be_thawed_later(guests: Guests, ground: Ground) -> None:
@@ -641,6 +721,66 @@ def test_a_run_that_broke_off_is_taken_up_again(guests: Guests, ground: Ground, 
     assert release("h1", ground, check=False)["guests"][0]["held"] is True
     assert guests.state(uuid)[0] == RUNNING
     assert not inside.frozen
+
+
+@pytest.mark.parametrize("asked", ["auto", "agent", "suspend", "none"])
+@pytest.mark.parametrize("go_on", [False, True])
+@pytest.mark.parametrize("fate", ["disconnected", "paused", "silent"])
+def test_what_an_earlier_run_froze_is_never_forgotten(
+    guests: Guests, ground: Ground, asked: str, go_on: bool, fate: str
+) -> None:
+    inside = Inside()
+    uuid, other = guests.add("lin", agent=inside), guests.add("other", agent=Inside())
+    take(ground, want(uuid))
+    before = record_of(ground)
+    if fate == "disconnected":
+        inside.channel = "disconnected"
+    elif fate == "silent":
+        inside.silent = True
+    else:
+        guests.domain(uuid).suspend()
+    with pytest.raises(
+        HoldError, match=r"may have left it frozen .* with state=resumed and hold_id=h1 first"
+    ) as caught:
+        take(ground, want(other), want(uuid, asked), go_on=go_on)
+    assert "guest lin, nothing was held" in caught.value.message
+    assert record_of(ground) == before
+    assert not guests.inside[other].frozen
+    assert inside.frozen
+    inside.channel, inside.silent = "connected", False
+    if fate == "paused":
+        guests.domain(uuid).resume()
+    release("h1", ground, check=False)
+    assert not inside.frozen
+
+
+def test_what_an_earlier_run_suspended_is_never_forgotten(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    domain_id = guests.domain(uuid).ID()
+    with monkeypatch.context() as patched:
+        patched.setattr(Domain, "state", lambda _domain: DomainState("paused", "I/O error", domain_id))
+        with pytest.raises(HoldError, match=r"may have left it paused \(it is paused \(I/O error\)"):
+            take(ground, want(uuid))
+    assert release("h1", ground, check=False)["guests"][0]["held"] is True
+
+
+@pytest.mark.parametrize("asked", ["auto", "none"])
+def test_what_was_proved_released_is_held_anew(guests: Guests, ground: Ground, asked: str) -> None:
+    linux, solaris, restarted = guests.add("lin", agent=Inside()), guests.add("sol"), guests.add("new")
+    everyone = [want(uuid, asked) for uuid in (linux, solaris, restarted)]
+    take(ground, *map(want, (linux, solaris, restarted)))
+    guests.inside[linux].frozen = False
+    guests.domain(linux).fsThaw()
+    guests.domain(solaris).resume()
+    guests.domain(restarted).destroy()
+    guests.domain(restarted).create()
+    assert [row["held"] for row in take(ground, *everyone)["guests"]] == [asked == "auto"] * 3
+    release("h1", ground, check=False)
+    assert not guests.inside[linux].frozen
+    assert guests.state(solaris)[0] == RUNNING
 
 
 # Records
