@@ -94,20 +94,20 @@ def judge(
 
 
 def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
-    """Return who uses each file or device, by what identifies it."""
+    """Return who uses each file or device, by each thing that identifies it."""
     uses: dict[str, list[Use]] = {}
     for guest, disks in surveyed:
         for looked in disks:
             disk = looked.disk
             own = Use(guest.name, disk.target, False, disk.shareable, disk.readonly)
-            for key, use in (
-                (_key(looked.placed, looked.identity, places), own),
+            for keys, use in (
+                (_keys(looked.placed, looked.identity, places), own),
                 *(
-                    (_key(layer.placed, layer.identity, places), Use(guest.name, disk.target, True))
+                    (_keys(layer.placed, layer.identity, places), Use(guest.name, disk.target, True))
                     for layer in looked.layers
                 ),
             ):
-                if key:
+                for key in keys:
                     uses.setdefault(key, []).append(use)
     return uses
 
@@ -189,9 +189,8 @@ def _judge_disk(
     storage = stored if isinstance(stored, Storage) else None
     if looked.skipped:
         return FoundDisk(looked, False, looked.skipped, storage)
-    sharers = [
-        use for use in uses.get(_key(looked.placed, looked.identity, places), ()) if _other(use, looked, verdicts)
-    ]
+    keys = _keys(looked.placed, looked.identity, places)
+    sharers = [use for use in _users(uses, keys) if _other(use, looked, verdicts)]
     refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
     if refusal is not None:
         return FoundDisk(looked, False, verdicts.say(refusal.code, refusal.reason, looked), storage)
@@ -241,8 +240,8 @@ def _about_disk(
         chain = ", ".join(layer.source for layer in looked.layers)
         verdicts.say("backing-chain", f"its image is an overlay over {chain}", looked)
     for layer in looked.layers:
-        users = uses.get(_key(layer.placed, layer.identity, places), ())
-        others = [use for use in users if use.guest != verdicts.guest.name]
+        keys = _keys(layer.placed, layer.identity, places)
+        others = [use for use in _users(uses, keys) if use.guest != verdicts.guest.name]
         if others:
             verdicts.say(
                 "backing-file-shared", f"its backing file {layer.source} is used by {_names(others)} too", looked
@@ -262,9 +261,15 @@ def _stored(placed: Optional[Placed], places: Places) -> Optional[Stored]:
     return places.get(placed) if isinstance(placed, NfsPlace) else placed
 
 
-def _key(placed: Optional[Placed], identity: str, places: Places) -> str:
+def _keys(placed: Optional[Placed], identity: str, places: Places) -> list[str]:
+    """Return what identifies a file: its place on the array (over several mounts) and its inode (over hard links)."""
     stored = _stored(placed, places)
-    return "/".join(stored.key) if isinstance(stored, Storage) else identity
+    place = "/".join(stored.key) if isinstance(stored, Storage) else ""
+    return [key for key in (place, identity) if key]
+
+
+def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:
+    return list(dict.fromkeys(use for key in keys for use in uses.get(key, ())))
 
 
 def _other(use: Use, looked: Looked, verdicts: _Verdicts) -> bool:

@@ -197,6 +197,22 @@ def test_a_local_file_is_told_apart_by_its_identity() -> None:
     assert codes(found[0]) == [("local-file", "vda")]
 
 
+def test_hard_links_and_several_mounts_of_one_image() -> None:
+    links = (guest("a"), [disk(at="/a.img", identity="0:9:7")]), (guest("b"), [disk(at="/b.img", identity="0:9:7")])
+    mounts = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:10:7")])
+    both = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:9:7")])
+    for pairs in (links, mounts, both):
+        found = judged(*pairs)
+        assert [codes(each) for each in found] == [[("disk-used-by-several-guests", "vda")]] * 2
+        assert found[0].problems[0].message.endswith("its image is used by guest b (vda) too")
+
+
+def test_a_hard_link_to_a_backing_file() -> None:
+    first, second = (Layer(path, place(path), "0:9:7") for path in ("/golden.img", "/link.img"))
+    found = judged((guest("a"), [disk(layers=(first,))]), (guest("b"), [disk(at="/b.img", layers=(second,))]))
+    assert [codes(each) for each in found] == [[("backing-chain", "vda"), ("backing-file-shared", "vda")]] * 2
+
+
 def test_a_cluster_s_shared_disk() -> None:
     shared, not_shared = disk("vdb", at="/q.img", shareable=True), disk("vdb", at="/q.img")
     both = judged((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), shared]))
