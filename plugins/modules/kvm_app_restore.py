@@ -83,7 +83,7 @@ options:
     type: int
     default: 3
   timeout:
-    description: Seconds that all calls to ONTAP together may take.
+    description: Seconds that ONTAP may take for one disk, and for all that is asked before the first one.
     type: int
     default: 600
 attributes:

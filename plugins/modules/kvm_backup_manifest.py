@@ -126,6 +126,10 @@ plan:
       returned: success
       type: list
       elements: dict
+    comment:
+      description: The comment for the snapshots, which names this run.
+      returned: success
+      type: str
     unprotected:
       description: Guests that are not part of the backup, with the codes of the problems that keep them out.
       returned: success

@@ -72,7 +72,12 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
         remarks += catalog.put_into_volumes(manifest)
     result = _result(manifest, before="absent", remarks=remarks)
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
-    return {**result, "plan": {"holds": holds, "volumes": volumes, "unprotected": result["backup"]["unprotected"]}}
+    unprotected = result["backup"]["unprotected"]
+    comment = f"run {manifest.run_id}, {len(plan.guests)} guests"
+    return {
+        **result,
+        "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
+    }
 
 
 def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:

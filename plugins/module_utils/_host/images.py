@@ -81,8 +81,8 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
 def in_use(path: str, *, image_format: str, timeout: float = TIMEOUT) -> bool:
     """Tell whether a QEMU holds its lock on an image: here or, where the mount takes locks, on another host.
 
-    It does when an inspection is refused without ``-U`` and granted with it. Raises :class:`ImageError` when the question
-    cannot be asked.
+    It does when an inspection is refused without ``-U`` and granted with it. Raises :class:`ImageError` when nobody
+    can be asked.
     """
     command = ["qemu-img", "info", "--output=json", "-f", image_format, path]
     try:
