@@ -169,7 +169,7 @@ def galaxy_importer(session: nox.Session) -> None:
     """What Ansible Galaxy would say of the archive."""
     artifact = build_artifact(session, ground.BUILD / "importer")
     config = ground.BUILD / "importer" / "galaxy-importer.cfg"
-    config.write_text("[galaxy-importer]\nrun_flake8 = False\nrun_ansible_test = False\n", encoding="utf-8")
+    config.write_text("[galaxy-importer]\nrun_ansible_lint = False\nrun_ansible_test = False\n", encoding="utf-8")
     session.chdir(artifact.parent)
     home = str(ground.private_home("importer"))
     tool(
