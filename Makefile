@@ -66,7 +66,7 @@ demo: setup ## back up two running guests, destroy one, restore it, show the pro
 lab-packages: setup
 	@$(LAB) packages
 
-.PHONY: lab-up lab-down lab-clean lab-status
+.PHONY: lab-up lab-down lab-clean lab-status lab-ssh
 lab-up: setup ## start the lab: an ONTAP simulator, a real KVM host, guests
 	@$(LAB) up
 lab-down: setup ## stop the lab and leave nothing running
@@ -75,6 +75,8 @@ lab-clean: setup ## stop the lab and remove all it has made, its cache too
 	@$(LAB) clean
 lab-status: setup ## tell whether the lab is up
 	@$(LAB) status
+lab-ssh: setup ## open a shell on the lab's KVM host
+	@$(LAB) ssh
 
 .PHONY: docs
 docs: setup ## build the documentation as HTML
