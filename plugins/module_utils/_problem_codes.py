@@ -304,6 +304,12 @@ CODES: dict[str, Code] = {
     "mapping-unknown-path": Code(
         "error", "the volume of a mapping entry has no such file", "Correct the entry, or discover anew."
     ),
+    "mapping-format-unknown": Code(
+        "error",
+        "without discovery, no disk that libvirt knows of the guest lies where a mapping entry says; the file's format"
+        " is not known, so a backup of it could not be restored",
+        "Correct the entry, or let libvirt tell: start its daemon, define the guest, mount its volume on this host.",
+    ),
     "mapping-not-a-file": Code(
         "error",
         "the path of a mapping entry is a directory or a LUN; this release saves files on NFS only",

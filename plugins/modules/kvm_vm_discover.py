@@ -73,9 +73,11 @@ options:
     default: []
   auto_discovery:
     description:
-      - With V(false) the O(mapping) is taken as it is and checked against ONTAP only. The controller of an entry is an
+      - With V(false) the O(mapping) is taken as it is and checked against ONTAP. The controller of an entry is an
         SVM's name, an address of one of its LIFs, or a name that this host resolves to one. O(disks) and
         O(exclude_disks) have no meaning then.
+      - Format, size and backing files still come from the guest's definition, from its disk at that place. A guest with
+        an entry for which libvirt tells of no disk is not protected, since its backup could not be restored.
     type: bool
     default: true
 attributes:
@@ -220,7 +222,9 @@ guests:
           type: str
           sample: /mnt/kvm_vol1/web1.img
         format:
-          description: The image's format by the definition; V(raw) where that says nothing.
+          description:
+            - The image's format by the definition, V(raw) where that says nothing. V(unknown) for an entry of a given
+              mapping that no definition tells of.
           returned: success
           type: str
           sample: raw

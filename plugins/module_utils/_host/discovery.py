@@ -98,7 +98,7 @@ def discover(options: Mapping[str, Any], surroundings: Optional[Surroundings] = 
         if options["auto_discovery"]:
             found = _discover(options, census, clients, deadline, surroundings or Surroundings(), stored)
         else:
-            found = _check(options, census, clients, deadline, stored)
+            found = _check(options, census, clients, deadline, surroundings or Surroundings(), stored)
         return {
             "changed": False,
             **found,
@@ -137,9 +137,8 @@ def _discover(
     stored: Sequence[MappingEntry],
 ) -> dict[str, Any]:
     chosen = select(census.guests, wanted=options["guests"], exclude=options["exclude"])
-    surveyed = _survey(options, census, surroundings, {guest.uuid for guest in chosen})
-    places = storages(clients, _places(surveyed), addresses_of=_addresses_of, deadline=deadline)
-    found = judge(surveyed, places, chosen={guest.uuid for guest in chosen})
+    choice = Choice(options["disks"], tuple(options["exclude_disks"]))
+    found = _judged(choice, census, clients, deadline, surroundings, {guest.uuid for guest in chosen})
     mapping = mapping_of(found)
     known = {guest.name for guest in census.guests}
     problems = [
@@ -165,9 +164,10 @@ def _check(
     census: Census,
     clients: Sequence[Client],
     deadline: Deadline,
+    surroundings: Surroundings,
     stored: Sequence[MappingEntry],
 ) -> dict[str, Any]:
-    found = given_mapping.check(
+    checked = given_mapping.check(
         census.guests,
         stored,
         clients,
@@ -176,6 +176,9 @@ def _check(
         addresses_of=_addresses_of,
         deadline=deadline,
     )
+    known = {guest.uuid for guest in checked if guest.known}
+    judged = _judged(Choice("all", ()), census, clients, deadline, surroundings, known) if known else []
+    found = given_mapping.with_definitions(checked, judged)
     mapping = given_mapping.mapping_of(found)
     problems = [*(problem for guest in found for problem in guest.problems), *_unwritable(mapping)]
     return {
@@ -186,12 +189,24 @@ def _check(
     }
 
 
+def _judged(
+    choice: Choice,
+    census: Census,
+    clients: Sequence[Client],
+    deadline: Deadline,
+    surroundings: Surroundings,
+    chosen: set[str],
+) -> list[FoundGuest]:
+    surveyed = _survey(choice, census, surroundings, chosen)
+    places = storages(clients, _places(surveyed), addresses_of=_addresses_of, deadline=deadline)
+    return judge(surveyed, places, chosen=chosen)
+
+
 def _survey(
-    options: Mapping[str, Any], census: Census, surroundings: Surroundings, chosen: set[str]
+    choice: Choice, census: Census, surroundings: Surroundings, chosen: set[str]
 ) -> dict[str, tuple[Guest, list[Looked]]]:
     files = HostFiles(lambda: read_mounts(surroundings.mountinfo), sysfs=surroundings.sysfs)
     survey = Survey(files, census.host, sysfs=surroundings.sysfs)
-    choice = Choice(options["disks"], tuple(options["exclude_disks"]))
     return {guest.uuid: (guest, survey.look(guest, choice, images=guest.uuid in chosen)) for guest in census.guests}
 
 
@@ -269,8 +284,11 @@ def _mapped_guest(found: given_mapping.MappedGuest) -> dict[str, Any]:
         **(_known(found.known) if found.known else _UNKNOWN),
         "name": found.name,
         "source": "mapping",
-        "protected": not found.problems,
-        "disks": given_mapping.disk_rows(found),
+        "protected": found.protected,
+        "disks": [
+            _disk(disk.found) if disk.found else given_mapping.disk_row(number, disk)
+            for number, disk in enumerate(found.disks)
+        ],
     }
 
 

@@ -1,17 +1,19 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Discovery switched off: a given mapping is taken as it is and only checked against ONTAP.
+"""Discovery switched off: a given mapping is taken as it is and checked against ONTAP.
 
-libvirt, when it answers, still tells the uuid and the state of a guest; where its disks lie it is not asked.
+What a file holds only the guest's definition tells: its format, its size and what lies below it come from the disk that
+libvirt has at that place. Without one the file cannot be restored, so it is not saved either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Refusal, Storage, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, select
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
@@ -24,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network impor
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Held = tuple[Client, Volume]
@@ -32,12 +34,28 @@ Held = tuple[Client, Volume]
 
 @dataclass(frozen=True)
 class MappedDisk:
-    """One entry of the mapping as checked; ``size`` is the file's, in bytes."""
+    """One entry of the mapping as checked.
+
+    ``size`` is the file's, in bytes. ``found`` is the disk of the guest's definition at that place, and ``remarks`` are
+    the problems with it.
+    """
 
     entry: MappingEntry
     storage: Optional[Storage]
     size: Optional[int]
     refusal: Optional[Refusal]
+    found: Optional[FoundDisk] = None
+    remarks: tuple[Problem, ...] = ()
+
+    @property
+    def included(self) -> bool:
+        """Whether a backup would hold it."""
+        return self.found is not None and self.found.included
+
+    @property
+    def stored(self) -> Optional[Storage]:
+        """Where it lies, with the host's mount of it when that is known."""
+        return self.found.storage if self.found else self.storage
 
 
 @dataclass(frozen=True)
@@ -55,17 +73,19 @@ class MappedGuest:
 
     @property
     def problems(self) -> list[Problem]:
-        """What is wrong with the entries."""
-        return [
-            problem_of(
-                disk.refusal.code,
-                f"{disk.entry.as_text()} of the mapping: {disk.refusal.reason}",
-                guest=self.name,
-                disk=target_of(number),
-            )
-            for number, disk in enumerate(self.disks)
-            if disk.refusal
-        ]
+        """What there is to say about the entries."""
+        problems: list[Problem] = []
+        for number, disk in enumerate(self.disks):
+            problems.extend(disk.remarks)
+            if disk.refusal:
+                message = f"{disk.entry.as_text()} of the mapping: {disk.refusal.reason}"
+                problems.append(problem_of(disk.refusal.code, message, guest=self.name, disk=target_of(number)))
+        return problems
+
+    @property
+    def protected(self) -> bool:
+        """Whether a backup would hold everything of the guest that the mapping names, and could be restored."""
+        return not errors_of(self.problems) and any(disk.included for disk in self.disks)
 
 
 def check(
@@ -95,30 +115,51 @@ def check(
     ]
 
 
-def disk_rows(guest: MappedGuest) -> list[dict[str, Any]]:
-    """Return the disks as the module's result tells them; what only the definition knows is None."""
+def with_definitions(guests: Iterable[MappedGuest], judged: Iterable[FoundGuest]) -> list[MappedGuest]:
+    """Return the guests with the disk of its definition for each entry, by its place on ONTAP.
+
+    ``judged`` are the guests that libvirt knows. An entry without such a disk is refused.
+    """
+    known = {found.guest.uuid: found for found in judged}
     return [
-        {
-            "target": target_of(number),
-            "bus": None,
-            "device": "disk",
-            "role": "boot" if number == 0 else "data",
-            "type": "file",
-            "source": disk.entry.path,
-            "path": None,
-            "format": "unknown",
-            "cache": None,
-            "readonly": False,
-            "shareable": False,
-            "serial": None,
-            "backing": [],
-            "included": disk.refusal is None,
-            "reason": disk.refusal.reason if disk.refusal else "",
-            "size": disk.size,
-            "storage": disk.storage.as_dict() if disk.storage else None,
-        }
-        for number, disk in enumerate(guest.disks)
+        replace(guest, disks=tuple(_defined(disk, known.get(guest.uuid)) for disk in guest.disks)) for guest in guests
     ]
+
+
+def _defined(disk: MappedDisk, guest: Optional[FoundGuest]) -> MappedDisk:
+    if disk.refusal or disk.storage is None:
+        return disk
+    at = disk.storage.key
+    found = next((each for each in guest.disks if each.storage and each.storage.key == at), None) if guest else None
+    if guest is None or found is None:
+        why = "no disk of the guest's definition lies there" if guest else "libvirt does not tell of the guest"
+        reason = f"{why}, so its format is not known and a backup of it could not be restored"
+        return replace(disk, refusal=Refusal("mapping-format-unknown", reason))
+    target = found.looked.disk.target
+    return replace(disk, found=found, remarks=tuple(each for each in guest.problems if each.disk == target))
+
+
+def disk_row(number: int, disk: MappedDisk) -> dict[str, Any]:
+    """Return a disk that no definition tells of as the module's result has it."""
+    return {
+        "target": target_of(number),
+        "bus": None,
+        "device": "disk",
+        "role": "boot" if number == 0 else "data",
+        "type": "file",
+        "source": disk.entry.path,
+        "path": None,
+        "format": "unknown",
+        "cache": None,
+        "readonly": False,
+        "shareable": False,
+        "serial": None,
+        "backing": [],
+        "included": disk.included,
+        "reason": disk.refusal.reason if disk.refusal else "",
+        "size": disk.size,
+        "storage": disk.storage.as_dict() if disk.storage else None,
+    }
 
 
 def target_of(number: int) -> str:
@@ -132,8 +173,8 @@ def mapping_of(guests: Iterable[MappedGuest]) -> list[MappingEntry]:
 
 
 def volumes_in(guests: Iterable[MappedGuest]) -> list[tuple[str, Storage]]:
-    """Return where the guests' disks lie."""
-    return [(guest.name, disk.storage) for guest in guests for disk in guest.disks if disk.storage]
+    """Return where the included disks lie."""
+    return [(guest.name, disk.stored) for guest in guests for disk in guest.disks if disk.included and disk.stored]
 
 
 def _volumes(
