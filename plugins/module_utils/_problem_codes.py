@@ -36,6 +36,12 @@ CODES: dict[str, Code] = {
     "no-guest-matches": Code(
         "warning", "a glob in the list of guests matches none", "Correct the glob, or take it out of the list."
     ),
+    "guest-not-here": Code(
+        "info",
+        "a guest that was asked for by name or UUID is none of this host's, and such are to be ignored"
+        " (unknown_guests=ignore)",
+        "Nothing is to be done when another host has the guest; else correct the name.",
+    ),
     "exclusion-matches-nothing": Code(
         "warning",
         "an entry of exclude_disks matches no disk of the chosen guests",

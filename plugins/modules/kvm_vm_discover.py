@@ -16,7 +16,8 @@ description:
   - When libvirt does not answer, the guests are read from O(config_dir), and the result says so.
   - ONTAP is asked once per system for the addresses and once for the volumes, whatever the number of guests.
   - Everything about single guests and disks is a finding in RV(problems), with a stable code and what to do about it;
-    the module fails only when it cannot look at all, or does not know a guest that it was asked for.
+    the module fails only when it cannot look at all, or does not know a guest that it was asked for (see
+    O(unknown_guests)).
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
@@ -25,10 +26,21 @@ extends_documentation_fragment:
   - kvmsnap.ontap.attributes.actiongroup_ontap
 options:
   guests:
-    description: The guests to look at, by name, glob or UUID. A name or UUID that no guest has is an error.
+    description:
+      - The guests to look at, by name, glob or UUID. O(unknown_guests) says what a name or UUID means that no guest
+        has.
     type: list
     elements: str
     default: ["*"]
+  unknown_guests:
+    description:
+      - What to do about a name or UUID in O(guests) that no guest of this host has.
+      - V(fail) fails, so that a mistyped name does not go unnoticed.
+      - V(ignore) reports it in RV(problems) with the code C(guest-not-here), for a list that is meant for several
+        hosts. Whether any of them has the guest is then for the caller to check.
+    type: str
+    choices: [fail, ignore]
+    default: fail
   exclude:
     description: Guests to leave out, by name, glob or UUID.
     type: list
@@ -399,6 +411,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "controllers": controllers_argument(),
         "guests": {"type": "list", "elements": "str", "default": ["*"]},
+        "unknown_guests": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
         "exclude": {"type": "list", "elements": "str", "default": []},
         "disks": {"type": "str", "choices": ["all", "boot"], "default": "all"},
         "exclude_disks": {"type": "list", "elements": "str", "default": []},

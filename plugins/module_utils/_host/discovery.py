@@ -136,7 +136,12 @@ def _discover(
     surroundings: Surroundings,
     stored: Sequence[MappingEntry],
 ) -> dict[str, Any]:
-    chosen = select(census.guests, wanted=options["guests"], exclude=options["exclude"])
+    chosen = select(
+        census.guests,
+        wanted=options["guests"],
+        exclude=options["exclude"],
+        unknown=options.get("unknown_guests", "fail"),
+    )
     choice = Choice(options["disks"], tuple(options["exclude_disks"]))
     found = _judged(choice, census, clients, deadline, surroundings, {guest.uuid for guest in chosen})
     mapping = mapping_of(found)
@@ -167,12 +172,13 @@ def _check(
     surroundings: Surroundings,
     stored: Sequence[MappingEntry],
 ) -> dict[str, Any]:
-    checked = given_mapping.check(
+    checked, unmatching = given_mapping.check(
         census.guests,
         stored,
         clients,
         wanted=options["guests"],
         exclude=options["exclude"],
+        unknown=options.get("unknown_guests", "fail"),
         addresses_of=_addresses_of,
         deadline=deadline,
     )
@@ -180,7 +186,7 @@ def _check(
     judged = _judged(Choice("all", ()), census, clients, deadline, surroundings, known) if known else []
     found = given_mapping.with_definitions(checked, judged)
     mapping = given_mapping.mapping_of(found)
-    problems = [*(problem for guest in found for problem in guest.problems), *_unwritable(mapping)]
+    problems = [*unmatching, *(problem for guest in found for problem in guest.problems), *_unwritable(mapping)]
     return {
         "guests": [_mapped_guest(guest) for guest in found],
         "volumes": volumes_of(given_mapping.volumes_in(found)),

@@ -15,7 +15,12 @@ from typing import Any, Optional, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Refusal, Storage, fitting
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, select
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
+    Guest,
+    Unknown,
+    select,
+    unmatched,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import FileStat, stat_file
@@ -95,24 +100,29 @@ def check(
     *,
     wanted: Sequence[str],
     exclude: Sequence[str],
+    unknown: Unknown,
     addresses_of: Callable[[str], Sequence[str]],
     deadline: Deadline,
-) -> list[MappedGuest]:
-    """Return the chosen guests of the mapping with each entry checked; raises :class:`InputError`, ``OntapError``."""
+) -> tuple[list[MappedGuest], list[Problem]]:
+    """Return the chosen guests of the mapping with each entry checked, and a problem for each word that means none.
+
+    Raises :class:`InputError` and ``OntapError``.
+    """
     if not mapping:
         raise InputError(
             "Discovery is switched off (auto_discovery) and the mapping is empty: there is nothing to go by"
         )
     known = {guest.name: guest for guest in guests}
     unchecked = [MappedGuest(name, known.get(name), ()) for name in dict.fromkeys(entry.guest for entry in mapping)]
-    chosen = {guest.name: guest for guest in select(unchecked, wanted=wanted, exclude=exclude)}
+    chosen = {guest.name: guest for guest in select(unchecked, wanted=wanted, exclude=exclude, unknown=unknown)}
     entries = [entry for entry in mapping if entry.guest in chosen]
     volumes = _volumes(entries, clients, addresses_of=addresses_of, deadline=deadline)
     disks = [_checked(entry, volumes[entry.controller], deadline) for entry in entries]
-    return [
+    guests_of_mapping = [
         MappedGuest(name, guest.known, tuple(disk for disk in disks if disk.entry.guest == name))
         for name, guest in chosen.items()
     ]
+    return guests_of_mapping, unmatched(unchecked, wanted=wanted)
 
 
 def with_definitions(guests: Iterable[MappedGuest], judged: Iterable[FoundGuest]) -> list[MappedGuest]:

@@ -29,6 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 Source = Literal["libvirt", "config_dir", "mapping"]
+Unknown = Literal["fail", "ignore"]
 
 _GLOB = "*?["
 
@@ -101,22 +102,23 @@ def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
     return guests, problems
 
 
-def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str]) -> list[N]:
+def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str], unknown: Unknown = "fail") -> list[N]:
     """Return the guests that one of ``wanted`` calls by name, glob or uuid, and none of ``exclude`` does.
 
-    Raises :class:`InputError` for a name or uuid that no guest has, naming the guests there are.
+    Raises :class:`InputError` for a name or uuid that no guest has, naming the guests there are, unless such are to be
+    ignored; :func:`unmatched` tells of them then.
     """
     known = list(guests)
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest, or '*' for all")
-    unknown = [word for word in wanted if not _is_glob(word) and not any(_named(guest, word) for guest in known)]
-    if unknown:
+    missing = [word for word in _matchless(known, wanted) if not _is_glob(word)]
+    if missing and unknown == "fail":
         there = ", ".join(guest.name for guest in known) or "none"
-        one = len(unknown) == 1
+        one = len(missing) == 1
         raise InputError(
-            f"{'Guest' if one else 'Guests'} {', '.join(unknown)} {'is' if one else 'are'} not known here;"
+            f"{'Guest' if one else 'Guests'} {', '.join(missing)} {'is' if one else 'are'} not known here;"
             f" the guests of this host are: {there}",
-            guests=unknown,
+            guests=missing,
         )
     return [
         guest
@@ -126,12 +128,13 @@ def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str]
 
 
 def unmatched(guests: Iterable[Named], *, wanted: Sequence[str]) -> list[Problem]:
-    """Return a problem for each glob that matches no guest (``*`` alone may)."""
-    known = list(guests)
+    """Return a problem for each name, uuid and glob that matches no guest (``*`` alone may)."""
     return [
         problem_of("no-guest-matches", f"No guest of this host matches {word!r}")
-        for word in wanted
-        if _is_glob(word) and word != "*" and not any(_named(guest, word) for guest in known)
+        if _is_glob(word)
+        else problem_of("guest-not-here", f"guest {word}: this host has no such guest", guest=word)
+        for word in _matchless(list(guests), wanted)
+        if word != "*"
     ]
 
 
@@ -168,6 +171,10 @@ def _guest_in(path: Path, *, autostart: bool) -> Guest:
         definition=definition,
         xml=without_passwords(content.decode("utf-8")),
     )
+
+
+def _matchless(guests: Sequence[Named], wanted: Sequence[str]) -> list[str]:
+    return [word for word in dict.fromkeys(wanted) if not any(_named(guest, word) for guest in guests)]
 
 
 def _listed(directory: Path) -> list[Path]:

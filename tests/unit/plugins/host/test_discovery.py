@@ -79,6 +79,7 @@ class World:
             "controllers": [controller],
             "guests": ["*"],
             "exclude": [],
+            "unknown_guests": "fail",
             "disks": "all",
             "exclude_disks": [],
             "config_dir": str(self.root / "etc"),
@@ -297,6 +298,24 @@ def test_guests_by_name(world: World) -> None:
     with pytest.raises(InputError, match="list of guests is empty"):
         world.discover(guests=[])
     assert codes(world.discover(guests=["zz*"])) == [("no-guest-matches", None, None)]
+
+
+def test_guests_that_another_host_has(world: World) -> None:
+    world.guest("web1", disk(world.image(world.mnt("kvm_vol1") / "web1.img")))
+    wanted = ["web*", "db1", "zz*", "db1"]
+    found = world.discover(guests=wanted, unknown_guests="ignore")
+    assert [guest["name"] for guest in found["guests"]] == ["web1"]
+    assert codes(found) == [("guest-not-here", "db1", None), ("no-guest-matches", None, None)]
+    assert codes(found, "info") == [("guest-not-here", "db1", None)]
+    with pytest.raises(InputError, match="Guest db1 is not known here"):
+        world.discover(guests=wanted)
+    alone = world.discover(guests=["db1"], unknown_guests="ignore")
+    assert (alone["guests"], alone["volumes"], codes(alone)) == ([], [], [("guest-not-here", "db1", None)])
+    given_one = given(world, "web1:svm1:/vol/kvm_vol1/web1.img", guests=wanted, unknown_guests="ignore")
+    assert [guest["name"] for guest in given_one["guests"]] == ["web1"]
+    assert codes(given_one) == codes(found)
+    given_none = given(world, "web1:svm1:/vol/kvm_vol1/web1.img", guests=["db1"], unknown_guests="ignore")
+    assert given_none["guests"] == []
 
 
 def test_a_neighbour_that_was_not_asked_for_still_shares_its_image(world: World) -> None:

@@ -56,6 +56,13 @@ def test_a_run(options: dict[str, Any], check: bool) -> None:
     assert undocumented(kvm_vm_discover.RETURN, {**result, "changed": None}) == ["changed"]
 
 
+def test_a_guest_of_another_host_is_ignored_when_asked(options: dict[str, Any]) -> None:
+    result = run("kvm_vm_discover", {**options, "guests": ["g", "elsewhere"], "unknown_guests": "ignore"})
+    assert [guest["name"] for guest in result["guests"]] == ["g"]
+    (problem,) = [problem for problem in result["problems"] if problem["code"] == "guest-not-here"]
+    assert (problem["severity"], problem["guest"]) == ("info", "elsewhere")
+
+
 def test_a_given_mapping(options: dict[str, Any]) -> None:
     mapping = [{"guest": "g", "controller": "svm1", "path": "/vol/kvm_vol1/g.img"}]
     result = run("kvm_vm_discover", {**options, "auto_discovery": False, "mapping": mapping})
