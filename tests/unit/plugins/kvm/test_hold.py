@@ -170,6 +170,15 @@ def test_decide(asked: Any, guest: Seen, step: Step) -> None:
 def test_the_cache_of_a_disk_outside_the_backup_does_not_count() -> None:
     guest = seen(cache="unsafe", agent="connected", status="thawed")
     assert decide("auto", guest, ["vdb"]) == Step("agent", "filesystem-consistent")
+    assert decide("auto", guest, ["vda"]).consistency == "inconsistent"
+    readonly = replace(guest.definition, disks=tuple(replace(disk, readonly=True) for disk in guest.definition.disks))
+    assert decide("auto", replace(guest, definition=readonly)) == Step("agent", "filesystem-consistent")
+
+
+def test_the_disks_of_the_backup_come_from_the_options() -> None:
+    given = {"name": "g", "uuid": None, "method": "auto"}
+    assert Wanted.from_option({**given, "disks": ["vdb"]}).disks == ("vdb",)
+    assert Wanted.from_option({**given, "disks": None}).disks is None
 
 
 def test_a_guest_of_another_hold_is_left_and_named() -> None:
