@@ -181,7 +181,7 @@ class Array:
         self._configure(self._exports())
         services = self.sessions.get(SERVICES)
         assert services is not None
-        beside = ["nsenter", "--target", str(services.pid), "--mount", "--uts", "--net", "chroot", self.root]
+        beside = ["nsenter", "--target", str(services.pid), "--mount", "--uts", "--net", "chroot", str(self.root)]
         server = ["ganesha.nfsd", "-F", "-L", "STDERR", "-f", f"{INSIDE}/ganesha.conf", "-p", f"{INSIDE}/ganesha.pid"]
         self.sessions.start(GANESHA, [*beside, *server])
         self.sessions.wait(GANESHA, self._serves_nfs, seconds=30)

@@ -124,7 +124,7 @@ class Apt:
         self._apt("download", *packages, timeout=300, cwd=download)
         target.mkdir(exist_ok=True)
         for archive in sorted(download.iterdir()):
-            run(["dpkg-deb", "--extract", archive, target], timeout=120)
+            run(contained(["dpkg-deb", "--extract", archive, target]), timeout=120)
             archive.unlink()
         download.rmdir()
 
