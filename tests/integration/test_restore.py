@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_and_nothing_is_touched(lab: Any) -> None:
         "No guest": "empty",
         "Unknown backup": BACKUP,
         "Backup id that is a path": "../../etc",
-        "Wrong password": "password is wrong",
+        "Wrong password": "does not accept the user name or password",
         "Untrusted certificate": "not trusted",
         "Grown disk": "68157440 bytes now and was 67108864",
     }

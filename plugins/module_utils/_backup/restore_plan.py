@@ -90,10 +90,7 @@ class DiskRestore:
     @property
     def host_source(self) -> Optional[str]:
         """The snapshot's copy as this host sees it below the mount point, None when the volume is not mounted."""
-        inside = f"{self.mount_point}/"
-        if self.mount_point is None or not self.host_path.startswith(inside):
-            return None
-        return f"{inside}.snapshot/{self.snapshot}/{self.host_path[len(inside) :]}"
+        return in_host_snapshot(self.host_path, self.mount_point, self.snapshot)
 
 
 @dataclass(frozen=True)
@@ -210,6 +207,14 @@ def restore_plan(
             problems=[problem.as_dict() for problem in problems],
         )
     return RestorePlan(manifest.backup_id, restore_id, tuple(parts))
+
+
+def in_host_snapshot(host_path: str, mount_point: Optional[str], snapshot: str) -> Optional[str]:
+    """Return where a host sees a snapshot's copy of a file below its mount point, None when it is not below it."""
+    inside = f"{mount_point}/"
+    if mount_point is None or not host_path.startswith(inside):
+        return None
+    return f"{inside}.snapshot/{snapshot}/{host_path[len(inside) :]}"
 
 
 def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:

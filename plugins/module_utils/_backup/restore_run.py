@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, restore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
     Key,
@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     GuestNow,
     RestorePlan,
     SnapshotNow,
+    in_host_snapshot,
     restore_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
@@ -39,7 +40,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import stat_file
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 LATEST = "latest"
@@ -154,7 +154,7 @@ def _plan(
         guests=found,
         names_now=names,
         snapshots=mine,
-        sizes_in_snapshot=_sizes(manifest, wanted, set(mine), places, deadline),
+        sizes_in_snapshot=_sizes(manifest, wanted, found, set(mine), places, deadline),
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items()},
@@ -215,22 +215,29 @@ def _guest_now(guest: Mapping[str, Any], refusals: Mapping[tuple[str, str], Sequ
 def _sizes(
     manifest: Manifest,
     wanted: Sequence[SavedGuest],
+    guests: Mapping[str, GuestNow],
     there: set[Key],
     places: Places,
     deadline: Deadline,
 ) -> dict[tuple[str, str, str], Optional[int]]:
-    """Ask the array for the size in bytes of each wanted file inside its snapshot."""
+    """Ask for the size in bytes of each wanted file inside its snapshot."""
     sizes: dict[tuple[str, str, str], Optional[int]] = {}
     for guest in wanted:
+        now = {disk.storage: disk for disk in guests[guest.uuid].disks} if guest.uuid in guests else {}
         for disk in guest.saved_disks:
             saved = manifest.volume_of(disk.storage) if disk.storage else None
             if disk.storage is None or saved is None or saved.key not in there:
                 continue
-            place = places[saved.key]
-            stat = stat_file(
-                place.client, place.volume, disk.storage.path, snapshot=manifest.backup_id, deadline=deadline
+            place, current = places[saved.key], now.get(disk.storage)
+            seen = in_host_snapshot(current.host_path, current.mount_point, manifest.backup_id) if current else None
+            sizes[(*saved.key, disk.storage.path)] = file_size(
+                place.client,
+                place.volume,
+                disk.storage.path,
+                snapshot=manifest.backup_id,
+                seen_at=seen,
+                deadline=deadline,
             )
-            sizes[(*saved.key, disk.storage.path)] = None if stat is None else stat.size
     return sizes
 
 

@@ -10,11 +10,12 @@ from typing import Any
 def world_of(lab: Any) -> dict[str, Any]:
     """Return snapshots and the files' identities on the array, the guests' states and definitions, our files' content.
 
-    The images of running guests change all the time; their names, sizes and inodes do not.
+    The images of running guests change all the time, and qcow2 ones grow; names, inodes and raw sizes stay.
     """
     guests = lab.virsh("list", "--all", "--name").split()
     ours = "find /var/lib/kvmsnap /run/kvmsnap -type f -exec sha256sum {} + 2> /dev/null || true"
-    volumes = "find /mnt/kvm_vol1 /mnt/kvm_vol2 -path '*/.snapshot' -prune -o -type f -printf '%p %s %i %m %U\n' | sort"
+    find = "find /mnt/kvm_vol1 /mnt/kvm_vol2 -path '*/.snapshot' -prune -o -type f"
+    volumes = f"{{ {find} -name '*.img' -printf '%p %s %i %m %U\n'; {find} -printf '%p %i %m %U\n'; }} | sort"
     return {
         "snapshots": {(item["svm"], item["name"]): item["snapshots"] for item in lab.control.volumes()},
         "files": lab.ssh(volumes),
