@@ -134,7 +134,9 @@ def last_line(log: Path) -> str:
 
 
 def terminate(process: subprocess.Popen[bytes]) -> None:
-    """End a process that we started, with all that it started."""
+    """End a process that we started, with all that it started, unless it has ended by itself."""
+    if process.poll() is not None:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -185,8 +187,8 @@ class Runner:
         try:
             return wait(process, name=name, log=log, timeout=timeout)
         finally:
-            terminate(process)
             self._running.discard(process)
+            terminate(process)
 
     def end(self) -> None:
         """End what is still running."""
