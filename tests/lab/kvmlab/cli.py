@@ -78,7 +78,7 @@ def status(lab: Lab) -> None:
     rows = lab.status()
     for name, is_up, word in rows:
         click.echo(f"{name:14} {'up' if is_up else 'down':5} {word}")
-    sys.exit(0 if all(is_up for _, is_up, _ in rows) else 3)
+    sys.exit(0 if all(is_up for _name, is_up, _word in rows) else 3)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

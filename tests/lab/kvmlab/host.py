@@ -157,7 +157,7 @@ class Host:
         known = self.images.host / "capabilities"
         finish = f"systemctl restart libvirtd && touch {SHORTENED}"
         if known.exists():
-            name, _, text = known.read_text().partition("\n")
+            name, _end, text = known.read_text().partition("\n")
             self.ssh(f"mkdir -p {CAPABILITIES} && cat > {CAPABILITIES}/{name} && {finish}", stdin=text)
             return
         learn = f"virsh -q capabilities > /dev/null && sed -i '/{SLOW_FLAG}/d' {CAPABILITIES}/*.xml"

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskSpec", "GuestSpec", "Lab", "LabError", "Tick"]
 
+GUEST_FILE = "/usr/local/lib/kvmlab/guest_file.py"
+
 
 class Lab:
     """One lab, named by its directory; nothing is started by making this object."""
@@ -152,7 +154,7 @@ class Lab:
 
     def ticks(self, guest: str, *, directory: str = "/data") -> list[Tick]:
         """Return a running guest's ticks, read through the agent's file calls; a frozen guest refuses them."""
-        return evidence.parse_ticks(self.ssh(f"guest-file {guest} {directory}/ticks"))
+        return evidence.parse_ticks(self.ssh(f"python3 {GUEST_FILE} {guest} {directory}/ticks"))
 
     def storage_path(self, path: str, *, snapshot: Optional[str] = None) -> Path:
         """Return where the array keeps a file of the KVM host's mounts, now or in one of the volume's snapshots."""

@@ -1,9 +1,8 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print a file of a guest, read through the guest agent's file calls.
 
-usage: guest-file GUEST PATH
+usage: python3 guest_file.py GUEST PATH
 """
 
 import base64
