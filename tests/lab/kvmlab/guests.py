@@ -18,6 +18,7 @@ from .process import run
 
 ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
 CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
+PING = '{"execute": "guest-ping"}'
 READY_SECONDS = 240
 DEFAULTS = (
     GuestSpec("web1", [DiskSpec("/mnt/kvm_vol1/web1.img")]),
@@ -74,14 +75,19 @@ class Guests:
 
     def wait(self, specs: Sequence[GuestSpec]) -> None:
         """Return when every guest has mounted its disks and, where it has one, its agent answers."""
-        lines = [f"end=$((SECONDS + {READY_SECONDS}))", "slow() { [ $SECONDS -ge $end ]; }"]
+        lines = [
+            f"end=$((SECONDS + {READY_SECONDS}))",
+            "exec 3<> <(:)",
+            "pause() { read -r -t 0.5 -u 3; [ $SECONDS -lt $end ]; }",
+            "booted() { read -r -d '' said < $1; [[ $said == *'guest: ready'* ]]; }",
+        ]
         for spec in specs:
             name, console = shlex.quote(spec.name), CONSOLES / f"{spec.name}-console.log"
-            lines.append(f"until grep -q '^guest: ready' {console} || slow; do sleep 0.3; done")
-            if spec.agent:
-                ping = f'virsh -q qemu-agent-command {name} \'{{"execute":"guest-ping"}}\' --timeout 5'
-                lines.append(f"until {ping} > /dev/null 2>&1 || slow; do sleep 0.5; done")
-            lines.append(f"if slow; then echo {name} is not ready; tail -n 5 {console}; exit 1; fi >&2")
+            ping = f"virsh -q qemu-agent-command {name} {shlex.quote(PING)} --timeout 5 &> /dev/null"
+            for ready in (f"booted {console}", *([ping] if spec.agent else [])):
+                lines.append(
+                    f"until {ready}; do pause || {{ echo {name} is not ready; tail -n 5 {console}; exit 1; }}; done"
+                )
         self.host.ssh("\n".join(lines), timeout=READY_SECONDS + 30)
 
     def remove(self, name: str, *, with_disks: bool = False) -> None:
