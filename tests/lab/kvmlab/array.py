@@ -18,6 +18,7 @@ import trustme
 
 from . import array_setup, topology
 from .exports import Export, configuration, nested_mount_points
+from .images.cache import fingerprint
 from .network import inside
 from .places import Places
 from .process import Sessions, run, signal_all
@@ -128,12 +129,16 @@ class Array:
         draft.replace(tls / "ca.pem")
 
     def _start_simulator(self) -> None:
-        if self.sessions.alive(SIMULATOR) and self._answers():
+        config = self.places.array / "ontapsim.json"
+        wanted = json.dumps(array_setup.configuration(self.places, EXPORT_HOOK), indent=2)
+        started_from, today = self.places.array / "simulator.sources", fingerprint([SOURCES / "ontapsim"], [wanted])
+        same = started_from.exists() and started_from.read_text() == today
+        if same and self.sessions.alive(SIMULATOR) and self._answers():
             return
         self.sessions.stop(SIMULATOR, grace=2)
         self.places.control_socket.unlink(missing_ok=True)
-        config = self.places.array / "ontapsim.json"
-        config.write_text(json.dumps(array_setup.configuration(self.places, EXPORT_HOOK), indent=2))
+        config.write_text(wanted)
+        started_from.write_text(today)
         self.sessions.start(
             SIMULATOR,
             inside(self.places.nas_namespace, [sys.executable, "-m", "ontapsim", "--config", config]),

@@ -38,6 +38,8 @@ class Lab:
     """One lab, named by its directory; nothing is started by making this object."""
 
     def __init__(self, places: Optional[Places] = None) -> None:
+        if os.geteuid() != 0:
+            raise LabError("the lab needs root: it makes network namespaces and mounts")
         self.places = places or Places.from_environment()
         self.sessions = Sessions(self.places.sessions, self.places.logs)
         self.network = Network(self.places)
@@ -217,8 +219,6 @@ class Lab:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        if os.geteuid() != 0:
-            raise LabError("the lab needs root: network namespaces, mounts and package installation")
         self.places.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.places.root / "lock").open("w") as lock:
             try:

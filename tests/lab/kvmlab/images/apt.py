@@ -19,7 +19,6 @@ from ..process import run
 RELEASE = "bookworm"
 SOURCES = Path("/etc/apt")
 ONE_LINE = re.compile(r"^deb\s+(?:\[[^]]*\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s")
-QUIET = ("-qq", "-o", "APT::Sandbox::User=root")
 
 
 def contained(argv: Sequence[object]) -> list[str]:
@@ -81,7 +80,7 @@ class Apt:
 
     def refresh(self) -> None:
         """Take over the machine's sources and fetch their lists."""
-        for name in ("lists/partial", "archives/partial", "sources", "download"):
+        for name in ("lists/partial", "archives/partial", "sources"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.directory / "status").touch()
         one_line, deb822 = release_entries(
@@ -94,19 +93,6 @@ class Apt:
             (self.directory / "sources" / name).unlink(missing_ok=True)
             if text:
                 (self.directory / "sources" / name).write_text(text)
-        (self.directory / "apt.conf").write_text(
-            f'Dir::Etc::sourcelist "/dev/null";\n'
-            f'Dir::Etc::sourceparts "{self.directory}/sources";\n'
-            f'Dir::Etc::preferencesparts "/dev/null";\n'
-            f'Dir::Etc::preferences "/dev/null";\n'
-            f'Dir::State "{self.directory}";\n'
-            f'Dir::State::lists "{self.lists}";\n'
-            f'Dir::State::status "{self.directory}/status";\n'
-            f'Dir::Cache "{self.directory}";\n'
-            f'Dir::Cache::archives "{self.directory}/archives";\n'
-            f'APT::Install-Recommends "false";\n'
-            f'Acquire::Languages "none";\n'
-        )
         self._apt("update", timeout=180)
 
     def newest_kernel(self, meta: str) -> str:
@@ -128,17 +114,37 @@ class Apt:
             archive.unlink()
         download.rmdir()
 
-    def closure(self, packages: Sequence[str]) -> list[str]:
-        """Return the packages with everything they depend on, as if nothing were installed."""
+    def closure(self, packages: Sequence[str], *, without: str = "$^") -> list[str]:
+        """Return the packages with everything they depend on, but for names that match ``without`` (a pattern)."""
         said = self._apt("--print-uris", "install", *packages, timeout=60)
-        return [line.split()[1].split("_")[0] for line in said.splitlines() if line.startswith("'")]
+        names = [line.split()[1].split("_")[0] for line in said.splitlines() if line.startswith("'")]
+        return [name for name in names if not re.fullmatch(without, name)]
 
     def _apt(self, *words: str, timeout: float, cwd: Path | None = None) -> str:
-        return self._run("apt-get", *QUIET, *words, timeout=timeout, cwd=cwd)
+        return self._run("apt-get", "-qq", *words, timeout=timeout, cwd=cwd)
 
-    def _run(self, *argv: str, timeout: float = 60, cwd: Path | None = None) -> str:
-        env = {"APT_CONFIG": str(self.directory / "apt.conf"), "LC_ALL": "C.UTF-8"}
-        return run(contained(argv), timeout=timeout, env=env, cwd=cwd).stdout
+    def _run(self, program: str, *words: str, timeout: float = 60, cwd: Path | None = None) -> str:
+        options = [part for name, value in self._options.items() for part in ("-o", f"{name}={value}")]
+        return run(contained([program, *options, *words]), timeout=timeout, env={"LC_ALL": "C.UTF-8"}, cwd=cwd).stdout
+
+    @property
+    def _options(self) -> dict[str, object]:
+        return {
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",
+            "Acquire::Languages": "none",
+            "Dir::Cache": self.directory,
+            "Dir::Cache::archives": self.directory / "archives",
+            "Dir::Cache::pkgcache": "pkgcache.bin",
+            "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::Etc::sourcelist": "/dev/null",
+            "Dir::Etc::sourceparts": self.directory / "sources",
+            "Dir::State": self.directory,
+            "Dir::State::lists": self.lists,
+            "Dir::State::status": self.directory / "status",
+        }
 
 
 def _joined(files: Iterable[Path], separator: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from .apt import Apt
 
 PACKAGES = ("nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "nfs-common", "netbase")
+UNUSED = r"(lib)?python3.*|(lib)?perl.*|lib.*-perl|usrmerge|dpkg|tar|debconf|dbus.*|passwd|adduser|ucf|.*semanage.*"
 DIRECTORIES = ("proc", "dev", "run", "tmp", "srv/array", "var/lib/nfs", "etc")
 HOSTNAME = "svm1-nfs"
 USERS = (("root", 0, 0), ("_rpc", 101, 101), ("statd", 102, 65534))
@@ -18,7 +19,7 @@ GROUPS = (("root", 0), ("_rpc", 101), ("nogroup", 65534))
 def build(target: Path, apt: Apt) -> None:
     """Make ``root``, a tree for chroot with ganesha, rpcbind and rpc.statd, in ``target``."""
     root = target / "root"
-    apt.unpack(apt.closure(PACKAGES), root)
+    apt.unpack(apt.closure(PACKAGES, without=UNUSED), root)
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "var" / "run").symlink_to("/run")

@@ -28,19 +28,24 @@ class Part:
     @property
     def key(self) -> str:
         """Return the hash of everything the part is built from, file names and contents alike."""
-        digest = hashlib.sha256()
-        for word in self.words:
-            digest.update(word.encode() + b"\0")
-        for source in self.sources:
-            files = sorted(source.rglob("*")) if source.is_dir() else [source]
-            for file in files:
-                if file.is_file() and "__pycache__" not in file.parts:
-                    digest.update(str(file.relative_to(source.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
-        return digest.hexdigest()[:16]
+        return fingerprint(self.sources, self.words)
 
     def place(self, cache: Path) -> Path:
         """Return where the complete part lies or will lie."""
         return cache / f"{self.name}-{self.key}"
+
+
+def fingerprint(sources: Sequence[Path], words: Sequence[str] = ()) -> str:
+    """Return a short hash of words and of files, directories with all below them, by names and contents."""
+    digest = hashlib.sha256()
+    for word in words:
+        digest.update(word.encode() + b"\0")
+    for source in sources:
+        files = sorted(source.rglob("*")) if source.is_dir() else [source]
+        for file in files:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(str(file.relative_to(source.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def missing(cache: Path, parts: Sequence[Part]) -> list[Part]:

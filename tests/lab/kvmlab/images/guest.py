@@ -17,6 +17,7 @@ from ..process import run
 from .apt import Apt
 
 KERNEL = "linux-image-cloud-amd64"
+UNUSED = r"perl.*|dpkg|tar|debconf|lsb-base|init-system-helpers|usrmerge"
 FILES = Path(__file__).parent.parent / "files" / "guest"
 MODULES = (
     "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk",
@@ -33,7 +34,9 @@ SIGNATURE_MAGIC = b"~Module signature appended~\n"
 def build(target: Path, apt: Apt) -> None:
     """Make ``vmlinuz``, ``initramfs`` and ``assets.ext4`` (both of them, for the KVM host) in ``target``."""
     unpacked = target / "unpacked"
-    apt.unpack([apt.newest_kernel(KERNEL), *apt.closure(["qemu-guest-agent", "busybox-static"])], unpacked)
+    apt.unpack(
+        [apt.newest_kernel(KERNEL), *apt.closure(["qemu-guest-agent", "busybox-static"], without=UNUSED)], unpacked
+    )
     root = target / "root"
     for name in DIRECTORIES:
         (root / name).mkdir(parents=True)
