@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import trustme
 
@@ -36,6 +37,8 @@ SCRIPT = Path(__file__).parent / "files" / "array" / "services.sh"
 class Array:
     """The array of one lab; ``root`` is the tree with its NFS programs."""
 
+    SESSIONS: ClassVar[tuple[str, ...]] = (SIMULATOR, SERVICES, GANESHA)
+
     places: Places
     sessions: Sessions
     root: Path
@@ -50,7 +53,7 @@ class Array:
 
     def down(self) -> None:
         """End the daemons and unmount the disk; its content stays in the run directory."""
-        for name in (GANESHA, SERVICES, SIMULATOR):
+        for name in reversed(self.SESSIONS):
             self.sessions.stop(name)
         self.places.ganesha_pidfile.unlink(missing_ok=True)
         self.unmount()

@@ -10,16 +10,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import ClassVar, Optional
 
 from . import kernel, topology
-from .errors import LabError
 from .images import Images
 from .network import inside
 from .places import Places
-from .process import Sessions, run, tail, wait_until
+from .process import Sessions, run
 
-SESSION = "host"
 MEMORY = "2048M"
 BOOT_SECONDS = 180
 CAPABILITIES = "/var/cache/libvirt/qemu/capabilities"
@@ -32,6 +30,8 @@ SCRIPT = Path(__file__).parent / "files" / "host.sh"
 class Host:
     """The KVM host of one lab."""
 
+    SESSION: ClassVar[str] = "host"
+
     places: Places
     sessions: Sessions
     images: Images
@@ -39,7 +39,7 @@ class Host:
     @property
     def runs(self) -> bool:
         """True while the kernel's process runs, whether or not the system in it answers."""
-        return self.sessions.alive(SESSION)
+        return self.sessions.alive(self.SESSION)
 
     def start(self) -> None:
         """Start the kernel on a fresh overlay of the root image; `wait` tells when it can be used."""
@@ -57,37 +57,22 @@ class Host:
         for number, fabric in enumerate(topology.FABRICS):
             words.append(f"vec{number}:transport=tap,ifname={fabric.tap},gro=1,depth=64,mac={fabric.host_mac}")
         private = ["unshare", "--mount", "--propagation", "private"]
-        script = [
-            "sh",
-            SCRIPT,
-            self.places.host / "memory",
-            "nice",
-            "-n",
-            "-5",
-            "taskset",
-            "--cpu-list",
-            str(_idlest_cpu()),
-            *words,
-        ]
-        self.sessions.start(SESSION, inside(self.places.net_namespace, [*private, *script]))
+        furnished = ["sh", str(SCRIPT), str(self.places.host / "memory")]
+        placed = ["nice", "-n", "-5", "taskset", "--cpu-list", str(_idlest_cpu())]
+        self.sessions.start(self.SESSION, inside(self.places.net_namespace, [*private, *furnished, *placed, *words]))
 
     def wait(self) -> None:
         """Return when the host answers over SSH; LabError with its last console lines when it does not."""
-        try:
-            wait_until(self.answers, seconds=BOOT_SECONDS, what="the KVM host answering over SSH", pause=0.2)
-        except LabError as exc:
-            raise LabError(f"{exc}; its console says:\n{tail(self.sessions.logs / f'{SESSION}.log')}") from exc
+        self.sessions.wait(self.SESSION, self.answers, seconds=BOOT_SECONDS, pause=0.2)
 
     def answers(self) -> bool:
         """True when a command runs on the host."""
-        if not self.runs:
-            raise LabError(f"the KVM host has ended; its console says:\n{tail(self.sessions.logs / f'{SESSION}.log')}")
         return run(self.ssh_command("true"), timeout=20, check=False).returncode == 0
 
     def stop(self) -> None:
         """End the host at once and throw its root away; its guests end with it."""
         self.close_ssh()
-        self.sessions.stop(SESSION)
+        self.sessions.stop(self.SESSION)
         if self.places.host.exists():
             shutil.rmtree(self.places.host)
 

@@ -118,17 +118,21 @@ class Lab:
             shutil.rmtree(self.places.root)
 
     def status(self) -> list[tuple[str, bool, str]]:
-        """Return what the lab consists of: name, whether it is up, and a word about it."""
-        rows = [("images", images.complete(self.places.cache), str(self.places.cache))]
-        rows.append(("network", self.network.is_up, " ".join(self.network.namespaces)))
+        """Return what the lab consists of: name, whether it is up, and a word about it; guests of tests never count."""
         mounted = os.path.ismount(self.places.array_data)
-        rows.append(("array disk", mounted, str(self.places.array_data)))
-        for name in self.sessions.names():
+        rows = [
+            ("images", images.complete(self.places.cache), str(self.places.cache)),
+            ("network", self.network.is_up, " ".join(self.network.namespaces)),
+            ("array disk", mounted, str(self.places.array_data)),
+        ]
+        for name in (*Array.SESSIONS, Host.SESSION):
             session = self.sessions.get(name)
             rows.append((name, session is not None and session.alive, f"pid {session.pid}" if session else ""))
-        if self.host.runs:
-            for name, state in self.guests.states().items():
-                rows.append((f"guest {name}", state == "running", state))
+        states = self.guests.states() if self.host.runs else {}
+        own = [spec.name for spec in DEFAULTS]
+        for name in [*own, *(name for name in states if name not in own)]:
+            state = states.get(name, "not defined")
+            rows.append((f"guest {name}", name not in own or state == "running", state))
         return rows
 
     def write_inventory(self) -> Path:
