@@ -30,8 +30,7 @@ COLLECTIONS = BUILD / "collections"
 REQUIREMENTS = ROOT / "tests" / "requirements"
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-OLDEST = "3.9"
-VERSIONS = (OLDEST, "3.10", "3.11", "3.12", "3.13")
+OLDEST, NEWEST = "3.9", "3.13"
 PIP = "pip"
 INSTALL_TIMEOUT = 900
 STAMP = ".stamp"
@@ -82,12 +81,12 @@ def find_python(version: str) -> Path | None:
 
 
 def clean_path(*first: Path) -> str:
-    """A PATH with nothing but the given places, the system's own, and at its end the other real interpreters.
+    """A PATH with nothing but the given places, the system's own, and at its end the oldest and the newest Python.
 
     ``ansible-test`` takes any ``pythonX.Y`` on the PATH for a real one, and dies on a shim without its interpreter.
     """
     places = [*first, *(Path(place) for place in SYSTEM_PATH)]
-    for version in VERSIONS:
+    for version in (OLDEST, NEWEST):
         python = find_python(version)
         if python is not None and python.resolve().parent not in places:
             places.append(python.resolve().parent)
@@ -273,6 +272,15 @@ def _copy_file(source: Path, target: Path) -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target)
+
+
+def fingerprint(place: Path, *more: str) -> str:
+    """A hash over the tracked files of a copy, the interpreters at hand and what else is given."""
+    found = hashlib.sha256("\0".join((clean_path(), *more)).encode())
+    for file in tracked_files():
+        if (place / file).is_file():
+            found.update(f"\0{file}\0".encode() + (place / file).read_bytes())
+    return found.hexdigest()
 
 
 def private_home(name: str) -> Path:
