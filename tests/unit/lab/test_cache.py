@@ -47,7 +47,7 @@ def test_the_key_ignores_what_python_leaves(source: Path) -> None:
 def test_a_part_is_built_once(source: Path, tmp_path: Path) -> None:
     built: list[Path] = []
     parts = [part(source, lambda target: (built.append(target), write(target))[1])]
-    for _ in range(2):
+    for _time in range(2):
         cache.build(tmp_path / "cache", parts)
     assert len(built) == 1
     assert (parts[0].place(tmp_path / "cache") / "image").read_text() == "complete"

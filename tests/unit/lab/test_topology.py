@@ -43,7 +43,7 @@ def test_every_default_disk_lies_on_a_mounted_volume() -> None:
     exported = {(export.svm, export.volume) for export in array_setup.exports()}
     for spec in DEFAULTS:
         for disk in spec.disks:
-            svm, volume, *_ = guests.storage_path(disk.path).relative_to("/lab/run/array/data/vols").parts
+            svm, volume, *_rest = guests.storage_path(disk.path).relative_to("/lab/run/array/data/vols").parts
             assert (svm, volume) in exported
 
 
