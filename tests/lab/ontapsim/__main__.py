@@ -42,6 +42,7 @@ async def _serve(config: Config) -> None:
     if config.control_socket:
         await control.start(config.control_socket)
     await simulator.exports_changed()
+    await simulator.san_changed()
     logging.getLogger("ontapsim").info("serving on %s", simulator.ports)
     await stopping.wait()
     await control.stop()

@@ -14,7 +14,7 @@ from . import errors
 from .errors import ApiError
 from .faults import Fault
 from .fields import Version
-from .model import Array, Svm, Volume
+from .model import Array, Lun, Svm, Volume
 
 if TYPE_CHECKING:
     from .auth import Account
@@ -77,6 +77,21 @@ class Call:
         return wants_links(self.headers.get("Accept", "*/*"))
 
     @property
+    def multipart(self) -> bool:
+        """Say whether the body is a form instead of JSON."""
+        return self.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+
+    @property
+    def san_optimized(self) -> bool:
+        """Say whether the cluster is an All SAN Array."""
+        return self.array.san_optimized or self.simulator.switches.san_optimized
+
+    @property
+    def disaggregated(self) -> bool:
+        """Say whether the cluster is an ASA r2."""
+        return self.array.disaggregated or self.simulator.switches.disaggregated
+
+    @property
     def cause(self) -> dict[str, str]:
         """Name this request for the journal."""
         return {"request": self.id, "user": self.account.name}
@@ -131,6 +146,14 @@ class Call:
                 )
             raise errors.missing("volume.uuid")
         return volume
+
+    def lun(self, uuid: str) -> tuple[Volume, Lun]:
+        """Return a LUN of the path and its volume; one that is not there is refused with 404."""
+        for volume in self.volumes():
+            for lun in volume.luns:
+                if lun.uuid == uuid:
+                    return volume, lun
+        raise ApiError(errors.LUN_UUID_NOT_FOUND, "The specified LUN was not found.", status=404, target="uuid")
 
     def svm(self, values: Mapping[str, Any], *, needed: bool = True) -> Svm | None:
         """Return the SVM that ``svm.name`` and ``svm.uuid`` of a body name, or that the request is bound to."""

@@ -12,6 +12,8 @@ from typing import Any
 from .auth import Account
 from .fields import parse_version
 from .rbac import BUILTIN, Role
+from .san import NoTarget, San
+from .tgt import Portal, Tgt
 
 
 class ConfigError(ValueError):
@@ -43,6 +45,7 @@ class Config:
     roles: list[Role]
     fence_pidfiles: list[str] = field(default_factory=list)
     export_hook: list[str] = field(default_factory=list)
+    san: San = field(default_factory=NoTarget)
     require_reflink: bool = True
     seal_snapshots: bool = True
     switches: dict[str, Any] = field(default_factory=dict)
@@ -60,12 +63,13 @@ KEYS = {
     "roles",
     "fence_pidfiles",
     "export_hook",
+    "san",
     "require_reflink",
     "seal_snapshots",
     "switches",
 }
 _CLUSTER_KEYS = {"name", "nodes", "aggregate", "lifs", "san_optimized", "disaggregated"}
-_SVM_KEYS = {"name", "state", "subtype", "comment", "lifs", "volumes"}
+_SVM_KEYS = {"name", "state", "subtype", "comment", "lifs", "volumes", "igroups"}
 _LIF_KEYS = {"name", "address", "netmask", "services", "ipspace", "enabled", "state"}
 VOLUME_KEYS = {
     "name",
@@ -81,7 +85,11 @@ VOLUME_KEYS = {
     "snapshot_directory_access_enabled",
     "is_protected",
     "full",
+    "luns",
 }
+LUN_KEYS = {"path", "size", "os_type", "maps"}
+_MAP_KEYS = {"igroup", "lun_id"}
+_IGROUP_KEYS = {"name", "os_type", "protocol", "initiators"}
 
 
 def load(data: Mapping[str, Any]) -> Config:
@@ -99,6 +107,12 @@ def load(data: Mapping[str, Any]) -> Config:
         _only(svm, _SVM_KEYS, "svms")
         for volume in svm.get("volumes", []):
             _only(volume, VOLUME_KEYS, f"volumes of {svm['name']}")
+            for lun in volume.get("luns", []):
+                _only(lun, LUN_KEYS, f"luns of {volume['name']}")
+                for item in lun.get("maps", []):
+                    _only(item, _MAP_KEYS, f"maps of {lun['path']}")
+        for igroup in svm.get("igroups", []):
+            _only(igroup, _IGROUP_KEYS, f"igroups of {svm['name']}")
     for lif in [
         *data.get("cluster", {}).get("lifs", []),
         *(lif for svm in data.get("svms", []) for lif in svm.get("lifs", [])),
@@ -118,6 +132,7 @@ def load(data: Mapping[str, Any]) -> Config:
         roles=roles,
         fence_pidfiles=list(data.get("fence_pidfiles", [])),
         export_hook=shlex.split(hook) if isinstance(hook, str) else list(hook),
+        san=_san(data.get("san")),
         require_reflink=data.get("require_reflink", True),
         seal_snapshots=data.get("seal_snapshots", True),
         switches=dict(data.get("switches", {})),
@@ -128,6 +143,13 @@ def _only(data: Mapping[str, Any], known: set[str], place: str) -> None:
     surplus = set(data) - known
     if surplus:
         raise ConfigError(f"unknown in {place}: {', '.join(sorted(surplus))}")
+
+
+def _san(data: Mapping[str, Any] | None) -> San:
+    if data is None:
+        return NoTarget()
+    _only(data, {"tgtadm", "portals"}, "san")
+    return Tgt(data["tgtadm"], [Portal(**item) for item in data["portals"]])
 
 
 def _role(item: Mapping[str, Any]) -> Role:

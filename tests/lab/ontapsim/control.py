@@ -50,7 +50,7 @@ class ControlClient:
         return data
 
     def health(self) -> dict[str, Any]:
-        """Return ok, version, reflink, seals, running_jobs, pid, and ports by address."""
+        """Return ok, version, reflink, seals, running_jobs, pid, ports by address, and san (None: no trouble)."""
         return self.request("GET", "/health")
 
     def journal(self, after: int = 0) -> list[dict[str, Any]]:
@@ -129,3 +129,25 @@ class ControlClient:
     def change_lif(self, name: str, **values: Any) -> None:
         """Set attributes of a LIF: enabled, state, services, ipspace, address, svm."""
         self.request("PATCH", "/lifs", {"name": name, **values})
+
+    def serve_luns(self) -> None:
+        """Let the iSCSI target serve what is mapped, as after a restart of its own."""
+        self.request("POST", "/san")
+
+    def luns(self) -> list[dict[str, Any]]:
+        """Return all LUNs: svm, volume, path, name, uuid, serial, size, os_type, enabled, maps (number by igroup)."""
+        found: list[dict[str, Any]] = self.request("GET", "/luns")["luns"]
+        return found
+
+    def add_lun(self, svm: str, volume: str, path: str, size: int, **values: Any) -> str:
+        """Add an empty LUN with the keys of the configuration, directories above it too, and return its uuid."""
+        body = {"svm": svm, "volume": volume, "path": path, "size": size, **values}
+        return str(self.request("POST", "/luns", body)["uuid"])
+
+    def change_lun(self, svm: str, volume: str, path: str, **values: Any) -> None:
+        """Set attributes of a LUN past all rules: serial, os_type, enabled, comment."""
+        self.request("PATCH", "/luns", {"svm": svm, "volume": volume, "path": path, **values})
+
+    def replace_lun(self, svm: str, volume: str, path: str) -> dict[str, Any]:
+        """Put another LUN with the same bytes and maps at a path; return its new uuid and serial."""
+        return self.request("PATCH", "/luns", {"svm": svm, "volume": volume, "path": path, "replace": True})

@@ -7,14 +7,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any, Callable
 
 from aiohttp import web
 
 from .areas.snapshots import LIMIT
-from .config import VOLUME_KEYS
-from .model import Snapshot, Volume, new_uuid
-from .seed import add_volume
+from .config import LUN_KEYS, VOLUME_KEYS
+from .model import Snapshot, Volume, new_uuid, serial_of
+from .seed import add_lun, add_volume, map_lun
 from .simulator import Simulator
 from .storage import StorageError, VolumeRef
 
@@ -62,6 +63,10 @@ class Control:
                 web.post("/snapshots", self._add_snapshots),
                 web.patch("/snapshots", self._change_snapshot),
                 web.patch("/lifs", self._change_lif),
+                web.get("/luns", self._luns),
+                web.post("/luns", self._add_lun),
+                web.patch("/luns", self._change_lun),
+                web.post("/san", self._serve_luns),
             ]
         )
         if os.path.exists(path):
@@ -89,6 +94,7 @@ class Control:
             "running_jobs": len(simulator.running_jobs()),
             "pid": os.getpid(),
             "ports": simulator.ports,
+            "san": simulator.san_trouble,
         }
 
     async def _journal(self, request: web.Request) -> Any:
@@ -154,7 +160,7 @@ class Control:
     async def _add_volume(self, request: web.Request) -> Any:
         body = await _json(request)
         svm = body.pop("svm")
-        _known(body, VOLUME_KEYS)
+        _known(body, VOLUME_KEYS - {"luns"})
         if svm not in self.simulator.array.svms or self.simulator.array.volume_named(svm, body["name"]):
             raise ValueError(f"cannot add volume {body['name']} to {svm}")
         volume = add_volume(self.simulator.array, self.simulator.engine, self.simulator.clock, svm, body, cause=_CAUSE)
@@ -165,11 +171,12 @@ class Control:
     async def _change_volume(self, request: web.Request) -> Any:
         body = await _json(request)
         volume = self._volume(body.pop("svm"), body.pop("volume"))
-        _known(body, VOLUME_KEYS - {"name", "unix_permissions"})
+        _known(body, VOLUME_KEYS - {"name", "unix_permissions", "luns"})
         for name, value in body.items():
             setattr(volume, name, value)
         self.simulator.save()
         await self.simulator.exports_changed()
+        await self.simulator.san_changed()
         return {"uuid": volume.uuid}
 
     async def _add_snapshots(self, request: web.Request) -> Any:
@@ -194,6 +201,7 @@ class Control:
                 expiry_time=body.get("expiry_time"),
                 snaplock_expiry_time=body.get("snaplock_expiry_time"),
                 snapmirror_label=body.get("snapmirror_label"),
+                luns=[lun.copy() for lun in volume.luns],
             )
             volume.snapshots.append(snapshot)
             made.append(snapshot.uuid)
@@ -221,6 +229,61 @@ class Control:
             setattr(lif, key, value)
         self.simulator.save()
         return {"uuid": lif.uuid}
+
+    async def _serve_luns(self, _request: web.Request) -> Any:
+        await self.simulator.san_changed()
+        if self.simulator.san_trouble is not None:
+            raise ValueError(self.simulator.san_trouble)
+        return {}
+
+    async def _luns(self, _request: web.Request) -> Any:
+        array = self.simulator.array
+        return {
+            "luns": [
+                {
+                    "svm": volume.svm,
+                    "volume": volume.name,
+                    "name": volume.lun_name(lun),
+                    **vars(lun),
+                    "maps": {
+                        array.igroups[item.igroup].name: item.number for item in array.lun_maps if item.lun == lun.uuid
+                    },
+                }
+                for volume, lun in array.luns()
+            ]
+        }
+
+    async def _add_lun(self, request: web.Request) -> Any:
+        body = await _json(request)
+        volume = self._volume(body.pop("svm"), body.pop("volume"))
+        _known(body, LUN_KEYS)
+        simulator = self.simulator
+        lun = add_lun(
+            simulator.array, simulator.engine, simulator.clock, volume, body, identity=new_uuid(), cause=_CAUSE
+        )
+        map_lun(simulator.array, volume, lun, body, first=simulator.config.san.first_number)
+        simulator.save()
+        await simulator.san_changed()
+        return {"uuid": lun.uuid, "serial": lun.serial}
+
+    async def _change_lun(self, request: web.Request) -> Any:
+        """Set attributes of a LUN; ``replace`` lets another LUN be at its path, under new uuid and serial."""
+        body = await _json(request)
+        volume, path = self._volume(body.pop("svm"), body.pop("volume")), body.pop("path")
+        lun, array = volume.lun(path), self.simulator.array
+        if lun is None:
+            raise KeyError(path)
+        replaced = body.pop("replace", False)
+        _known(body, {"serial", "os_type", "enabled", "comment"})
+        if replaced:
+            old, lun.uuid = lun.uuid, new_uuid()
+            lun.serial = serial_of(lun.uuid)
+            array.lun_maps = [replace(item, lun=lun.uuid) if item.lun == old else item for item in array.lun_maps]
+        for name, value in body.items():
+            setattr(lun, name, value)
+        self.simulator.save()
+        await self.simulator.san_changed()
+        return {"uuid": lun.uuid, "serial": lun.serial}
 
     def _volume(self, svm: str, name: str) -> Volume:
         volume = self.simulator.array.volume_named(svm, name)

@@ -52,6 +52,16 @@ class Engine(Reader):
         if not names or names[0] == tree.SNAPSHOT_DIR:
             raise StorageError(Reason.READ_ONLY, f"{path} cannot be written")
 
+    @contextlib.contextmanager
+    def _writing(self, volume: VolumeRef, path: str) -> Iterator[int]:
+        self._writable(volume, path)
+        with self.entry(volume, path) as (parent, name):
+            fd = os.open(name, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=parent)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+
     def _stage(self) -> str:
         return str(self._tmp / uuid.uuid4().hex)
 
@@ -77,6 +87,19 @@ class Engine(Reader):
         except FenceError as exc:
             raise StorageError(Reason.FENCE, str(exc)) from exc
 
+    def put_up_fence(self, name: str, seconds: float) -> None:
+        """Stop all writing until `take_down_fence` with the same name, or until the time is over."""
+        with self._changing():
+            try:
+                self._fence.put_up(name, seconds)
+            except FenceError as exc:
+                raise StorageError(Reason.FENCE, str(exc)) from exc
+
+    def take_down_fence(self, name: str) -> None:
+        """Let writing go on; a fence that has fallen is fine."""
+        with self._changing():
+            self._fence.take_down(name)
+
     # -- volumes ------------------------------------------------------------------------------------------------
 
     def create_volume(self, volume: VolumeRef, *, mode: int, cause: Cause) -> None:
@@ -89,6 +112,24 @@ class Engine(Reader):
                 self._observer(Change("volume_create", volume.svm, volume.name), cause)
             os.makedirs(os.path.join(root, tree.SNAPSHOT_DIR), exist_ok=True)
             self._seal_snapshot_dir(root, True)
+
+    def clone_volume(self, volume: VolumeRef, snapshot: str, target: VolumeRef, *, cause: Cause) -> None:
+        """Make a volume out of a snapshot of another, sharing its blocks; it has no snapshots of its own yet."""
+        source, stage = os.path.join(self.volume_root(volume), tree.SNAPSHOT_DIR, snapshot), self._stage()
+        with self._changing():
+            if not os.path.isdir(source):
+                raise StorageError(Reason.NOT_FOUND, f"snapshot {snapshot} is not there")
+            if self.has_volume(target):
+                raise StorageError(Reason.EXISTS, f"volume {target.name} has a directory")
+            try:
+                tree.clone_tree(source, stage, reflink=self.reflink)
+                os.mkdir(os.path.join(stage, tree.SNAPSHOT_DIR))
+                os.rename(stage, self.volume_root(target))
+            finally:
+                tree.remove_tree(stage, sealed=False)
+            self._seal_snapshot_dir(self.volume_root(target), True)
+            detail = {"parent": volume.name}
+            self._observer(Change("volume_clone", target.svm, target.name, snapshot=snapshot, detail=detail), cause)
 
     def has_volume(self, volume: VolumeRef) -> bool:
         """Say whether a volume has its directory."""
@@ -186,6 +227,57 @@ class Engine(Reader):
 
     # -- files --------------------------------------------------------------------------------------------------
 
+    def create_file(
+        self,
+        volume: VolumeRef,
+        path: str,
+        size: int,
+        *,
+        parents: bool,
+        op: str,
+        detail: Mapping[str, object],
+        cause: Cause,
+    ) -> None:
+        """Make an empty, sparse file of ``size`` bytes; ``parents`` makes the directories above it, too."""
+        self._writable(volume, path)
+        root, names = self.locate(volume, path)
+        with self._changing():
+            if parents:
+                os.makedirs(os.path.join(root, *names[:-1]), exist_ok=True)
+            with self.entry(volume, path) as (parent, name):
+                if exists(parent, name):
+                    raise StorageError(Reason.EXISTS, f"{path}: file exists")
+                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
+                try:
+                    os.ftruncate(fd, size)
+                finally:
+                    os.close(fd)
+            self._observer(Change(op, volume.svm, volume.name, path="/".join(names), detail=detail), cause)
+
+    def resize_file(
+        self, volume: VolumeRef, path: str, size: int, *, op: str, detail: Mapping[str, object], cause: Cause
+    ) -> None:
+        """Give a file another size in bytes, keeping its inode."""
+        with self._changing(), self._writing(volume, path) as fd:
+            os.ftruncate(fd, size)
+            self._observer(Change(op, volume.svm, volume.name, path=path, detail=detail), cause)
+
+    def write_file(
+        self,
+        volume: VolumeRef,
+        path: str,
+        data: bytes,
+        *,
+        offset: int,
+        op: str,
+        detail: Mapping[str, object],
+        cause: Cause,
+    ) -> None:
+        """Write bytes into a file at an offset."""
+        with self._changing(), self._writing(volume, path) as fd:
+            os.pwrite(fd, data, offset)
+            self._observer(Change(op, volume.svm, volume.name, path=path, detail=detail), cause)
+
     def clone_file(
         self,
         volume: VolumeRef,
@@ -197,11 +289,13 @@ class Engine(Reader):
         keep_inode: bool,
         op: str,
         cause: Cause,
+        size: int | None = None,
+        detail: Mapping[str, object] | None = None,
     ) -> None:
         """Give ``target`` the content and attributes of ``source`` (in a snapshot, or live), in constant time.
 
         Paths are relative to the volume. Without ``overwrite`` an existing target is refused; with it the target
-        keeps its inode, or is replaced, as ``keep_inode`` says.
+        keeps its inode, or is replaced, as ``keep_inode`` says. ``size`` in bytes, when not the source's.
         """
         self._writable(volume, target)
         with self._changing():
@@ -209,6 +303,8 @@ class Engine(Reader):
             try:
                 with self.regular_file(volume, source, snapshot) as fd:
                     self._capture(fd, stage, live=snapshot is None)
+                if size is not None:
+                    os.truncate(stage, size)
                 self._commit(volume, stage, target, overwrite=overwrite, keep_inode=keep_inode)
             finally:
                 tree.remove_tree(stage, sealed=False)
@@ -219,7 +315,7 @@ class Engine(Reader):
                     volume.name,
                     path="/".join(tree.split_path(target)),
                     snapshot=snapshot,
-                    detail={"source": source},
+                    detail={"source": source, **(detail or {})},
                 ),
                 cause,
             )
@@ -235,6 +331,7 @@ class Engine(Reader):
         keep_inode: bool,
         op: str,
         cause: Cause,
+        detail: Mapping[str, object] | None = None,
     ) -> None:
         """Overwrite parts of an existing file: ``ranges`` are (source offset, target offset, length) in bytes."""
         self._writable(volume, target)
@@ -266,12 +363,21 @@ class Engine(Reader):
                     volume.name,
                     path="/".join(tree.split_path(target)),
                     snapshot=snapshot,
-                    detail={"ranges": [list(item) for item in ranges]},
+                    detail={"ranges": [list(item) for item in ranges], **(detail or {})},
                 ),
                 cause,
             )
 
-    def rename_file(self, volume: VolumeRef, path: str, new_path: str, *, cause: Cause) -> None:
+    def rename_file(
+        self,
+        volume: VolumeRef,
+        path: str,
+        new_path: str,
+        *,
+        cause: Cause,
+        op: str = "file_rename",
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         """Rename a file or directory inside its volume; an existing target is refused."""
         self._writable(volume, path)
         self._writable(volume, new_path)
@@ -280,9 +386,19 @@ class Engine(Reader):
             if exists(there, new):
                 raise StorageError(Reason.EXISTS, f"{new_path}: file exists")
             os.rename(name, new, src_dir_fd=parent, dst_dir_fd=there)
-            self._observer(Change("file_rename", volume.svm, volume.name, path=path, detail={"path": new_path}), cause)
+            told = {"path": new_path, **(detail or {})}
+            self._observer(Change(op, volume.svm, volume.name, path=path, detail=told), cause)
 
-    def delete_file(self, volume: VolumeRef, path: str, *, recurse: bool, cause: Cause) -> None:
+    def delete_file(
+        self,
+        volume: VolumeRef,
+        path: str,
+        *,
+        recurse: bool,
+        cause: Cause,
+        op: str = "file_delete",
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         """Remove a file, an empty directory, or with ``recurse`` a whole directory."""
         self._writable(volume, path)
         with self._changing(), self.entry(volume, path) as (parent, name):
@@ -298,7 +414,7 @@ class Engine(Reader):
                 tree.remove_tree(stage, sealed=False)
             else:
                 os.unlink(name, dir_fd=parent)
-            self._observer(Change("file_delete", volume.svm, volume.name, path=path), cause)
+            self._observer(Change(op, volume.svm, volume.name, path=path, detail=detail), cause)
 
     # -- recovery -----------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Fence:
         self.pidfiles = list(pidfiles)
         self.limit = limit
         self._guard: subprocess.Popen[bytes] | None = None
+        self._standing: dict[str, float] = {}
 
     def start(self) -> None:
         """Start the guard, when there is anything to fence."""
@@ -55,25 +56,65 @@ class Fence:
 
     @contextlib.contextmanager
     def held(self, *, strict: bool) -> Iterator[None]:
-        """Hold the fence. ``strict`` raises ``FenceError`` at the end when it fell before the work was done."""
+        """Hold the fence. ``strict`` raises ``FenceError`` at the end when it fell before the work was done.
+
+        While a fence stands that was put up with `put_up`, that one is held, and stays.
+        """
         pids = self._pids()
         if not pids:
             yield
             return
+        began, limit = time.monotonic(), max(self.limit, self._stands())
+        self._stop(pids, limit)
+        try:
+            yield
+            if strict and time.monotonic() - began >= limit:
+                raise FenceError(f"the write fence fell after {limit} s, before the work was done")
+        finally:
+            self._go_on(pids)
+
+    def put_up(self, name: str, seconds: float) -> None:
+        """Let a fence stand until it is taken down by its ``name``, or the time is over; raises ``FenceError``."""
+        pids = self._pids()
+        self._standing[name] = time.monotonic() + seconds
+        if pids:
+            try:
+                self._stop(pids, self._stands())
+            except BaseException:
+                self.take_down(name)
+                raise
+
+    def take_down(self, name: str) -> None:
+        """Take a standing fence down; one that has fallen by itself is fine."""
+        if self._standing.pop(name, None) is not None:
+            pids = self._pids()
+            if pids:
+                self._go_on(pids)
+
+    def _stands(self) -> float:
+        """Return for how many seconds yet a fence stands that was put up."""
+        return max([0.0, *(until - time.monotonic() for until in self._standing.values())])
+
+    def _stop(self, pids: Sequence[int], seconds: float) -> None:
         self.start()
-        began = time.monotonic()
-        self._tell(f"hold {self.limit} {' '.join(map(str, pids))}")
+        self._tell(f"hold {seconds} {' '.join(map(str, pids))}")
         try:
             for pid in pids:
                 _signal(pid, signal.SIGSTOP)
-            _wait_stopped(pids, deadline=began + min(_SETTLE_SECONDS, self.limit))
-            yield
-            if strict and time.monotonic() - began >= self.limit:
-                raise FenceError(f"the write fence fell after {self.limit} s, before the work was done")
-        finally:
-            for pid in pids:
-                _signal(pid, signal.SIGCONT)
-            self._tell("free")
+            _wait_stopped(pids, deadline=time.monotonic() + min(_SETTLE_SECONDS, seconds))
+        except BaseException:
+            self._go_on(pids)
+            raise
+
+    def _go_on(self, pids: Sequence[int]) -> None:
+        """Continue the processes, unless a fence stands; the guard then still knows them."""
+        seconds = self._stands()
+        if seconds > 0:
+            self._tell(f"hold {seconds} {' '.join(map(str, pids))}")
+            return
+        for pid in pids:
+            _signal(pid, signal.SIGCONT)
+        self._tell("free")
 
     def _tell(self, line: str) -> None:
         if self._guard is None or self._guard.stdin is None:

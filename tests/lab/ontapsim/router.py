@@ -20,13 +20,17 @@ Handler = Callable[["Call"], Awaitable["Answer"]]
 
 @dataclass(frozen=True)
 class Route:
-    """One method on one path below ``/api``; ``command`` is what a traditional role must allow for it."""
+    """One method on one path below ``/api``; ``command`` is what a traditional role must allow for it.
+
+    ``multipart`` lets a form come in instead of JSON; the handler reads it out of the payload.
+    """
 
     method: str
     path: str
     handler: Handler
     command: str
     since: Version = (9, 6, 0)
+    multipart: bool = False
 
 
 class Router:

@@ -37,6 +37,7 @@ _HEADERS = {
     "Vary": "Accept-Encoding",
 }
 _UNAUTHORIZED = b"<!DOCTYPE html><html><head><title>401 Unauthorized</title></head><body>Unauthorized</body></html>\n"
+_LARGEST_REQUEST = 4 << 20
 
 
 class DropConnectionError(Exception):
@@ -59,7 +60,8 @@ class Server:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(self.simulator.config.certificate, self.simulator.config.key)
         for listener in self.simulator.config.listeners:
-            runner = web.ServerRunner(web.Server(self._handler(listener), access_log=None))
+            served = web.Server(self._handler(listener), request_factory=_large_request, access_log=None)
+            runner = web.ServerRunner(served)
             await runner.setup()
             site = web.TCPSite(runner, listener.address, listener.port, ssl_context=context, reuse_address=True)
             await site.start()
@@ -180,8 +182,15 @@ class Server:
         if not rbac.allows(self.simulator.role(call.account.role), call.method, call.segments, command):
             raise errors.forbidden()
         call.params = parse_query(call.raw_query)
-        call.body = parse_payload(call.payload, method=verb)
+        if not (route.multipart and call.multipart):
+            call.body = parse_payload(call.payload, method=verb)
         return await route.handler(call)
+
+
+def _large_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    """Return a request that may carry a LUN's data and the form around it."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_REQUEST)
 
 
 def _injected(options: Mapping[str, Any]) -> ApiError:

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import subprocess
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, TypeVar
 
@@ -21,10 +23,11 @@ from .fence import Fence
 from .fields import Version, parse_version
 from .jobs import Jobs
 from .journal import Journal
-from .model import Array, Job, Volume
+from .model import Array, GroupSnapshot, Igroup, Job, Volume
 from .rbac import Role
+from .san import SanError, Target, Unit
 from .seed import new_array, seed
-from .storage import VolumeRef
+from .storage import StorageError, VolumeRef
 from .store import Store
 from .switches import Switches
 
@@ -32,6 +35,14 @@ log = logging.getLogger("ontapsim")
 Result = TypeVar("Result")
 _HOOK_SECONDS = 60
 _REQUESTS_KEPT = 100_000
+
+
+@dataclass
+class StartedSnapshot:
+    """A two-phase snapshot of a consistency group between its phases; ``until`` is of the monotonic clock."""
+
+    snapshot: GroupSnapshot
+    until: float
 
 
 class Simulator:
@@ -55,6 +66,9 @@ class Simulator:
         self.busy: dict[tuple[str, str], Counter[str]] = {}
         self.locks: dict[str, asyncio.Lock] = {}
         self.ports: dict[str, int] = {}
+        self.restoring: Counter[str] = Counter()
+        self.san_trouble: str | None = None
+        self.started: dict[str, StartedSnapshot] = {}
         saved = self._store.load()
         self.array = Array.from_dict(saved) if saved else new_array(config)
         self.array.version = config.version
@@ -103,6 +117,33 @@ class Simulator:
         if self.config.export_hook:
             await self.work(self._run_hook)
 
+    async def san_changed(self) -> None:
+        """Serve the LUNs as they are mapped now; what fails is kept as ``san_trouble`` and tried again next time."""
+        async with self.lock("san"):
+            try:
+                await self.work(self.config.san.reconcile, self.targets())
+                self.san_trouble = None
+            except (SanError, OSError) as exc:
+                self.san_trouble = str(exc)
+                log.warning("the SAN target does not follow: %s", exc)
+
+    def targets(self) -> list[Target]:
+        """Return what initiators are to see: a target for each igroup of a running SVM, with its mapped LUNs."""
+        return [
+            Target(
+                self.array.target_name(igroup.svm, igroup.target), tuple(igroup.initiators), tuple(self._units(igroup))
+            )
+            for igroup in self.array.igroups.values()
+            if igroup.protocol != "fcp" and self.array.svms[igroup.svm].state == "running"
+        ]
+
+    def _units(self, igroup: Igroup) -> Iterator[Unit]:
+        numbers = {item.lun: item.number for item in self.array.lun_maps if item.igroup == igroup.uuid}
+        for volume, lun in self.array.luns():
+            if lun.uuid in numbers and volume.state == "online":
+                file = f"{self.engine.volume_root(volume.ref)}/{lun.path}"
+                yield Unit(numbers[lun.uuid], file, lun.serial, lun.enabled)
+
     def mark_busy(self, volume: str, snapshot: str, owner: str) -> None:
         """Note that running work owns a snapshot; arguments are uuids and an owner's name."""
         self.busy.setdefault((volume, snapshot), Counter())[owner] += 1
@@ -148,7 +189,21 @@ class Simulator:
         present = self.engine.recover(known)
         for volume in self.array.volumes.values():
             volume.snapshots = [item for item in volume.snapshots if item.name in present[volume.ref]]
+            self._settle_luns(volume)
+        self.array.drop_maps()
         self.jobs.recover()
+
+    def _settle_luns(self, volume: Volume) -> None:
+        """Drop the LUNs whose file is gone, and take the size of the others from it."""
+        there = []
+        for lun in volume.luns:
+            if lun.pending_path is not None and not self.engine.has_file(volume.ref, lun.path):
+                lun.path = lun.pending_path
+            lun.pending_path = None
+            with contextlib.suppress(StorageError):
+                lun.size = self.engine.stat(volume.ref, lun.path).size
+                there.append(lun)
+        volume.luns = there
 
     def _settle_volume(self, volume: Volume) -> None:
         renamed = VolumeRef(volume.svm, str(volume.pending_name))

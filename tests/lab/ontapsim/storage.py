@@ -126,6 +126,14 @@ class Reader:
         with self.entry(volume, path, snapshot) as (parent, name):
             return _describe(parent, name, path)
 
+    def has_file(self, volume: VolumeRef, path: str) -> bool:
+        """Say whether there is anything at a path."""
+        try:
+            self.stat(volume, path)
+            return True
+        except StorageError:
+            return False
+
     def entries(self, volume: VolumeRef, path: str, snapshot: str | None = None) -> list[FileStat]:
         """Describe the entries of a directory with `.` and `..` first."""
         with self.entry(volume, path, snapshot) as (parent, name):

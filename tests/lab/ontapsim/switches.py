@@ -47,6 +47,22 @@ class Switches:
     """Each page that has a next one is followed by an empty page first."""
     svm_reads_cluster: bool = True
     """An SVM account may read `/cluster` and its own jobs."""
+    san_optimized: bool = False
+    """The cluster is an All SAN Array, whatever its configuration says."""
+    disaggregated: bool = False
+    """The cluster is an ASA r2: LUNs have plain names, and none is made or overwritten as a clone."""
+    lun_overwrite_from_snapshot: bool = False
+    """A LUN can be overwritten straight from `/vol/<volume>/.snapshot/<snapshot>/<LUN>`."""
+    lun_overwrite_takes_size: bool = True
+    """A LUN that is overwritten gets the size of the source; off: it keeps its own."""
+    flexclone_luns_online: bool = False
+    """The LUNs of a new FlexClone volume are online."""
+    recovery_queue_seconds: float = 43200.0
+    """How long a FlexClone volume that was deleted without `force` still owns its parent's snapshot."""
+    sfsr_keeps_lun_identity: bool = True
+    """A LUN that is restored in place keeps uuid, serial and maps; off: it gets new ones, and no maps."""
+    revert_keeps_maps: bool = True
+    """A volume revert keeps the maps of its LUNs, also without `preserve_lun_ids`."""
     clock_offset: float = 0.0
     """Seconds by which the array's clock is ahead."""
     licenses: dict[str, bool] = field(

@@ -33,6 +33,9 @@ KVMSNAP_ROLE: dict[str, Any] = {
         {"path": "/api/storage/volumes/*/snapshots", "access": "all"},
         {"path": "/api/storage/volumes/*/files", "access": "readonly"},
         {"path": "/api/storage/file/clone", "access": "read_create"},
+        {"path": "/api/storage/luns", "access": "all"},
+        {"path": "/api/protocols/san/lun-maps", "access": "all"},
+        {"path": "/api/protocols/san/igroups", "access": "readonly"},
         {"path": "/api/support/ems/application-logs", "access": "read_create"},
     ],
 }
@@ -52,6 +55,7 @@ CLI_ROLE: dict[str, Any] = {
             ("job show", "readonly"),
             ("version", "readonly"),
             ("event generate-autosupport-log", "all"),
+            ("lun", "all"),
         )
     ],
 }
@@ -59,7 +63,7 @@ CLI_ROLE: dict[str, Any] = {
 
 
 def sample() -> dict[str, Any]:
-    """Return a configuration like the lab's: two SVMs, a nested junction, and its five users."""
+    """Return a configuration like the lab's: two SVMs, a nested junction, two LUNs in use, and its five users."""
     size = 10 << 30
     return copy.deepcopy(
         {
@@ -68,15 +72,30 @@ def sample() -> dict[str, Any]:
             "svms": [
                 {
                     "name": "svm1",
+                    "igroups": [
+                        {"name": "hv1", "initiators": ["iqn.2026-01.org.example:hv1"]},
+                        {"name": "other", "initiators": ["iqn.2026-01.org.example:elsewhere"]},
+                    ],
                     "lifs": [
                         {"name": "svm1-mgmt", "address": "198.51.100.11", "services": ["management_https"]},
                         {"name": "svm1-nfs", "address": "198.51.100.21"},
                         {"name": "svm1-nfs-b", "address": "203.0.113.21"},
+                        {"name": "svm1-iscsi-a", "address": "198.51.100.31", "services": ["data_core", "data_iscsi"]},
+                        {"name": "svm1-iscsi-b", "address": "203.0.113.31", "services": ["data_core", "data_iscsi"]},
                     ],
                     "volumes": [
                         {"name": "kvm_vol1", "junction": "/kvm_vol1", "size": size},
                         {"name": "kvm_vol2", "junction": "/kvm_vol2", "size": size},
                         {"name": "kvm_nested", "junction": "/kvm_vol1/nested", "size": size},
+                        {
+                            "name": "kvm_san1",
+                            "size": size,
+                            "luns": [
+                                {"path": "luns/a", "size": 8 << 20, "maps": [{"igroup": "hv1", "lun_id": 1}]},
+                                {"path": "luns/b", "size": 4 << 20, "maps": [{"igroup": "hv1", "lun_id": 2}]},
+                            ],
+                        },
+                        {"name": "kvm_san2", "size": size},
                     ],
                 },
                 {
@@ -175,6 +194,7 @@ class Running:
             await control.start(self.control.socket_path)
             self.port = simulator.ports[ADDRESS]
             await simulator.exports_changed()
+            await simulator.san_changed()
         except (ConfigError, StorageError, OSError, ValueError, KeyError, TypeError) as exc:
             self._failure = exc
             self._started.set()

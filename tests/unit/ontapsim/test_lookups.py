@@ -57,7 +57,8 @@ LIFS: list[tuple[str, set[str]]] = [
     ("services=data_nfs&svm.name=svm2", {"svm2-nfs"}),
     ("scope=cluster", {"cluster1-mgmt"}),
     ("ip.address=198.51.100.99", set()),
-    ("name=svm1*", {"svm1-mgmt", "svm1-nfs", "svm1-nfs-b"}),
+    ("name=svm1-m*", {"svm1-mgmt"}),
+    ("name=svm1-nfs*", {"svm1-nfs", "svm1-nfs-b"}),
     ("ip.family=ipv6", set()),
 ]
 

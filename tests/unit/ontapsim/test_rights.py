@@ -23,7 +23,7 @@ REST = [
     (KVMSNAP, "PATCH", "storage/volumes/u", False), (KVMSNAP, "DELETE", "storage/volumes/u", False),
     (KVMSNAP, "POST", "storage/volumes/u/snapshots", True), (KVMSNAP, "DELETE", "storage/volumes/u/snapshots/s", True),
     (KVMSNAP, "GET", "storage/volumes/u/files/x", True), (KVMSNAP, "DELETE", "storage/volumes/u/files/x", False),
-    (KVMSNAP, "POST", "storage/file/clone", True), (KVMSNAP, "GET", "storage/luns", False),
+    (KVMSNAP, "POST", "storage/file/clone", True), (KVMSNAP, "GET", "storage/namespaces", False),
     (KVMSNAP, "POST", "private/cli/volume/snapshot/restore-file", False), (KVMSNAP, "GET", "security/roles", False),
     (ADMIN, "DELETE", "storage/volumes/u", True), (ADMIN, "POST", "private/cli/volume/snapshot/restore-file", True),
     (READONLY, "GET", "storage/volumes", True), (READONLY, "POST", "storage/volumes", False),

@@ -107,7 +107,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"svm": {"name": "svm1"}}, "262212"),
     ({"name": "a-b", "svm": {"name": "svm1"}}, "262197"),
     ({"name": "x", "svm": {"name": "svm1"}, "uuid": "u"}, "262196"),
-    ({"name": "x", "svm": {"name": "svm1"}, "clone": {"is_flexclone": True}}, "262196"),
+    ({"name": "x", "svm": {"name": "svm1"}, "clone": {"is_flexclone": True}}, "918232"),
     ({"name": "x", "svm": {"name": "svm1"}, "nas": {"path": "/kvm_vol1"}}, "918252"),
 ]  # fmt: skip
 

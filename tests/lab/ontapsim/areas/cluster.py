@@ -57,8 +57,8 @@ async def get_cluster(call: Call) -> Answer:
         "contact": "",
         "location": "",
         "version": _version(call),
-        "san_optimized": call.array.san_optimized,
-        "disaggregated": call.array.disaggregated,
+        "san_optimized": call.san_optimized,
+        "disaggregated": call.disaggregated,
         "timezone": {"name": "Etc/UTC"},
     }
     return instance(call, CLUSTER, record, lambda _record: "/api/cluster")

@@ -14,7 +14,7 @@ from ..call import Answer, Call
 from ..engine import BLOCK
 from ..errors import ApiError
 from ..fields import Table, parse_body
-from ..model import Snapshot, Volume
+from ..model import Snapshot, Volume, lun_at
 from ..router import Route
 from ..storage import Reason, StorageError
 from ..tree import SNAPSHOT_DIR, PathEscapeError, split_path
@@ -61,6 +61,10 @@ async def clone_file(call: Call) -> Answer:
 
     def check() -> None:
         _check(call, volume, values)
+        if volume.lun(values["destination_path"]) is not None or lun_at(
+            snapshot.luns if snapshot else volume.luns, source
+        ):
+            raise ApiError(errors.CLONE_FAILED, "Clone start failed: a LUN is cloned with its own API.")
 
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):

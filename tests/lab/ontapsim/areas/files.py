@@ -5,10 +5,9 @@
 from __future__ import annotations
 
 import os
-import uuid
 from urllib.parse import quote
 
-from .. import errors
+from .. import errors, form
 from ..answers import collection, in_job
 from ..call import Answer, Call
 from ..clock import to_iso
@@ -18,8 +17,6 @@ from ..model import Volume
 from ..router import Route
 from ..storage import FileStat, Reason, StorageError
 from ..tree import SNAPSHOT_DIR
-
-READ_LIMIT = 1 << 20
 
 FILE = Table(
     """
@@ -117,6 +114,8 @@ async def _change(call: Call, volume: Volume, change: object) -> Answer:
     def check() -> None:
         if volume.type != "rw":
             raise ApiError(errors.READ_ONLY_FILE_SYSTEM, "Read-only file system.")
+        if any(f"{lun.path}/".startswith(f"{call.path['path'].strip('/')}/") for lun in volume.luns):
+            raise errors.unsupported_method()
 
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):
@@ -134,19 +133,11 @@ async def _read(call: Call, volume: Volume, path: str, offset: str | None, lengt
         if text is not None and not text.isdigit():
             raise errors.invalid_value(text, name, "integer")
     call.only_params("fields")
-    count = min(int(length), READ_LIMIT) if length is not None else READ_LIMIT
+    count = min(int(length), form.LIMIT) if length is not None else form.LIMIT
     data = await call.simulator.work(
         call.simulator.engine.read, volume.ref, path, offset=int(offset or 0), length=count
     )
-    boundary = f"part-{uuid.uuid4().hex}"
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="data"\r\nContent-Type: application/octet-stream\r\n\r\n'
-    )
-    return Answer(
-        200,
-        head.encode() + data + f"\r\n--{boundary}--\r\n".encode(),
-        content_type=f"multipart/form-data; boundary={boundary}",
-    )
+    return form.answer(data)
 
 
 def _volume(call: Call) -> Volume:
@@ -171,7 +162,7 @@ def _record(volume: Volume, directory: str, full: str, found: FileStat, *, name:
         "volume": {"uuid": volume.uuid, "name": volume.name},
         "path": directory.strip("/") or "/",
         "name": name,
-        "type": found.kind,
+        "type": "lun" if volume.lun(full) is not None else found.kind,
         "size": found.size,
         "bytes_used": found.used,
         "inode_number": found.inode,

@@ -117,7 +117,8 @@ async def revert_volume(call: Call) -> Answer:
     """``POST /private/cli/volume/snapshot/restore``: the whole volume goes back."""
     values = _values(call, _REVERT_FIELDS, "volume", "snapshot")
     volume, snapshot = _restore_objects(call, values)
-    return await revert(call, volume, snapshot, forced=bool(values.get("force")))
+    preserve = bool(values.get("preserve_lun_ids"))
+    return await revert(call, volume, snapshot, forced=bool(values.get("force")), preserve=preserve)
 
 
 def _values(call: Call, known: Mapping[str, type], *needed: str) -> dict[str, Any]:

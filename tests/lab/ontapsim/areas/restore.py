@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 from .. import errors
@@ -12,7 +13,7 @@ from ..answers import in_job
 from ..call import Answer, Call
 from ..engine import BLOCK
 from ..errors import ApiError
-from ..model import Snapshot, Volume
+from ..model import Lun, Snapshot, Volume, lun_at, new_uuid, serial_of
 from ..storage import Reason, StorageError
 from . import snapshots
 
@@ -59,7 +60,8 @@ async def restore_by_query(call: Call, volume: Volume) -> Answer:
     if any(name in params for name in ("restore_to.restore_path", "restore_to.start_byte", "restore_to.byte_count")):
         raise errors.required("restore_to.path")
     forced = call.flag("restore_to.snapshot.force", default=False)
-    return await revert(call, volume, snapshot, forced=forced)
+    preserve = call.flag("preserve_lun_ids", default=False)
+    return await revert(call, volume, snapshot, forced=forced, preserve=preserve)
 
 
 def _snapshot(call: Call, volume: Volume) -> Snapshot:
@@ -125,6 +127,9 @@ class FileRestore:
             raise ApiError(self.code, f"{self._failed()}: the volume cannot be written.")
         if self.snapshot not in self.volume.snapshots:
             raise ApiError(errors.SNAPSHOT_MISSING, "The snapshot does not exist.")
+        over_file = self._live_lun() is None and self.call.simulator.engine.has_file(self.volume.ref, self.target)
+        if (self._lun() is None and self._live_lun() is not None) or (self._lun() is not None and over_file):
+            raise ApiError(self.code, f"{self._failed()}: a file and a LUN cannot take each other's place.")
 
     async def work(self) -> None:
         """Restore, and leave the background part running."""
@@ -137,12 +142,51 @@ class FileRestore:
                 raise self._refusal(exc) from exc
             if not simulator.switches.sfsr_bytes_at_end:
                 await self._write()
+            lun = self._settle_lun()
             simulator.mark_busy(self.volume.uuid, self.snapshot.uuid, OWNER)
-        simulator.jobs.background(self._background())
+            if lun is not None:
+                simulator.restoring[lun.uuid] += 1
+            simulator.save()
+            await simulator.san_changed()
+        simulator.jobs.background(self._background(lun))
+
+    def _lun(self) -> Lun | None:
+        return lun_at(self.snapshot.luns, self.source)
+
+    def _live_lun(self) -> Lun | None:
+        return self.volume.lun(self.target)
+
+    def _settle_lun(self) -> Lun | None:
+        """Let the restored file be a LUN when it was one: the one at its place, or the old or a new one."""
+        old, live, simulator = self._lun(), self._live_lun(), self.call.simulator
+        if old is None:
+            return None
+        if live is None:
+            in_use = {lun.uuid for _volume, lun in self.call.array.luns()}
+            live = old.copy()
+            live.path = self.target.strip("/")
+            if old.uuid in in_use or live.path != old.path:
+                self._renew(live)
+            self.volume.luns.append(live)
+        elif not simulator.switches.sfsr_keeps_lun_identity:
+            self._renew(live)
+            self.call.array.drop_maps()
+        self._take_size(live)
+        return live
+
+    def _take_size(self, lun: Lun) -> None:
+        with contextlib.suppress(StorageError):
+            lun.size = self.call.simulator.engine.stat(self.volume.ref, lun.path).size
+
+    @staticmethod
+    def _renew(lun: Lun) -> None:
+        lun.uuid = new_uuid()
+        lun.serial = serial_of(lun.uuid)
 
     async def _write(self) -> None:
-        simulator, snapshot = self.call.simulator, self.snapshot.name
-        keep = simulator.switches.sfsr_keeps_inode
+        simulator, snapshot, live = self.call.simulator, self.snapshot.name, self._live_lun()
+        keep = simulator.switches.sfsr_keeps_inode or live is not None
+        detail = {"lun": live.uuid} if live else None
         try:
             if self.part is None:
                 await simulator.work(
@@ -155,6 +199,7 @@ class FileRestore:
                     keep_inode=keep,
                     op="file_restore",
                     cause=self.call.cause,
+                    detail=detail,
                 )
                 return
             start, length = self.part
@@ -168,18 +213,25 @@ class FileRestore:
                 keep_inode=keep,
                 op="file_restore_part",
                 cause=self.call.cause,
+                detail=detail,
             )
         except StorageError as exc:
             raise self._refusal(exc) from exc
 
-    async def _background(self) -> None:
+    async def _background(self, lun: Lun | None) -> None:
         simulator = self.call.simulator
         try:
             await asyncio.sleep(simulator.switches.sfsr_seconds)
             if simulator.switches.sfsr_bytes_at_end:
                 async with simulator.lock(self.volume.uuid):
                     await self._write()
+                    if lun is not None:
+                        self._take_size(lun)
+                    simulator.save()
+                    await simulator.san_changed()
         finally:
+            if lun is not None:
+                simulator.restoring[lun.uuid] -= 1
             simulator.release(self.volume.uuid, self.snapshot.uuid, OWNER)
 
     def _failed(self) -> str:
@@ -191,36 +243,68 @@ class FileRestore:
         return ApiError(self.code, f"{self._failed()}: {exc}.")
 
 
-async def revert(call: Call, volume: Volume, snapshot: Snapshot, *, forced: bool) -> Answer:
-    """Take the whole volume back to a snapshot; the newer ones are lost, owned ones only when ``forced``."""
+@dataclass(frozen=True)
+class VolumeRevert:
+    """Takes a whole volume back to a snapshot; the newer ones are lost, owned ones only when ``forced``.
 
-    def newer() -> list[Snapshot]:
-        return [item for item in volume.snapshots if item.number > snapshot.number]
+    Its LUNs are those of the snapshot then, with their maps when ``preserve`` or the switch says so.
+    """
 
-    def check() -> None:
+    call: Call
+    volume: Volume
+    snapshot: Snapshot
+    forced: bool
+    preserve: bool
+
+    def check(self) -> None:
+        """Raise ``ApiError`` for what the array's state forbids."""
+        call, volume, name = self.call, self.volume, self.snapshot.name
         if not call.licensed("snaprestore"):
             raise ApiError(errors.RESTORE_FAILED, "The SnapRestore license is not installed.")
         if volume.state != "online":
             raise ApiError(errors.NOT_ONLINE, "The volume is not online.")
         if volume.type != "rw" or snapshots.restoring(call, volume):
-            raise ApiError(errors.RESTORE_FAILED, f'Failed to restore snapshot "{snapshot.name}".')
-        if any(snapshots.locked(call, item) for item in newer()):
+            raise ApiError(errors.RESTORE_FAILED, f'Failed to restore snapshot "{name}".')
+        if any(snapshots.locked(call, item) for item in self._newer()):
             raise ApiError(
                 errors.NEWER_LOCKED,
                 "Volume snapshot restore failed because there are newer unexpired locked snapshots in the volume.",
             )
-        if not forced and any(snapshots.owners(call, volume, item) for item in newer()):
+        if not self.forced and any(snapshots.owners(call, volume, item) for item in self._newer()):
             raise ApiError(
                 "1638480",
-                f'Failed to promote snapshot "{snapshot.name}" because one or more newer snapshots'
+                f'Failed to promote snapshot "{name}" because one or more newer snapshots'
                 " are currently used as a reference snapshot for data protection operations.",
             )
 
-    async def work() -> None:
+    async def work(self) -> None:
+        """Revert bytes, snapshots and LUNs."""
+        call, volume = self.call, self.volume
         async with call.simulator.lock(volume.uuid):
-            check()
-            for item in newer():
+            self.check()
+            for item in self._newer():
                 await snapshots.remove(call, volume, item)
-            await call.simulator.work(call.simulator.engine.revert, volume.ref, snapshot.name, cause=call.cause)
+            await call.simulator.work(call.simulator.engine.revert, volume.ref, self.snapshot.name, cause=call.cause)
+            self._revert_luns()
+            call.simulator.save()
+            await call.simulator.san_changed()
 
-    return await in_job(call, check=check, work=work, svm=volume.svm)
+    def _newer(self) -> list[Snapshot]:
+        return [item for item in self.volume.snapshots if item.number > self.snapshot.number]
+
+    def _revert_luns(self) -> None:
+        array, volume = self.call.array, self.volume
+        if not self.call.simulator.switches.revert_keeps_maps and not self.preserve:
+            ours = {lun.uuid for lun in volume.luns}
+            array.lun_maps = [item for item in array.lun_maps if item.lun not in ours]
+        enabled = {lun.uuid: lun.enabled for lun in volume.luns}
+        volume.luns = [lun.copy() for lun in self.snapshot.luns]
+        for lun in volume.luns:
+            lun.enabled = enabled.get(lun.uuid, lun.enabled)
+        array.drop_maps()
+
+
+async def revert(call: Call, volume: Volume, snapshot: Snapshot, *, forced: bool, preserve: bool) -> Answer:
+    """Answer a request for a `VolumeRevert`."""
+    change = VolumeRevert(call, volume, snapshot, forced, preserve)
+    return await in_job(call, check=change.check, work=change.work, svm=volume.svm)

@@ -80,28 +80,12 @@ async def create_snapshot(call: Call) -> Answer:
     if values.get("name") is None:
         raise errors.required("name")
     name = values["name"]
-    _refuse_platform(call)
-    _check_name(name, errors.SNAPSHOT_NAME_INVALID)
+    refuse_platform(call)
+    check_name(name, errors.SNAPSHOT_NAME_INVALID)
     _check_values(volume, values, creating=True)
 
     def check() -> None:
-        if volume.type != "rw":
-            raise ApiError(errors.DP_CREATE, "Snapshots can only be created on read/write (RW) volumes.")
-        if volume.state != "online" or volume.full:
-            raise ApiError(
-                errors.VOLUME_UNABLE,
-                f'The volume "{volume.name}" is not online or does not have enough space to create a snapshot.',
-            )
-        if restoring(call, volume):
-            raise ApiError(
-                errors.RESTORE_IN_PROGRESS,
-                f'Failed to create snapshot "{name}" on volume "{volume.name}"'
-                " because a restore operation is in progress.",
-            )
-        if volume.snapshot(name) is not None:
-            raise ApiError(errors.SNAPSHOT_EXISTS, f'Snapshot copy "{name}" already exists on volume "{volume.name}".')
-        if len(volume.snapshots) >= LIMIT:
-            raise ApiError(errors.SNAPSHOT_LIMIT, f"Cannot exceed the maximum number of snapshots ({LIMIT}).")
+        check_creatable(call, volume, name)
 
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):
@@ -112,7 +96,7 @@ async def create_snapshot(call: Call) -> Answer:
                 code = errors.VOLUME_UNABLE if exc.reason is Reason.NO_SPACE else errors.UNEXPECTED
                 raise ApiError(code, f'Failed to create snapshot "{name}" on volume "{volume.name}": {exc}.') from exc
             used = await call.simulator.work(call.simulator.engine.used, volume.ref)
-            snapshot = new_snapshot(call, name, size=used)
+            snapshot = new_snapshot(call, volume, name, size=used)
             _apply(snapshot, values)
             volume.snapshots.append(snapshot)
 
@@ -132,7 +116,7 @@ async def modify_snapshot(call: Call) -> Answer:
     volume, snapshot = _find(call)
     values = parse_body(SNAPSHOT, call.body, call.version, method="PATCH")
     name = values.get("name", snapshot.name)
-    _check_name(name, errors.RENAME_NAME_INVALID)
+    check_name(name, errors.RENAME_NAME_INVALID)
     _check_values(volume, values, creating=False)
 
     def check() -> None:
@@ -186,6 +170,26 @@ async def remove(call: Call, volume: Volume, snapshot: Snapshot) -> None:
             raise
 
 
+def check_creatable(call: Call, volume: Volume, name: str) -> None:
+    """Raise ``ApiError`` when a snapshot of that name cannot be made now."""
+    if volume.type != "rw":
+        raise ApiError(errors.DP_CREATE, "Snapshots can only be created on read/write (RW) volumes.")
+    if volume.state != "online" or volume.full:
+        raise ApiError(
+            errors.VOLUME_UNABLE,
+            f'The volume "{volume.name}" is not online or does not have enough space to create a snapshot.',
+        )
+    if restoring(call, volume):
+        raise ApiError(
+            errors.RESTORE_IN_PROGRESS,
+            f'Failed to create snapshot "{name}" on volume "{volume.name}" because a restore operation is in progress.',
+        )
+    if volume.snapshot(name) is not None:
+        raise ApiError(errors.SNAPSHOT_EXISTS, f'Snapshot copy "{name}" already exists on volume "{volume.name}".')
+    if len(volume.snapshots) >= LIMIT:
+        raise ApiError(errors.SNAPSHOT_LIMIT, f"Cannot exceed the maximum number of snapshots ({LIMIT}).")
+
+
 def check_deletable(call: Call, volume: Volume, snapshot: Snapshot) -> None:
     """Raise ``ApiError`` when a snapshot may not be deleted now."""
     if volume.type != "rw":
@@ -212,8 +216,8 @@ def check_deletable(call: Call, volume: Volume, snapshot: Snapshot) -> None:
         )
 
 
-def new_snapshot(call: Call, name: str, *, size: int) -> Snapshot:
-    """Return the record of a snapshot made now."""
+def new_snapshot(call: Call, volume: Volume, name: str, *, size: int) -> Snapshot:
+    """Return the record of a snapshot of a volume made now."""
     return Snapshot(
         name=name,
         uuid=new_uuid(),
@@ -221,12 +225,15 @@ def new_snapshot(call: Call, name: str, *, size: int) -> Snapshot:
         create_time=call.simulator.clock.iso(),
         size=size,
         number=call.array.next_number(),
+        luns=[lun.copy() for lun in volume.luns],
     )
 
 
 def owners(call: Call, volume: Volume, snapshot: Snapshot) -> list[str]:
-    """Return who owns a snapshot, set from outside or by running work."""
-    return sorted({*snapshot.owners, *call.simulator.owners(volume.uuid, snapshot.uuid)})
+    """Return who owns a snapshot, set from outside, by running work or by FlexClone volumes of it."""
+    clones = any(item.parent_snapshot == snapshot.uuid for item in call.array.volumes.values())
+    clone_owner = {"volume_clone"} if clones else set()
+    return sorted({*snapshot.owners, *call.simulator.owners(volume.uuid, snapshot.uuid), *clone_owner})
 
 
 def restoring(call: Call, volume: Volume) -> bool:
@@ -243,15 +250,17 @@ def _ahead(call: Call, moment: str | None) -> bool:
     return moment is not None and from_iso(moment) > call.simulator.clock.now()
 
 
-def _refuse_platform(call: Call) -> None:
-    if call.array.san_optimized:
+def refuse_platform(call: Call) -> None:
+    """Raise ``ApiError`` on a cluster that has no volume snapshots."""
+    if call.san_optimized:
         raise ApiError(
             "1638644",
             "POST, DELETE, and PATCH requests on the snapshot session endpoint are not supported on this platform.",
         )
 
 
-def _check_name(name: str, code: str) -> None:
+def check_name(name: str, code: str) -> None:
+    """Raise ``ApiError``, with ``code`` when its characters are wrong, for a name that no snapshot can have."""
     if not _NAME.fullmatch(name) or name in (".", ".."):
         raise ApiError(code, f'The snapshot name "{name}" is not valid.', target="name")
     if name.startswith(RESERVED_PREFIXES):

@@ -16,6 +16,7 @@ from ..fields import Record, Table, parse_body
 from ..model import Volume
 from ..router import Route
 from ..seed import add_volume, stable_uuid
+from . import flexclone
 from .restore import restore_by_query
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,202}")
@@ -74,14 +75,14 @@ snaplock.type                       compliance|enterprise|non_snaplock expensive
 snapmirror.is_protected             boolean since=9.7
 snapmirror.destinations.is_ontap    boolean since=9.9.1
 snapmirror.destinations.is_cloud    boolean since=9.9.1
-clone.is_flexclone                  boolean
-clone.parent_volume.name            string  expensive
-clone.parent_volume.uuid            string  expensive
-clone.parent_snapshot.name          string  expensive
-clone.parent_snapshot.uuid          string  expensive
-clone.parent_svm.name               string  expensive
-clone.parent_svm.uuid               string  expensive
-clone.split_initiated               boolean expensive
+clone.is_flexclone                  boolean post
+clone.parent_volume.name            string  post expensive
+clone.parent_volume.uuid            string  post expensive
+clone.parent_snapshot.name          string  post expensive
+clone.parent_snapshot.uuid          string  post expensive
+clone.parent_svm.name               string  post expensive
+clone.parent_svm.uuid               string  post expensive
+clone.split_initiated               boolean patch expensive
 clone.split_complete_percent        integer expensive
 nas.path                            string  post patch expensive fold
 nas.security_style                  mixed|ntfs|unified|unix expensive
@@ -110,6 +111,8 @@ space.snapshot.autodelete.enabled   boolean expensive since=9.13.1
 space.full_threshold_percent        integer since=9.9.1
 space.nearly_full_threshold_percent integer since=9.9.1
 space.large_size_enabled            boolean since=9.12.1
+consistency_group.name              string  since=9.10.1
+consistency_group.uuid              string  since=9.10.1
 _tags[]                             string  since=9.13.1
 """,
     key=("uuid",),
@@ -131,7 +134,7 @@ async def get_volume(call: Call) -> Answer:
 
 
 async def create_volume(call: Call) -> Answer:
-    """``POST /storage/volumes``: a new, empty volume; FlexClone volumes are not modelled."""
+    """``POST /storage/volumes``: a new, empty volume, or the FlexClone of another."""
     call.only_params("return_timeout", "return_records")
     values = parse_body(
         VOLUME, {key: value for key, value in call.body.items() if key != "aggregates"}, call.version, method="POST"
@@ -145,15 +148,22 @@ async def create_volume(call: Call) -> Answer:
     spec = _settings(values)
     if values.get("nas.path"):
         spec["junction"] = _junction(values["nas.path"])
+    origin = flexclone.origin(call, svm.name, values)
 
     def check() -> None:
         if call.array.volume_named(svm.name, name) is not None:
             raise ApiError(errors.VOLUME_DUPLICATE, f'Volume "{name}" already exists in SVM "{svm.name}".')
         if "junction" in spec and call.array.volume_at(svm.name, spec["junction"]) is not None:
             raise ApiError(errors.NAS_PATH_INVALID, f'"nas.path" {spec["junction"]} is already in use.')
+        if origin is not None:
+            flexclone.check(call, origin)
 
     async def work() -> None:
         check()
+        if origin is not None:
+            await flexclone.create(call, origin, name, spec)
+            await call.simulator.exports_changed()
+            return
         add_volume(
             call.array, call.simulator.engine, call.simulator.clock, svm.name, {"name": name, **spec}, cause=call.cause
         )
@@ -172,7 +182,7 @@ async def modify_volume(call: Call) -> Answer:
     call.only_params("return_timeout")
     values = parse_body(VOLUME, call.body, call.version, method="PATCH")
     spec = _settings(values)
-    path = values.get("nas.path")
+    path, split = values.get("nas.path"), bool(values.get("clone.split_initiated"))
 
     def check() -> None:
         if volume.uuid not in call.array.volumes:
@@ -184,10 +194,12 @@ async def modify_volume(call: Call) -> Answer:
         name = spec.get("name", volume.name)
         if name != volume.name and call.array.volume_named(volume.svm, name) is not None:
             raise ApiError(errors.VOLUME_DUPLICATE, f'Volume "{name}" already exists in SVM "{volume.svm}".')
+        flexclone.check_split(volume, wanted=split)
 
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):
             check()
+            flexclone.split(volume, wanted=split)
             await _rename(call, volume, spec.pop("name", volume.name))
             for key, value in spec.items():
                 setattr(volume, key, value)
@@ -196,6 +208,7 @@ async def modify_volume(call: Call) -> Answer:
             if volume.state != "online":
                 volume.junction = None
             await call.simulator.exports_changed()
+            await call.simulator.san_changed()
 
     return await in_job(call, check=check, work=work, svm=volume.svm)
 
@@ -204,24 +217,32 @@ async def delete_volume(call: Call) -> Answer:
     """``DELETE /storage/volumes/{uuid}``."""
     call.only_params("return_timeout", "force")
     volume = call.volume(call.path["uuid"])
-    call.flag("force", default=False)
+    forced = call.flag("force", default=False)
 
     def check() -> None:
         if volume.uuid not in call.array.volumes:
             raise errors.missing()
-        if call.array.san_optimized:
+        if call.san_optimized:
             raise errors.unsupported_method()
         others = [item for item in call.array.volumes.values() if item.svm == volume.svm and item is not volume]
         if volume.is_svm_root and others:
             raise ApiError("917531", "Cannot delete the root volume because the SVM contains other volumes.")
+        if any(item.parent_volume == volume.uuid for item in call.array.volumes.values()):
+            raise ApiError(errors.HAS_CLONES, "Failed to delete volume because it has one or more clones.")
 
     async def work() -> None:
         async with call.simulator.lock(volume.uuid):
             check()
             await call.simulator.work(call.simulator.engine.delete_volume, volume.ref, cause=call.cause)
             del call.array.volumes[volume.uuid]
+            group = call.array.group_of(volume)
+            if group is not None:
+                group.volumes.remove(volume.uuid)
+            call.array.drop_maps()
+            flexclone.deleted(call, volume, forced=forced)
             call.simulator.save()
             await call.simulator.exports_changed()
+            await call.simulator.san_changed()
 
     return await in_job(call, check=check, work=work, svm=volume.svm)
 
@@ -317,9 +338,12 @@ def _record(call: Call, volume: Volume, used: int) -> Record:
             "is_protected": volume.is_protected,
             "destinations": {"is_ontap": volume.is_protected, "is_cloud": False},
         },
-        "clone": {"is_flexclone": False, "split_initiated": False},
+        "clone": flexclone.record(call, volume),
         "nas": _nas(call, volume),
     }
+    group = call.array.group_of(volume)
+    if group is not None:
+        record["consistency_group"] = {"name": group.name, "uuid": group.uuid}
     if online:
         record["space"] = _space(volume, used)
         record["files"] = {"maximum": 311286, "used": 96}
