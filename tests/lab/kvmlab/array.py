@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The array: its disk (XFS with reflinks), the ONTAP simulator and the NFS server, all inside the array's namespace."""
+"""The array: its disk (XFS with reflinks), the ONTAP simulator, NFS and iSCSI server, all in the array's namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 import trustme
 
@@ -27,27 +27,33 @@ from .process import Sessions, run, signal_all
 SIMULATOR = "simulator"
 SERVICES = "nfs-services"
 GANESHA = "nfs-server"
+TARGET = "iscsi-target"
 SOURCES = Path(__file__).parent.parent
 INSIDE = "/run/ganesha"
 EXPORT_HOOK = (sys.executable, "-m", "kvmlab", "exports")
 SCRIPT = Path(__file__).parent / "files" / "array" / "services.sh"
+LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
+LOADER = "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+CONTROL_PORT = "0"
 
 
 @dataclass(frozen=True)
 class Array:
-    """The array of one lab; ``root`` is the tree with its NFS programs."""
+    """The array of one lab; ``root`` is the tree with its NFS and iSCSI programs."""
 
-    SESSIONS: ClassVar[tuple[str, ...]] = (SIMULATOR, SERVICES, GANESHA)
+    SESSIONS: ClassVar[tuple[str, ...]] = (TARGET, SIMULATOR, SERVICES, GANESHA)
 
     places: Places
     sessions: Sessions
     root: Path
 
     def up(self) -> None:
-        """Bring up what is not up: disk, certificate, simulator, NFS server. The volumes' content stays."""
+        """Bring up what is not up: disk, certificate, target, simulator, NFS server. The volumes' content stays."""
         self._mount()
         self._certify()
-        self._start_simulator()
+        fresh_target = self._start_target()
+        if not self._start_simulator() and fresh_target:
+            self._expose_luns()
         self._start_services()
         self._start_ganesha()
 
@@ -55,8 +61,29 @@ class Array:
         """End the daemons and unmount the disk; its content stays in the run directory."""
         for name in reversed(self.SESSIONS):
             self.sessions.stop(name)
-        self.places.ganesha_pidfile.unlink(missing_ok=True)
+        for pidfile in (self.places.ganesha_pidfile, self.places.target_pidfile):
+            pidfile.unlink(missing_ok=True)
         self.unmount()
+
+    @property
+    def target_admin(self) -> list[str]:
+        """Return the command that speaks to this array's iSCSI server as ``tgtadm``."""
+        return [*self.target_program("tgtadm"), "-C", CONTROL_PORT]
+
+    def stop_iscsi(self) -> None:
+        """End the iSCSI server at once: all paths of all LUNs are lost."""
+        self.sessions.stop(TARGET)
+        self.places.target_pidfile.unlink(missing_ok=True)
+
+    def start_iscsi(self) -> None:
+        """Start the iSCSI server where it does not run, with all that is mapped."""
+        if self._start_target():
+            self._expose_luns()
+
+    def restart_iscsi(self) -> None:
+        """Restart the iSCSI server as a controller's reboot would; initiators log in again by themselves."""
+        self.stop_iscsi()
+        self.start_iscsi()
 
     def restart_nfs(self) -> None:
         """Restart the NFS server as a controller's reboot would; clients find their files and locks again."""
@@ -131,13 +158,14 @@ class Array:
         authority.cert_pem.write_to_path(str(draft))
         draft.replace(tls / "ca.pem")
 
-    def _start_simulator(self) -> None:
+    def _start_simulator(self) -> bool:
+        """Start the simulator and return True, or False when it runs and is today's."""
         config = self.places.array / "ontapsim.json"
-        wanted = json.dumps(array_setup.configuration(self.places, EXPORT_HOOK), indent=2)
+        wanted = json.dumps(array_setup.configuration(self.places, EXPORT_HOOK, self.target_admin), indent=2)
         started_from, today = self.places.array / "simulator.sources", fingerprint([SOURCES / "ontapsim"], [wanted])
         same = started_from.exists() and started_from.read_text() == today
         if same and self.sessions.alive(SIMULATOR) and self._answers():
-            return
+            return False
         self.sessions.stop(SIMULATOR, grace=2)
         self.places.control_socket.unlink(missing_ok=True)
         config.write_text(wanted)
@@ -152,6 +180,7 @@ class Array:
             },
         )
         self.sessions.wait(SIMULATOR, self._answers, seconds=30)
+        return True
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -162,6 +191,40 @@ class Array:
                 return b" 200 " in probe.recv(64)
             except OSError:
                 return False
+
+    def target_program(self, name: str, *, control: Optional[Path] = None) -> list[str]:
+        """Return the command that runs a program of the iSCSI server, asked at ``control`` or the array's socket."""
+        libraries = ":".join(str(self.root / directory) for directory in LIBRARIES)
+        loader = [str(self.root / LOADER), "--library-path", libraries]
+        return [
+            "env",
+            f"TGT_IPC_SOCKET={control or self.places.target_socket}",
+            *loader,
+            str(self.root / "usr" / "sbin" / name),
+        ]
+
+    def _start_target(self) -> bool:
+        """Start the iSCSI server and return True, or False when it runs."""
+        session = self.sessions.get(TARGET)
+        if session is not None and session.alive and self.places.target_pidfile.exists():
+            signal_all([session.pid], signal.SIGCONT)
+            return False
+        self.stop_iscsi()
+        portals = ",".join(f"portal={portal}" for portal in topology.PORTALS)
+        words = ["tgtd", "-f", "-C", CONTROL_PORT, "--nr_iothreads", "4", "--iscsi", portals]
+        server = [*self.target_program(words[0]), *words[1:]]
+        session = self.sessions.start(TARGET, inside(self.places.nas_namespace, server))
+        self.sessions.wait(TARGET, self._target_answers, seconds=15)
+        self.places.target_pidfile.write_text(f"{session.pid}\n")
+        return True
+
+    def _expose_luns(self) -> None:
+        from ontapsim.control import ControlClient
+
+        ControlClient(str(self.places.control_socket)).serve_luns()
+
+    def _target_answers(self) -> bool:
+        return run([*self.target_admin, "--mode", "sys", "--op", "show"], check=False).returncode == 0
 
     def _start_services(self) -> None:
         if self.sessions.alive(SERVICES) and self._services_ready.exists():

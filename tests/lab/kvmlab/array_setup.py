@@ -16,12 +16,15 @@ DISK_SIZE = "16G"
 
 _MANAGEMENT_SERVICES = ["management_core", "management_https", "management_ssh"]
 _DATA_SERVICES = ["data_core", "data_nfs"]
+_SAN_SERVICES = ["data_core", "data_iscsi"]
 
 VOLUMES: dict[str, list[dict[str, Any]]] = {
     "svm1": [
         {"name": "kvm_vol1", "junction": "/kvm_vol1", "size": 4 * GIB, "type": "rw"},
         {"name": "kvm_vol2", "junction": "/kvm_vol2", "size": 4 * GIB, "type": "rw"},
         {"name": "kvm_nested", "junction": "/kvm_vol1/nested", "size": 1 * GIB, "type": "rw"},
+        {"name": "kvm_san1", "size": 4 * GIB, "type": "rw"},
+        {"name": "kvm_san2", "size": 4 * GIB, "type": "rw"},
     ],
     "svm2": [{"name": "kvm_vol3", "junction": "/kvm_vol3", "size": 4 * GIB, "type": "rw"}],
 }
@@ -31,12 +34,24 @@ _LIFS: dict[str, list[tuple[str, str, list[str]]]] = {
         ("svm1_mgmt", "svm1", _MANAGEMENT_SERVICES),
         ("svm1_nfs_a", "svm1-nfs", _DATA_SERVICES),
         ("svm1_nfs_b", "svm1-nfs-b", _DATA_SERVICES),
+        ("svm1_iscsi_a", "svm1-iscsi-a", _SAN_SERVICES),
+        ("svm1_iscsi_b", "svm1-iscsi-b", _SAN_SERVICES),
     ],
     "svm2": [("svm2_mgmt", "svm2", _MANAGEMENT_SERVICES), ("svm2_nfs_a", "svm2-nfs", _DATA_SERVICES)],
 }
 
+_IGROUPS = {
+    topology.SAN_SVM: [
+        {"name": name, "os_type": "linux", "protocol": "iscsi", "initiators": [initiator]}
+        for name, initiator in (
+            (topology.IGROUP, topology.INITIATOR),
+            (topology.FOREIGN_IGROUP, topology.FOREIGN_INITIATOR),
+        )
+    ]
+}
+
 _USERS = [
-    {"name": "admin", "password": "lab-Admin1", "role": "admin"},
+    {"name": topology.ADMIN_USER, "password": topology.ADMIN_PASSWORD, "role": "admin"},
     {"name": topology.REST_USER, "password": topology.REST_PASSWORD, "role": "kvmsnap"},
     {"name": "vsadmin", "password": "lab-Vsadmin1", "role": "vsadmin", "svm": "svm1"},
     {"name": "readonly", "password": "lab-Readonly1", "role": "readonly"},
@@ -55,7 +70,7 @@ _ROLES = {
         "/api/storage/volumes/*/files": "readonly",
         "/api/storage/file/clone": "read_create",
         "/api/storage/luns": "all",
-        "/api/protocols/san/lun-maps": "readonly",
+        "/api/protocols/san/lun-maps": "all",
         "/api/protocols/san/igroups": "readonly",
         "/api/application/consistency-groups": "all",
         "/api/snapmirror/relationships": "readonly",
@@ -76,11 +91,16 @@ _ROLES = {
 
 def exports() -> list[Export]:
     """Return the volumes that the array exports when it is new."""
-    return [Export(svm, volume["name"], volume["junction"]) for svm, volumes in VOLUMES.items() for volume in volumes]
+    return [
+        Export(svm, volume["name"], volume["junction"])
+        for svm, volumes in VOLUMES.items()
+        for volume in volumes
+        if "junction" in volume
+    ]
 
 
-def configuration(places: Places, export_hook: Sequence[str]) -> dict[str, Any]:
-    """Return the simulator's configuration file as a dictionary."""
+def configuration(places: Places, export_hook: Sequence[str], target_admin: Sequence[str]) -> dict[str, Any]:
+    """Return the simulator's configuration file as a dictionary; ``target_admin`` is the command for ``tgtadm``."""
     return {
         "state_dir": str(places.array_data),
         "control_socket": str(places.control_socket),
@@ -93,7 +113,12 @@ def configuration(places: Places, export_hook: Sequence[str]) -> dict[str, Any]:
             "lifs": [_lif("cluster_mgmt", "cluster1", _MANAGEMENT_SERVICES)],
         },
         "svms": [
-            {"name": svm, "lifs": [_lif(*lif) for lif in _LIFS[svm]], "volumes": volumes}
+            {
+                "name": svm,
+                "lifs": [_lif(*lif) for lif in _LIFS[svm]],
+                "volumes": volumes,
+                "igroups": _IGROUPS.get(svm, []),
+            }
             for svm, volumes in VOLUMES.items()
         ],
         "users": _USERS,
@@ -101,7 +126,11 @@ def configuration(places: Places, export_hook: Sequence[str]) -> dict[str, Any]:
             {"name": name, "privileges": [{"path": path, "access": access} for path, access in privileges.items()]}
             for name, privileges in _ROLES.items()
         ],
-        "fence_pidfiles": [str(places.ganesha_pidfile)],
+        "fence_pidfiles": [str(places.ganesha_pidfile), str(places.target_pidfile)],
+        "san": {
+            "tgtadm": list(target_admin),
+            "portals": [{"address": portal.address, "port": portal.port} for portal in topology.PORTALS],
+        },
         "export_hook": list(export_hook),
         "require_reflink": True,
     }

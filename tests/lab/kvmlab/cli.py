@@ -12,9 +12,11 @@ from typing import Any
 import click
 
 from . import packages as machine_packages
-from .domain import DiskSpec
+from . import topology
+from .domain import Disk, DiskSpec, LunSpec
 from .exports import exports_of
 from .lab import Lab, LabError
+from .san import FORMS
 
 
 class _Commands(click.Group):
@@ -77,7 +79,7 @@ def status(lab: Lab) -> None:
     """Show what is up; exit code 3 when anything is not."""
     rows = lab.status()
     for name, is_up, word in rows:
-        click.echo(f"{name:14} {'up' if is_up else 'down':5} {word}")
+        click.echo(f"{name:24} {'up' if is_up else 'down':5} {word}")
     sys.exit(0 if all(is_up for _name, is_up, _word in rows) else 3)
 
 
@@ -112,8 +114,10 @@ def guest() -> None:
 
 @guest.command("add")
 @click.argument("name")
-@click.option("--disk", "disks", multiple=True, required=True, metavar="PATH[,format=raw][,cache=none][,size=64]",
-              help="A disk by its path on the KVM host; made when it is not there. May be given twice.")  # fmt: skip
+@click.option("--disk", "disks", multiple=True, required=True,
+              metavar="PATH[,format=raw][,cache=none][,size=64][,form=mapper]",
+              help="A disk by its path on the KVM host, or a LUN (/vol/VOLUME/NAME; FORM is how the definition names "
+                   "its device); made when it is not there. May be given twice.")  # fmt: skip
 @click.option("--memory", default=96, show_default=True, help="MiB.")
 @click.option("--agent/--no-agent", default=True, show_default=True, help="With or without a guest agent's channel.")
 @click.option("--os", type=click.Choice(["linux", "solaris"]), default="linux", show_default=True)
@@ -123,9 +127,18 @@ def guest_add(lab: Lab, name: str, disks: tuple[str, ...], memory: int, agent: b
     lab.add_guest(name, [_disk(text) for text in disks], memory_mib=memory, agent=agent, os=os)
 
 
+@guest.command("start")
+@click.argument("names", nargs=-1, required=True)
+@click.pass_obj
+def guest_start(lab: Lab, names: tuple[str, ...]) -> None:
+    """Make and start guests that the lab knows but does not start by itself: mix1, san2."""
+    for name in names:
+        lab.start_guest(name)
+
+
 @guest.command("remove")
 @click.argument("name")
-@click.option("--disks/--keep-disks", default=True, show_default=True, help="Remove its image files too.")
+@click.option("--disks/--keep-disks", default=True, show_default=True, help="Remove its image files and LUNs too.")
 @click.pass_obj
 def guest_remove(lab: Lab, name: str, disks: bool) -> None:
     """Stop and undefine a guest."""
@@ -140,10 +153,70 @@ def guest_list(lab: Lab) -> None:
         click.echo(f"{name:20} {state}")
 
 
-def _disk(text: str) -> DiskSpec:
+@main.group()
+def lun() -> None:
+    """Add, remove and list LUNs: on the array, mapped to the KVM host, with their paths there."""
+
+
+@lun.command("add")
+@click.argument("name", metavar="/vol/VOLUME/NAME")
+@click.option("--size", default=64, show_default=True, help="MiB.")
+@click.pass_obj
+def lun_add(lab: Lab, name: str, size: int) -> None:
+    """Make an empty LUN, map it to the KVM host and print its device there."""
+    click.echo(lab.san.provide(name, size).device)
+
+
+@lun.command("remove")
+@click.argument("name", metavar="/vol/VOLUME/NAME")
+@click.pass_obj
+def lun_remove(lab: Lab, name: str) -> None:
+    """Remove a LUN from the KVM host and from the array."""
+    lab.san.discard(lab.luns.get(name))
+
+
+@lun.command("list")
+@click.pass_obj
+def lun_list(lab: Lab) -> None:
+    """List the LUNs with WWID, igroups and the KVM host's working paths."""
+    paths = lab.san.paths()
+    for found in lab.luns.all():
+        working = [path.disk for path in paths if path.wwid == found.wwid and path.works]
+        click.echo(f"{found.path:34} {found.wwid} {','.join(lab.luns.maps(found)) or '-':10} {' '.join(working)}")
+
+
+@main.group()
+def path() -> None:
+    """Lose and regain the path to the LUNs over one fabric (a or b)."""
+
+
+@path.command("down")
+@click.argument("fabric", type=click.Choice([portal.fabric for portal in topology.PORTALS]))
+@click.pass_obj
+def path_down(lab: Lab, fabric: str) -> None:
+    """Take the fabric's iSCSI portal away."""
+    lab.san.portal_down(fabric)
+
+
+@path.command("up")
+@click.argument("fabric", type=click.Choice([portal.fabric for portal in topology.PORTALS]))
+@click.pass_obj
+def path_up(lab: Lab, fabric: str) -> None:
+    """Give the fabric's iSCSI portal back."""
+    lab.san.portal_up(fabric)
+
+
+def _disk(text: str) -> Disk:
     path, *options = text.split(",")
     given = dict(option.split("=", 1) for option in options)
-    unknown = set(given) - {"format", "cache", "size"}
+    is_lun = path.startswith("/vol/")
+    unknown = set(given) - {"cache", "size", "form" if is_lun else "format"}
     if unknown:
         raise click.BadParameter(f"unknown disk option: {', '.join(sorted(unknown))}")
-    return DiskSpec(path, given.get("format", "raw"), given.get("cache", "none"), int(given.get("size", "64")))
+    cache, size = given.get("cache", "none"), int(given.get("size", "64"))
+    if not is_lun:
+        return DiskSpec(path, given.get("format", "raw"), cache, size)
+    form = given.get("form", "mapper")
+    if form not in FORMS:
+        raise click.BadParameter(f"the form of a LUN is one of {', '.join(FORMS)}")
+    return LunSpec(path, form, cache, size)

@@ -8,7 +8,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Optional, Union
 from xml.sax.saxutils import quoteattr
+
+from .errors import LabError
 
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 _NAMESPACE = uuid.UUID("6b766d6c-6162-4000-a000-000000000000")
@@ -21,12 +24,32 @@ _OS_IDS = {"linux": "http://debian.org/debian/12", "solaris": "http://oracle.com
 
 @dataclass(frozen=True)
 class DiskSpec:
-    """A disk of a guest. ``path`` is on the KVM host; ``size_mib`` counts only when the disk is made."""
+    """A disk of a guest. ``path`` is on the KVM host; ``size_mib`` counts only when the disk is made.
+
+    With a ``pool`` the path is the name of one of that libvirt pool's volumes.
+    """
 
     path: str
     format: str = "raw"
     cache: str = "none"
     size_mib: int = 64
+    pool: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class LunSpec:
+    """A disk of a guest on a LUN of the array, by its name (``/vol/<volume>/<path>``); made when it is not there.
+
+    ``form`` is how the guest's definition names the device, a key of `san.FORMS`.
+    """
+
+    lun: str
+    form: str = "mapper"
+    cache: str = "none"
+    size_mib: int = 64
+
+
+Disk = Union[DiskSpec, LunSpec]
 
 
 @dataclass(frozen=True)
@@ -34,7 +57,7 @@ class GuestSpec:
     """A guest: up to two disks are mounted inside it, the first at /data, the second at /data2."""
 
     name: str
-    disks: Sequence[DiskSpec]
+    disks: Sequence[Disk]
     agent: bool = True
     memory_mib: int = 96
     os: str = "linux"
@@ -46,9 +69,17 @@ class GuestSpec:
         """Return the guest's uuid, which follows from its name."""
         return str(uuid.uuid5(_NAMESPACE, self.name))
 
+    @property
+    def luns(self) -> list[LunSpec]:
+        """Return those of its disks that lie on LUNs."""
+        return [disk for disk in self.disks if isinstance(disk, LunSpec)]
+
 
 def domain_xml(spec: GuestSpec, *, assets: PurePosixPath, emulator: str = "/usr/bin/qemu-system-x86_64") -> str:
-    """Return the libvirt definition; ``assets`` is the directory with ``vmlinuz`` and ``initramfs``."""
+    """Return the libvirt definition; ``assets`` is the directory with ``vmlinuz`` and ``initramfs``.
+
+    Disks on LUNs must have been replaced by what the KVM host calls them.
+    """
     devices = [_disk_xml(disk, number) for number, disk in enumerate(spec.disks)]
     if spec.agent:
         devices.append("<controller type='virtio-serial' index='0'/>")
@@ -85,12 +116,17 @@ def domain_xml(spec: GuestSpec, *, assets: PurePosixPath, emulator: str = "/usr/
 """
 
 
-def _disk_xml(disk: DiskSpec, number: int) -> str:
+def _disk_xml(disk: Disk, number: int) -> str:
+    if isinstance(disk, LunSpec):
+        raise LabError(f"Failed to define a guest: its LUN {disk.lun} has no device yet")
     block = disk.path.startswith("/dev/")
     kind, attribute = ("block", "dev") if block else ("file", "file")
+    source = f"{attribute}={quoteattr(disk.path)}"
+    if disk.pool is not None:
+        kind, source = "volume", f"pool={quoteattr(disk.pool)} volume={quoteattr(disk.path)}"
     boot = "<boot order='1'/>" if number == 0 else ""
     return (
         f"<disk type='{kind}' device='disk'><driver name='qemu' type='{disk.format}' cache='{disk.cache}'/>"
-        f"<source {attribute}={quoteattr(disk.path)}/><target dev='vd{chr(ord('a') + number)}' bus='virtio'/>"
+        f"<source {source}/><target dev='vd{chr(ord('a') + number)}' bus='virtio'/>"
         f"{boot}</disk>"
     )

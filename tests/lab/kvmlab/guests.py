@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from . import topology
-from .domain import DiskSpec, GuestSpec, domain_xml
+from .domain import DiskSpec, GuestSpec, LunSpec, domain_xml
 from .errors import LabError
 from .host import Host
+from .luns import lun_file, serial_of
 from .places import Places
 from .process import run
+from .san import San
 
 ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
 CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
@@ -30,6 +32,11 @@ DEFAULTS = (
         ],
     ),
     GuestSpec("sol1", [DiskSpec("/mnt/kvm_vol2/sol1.img", cache="writeback")], agent=False, os="solaris"),
+    GuestSpec("san1", [LunSpec("/vol/kvm_san1/san1")]),
+)
+ON_REQUEST = (
+    GuestSpec("mix1", [LunSpec("/vol/kvm_san1/mix1"), DiskSpec("/mnt/kvm_vol1/mix1-data.img")]),
+    GuestSpec("san2", [LunSpec("/vol/kvm_san1/san2-boot"), LunSpec("/vol/kvm_san2/san2-data")]),
 )
 
 
@@ -39,9 +46,12 @@ class Guests:
 
     host: Host
     places: Places
+    san: San
 
     def storage_path(self, path: str) -> Path:
-        """Return where the array keeps a file that the KVM host sees below one of its NFS mounts."""
+        """Return where the array keeps a file below one of the KVM host's NFS mounts, or a LUN (``/vol/...``)."""
+        if path.startswith("/vol/"):
+            return lun_file(self.places.volumes, path)
         wanted = PurePosixPath(path)
         for mount in topology.ALL_MOUNTS:
             if PurePosixPath(mount.directory) in wanted.parents:
@@ -50,28 +60,34 @@ class Guests:
         raise LabError(f"Failed to find {path} on the array: it is below none of the KVM host's NFS mounts")
 
     def make_images(self, specs: Iterable[GuestSpec]) -> None:
-        """Make the missing images on the array, for a KVM host that has not mounted it yet."""
+        """Make the missing images and LUNs on the array, for a KVM host that has not mounted it yet."""
         for spec in specs:
-            for disk in spec.disks:
+            self.san.prepare(spec.luns)
+            for disk in _files(spec):
                 image = self.storage_path(disk.path)
                 if not image.exists():
                     make_image(disk, image.with_name(f".{image.name}.new")).replace(image)
 
     def add(self, spec: GuestSpec) -> None:
         """Make the guest's missing disks, define it, start it and wait until it is ready."""
-        for disk in spec.disks:
+        self.san.prepare(spec.luns)
+        for disk in _files(spec):
             self._make_disk(disk)
         self.start([spec])
         self.wait([spec])
 
     def start(self, specs: Sequence[GuestSpec]) -> None:
-        """Define the guests and start those that do not run."""
+        """Define the guests and start those that do not run; disks and LUNs must have been made."""
         running = self.names("--state-running", "--state-paused")
-        for spec in specs:
+        wanted = [spec for spec in specs if spec.name not in running]
+        luns = [self.san.luns.get(disk.lun) for spec in wanted for disk in spec.luns]
+        if luns:
+            self.san.attach(luns)
+        for spec in wanted:
             definition = PurePosixPath("/run") / f"{spec.name}.xml"
-            if spec.name not in running:
-                self.host.ssh(f"cat > {definition}", stdin=domain_xml(spec, assets=ASSETS))
-                self.host.virsh(f"define {definition}; start {spec.name}", timeout=READY_SECONDS)
+            disks = [self.san.named(disk) if isinstance(disk, LunSpec) else disk for disk in spec.disks]
+            self.host.ssh(f"cat > {definition}", stdin=domain_xml(replace(spec, disks=disks), assets=ASSETS))
+            self.host.virsh(f"define {definition}; start {spec.name}", timeout=READY_SECONDS)
 
     def wait(self, specs: Sequence[GuestSpec]) -> None:
         """Return when every guest has mounted its disks and, where it has one, its agent answers."""
@@ -91,14 +107,20 @@ class Guests:
         self.host.ssh("\n".join(lines), timeout=READY_SECONDS + 30)
 
     def remove(self, name: str, *, with_disks: bool = False) -> None:
-        """Stop the guest at once and undefine it; its image files go too when wanted. An unknown guest is fine."""
+        """Stop the guest at once and undefine it; its files and LUNs go too when wanted. An unknown guest is fine."""
         if name not in self.names("--all"):
             return
-        disks = self.host.virsh("domblklist", name, "--details").splitlines() if with_disks else []
+        rows = [line.split(None, 3) for line in self.host.virsh("domblklist", name, "--details").splitlines()]
         self.host.ssh(f"virsh -q destroy {shlex.quote(name)} 2> /dev/null; virsh -q undefine {shlex.quote(name)}")
-        files = [words[3] for words in (line.split(None, 3) for line in disks) if words[:2] == ["file", "disk"]]
+        if not with_disks:
+            return
+        files = [row[3] for row in rows if row[:2] == ["file", "disk"]]
         if files:
             self.host.ssh("rm -f " + " ".join(shlex.quote(file) for file in files))
+        serials = [serial_of(wwid) for wwid in self.san.wwids_of([row[3] for row in rows if row[0] == "block"])]
+        for lun in self.san.luns.all() if serials else []:
+            if lun.serial in serials:
+                self.san.discard(lun)
 
     def names(self, *filters: str) -> list[str]:
         """Return the guests' names, filtered by virsh's own words (``--all``, ``--state-running``, ...)."""
@@ -121,6 +143,10 @@ class Guests:
             draft = f".{image.name}.new"
             make_image(disk, image.with_name(draft))
             self.host.ssh(f"mv {shlex.quote(str(place.with_name(draft)))} {shlex.quote(disk.path)}")
+
+
+def _files(spec: GuestSpec) -> list[DiskSpec]:
+    return [disk for disk in spec.disks if isinstance(disk, DiskSpec)]
 
 
 def make_image(disk: DiskSpec, target: Path) -> Path:

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +16,23 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from . import evidence, images, packages
 from .array import Array
-from .domain import DiskSpec, GuestSpec
+from .domain import Disk, DiskSpec, GuestSpec, LunSpec
 from .errors import LabError
 from .evidence import Tick
-from .guests import DEFAULTS, Guests
+from .guests import DEFAULTS, ON_REQUEST, Guests
 from .host import Host
 from .inventory import inventory_text
+from .luns import Luns
 from .network import Network
 from .places import Places
 from .process import Sessions, run
 from .progress import say, step
+from .san import PATHS, San
 
 if TYPE_CHECKING:
     from ontapsim.control import ControlClient
 
-__all__ = ["DiskSpec", "GuestSpec", "Lab", "LabError", "Tick"]
+__all__ = ["DiskSpec", "GuestSpec", "Lab", "LabError", "LunSpec", "Tick"]
 
 GUEST_FILE = "/usr/local/lib/kvmlab/guest_file.py"
 
@@ -62,7 +65,17 @@ class Lab:
     @cached_property
     def guests(self) -> Guests:
         """The guests on the KVM host."""
-        return Guests(self.host, self.places)
+        return Guests(self.host, self.places, self.san)
+
+    @cached_property
+    def luns(self) -> Luns:
+        """The array's LUNs."""
+        return Luns(self.places)
+
+    @cached_property
+    def san(self) -> San:
+        """The SAN as the KVM host has it."""
+        return San(self.host, self.luns, self.network)
 
     @cached_property
     def control(self) -> ControlClient:
@@ -86,15 +99,16 @@ class Lab:
                 with step("network"):
                     self._stop_daemons()
                     self.network.up()
-            with step("array: disk, ONTAP simulator, NFS server"):
+            self.network.heal()
+            with step("array: disk, ONTAP simulator, NFS and iSCSI server"):
                 self.array.up()
             if not self._host_is_up():
                 with step("KVM host: boot"):
                     self.host.start()
                     self.guests.make_images(DEFAULTS)
                     self.host.wait()
-            with step("KVM host: CA certificate and NFS mounts"):
-                self.host.prepare()
+            with step("KVM host: CA certificate, NFS mounts and iSCSI sessions"):
+                self._prepare_host()
             with step(f"guests {', '.join(spec.name for spec in DEFAULTS)}"):
                 self.guests.make_images(DEFAULTS)
                 self.guests.start(DEFAULTS)
@@ -128,6 +142,8 @@ class Lab:
         for name in (*Array.SESSIONS, Host.SESSION):
             session = self.sessions.get(name)
             rows.append((name, session is not None and session.alive, f"pid {session.pid}" if session else ""))
+        for spec in DEFAULTS:
+            rows += [self._path_row(disk) for disk in spec.luns]
         states = self.guests.states() if self.host.runs else {}
         own = [spec.name for spec in DEFAULTS]
         for name in [*own, *(name for name in states if name not in own)]:
@@ -148,14 +164,22 @@ class Lab:
         """Run virsh on the KVM host and return its output."""
         return self.host.virsh(*words, timeout=timeout)
 
-    def add_guest(self, name: str, disks: Sequence[DiskSpec], **options: Any) -> GuestSpec:
+    def add_guest(self, name: str, disks: Sequence[Disk], **options: Any) -> GuestSpec:
         """Make, define and start a guest and wait until it is ready; ``options`` are those of `GuestSpec`."""
         spec = GuestSpec(name, disks, **options)
         self.guests.add(spec)
         return spec
 
+    def start_guest(self, name: str) -> GuestSpec:
+        """Make and start one of the guests that are there on request, or start one of the others again."""
+        known = {spec.name: spec for spec in (*DEFAULTS, *ON_REQUEST)}
+        if name not in known:
+            raise LabError(f"Failed to start {name}: the lab knows {', '.join(known)}")
+        self.guests.add(known[name])
+        return known[name]
+
     def remove_guest(self, name: str, *, with_disks: bool = True) -> None:
-        """Stop and undefine a guest; its image files go too unless told otherwise."""
+        """Stop and undefine a guest; its image files and LUNs go too unless told otherwise."""
         self.guests.remove(name, with_disks=with_disks)
 
     def ticks(self, guest: str, *, directory: str = "/data") -> list[Tick]:
@@ -163,7 +187,7 @@ class Lab:
         return evidence.parse_ticks(self.ssh(f"python3 {GUEST_FILE} {guest} {directory}/ticks"))
 
     def storage_path(self, path: str, *, snapshot: Optional[str] = None) -> Path:
-        """Return where the array keeps a file of the KVM host's mounts, now or in one of the volume's snapshots."""
+        """Return where the array keeps a file of the KVM host's mounts or a LUN, now or in a snapshot of its volume."""
         image = self.guests.storage_path(path)
         if snapshot is None:
             return image
@@ -191,6 +215,21 @@ class Lab:
             say(f"starting the KVM host anew: {exc}")
             return False
         return True
+
+    def _prepare_host(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            for work in [pool.submit(self.host.prepare), pool.submit(self.san.login)]:
+                work.result()
+
+    def _path_row(self, disk: LunSpec) -> tuple[str, bool, str]:
+        working: list[str] = []
+        if self.host.runs:
+            try:
+                wwid = self.luns.get(disk.lun).wwid
+                working = [path.disk for path in self.san.paths(wwid) if path.works]
+            except LabError as exc:
+                return f"paths {disk.lun}", False, str(exc)
+        return f"paths {disk.lun}", len(working) == PATHS, " ".join(working)
 
     def _forget_outdated(self) -> None:
         made_from = self.places.run / "images"

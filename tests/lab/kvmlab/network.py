@@ -4,24 +4,42 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
+import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
 from .places import Places
 from .process import run, signal_all, wait_until
-from .topology import FABRICS, Fabric
+from .topology import FABRICS, PORTALS, Fabric, Portal
 
 NAMESPACES = Path("/run/netns")
 READY = "network.ready"
+CLONE_NEWNET = 0x40000000
 UNSPLIT = ("tso", "off", "gso", "off", "gro", "off", "tx", "off")
 
 
 def inside(namespace: str, argv: Sequence[object]) -> list[str]:
     """Return the command that runs ``argv`` in a network namespace."""
     return ["nsenter", f"--net={NAMESPACES / namespace}", *(str(word) for word in argv)]
+
+
+def connect(namespace: str, address: tuple[str, int], *, timeout: float) -> socket.socket:
+    """Return a TCP connection made in a network namespace; only a thread of its own enters it, and ends there."""
+
+    def connected() -> socket.socket:
+        with (NAMESPACES / namespace).open("rb") as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), namespace)
+        return socket.create_connection(address, timeout=timeout)
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(connected).result()
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,25 @@ class Network:
                 _empty(namespace)
                 run(["ip", "netns", "delete", namespace])
 
+    def set_portal(self, portal: Portal, *, up: bool) -> None:
+        """Let a portal's address answer or not, as when its LIF goes down; connections to it are not told."""
+        listed = run(["ip", "-n", self.namespaces[1], "-brief", "address"]).stdout
+        there = f"{portal.address}/24" in listed.split()
+        if there != up:
+            port = _fabric(portal.fabric).array_port
+            words = ["address", "add" if up else "delete", f"{portal.address}/24", "dev", port]
+            run(["ip", "-n", self.namespaces[1], *words])
+
+    def set_link(self, fabric: str, *, up: bool) -> None:
+        """Plug or unplug the array on a fabric: data, REST and all; the KVM host stays reachable."""
+        run(["ip", "-n", self.namespaces[0], "link", "set", _fabric(fabric).array_plug, "up" if up else "down"])
+
+    def heal(self) -> None:
+        """Undo what `set_portal` and `set_link` took away."""
+        for portal in PORTALS:
+            self.set_link(portal.fabric, up=True)
+            self.set_portal(portal, up=True)
+
     def processes(self) -> list[int]:
         """Return the pids inside the two namespaces."""
         return [pid for namespace in self.namespaces for pid in _pids(namespace)]
@@ -74,6 +111,10 @@ class Network:
     def _identity(self) -> str:
         numbers = [(NAMESPACES / namespace).stat() for namespace in self.namespaces]
         return " ".join(f"{number.st_dev}:{number.st_ino}" for number in numbers)
+
+
+def _fabric(name: str) -> Fabric:
+    return next(fabric for fabric in FABRICS if fabric.name == name)
 
 
 def _plug(fabric: Fabric, net: str, nas: str) -> None:

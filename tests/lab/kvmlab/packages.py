@@ -7,6 +7,7 @@ None of them brings a service: NFS server, rpcbind, libvirt and the rest are onl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .process import run
@@ -20,16 +21,16 @@ LOCK = ("-o", "DPkg::Lock::Timeout=300")
 LISTS = Path("/var/lib/apt/lists")
 
 
-def missing() -> list[str]:
+def missing(needed: Sequence[str] = NEEDED) -> list[str]:
     """Return the packages that are not installed."""
-    said = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *NEEDED], check=False)
+    said = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *needed], check=False)
     installed = {line.split()[0] for line in said.stdout.splitlines() if line.endswith(" installed")}
-    return [package for package in NEEDED if package not in installed]
+    return [package for package in needed if package not in installed]
 
 
-def install() -> None:
+def install(needed: Sequence[str] = NEEDED) -> None:
     """Install what is missing, without recommendations and without questions."""
-    wanted = missing()
+    wanted = missing(needed)
     if not wanted:
         return
     with step(f"installing {', '.join(wanted)}"):

@@ -78,6 +78,14 @@ class Places:
         return self.nfs / "ganesha.pid"
 
     @property
+    def target_pidfile(self) -> Path:
+        return self.array / "tgtd.pid"
+
+    @property
+    def target_socket(self) -> Path:
+        return self.array / "tgtd.sock"
+
+    @property
     def host(self) -> Path:
         return self.run / "host"
 

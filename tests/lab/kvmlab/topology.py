@@ -39,6 +39,19 @@ class Fabric:
 
 
 @dataclass(frozen=True)
+class Portal:
+    """Where the array's iSCSI target listens; ``fabric`` is the name of the switch."""
+
+    name: str
+    fabric: str
+    address: str
+    port: int = 3260
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
 class Mount:
     """An NFS mount of the KVM host: where from, where to and which volume it shows."""
 
@@ -54,11 +67,24 @@ FABRICS = (
     Fabric(
         name="a",
         switch="198.51.100.1",
-        array=("198.51.100.10", "198.51.100.11", "198.51.100.12", "198.51.100.21", "198.51.100.22"),
+        array=(
+            "198.51.100.10",
+            "198.51.100.11",
+            "198.51.100.12",
+            "198.51.100.21",
+            "198.51.100.22",
+            "198.51.100.31",
+        ),
         host="198.51.100.101",
         host_mac="52:54:00:51:64:65",
     ),
-    Fabric(name="b", switch="203.0.113.1", array=("203.0.113.21",), host="203.0.113.101", host_mac="52:54:00:71:13:65"),
+    Fabric(
+        name="b",
+        switch="203.0.113.1",
+        array=("203.0.113.21", "203.0.113.31"),
+        host="203.0.113.101",
+        host_mac="52:54:00:71:13:65",
+    ),
 )
 
 HOST = "hv1"
@@ -73,6 +99,8 @@ NAMES: Mapping[str, str] = {
     "svm1-nfs": "198.51.100.21",
     "svm1-nfs-b": "203.0.113.21",
     "svm2-nfs": "198.51.100.22",
+    "svm1-iscsi-a": "198.51.100.31",
+    "svm1-iscsi-b": "203.0.113.31",
 }
 
 MANAGEMENT = ("cluster1", "svm1", "svm2")
@@ -80,6 +108,18 @@ REST_PORT = 443
 ONTAP_VERSION = "9.19.1"
 REST_USER = "kvmsnap"
 REST_PASSWORD = "lab-Kvmsnap1"
+ADMIN_USER = "admin"
+ADMIN_PASSWORD = "lab-Admin1"
+
+PORTALS = (
+    Portal("svm1_iscsi_a", "a", NAMES["svm1-iscsi-a"]),
+    Portal("svm1_iscsi_b", "b", NAMES["svm1-iscsi-b"]),
+)
+SAN_SVM = "svm1"
+INITIATOR = "iqn.2026-01.org.example:hv1"
+IGROUP = "hv1"
+FOREIGN_INITIATOR = "iqn.2026-01.org.example:elsewhere"
+FOREIGN_IGROUP = "other"
 
 MOUNTS = (
     Mount("svm1-nfs", "/kvm_vol1", "/mnt/kvm_vol1", "4.1", "svm1", "kvm_vol1"),

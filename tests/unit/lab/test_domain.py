@@ -9,7 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from kvmlab.domain import DiskSpec, GuestSpec, domain_xml
+from kvmlab.domain import DiskSpec, GuestSpec, LunSpec, domain_xml
+from kvmlab.errors import LabError
 
 ASSETS = PurePosixPath("/assets")
 
@@ -35,6 +36,20 @@ def test_a_block_device_is_a_block_disk() -> None:
     assert disk is not None
     assert disk.get("type") == "block"
     assert disk.find("source").get("dev") == "/dev/mapper/3600a0980"  # type: ignore[union-attr]
+
+
+def test_a_volume_of_a_pool_is_named_by_both() -> None:
+    disk = parsed(GuestSpec("san", [DiskSpec("dm-3", pool="luns")])).find("devices/disk")
+    assert disk is not None
+    assert disk.get("type") == "volume"
+    assert disk.find("source").attrib == {"pool": "luns", "volume": "dm-3"}  # type: ignore[union-attr]
+
+
+def test_a_lun_needs_its_device_first() -> None:
+    spec = GuestSpec("san", [DiskSpec("/a.img"), LunSpec("/vol/v/l")])
+    assert spec.luns == [LunSpec("/vol/v/l")]
+    with pytest.raises(LabError, match="/vol/v/l has no device yet"):
+        domain_xml(spec, assets=ASSETS)
 
 
 @pytest.mark.parametrize("agent", [True, False])

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from kvmlab import array_setup, topology
+from kvmlab.domain import LunSpec
 from kvmlab.errors import LabError
-from kvmlab.guests import DEFAULTS, Guests
+from kvmlab.guests import DEFAULTS, ON_REQUEST, Guests
 from kvmlab.places import DEFAULT_ROOT, Places
 from ontapsim import config
 
@@ -33,22 +34,33 @@ def test_every_name_of_the_array_has_a_port() -> None:
 
 
 def test_the_simulator_takes_the_configuration() -> None:
-    given = array_setup.configuration(Places(Path("/lab")), ["hook"])
+    given = array_setup.configuration(Places(Path("/lab")), ["hook"], ["tgtadm"])
     taken = config.load(json.loads(json.dumps(given)))
     assert {listener.address for listener in taken.listeners} == {"198.51.100.10", "198.51.100.11", "198.51.100.12"}
 
 
-def test_every_default_disk_lies_on_a_mounted_volume() -> None:
-    guests = Guests(None, Places(Path("/lab")))  # type: ignore[arg-type]
+def test_every_portal_is_a_port_of_its_fabric_and_a_lif() -> None:
+    given = array_setup.configuration(Places(Path("/lab")), ["hook"], ["tgtadm"])
+    lifs = {lif["address"]: lif for svm in given["svms"] for lif in svm["lifs"]}
+    for portal in topology.PORTALS:
+        (fabric,) = [fabric for fabric in topology.FABRICS if fabric.name == portal.fabric]
+        assert portal.address in fabric.array
+        assert (lifs[portal.address]["name"], "data_iscsi" in lifs[portal.address]["services"]) == (portal.name, True)
+
+
+def test_every_disk_lies_on_a_mounted_volume_or_is_a_lun_of_the_array() -> None:
+    guests = Guests(None, Places(Path("/lab")), None)  # type: ignore[arg-type]
     exported = {(export.svm, export.volume) for export in array_setup.exports()}
-    for spec in DEFAULTS:
+    volumes = {(svm, volume["name"]) for svm, found in array_setup.VOLUMES.items() for volume in found}
+    for spec in (*DEFAULTS, *ON_REQUEST):
         for disk in spec.disks:
-            svm, volume, *_rest = guests.storage_path(disk.path).relative_to("/lab/run/array/data/vols").parts
-            assert (svm, volume) in exported
+            path, known = (disk.lun, volumes - exported) if isinstance(disk, LunSpec) else (disk.path, exported)
+            svm, volume, *_rest = guests.storage_path(path).relative_to("/lab/run/array/data/vols").parts
+            assert (svm, volume) in known
 
 
 def test_a_nested_volume_is_not_its_parent() -> None:
-    guests = Guests(None, Places(Path("/lab")))  # type: ignore[arg-type]
+    guests = Guests(None, Places(Path("/lab")), None)  # type: ignore[arg-type]
     volumes = Path("/lab/run/array/data/vols")
     assert guests.storage_path("/mnt/kvm_vol1/nested/a/b.img") == volumes / "svm1/kvm_nested/a/b.img"
     assert guests.storage_path("/mnt/kvm_vol1/a/b.img") == volumes / "svm1/kvm_vol1/a/b.img"

@@ -42,6 +42,17 @@ def ensure(directory: Path) -> Images:
     return locate(directory)
 
 
+def ensure_guest(directory: Path) -> Path:
+    """Build the guests' image alone when the cache in ``directory`` does not hold it, and return where it is."""
+    apt = Apt(directory / "apt")
+    parts = [part for part in _parts(apt) if part.name == "guest"]
+    if cache.missing(directory, parts):
+        with step("fetching the package lists"):
+            apt.refresh()
+        cache.build(directory, parts)
+    return locate(directory).guest
+
+
 def locate(directory: Path) -> Images:
     """Return where the images of today's sources lie, built or not."""
     return Images(**{part.name: part.place(directory) for part in _parts(Apt(directory / "apt"))})

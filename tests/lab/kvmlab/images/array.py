@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The array's NFS programs, unpacked into a directory of their own: nothing of them is installed on the machine."""
+"""The array's NFS and iSCSI programs, unpacked into a directory of their own: nothing is installed on the machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .apt import Apt
 
-PACKAGES = ("nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "nfs-common", "netbase")
+PACKAGES = ("nfs-ganesha", "nfs-ganesha-vfs", "rpcbind", "nfs-common", "netbase", "tgt")
 UNUSED = r"(lib)?python3.*|(lib)?perl.*|lib.*-perl|usrmerge|dpkg|tar|debconf|dbus.*|passwd|adduser|ucf|.*semanage.*"
 DIRECTORIES = ("proc", "dev", "run", "tmp", "srv/array", "var/lib/nfs", "etc")
 HOSTNAME = "svm1-nfs"
@@ -17,7 +17,7 @@ GROUPS = (("root", 0), ("_rpc", 101), ("nogroup", 65534))
 
 
 def build(target: Path, apt: Apt) -> None:
-    """Make ``root``, a tree for chroot with ganesha, rpcbind and rpc.statd, in ``target``."""
+    """Make ``root``, a tree for chroot with ganesha, rpcbind, rpc.statd and tgtd, in ``target``."""
     root = target / "root"
     apt.unpack(apt.closure(PACKAGES, without=UNUSED), root)
     for name in DIRECTORIES:

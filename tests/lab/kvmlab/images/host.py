@@ -23,14 +23,16 @@ PACKAGES = (
     "systemd-sysv", "udev", "dbus", "kmod", "iproute2", "iputils-ping", "procps", "less", "ethtool", "strace", "jq",
     "openssh-server", "sudo", "python3", "python3-libvirt", "python3-lxml", "e2fsprogs", "util-linux",
     "libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu", "qemu-system-x86", "qemu-utils",
-    "nfs-common", "open-iscsi", "multipath-tools", "sg3-utils", "lsscsi",
+    "nfs-common", "open-iscsi", "multipath-tools", "kpartx", "lvm2", "sg3-utils", "lsscsi", "fdisk",
 )  # fmt: skip
 ENABLED = ("systemd-networkd.service", "ssh.service", "libvirtd.socket")
-DISABLED = ("libvirtd.service", "iscsid.service", "open-iscsi.service", "multipathd.service")
+DISABLED = ("libvirtd.service", "iscsid.service", "open-iscsi.service", "multipathd.service", "multipathd.socket")
 MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dev-hugepages.mount", "dev-mqueue.mount", "dpkg-db-backup.timer",
+    "apt-daily.timer", "apt-daily-upgrade.timer", "blk-availability.service", "dev-hugepages.mount",
+    "dev-mqueue.mount", "dm-event.socket", "dpkg-db-backup.timer",
     "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty@tty1.service", "getty-static.service",
-    "kmod-static-nodes.service", "libvirt-guests.service", "logrotate.timer", "modprobe@configfs.service",
+    "kmod-static-nodes.service", "libvirt-guests.service", "logrotate.timer", "lvm2-lvmpolld.socket",
+    "lvm2-monitor.service", "modprobe@configfs.service",
     "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service", "modprobe@loop.service",
     "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
     "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-ask-password-console.path",
@@ -99,6 +101,7 @@ def _configure(root: Path) -> None:
         "127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in topology.NAMES.items())
     )
     (root / "etc" / "resolv.conf").write_text("")
+    (root / "etc" / "iscsi" / "initiatorname.iscsi").write_text(f"InitiatorName={topology.INITIATOR}\n")
     for number, fabric in enumerate(topology.FABRICS):
         (root / "etc" / "systemd" / "network" / f"{number + 10}-fabric-{fabric.name}.network").write_text(
             f"[Match]\nMACAddress={fabric.host_mac}\n\n"
