@@ -21,7 +21,7 @@ class KvmsnapError(Exception):
         self.fields: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
 
     def as_result(self) -> dict[str, Any]:
-        """Return the keyword arguments for ``fail_json``: ``msg``, ``error_kind`` and the machine fields."""
+        """Return what a failing module tells: ``msg``, ``error_kind`` and the machine fields."""
         return {"msg": self.message, "error_kind": type(self).__name__, **self.fields}
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from pathlib import Path
@@ -44,3 +45,18 @@ def write_private_at(directory: int, name: str, data: bytes) -> None:
         os.unlink(temporary, dir_fd=directory)
         raise
     os.fsync(directory)
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a process has a file locked (flock) now; raises :class:`OSError`, but not for one that is absent."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

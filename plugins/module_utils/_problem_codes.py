@@ -101,21 +101,136 @@ CODES: dict[str, Code] = {
         "the source is a logical volume (LVM) of the host",
         f"Give the guest a LUN of its own or an image on NFS, {_EXCLUDE}. LVM inside the guest's own disk is fine.",
     ),
-    "shared-multipath-device": Code(
-        "error",
-        "several guests of this host use one multipath device",
-        "Give every guest a LUN of its own.",
-    ),
-    "unsupported-multipath-device": Code(
-        "error",
-        "the source is a multipath device (a LUN); this release saves images on NFS only",
-        f"Move the disk to an image on an NFS mount of an ONTAP volume, {_EXCLUDE}.",
-    ),
     "unsupported-block-device": Code(
         "error",
-        "the source is a block device of the host that is neither multipath nor a logical volume",
-        f"Move the disk to an image on an NFS mount of an ONTAP volume, {_EXCLUDE}.",
+        "the source is a block device of the host that is neither a LUN nor a logical volume",
+        f"Give the guest a LUN of its own or an image on NFS, {_EXCLUDE}.",
     ),
+    # LUNs, as the host sees them
+    "lun-partition": Code(
+        "error",
+        "the source is a partition of a LUN, which only shares the LUN with whatever else is on it",
+        f"Give the guest the whole LUN or an image on NFS, {_EXCLUDE}.",
+    ),
+    "single-path-device": Code(
+        "error",
+        "the source is one path of a multipath device, or a LUN without multipath",
+        "Give the guest /dev/mapper/NAME of the LUN and let multipathd run, or allow LUNs with a single path"
+        " (kvm_multipath_required=false).",
+    ),
+    "not-a-netapp-device": Code(
+        "error",
+        "the source is a SAN device, but by its WWID none of ONTAP",
+        f"Save it by other means, {_EXCLUDE}.",
+    ),
+    "seven-mode-lun": Code(
+        "error",
+        "the LUN is one of Data ONTAP 7-Mode, which has no REST API",
+        f"Move it to a system that runs ONTAP, {_EXCLUDE}.",
+    ),
+    "e-series-device": Code(
+        "error",
+        "the device is of a NetApp system without ONTAP (E-Series)",
+        f"Save it by other means, {_EXCLUDE}.",
+    ),
+    "unresolvable-wwid": Code(
+        "error",
+        "the device is NetApp's, but neither its WWID nor sanlun tells which LUN it is",
+        "Let multipath use the default identifier (uid_attribute ID_SERIAL), or install the Linux Host Utilities.",
+    ),
+    "paths-disagree": Code(
+        "error",
+        "the paths of a multipath device lead to another LUN than its WWID says, as after a LUN was replaced",
+        "Flush the map and rescan: 'multipath -f NAME', delete the paths, 'rescan-scsi-bus.sh'.",
+    ),
+    "multipathd-not-running": Code(
+        "error",
+        "multipathd does not answer, so it is not known whether the LUN can be reached",
+        "Start it: 'systemctl start multipathd'.",
+    ),
+    "no-working-path": Code(
+        "error",
+        "no path to the LUN works; whoever reads a device that queues without a path waits for ever",
+        "Look at the paths ('multipath -ll'), the fabric and the LIFs of the SVM.",
+    ),
+    "path-failed": Code(
+        "warning",
+        "not all paths to the LUN work, or there is only one",
+        "Look at the paths ('multipath -ll'), the fabric and the LIFs of the SVM.",
+    ),
+    "lun-activated-on-host": Code(
+        "warning",
+        "the host has made devices out of what is inside the guest's LUN (partitions, logical volumes); writing to them"
+        " destroys the guest's data, and a restore is refused while they are active",
+        "Remove them ('kpartx -d', 'vgchange -an'), set skip_kpartx in multipath.conf, and keep LVM away from the LUN"
+        " by its devices file or a filter.",
+    ),
+    # LUNs, as the array sees them
+    "unknown-lun": Code(
+        "error",
+        "none of the given controllers has the LUN",
+        "Add the controller of the LUN to 'controllers'.",
+    ),
+    "luns-not-readable": Code(
+        "error",
+        "the LUN was not found, and the account's role on a controller allows no look at LUNs",
+        "Give the role /api/storage/luns (readonly for a backup, all for a restore).",
+    ),
+    "ambiguous-lun": Code(
+        "error",
+        "several LUNs of the given controllers have the serial, as in an active sync relationship",
+        "Give only the controller whose copy is to be saved in 'controllers'.",
+    ),
+    "sanlun-disagrees": Code(
+        "error",
+        "sanlun names another LUN for the device than its WWID leads to",
+        "Rescan the host ('rescan-scsi-bus.sh', 'multipath -r') until 'sanlun lun show -p' agrees with the array.",
+    ),
+    "sanlun-unconfirmed": Code(
+        "error",
+        "only sanlun tells which LUN the device is, and the serial of that LUN is not the one of the device",
+        "Let multipath use the default identifier (uid_attribute ID_SERIAL), and rescan the host.",
+    ),
+    "sanlun-failed": Code(
+        "warning",
+        "sanlun is installed and did not answer; what it would say was not compared",
+        "Run 'sanlun lun show -p' by hand and follow what it says.",
+    ),
+    "lun-outside-volume": Code(
+        "error",
+        "the LUN lies in no volume, as on disaggregated systems (ASA r2); snapshots of those are made another way",
+        f"Save it by other means, {_EXCLUDE}.",
+    ),
+    "unsupported-lun-class": Code(
+        "error", "the LUN belongs to VMware's virtual volumes", f"Save it by other means, {_EXCLUDE}."
+    ),
+    "lun-offline": Code("error", "the LUN is not online", "Bring the LUN online."),
+    "lun-read-only": Code(
+        "error",
+        "the LUN allows only reading (the destination of a mirror)",
+        "Break the mirror, or give the guest the LUN of the source volume.",
+    ),
+    "lun-size-differs": Code(
+        "error",
+        "the LUN has another size on the array than on the host, as after it was grown",
+        "Rescan its paths and resize the map ('multipathd resize map NAME').",
+    ),
+    "lun-used-by-several-guests": Code(
+        "error",
+        "several guests use one LUN without marking it as shared; restoring one guest would overwrite the other",
+        "Give every guest a LUN of its own, mark a cluster's disk as shareable, or make it read-only.",
+    ),
+    "lun-mapped-elsewhere": Code(
+        "info",
+        "the LUN is mapped to initiators that are not this host's; a guest may run on another host of the cluster",
+        "Nothing is to be done for hosts of one cluster; before a restore make sure that none of them uses the LUN.",
+    ),
+    "lun-maps-unknown": Code(
+        "info",
+        "to whom the LUN is mapped cannot be read, so other hosts that see it are not known",
+        "Give the role /api/protocols/san/lun-maps (readonly).",
+    ),
+    # what QEMU or the host serves by other means
     "network-disk": Code(
         "error",
         "QEMU itself reaches the disk over the network (RBD, iSCSI, NBD, Gluster, HTTP, ...)",
@@ -151,8 +266,9 @@ CODES: dict[str, Code] = {
     ),
     "passed-through-disk": Code(
         "error",
-        "a SCSI or USB disk of the host is passed through to the guest",
-        "Save it by other means and leave it out by name (exclude_disks).",
+        "a SCSI or USB disk of the host is passed through to the guest as a host device",
+        "Attach a LUN as a disk of its multipath device (device='lun' passes SCSI commands on), or save it by other"
+        " means and leave it out by name (exclude_disks).",
     ),
     "unknown-passed-through-device": Code(
         "warning",
@@ -264,8 +380,8 @@ CODES: dict[str, Code] = {
     ),
     "volume-is-svm-root": Code(
         "error",
-        "the image lies in the root volume of the SVM, not in a data volume",
-        "Move the image to a data volume, and mount the volume's junction on the host.",
+        "the image or LUN lies in the root volume of the SVM, not in a data volume",
+        "Move it to a data volume.",
     ),
     "flexgroup": Code(
         "error",
@@ -308,7 +424,7 @@ CODES: dict[str, Code] = {
         "error", "the SVM of a mapping entry has no volume of that name", "Correct the entry, or discover anew."
     ),
     "mapping-unknown-path": Code(
-        "error", "the volume of a mapping entry has no such file", "Correct the entry, or discover anew."
+        "error", "the volume of a mapping entry has no such file or LUN", "Correct the entry, or discover anew."
     ),
     "mapping-format-unknown": Code(
         "error",
@@ -318,7 +434,7 @@ CODES: dict[str, Code] = {
     ),
     "mapping-not-a-file": Code(
         "error",
-        "the path of a mapping entry is a directory or a LUN; this release saves files on NFS only",
+        "the path of a mapping entry is a directory or something else that is neither a file nor a LUN",
         "Correct the entry, or take it out of the mapping.",
     ),
 }

@@ -11,12 +11,16 @@ module: kvm_app_restore
 short_description: Restore KVM guests on ONTAP from a backup
 version_added: 0.1.0
 description:
-  - Restores guests in place from a backup that P(kvmsnap.ontap.kvm_backup#role) made. Each file is overwritten on the
-    array from the snapshot; nothing else on the volume is touched, and a whole volume is never reverted.
-  - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, size, format or
-    snapshot that does not fit stops the module before anything is touched, with both values named.
-  - Stops each guest, overwrites its disks, compares them with the snapshot past the caches of the host, and starts the
-    guest as it was.
+  - Restores guests in place from a backup that P(kvmsnap.ontap.kvm_backup#role) made. Each file or LUN is overwritten
+    on the array from the snapshot; nothing else on the volume is touched, and a whole volume is never reverted.
+  - A LUN keeps its UUID, serial, maps and reservations, so that the host's multipath device stays valid. A guest may
+    have disks of both kinds.
+  - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
+    or snapshot that does not fit stops the module before anything is touched, with both values named.
+  - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
+    past the caches of the host, and starts the guests as they were.
+  - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
+    the guest gets back the power state that it had.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
@@ -43,11 +47,33 @@ options:
       - How the array brings a file back. V(file_clone) clones it out of the snapshot (FlexClone licence), V(sfsr_cli)
         and V(sfsr) are single-file SnapRestore by CLI pass-through and by REST (SnapRestore licence), V(copy) copies on
         the host out of C(.snapshot).
+      - For a LUN V(file_clone) is a temporary LUN that is cloned out of the snapshot beside it, cloned over it and
+        removed. No host sees the LUNs inside a snapshot, so V(copy) is refused for them.
       - V(auto) tries V(file_clone), V(sfsr_cli) and V(copy), and goes to the next only when the array refuses the way
         as such.
     type: str
     choices: [auto, file_clone, sfsr_cli, sfsr, copy]
     default: auto
+  safety_snapshot:
+    description:
+      - Whether a snapshot C(<prefix>-safety_<time>) of every volume of the guests is taken once they are off and before
+        any of their disks is overwritten. It stays; the result names it.
+    type: bool
+    default: true
+  undo:
+    description:
+      - Undoes the restore O(restore_id), bringing the disks of the guests back to its safety snapshot. This is a
+        restore of its own, called C(<restore_id>.undo), with a safety snapshot of its own.
+      - O(backup_id) has no say then.
+    type: bool
+    default: false
+  other_hosts_off:
+    description:
+      - Says that no guest of another host uses the LUNs of the guests to restore. Without it a restore is refused when
+        a LUN is mapped to initiators that are not this host's, or when its maps cannot be read, since a guest may be
+        running from it where this host cannot look.
+    type: bool
+    default: false
   power:
     description: State of the guests afterwards.
     type: str
@@ -103,6 +129,17 @@ EXAMPLES = r"""
         username: kvmsnap
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
+
+- name: Undo that restore
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    restore_id: ticket-4711
+    undo: true
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
 """
 
 RETURN = r"""
@@ -111,7 +148,7 @@ restore_id:
   returned: success
   type: str
 backup_id:
-  description: The backup that was restored from.
+  description: The backup that was restored from; of an undo, the safety snapshot.
   returned: success
   type: str
   sample: hv1-daily_20261121020000
@@ -120,16 +157,25 @@ plan:
   returned: success
   type: dict
 guests:
-  description: What became of each guest, and how each disk was restored and compared. Empty in check mode.
+  description:
+    - What became of each guest, and how each disk was restored and compared. Empty in check mode.
+    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
+    - C(safety) is the snapshot that holds the guest as it was before.
   returned: success and when a guest was not brought back
   type: list
   elements: dict
   sample:
     - name: web1
       restored: true
+      safety: hv1-safety_20261122020000
       state_before: running
       state_after: running
-      disks: [{target: vda, path: "svm1:/vol/kvm_vol1/web1.img", method: file_clone, verified: size and sampled blocks}]
+      disks:
+        - target: vda
+          path: svm1:/vol/kvm_vol1/web1.img
+          method: file_clone
+          verified: size and sampled blocks
+          notes: []
 summary:
   description: The restore in lines for people.
   returned: success and when a guest was not brought back
@@ -160,6 +206,9 @@ def argument_spec() -> dict[str, Any]:
         "backup_id": {"type": "str", "default": "latest"},
         "restore_id": {"type": "str", "required": True},
         "method": {"type": "str", "choices": methods, "default": "auto"},
+        "safety_snapshot": {"type": "bool", "default": True},
+        "undo": {"type": "bool", "default": False},
+        "other_hosts_off": {"type": "bool", "default": False},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "stop_timeout": {"type": "int", "default": 120},
@@ -176,7 +225,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**restore_run.run(module.params, check=module.check_mode))
+        run = restore_run.undo if module.params["undo"] else restore_run.run
+        module.exit_json(**run(module.params, check=module.check_mode))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -60,6 +60,15 @@ options:
       - Values as O(kvmsnap.ontap.kvm_vm_quiesce#module:guests[].method).
     type: dict
     default: {}
+  order:
+    description: Groups of guests that are held one after the other, as O(kvmsnap.ontap.kvm_vm_backup#module:order).
+    type: list
+    elements: list
+    default: []
+  filesystems:
+    description: Mount points that alone are frozen, as O(kvmsnap.ontap.kvm_vm_backup#module:filesystems).
+    type: dict
+    default: {}
   holds:
     description:
       - The C(guests) that M(kvmsnap.ontap.kvm_vm_quiesce) returned with V(resumed). Needed with O(state=complete).
@@ -173,6 +182,8 @@ def argument_spec() -> dict[str, Any]:
         "volumes": records,
         "problems": {**records, "default": []},
         "quiesce": {"type": "dict", "default": {}},
+        "order": {"type": "list", "elements": "list", "default": []},
+        "filesystems": {"type": "dict", "default": {}},
         "holds": records,
         "snapshots": records,
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},

@@ -11,10 +11,12 @@ module: kvm_vm_discover
 short_description: Find the guests of a KVM host and where their disks lie on ONTAP
 version_added: 0.1.0
 description:
-  - Reads the guests of the host from libvirt, follows each disk to the NFS mount and the ONTAP volume that hold it, and
-    tells which guests can be protected and what stands in the way of the others.
+  - Reads the guests of the host from libvirt, follows each disk to the NFS mount or LUN and to the ONTAP volume that
+    holds it, and tells which guests can be protected and what stands in the way of the others.
   - When libvirt does not answer, the guests are read from O(config_dir), and the result says so.
-  - ONTAP is asked once per system for the addresses and once for the volumes, whatever the number of guests.
+  - ONTAP is asked once per system for the addresses, the volumes and the LUNs, whatever the number of guests.
+  - A LUN is found by the WWID of its multipath device. What C(sanlun) of the Linux Host Utilities says, where it is
+    installed, must agree, or the guest is not protected. No device is read before one of its paths is known to work.
   - Everything about single guests and disks is a finding in RV(problems), with a stable code and what to do about it;
     the module fails only when it cannot look at all, or does not know a guest that it was asked for (see
     O(unknown_guests)).
@@ -76,6 +78,10 @@ options:
     description: Seconds that all calls to ONTAP together may take.
     type: int
     default: 300
+  multipath_required:
+    description: Whether a LUN reached by a single path, without multipath, keeps its guest from being protected.
+    type: bool
+    default: true
   mapping:
     description:
       - The stored mapping of guests to storage, as Snap Creator's one-line C(KVM_VM_MAPPING)
@@ -102,6 +108,7 @@ requirements:
   - libvirt's Python binding (C(python3-libvirt))
   - C(netapp-ontap)
   - C(qemu-img), for images that are not raw
+  - C(multipathd), for guests on LUNs
 seealso:
   - module: kvmsnap.ontap.kvm_vm_quiesce
 """
@@ -276,7 +283,10 @@ guests:
           type: int
           sample: 67108864
         storage:
-          description: Where it lies on ONTAP; nothing when it does not, or that cannot be told.
+          description:
+            - Where it lies on ONTAP; nothing when it does not, or that cannot be told.
+            - Its C(kind) is C(nfs) or C(lun). C(lun) is nothing for a file, and for a LUN a dictionary with C(uuid),
+              C(serial), C(wwid), C(size) (bytes, as the array says), C(os_type) and the host's C(device).
           returned: success
           type: dict
           sample:
@@ -291,6 +301,7 @@ guests:
             nfs_source: 198.51.100.21:/kvm_vol1
             nfs_version: "4.1"
             locks: true
+            lun: null
 volumes:
   description: The volumes that hold included disks, each once.
   returned: success
@@ -419,6 +430,7 @@ def argument_spec() -> dict[str, Any]:
         "uri": {"type": "str", "default": "qemu:///system"},
         "retry_count": {"type": "int", "default": 3},
         "timeout": {"type": "int", "default": 300},
+        "multipath_required": {"type": "bool", "default": True},
         "mapping": {"type": "raw", "default": []},
         "auto_discovery": {"type": "bool", "default": True},
     }

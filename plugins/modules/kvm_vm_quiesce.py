@@ -22,6 +22,9 @@ description:
     released from here, so the release fails and keeps the hold. Thaw or resume that guest where it runs now, then
     release again, or remove the hold's record (O(hold_id) with C(.json) in O(hold_dir)) when nothing else is held by
     it.
+  - A hold that is not released within O(hold_deadline) is released by its dead-man timer. O(state=resumed) then reports
+    RV(fired), and when the timer thawed each guest (RV(guests[].thaw_sent)); what a snapshot taken later holds was
+    not held. Where systemd runs the timer is a transient unit, elsewhere a process in a session of its own.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
@@ -57,14 +60,26 @@ options:
             that does not answer or cannot freeze is a failure, not a reason to suspend.
           - V(agent) freezes by the agent; a guest without one is a failure.
           - V(suspend) suspends, whether there is an agent or not.
+          - V(agent+suspend) freezes by the agent and then suspends, so that what no freeze holds stands still too.
           - V(none) does not hold the guest.
+          - A guest that has devices of the host passed through is suspended only when that is asked for.
         type: str
-        choices: [auto, agent, suspend, none]
+        choices: [auto, agent, suspend, agent+suspend, none]
         default: auto
+      filesystems:
+        description: Mount points in the guest, which alone are frozen. Without it all file systems are.
+        type: list
+        elements: str
+      order:
+        description:
+          - The place of the guest's group. Groups of a lower number are held first and released last.
+          - Each group is held only when all guests of the one before are, so every group lengthens the hold.
+        type: int
+        default: 0
       disks:
         description:
-          - Targets of the disks that the backup holds. Only their cache modes count for the consistency; without it
-            those of all disks do.
+          - Targets of the disks that the backup holds. Only their cache modes and file systems count for the
+            consistency; without it those of all disks do.
         type: list
         elements: str
   on_failure:
@@ -90,6 +105,26 @@ options:
     description: Seconds that the agent has for answering a question. An agent that is silent is not asked to freeze.
     type: int
     default: 5
+  hold_deadline:
+    description:
+      - Seconds that the hold may last. When it lasts longer, a dead-man timer on the host, armed before the first guest
+        is held, thaws and resumes what this hold froze or suspended and nothing else, whoever died or hung meanwhile.
+      - Holding again under the same O(hold_id) does not prolong it.
+    type: float
+    default: 30
+  hold_margin:
+    description: Seconds after O(hold_deadline) at which the timer fires, so that a release in time is not disturbed.
+    type: float
+    default: 0.5
+  unquiesce_timeout:
+    description: Seconds, as C(SC_AGENT_UNQUIESCE_TIMEOUT). It shortens O(hold_deadline) and never prolongs it.
+    type: float
+  concurrency_timeout:
+    description:
+      - Seconds to wait while another hold has one of the guests. Nothing is held meanwhile, and the module fails when
+        the guest is held still.
+    type: float
+    default: 0
   hold_dir:
     description: Directory of the hold records. It must not outlive the host's boot, and nobody else may write there.
     type: path
@@ -146,6 +181,69 @@ hold_id:
   returned: success
   type: str
   sample: before-upgrade
+fired:
+  description: Whether the dead-man timer ended the hold.
+  returned: success
+  type: bool
+timer:
+  description:
+    - The dead-man timer of the hold; None when nothing was held, and in check mode before the hold.
+    - Its moments are in seconds on the host's monotonic clock.
+  returned: success
+  type: dict
+  contains:
+    kind:
+      description: V(systemd) for a transient unit, V(process) for a process in a session of its own.
+      returned: success
+      type: str
+      sample: systemd
+    unit:
+      description: The unit's name, without its suffixes C(.timer) and C(.service).
+      returned: success
+      type: str
+      sample: kvmsnap-hold-before-upgrade-1c9a6f2b
+    pid:
+      description: The process.
+      returned: success
+      type: int
+    deadline:
+      description: Seconds that the hold may last.
+      returned: success
+      type: float
+      sample: 30.0
+    margin:
+      description: Seconds after that at which the timer fires.
+      returned: success
+      type: float
+      sample: 0.5
+    armed_at:
+      description: When it was armed.
+      returned: success
+      type: float
+    fires_at:
+      description: When it fires.
+      returned: success
+      type: float
+    fired:
+      description: Whether it released guests, or tried to.
+      returned: success
+      type: bool
+    fired_at:
+      description: When it did.
+      returned: success
+      type: float
+    wall_fired:
+      description: The same, ISO 8601 in UTC by the host's clock.
+      returned: success
+      type: str
+    remark:
+      description: Why it is no systemd unit although systemd runs.
+      returned: success
+      type: str
+    error:
+      description: Why the timer could not release a guest when it last tried.
+      returned: success
+      type: str
 guests:
   description:
     - The guests of the hold. When the module fails because of guests, it tells of them here too.
@@ -170,12 +268,16 @@ guests:
       type: str
       sample: auto
     method:
-      description: How the guest is held, V(agent), V(suspend) or V(none).
+      description: How the guest is held, V(agent), V(suspend), V(agent+suspend) or V(none).
       returned: success
       type: str
       sample: agent
     held:
-      description: Whether it is held and, once released, whether it was until the hold ended.
+      description: Whether it is held and, once released, whether it was until the hold was released.
+      returned: success
+      type: bool
+    fired:
+      description: Whether the dead-man timer released it. A snapshot confirmed before RV(guests[].thaw_sent) was held.
       returned: success
       type: bool
     state_before:
@@ -202,6 +304,20 @@ guests:
       returned: success
       type: int
       sample: 2
+    expected:
+      description:
+        - How many file systems the agent said before that can be frozen. A bind mount, a btrfs subvolume and what no
+          freeze can hold (vfat, ISO images, swap) do not count. None when it does not tell.
+      returned: success
+      type: int
+      sample: 2
+    limit:
+      description:
+        - Seconds after which a snapshot can no longer be relied on, since VSS in a Windows guest thaws by itself. None
+          for a guest that is known not to.
+      returned: success
+      type: float
+      sample: 8.0
     freeze_sent:
       description: When the freeze or suspend was sent, in seconds on the host's monotonic clock.
       returned: success
@@ -251,8 +367,14 @@ def argument_spec() -> dict[str, Any]:
     guest = {
         "uuid": {"type": "str"},
         "name": {"type": "str"},
-        "method": {"type": "str", "choices": ["auto", "agent", "suspend", "none"], "default": "auto"},
+        "method": {
+            "type": "str",
+            "choices": ["auto", "agent", "suspend", "agent+suspend", "none"],
+            "default": "auto",
+        },
         "disks": {"type": "list", "elements": "str"},
+        "filesystems": {"type": "list", "elements": "str"},
+        "order": {"type": "int", "default": 0},
     }
     return {
         "state": {"type": "str", "choices": ["quiesced", "resumed"], "required": True},
@@ -262,6 +384,10 @@ def argument_spec() -> dict[str, Any]:
         "retry_count": {"type": "int", "default": 3},
         "freeze_timeout": {"type": "int", "default": 20},
         "agent_ping_timeout": {"type": "int", "default": 5},
+        "concurrency_timeout": {"type": "float", "default": 0},
+        "hold_deadline": {"type": "float", "default": 30},
+        "hold_margin": {"type": "float", "default": 0.5},
+        "unquiesce_timeout": {"type": "float"},
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "uri": {"type": "str", "default": "qemu:///system"},
     }

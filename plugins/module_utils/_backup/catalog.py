@@ -10,7 +10,8 @@ Layout below the catalog directory (0700, files 0600)::
     restores/<restore id>.json              what a restore was asked for and how far it came
 
 A copy of the started manifest is put into each NFS volume as ``.kvmsnap/<backup id>.json`` just before the hold, so
-that every snapshot carries it, and taken out of the live volume afterwards.
+that its snapshot carries it, and taken out of the live volume afterwards. A volume of LUNs has no file system that this
+host could put it into; a backup of nothing else has its manifest in this catalog alone.
 """
 
 from __future__ import annotations
@@ -162,19 +163,24 @@ def _content_of(path: Path) -> bytes:
 def put_into_volumes(manifest: Manifest) -> list[str]:
     """Put the manifest into every mounted NFS volume of it; return one remark per volume that could not take it.
 
-    Whoever can write the volume's root (a root-squashed client cannot) must not be led astray: no link is followed.
+    Volumes with nothing but LUNs take none; one remark tells when there is no other. Whoever can write a volume's root
+    (a root-squashed client cannot) must not be led astray: no link is followed.
     """
     data = manifests.dump(manifest).encode("utf-8")
     remarks = []
+    with_files = _volumes_with_files(manifest)
     for volume in manifest.volumes:
         if volume.mount_point is None:
-            remarks.append(f"{volume.svm}:{volume.volume} is not mounted on this host")
+            if volume.key in with_files:
+                remarks.append(f"{volume.svm}:{volume.volume} is not mounted on this host")
             continue
         try:
             with _volume_directory(volume, create=True) as directory:
                 write_private_at(directory, f"{manifest.backup_id}.json", data)
         except OSError as exc:
             remarks.append(f"{volume.svm}:{volume.volume} at {volume.mount_point}: {exc.strerror or exc}")
+    if not any(volume.mount_point or volume.key in with_files for volume in manifest.volumes):
+        remarks.append("no snapshot carries the manifest; it is in the catalog of this host alone")
     return remarks
 
 
@@ -189,6 +195,11 @@ def take_out_of_volumes(manifest: Manifest) -> None:
             os.rmdir(Path(volume.mount_point) / VOLUME_DIRECTORY)
         except OSError:
             continue
+
+
+def _volumes_with_files(manifest: Manifest) -> set[tuple[str, str]]:
+    places = (disk.storage for guest in manifest.guests for disk in guest.saved_disks)
+    return {(place.svm_uuid, place.volume_uuid) for place in places if place is not None and place.lun is None}
 
 
 @contextmanager

@@ -24,12 +24,16 @@ STRONGEST_FIRST = (OFFLINE, APPLICATION, FILESYSTEM, CRASH, INCONSISTENT, UNKNOW
 
 @dataclass(frozen=True)
 class Hold:
-    """What ``kvm_vm_quiesce`` says of one guest; times are monotonic seconds or None."""
+    """What ``kvm_vm_quiesce`` says of one guest; times are monotonic seconds or None.
+
+    ``fired``: it was held until the dead-man timer ended the hold, at ``thaw_sent``.
+    """
 
     name: str
     uuid: str
     method: str
     held: bool
+    fired: bool
     consistency: str
     reason: str
     freeze_sent: Optional[float]
@@ -48,6 +52,7 @@ class Hold:
             uuid=str(record["uuid"]),
             method=str(record.get("method") or "none"),
             held=bool(record.get("held")),
+            fired=bool(record.get("fired")),
             consistency=str(record.get("consistency") or UNKNOWN),
             reason=str(record.get("reason") or ""),
             freeze_sent=_seconds(record.get("freeze_sent")),
@@ -71,11 +76,12 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Reached:
-    """The consistency that one guest's backup reached, and why it is not stronger."""
+    """The consistency that one guest's backup reached, and why it is not stronger; ``asked`` was to be reached."""
 
     level: str
     method: str
     reason: str
+    asked: Optional[str] = None
     held_seconds: Optional[float] = None
     freeze_sent: Optional[float] = None
     freeze_answered: Optional[float] = None
@@ -104,12 +110,13 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
     """Decide a guest's level from its hold and the stamps of the volumes its disks lie on.
 
     A hold counts only when every snapshot was asked for after the freeze had answered and was known to exist before
-    the thaw was sent. Outside a hold one volume is crash-consistent by the array's own atomicity; several are not.
+    the thaw was sent. Outside a hold one volume is crash-consistent by the array's own atomicity; several are not. Of a
+    guest that the dead-man timer let go before the last of its snapshots existed nothing is claimed.
     """
     asked = list(stamps)
     if hold is None:
         return Reached(level=_unheld(asked), method="none", reason="the guest was not part of the hold")
-    if not hold.held:
+    if not hold.held and not hold.fired:
         level, reason = hold.consistency, hold.reason
         if level == CRASH and len(asked) > 1:
             level = INCONSISTENT
@@ -117,9 +124,11 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
         return _of(hold, level, reason)
     outside = [stamp.volume for stamp in asked if not _inside(hold, stamp)]
     if outside:
-        return _of(
-            hold, _unheld(asked), _joined(hold.reason, f"the hold did not span the snapshot of {', '.join(outside)}")
-        )
+        level = INCONSISTENT if hold.fired else _unheld(asked)
+        return _of(hold, level, _joined(hold.reason, f"the hold did not span the snapshot of {', '.join(outside)}"))
+    if hold.method == "agent" and hold.consistency == CRASH:
+        # The freeze did not cover all of the guest, so its disks went on being written to, one by one.
+        return _of(hold, _unheld(asked), hold.reason)
     return _of(hold, hold.consistency, hold.reason)
 
 

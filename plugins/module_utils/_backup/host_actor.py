@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Places, locate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Overwritten
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore, GuestRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
@@ -24,11 +27,17 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import segment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+SHARE_OF_CLONES = 100
+"""A restored clone is reckoned to need a hundredth of its size anew."""
 
 
 class CheckFailedError(KvmsnapError):
@@ -41,6 +50,7 @@ class HostActor:
 
     ``places`` is where each volume is now, ``method`` auto or one way of ``_ontap.files``; ``refused`` remembers, per
     controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
+    ``luns`` knows what is done otherwise when a disk is a LUN.
     """
 
     host: Host
@@ -51,44 +61,77 @@ class HostActor:
     stop_timeout: float
     start_timeout: float
     timeout: float
+    restore_id: str
+    luns: LunActor
     refused: dict[str, set[str]] = field(default_factory=dict)
 
     def stop(self, guest: GuestRestore) -> None:
         """Bring the guest to ``shutoff``: asked to, or by force when it is to be or does not obey in time."""
         power_off(self._domain(guest), graceful=self.graceful, timeout=self.stop_timeout)
 
-    def start(self, guest: GuestRestore) -> None:
-        """Start the guest, paused when it was paused."""
-        state: State = "paused" if guest.state_after == "paused" else "running"
-        power_on(self._domain(guest), state=state, timeout=self.start_timeout)
+    def start(self, guest: GuestRestore, state: str) -> None:
+        """Start the guest, paused when that is wanted."""
+        wanted: State = "paused" if state == "paused" else "running"
+        power_on(self._domain(guest), state=wanted, timeout=self.start_timeout)
 
     def state(self, guest: GuestRestore) -> str:
         """Ask libvirt what the guest is doing."""
         return self._domain(guest).state().state
 
-    def overwrite(self, disk: DiskRestore) -> str:
-        """Overwrite the disk's file from the snapshot by the first way that the array goes; return that way."""
-        self._refuse_in_use(disk)
+    def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
+        """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""
+        places = {(place.volume.svm_uuid, place.volume.uuid): place for place in map(self._found, disks)}
+        for key, place in places.items():
+            here = [disk for disk in disks if (disk.storage.svm_uuid, disk.storage.volume_uuid) == key]
+            self._refuse_full(place.client, place.volume, here)
+        wanted = Wanted.checked(name=name, owner=self.manifest.owner, comment=f"before restore {self.restore_id}")
+        refs = [
+            VolumeRef(place.volume.svm, place.volume.name, uuid=place.volume.uuid, controller=place.client.name)
+            for place in places.values()
+        ]
+        clients = list({place.client.name: place.client for place in places.values()}.values())
+        made = ensure_present(clients, refs, wanted, check_mode=False, deadline=self._deadline())
+        return tuple(SafetySnapshot.from_record(each) for each in made["snapshots"])
+
+    def prepare(self, disk: DiskRestore) -> None:
+        """Make sure that the disk may be overwritten now."""
+        client, volume = self._place(disk)
+        if disk.storage.lun:
+            self.luns.prepare(client, volume, disk, deadline=self._deadline())
+        else:
+            self._refuse_in_use(disk)
+
+    def overwrite(self, disk: DiskRestore) -> Overwritten:
+        """Overwrite the disk's file or LUN from the snapshot by the first way that the array goes."""
         client, volume = self._place(disk)
         refused = self._refused(client)
         while True:
-            way = files.choose_method(self.method, client.version, refused)[0]
+            way = self._ways(disk, client, refused)[0]
             try:
-                self._by(way, client, volume, disk)
+                notes = self._by(way, client, volume, disk)
             except OntapError as exc:
                 if not files.refuses_method(exc) or self.method != "auto":
                     raise
                 refused.add(way)
                 continue
             self._forget_cached(disk)
-            return way
+            return Overwritten(way, notes)
 
     def verify(self, disk: DiskRestore) -> str:
-        """Compare size and sampled blocks with the snapshot's copy, past this host's caches.
+        """Compare the disk with what the snapshot holds, past this host's caches."""
+        client, volume = self._place(disk)
+        if disk.storage.lun:
+            differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
+            if differs:
+                raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
+            return self.luns.compared(disk)
+        return self._verify_file(client, volume, disk)
+
+    def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
+        """Compare size and sampled blocks with the snapshot's copy.
 
         Where ``.snapshot`` is not to be seen on the host, the array's word on the sizes has to do.
         """
-        client, volume = self._place(disk)
         there = ((disk.snapshot, disk.host_source), (None, disk.host_path))
         sizes = [
             file_size(client, volume, disk.storage.path, snapshot=snapshot, seen_at=seen, deadline=self._deadline())
@@ -115,23 +158,34 @@ class HostActor:
         """Return the ways that this system does not go; with auto, those without a licence from the start."""
         if client.name not in self.refused:
             unlicensed = files.unlicensed_methods(client, deadline=self._deadline()) if self.method == "auto" else ()
-            self.refused[client.name] = set(unlicensed)
+            self.refused[client.name] = {*unlicensed, *lun_restore.lun_ways(unlicensed)}
         return self.refused[client.name]
+
+    def _ways(self, disk: DiskRestore, client: Client, refused: set[str]) -> tuple[str, ...]:
+        if disk.storage.lun:
+            return lun_restore.choose_lun_method(self.method, refused)
+        return files.choose_method(self.method, client.version, refused)
 
     def _forget_cached(self, disk: DiskRestore) -> None:
         """Make this host forget the old bytes, which a guest with a host page cache would read and write back."""
+        if disk.storage.lun:
+            self.luns.settle(disk)
+            return
         with _telling(f"drop what this host cached of {disk.host_path}"):
             drop_cached(disk.host_path)
 
-    def _by(self, way: str, client: Client, volume: Volume, disk: DiskRestore) -> None:
+    def _by(self, way: str, client: Client, volume: Volume, disk: DiskRestore) -> tuple[str, ...]:
+        """Go one way; return what there is to say of it."""
         path = disk.storage.path
+        if way == "lun_clone":
+            return self.luns.clone_over(client, volume, disk, deadline=self._deadline())
         if way == "copy":
             source = disk.host_source
             if source is None or not Path(source).is_file():
                 raise KvmsnapError(f"Failed to copy {disk.label} out of its snapshot: this host does not see {source}")
             with _telling(f"copy {source} over {disk.host_path}"):
                 copy_over(source, disk.host_path)
-            return
+            return ()
         if way == "file_clone":
             files.clone_file(
                 client,
@@ -142,13 +196,33 @@ class HostActor:
                 overwrite=True,
                 deadline=self._deadline(),
             )
-            return
+            return ()
         restore: Callable[..., None] = files.restore_file_cli if way == "sfsr_cli" else files.restore_file_rest
         restore(client, volume, snapshot=disk.snapshot, path=path, deadline=self._deadline())
         files.wait_restored(client, volume, snapshot_uuid=disk.snapshot_uuid, deadline=self._deadline())
+        return ()
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.timeout)
+
+    def _refuse_full(self, client: Client, volume: Volume, disks: Sequence[DiskRestore]) -> None:
+        """Refuse a volume without the space that the snapshot from before will keep from being freed.
+
+        A clone shares its blocks with the backup's snapshot and needs next to none; a copy is written anew.
+        """
+        sizes = sum(disk.size or 0 for disk in disks)
+        needed = sizes if self.method == "copy" else sizes // SHARE_OF_CLONES
+        free = volume_space(client, volume, deadline=self._deadline())
+        if free is not None and free < needed:
+            raise KvmsnapError(
+                f"Failed to keep what {volume.label} holds now: a safety snapshot needs up to {needed} bytes there, and"
+                f" {free} are free. Make room, or restore without one (safety_snapshot)",
+                svm=volume.svm,
+                volume=volume.name,
+            )
+
+    def _found(self, disk: DiskRestore) -> Place:
+        return Place(*self._place(disk))
 
     def _place(self, disk: DiskRestore) -> tuple[Client, Volume]:
         """Return the disk's volume under the names that it has now: some calls of the array know it by name only."""
@@ -192,6 +266,13 @@ def file_size(
             raise
         return file_state(seen_at)[0]
     return None if stat is None else stat.size
+
+
+def volume_space(client: Client, volume: Volume, *, deadline: Deadline) -> Optional[int]:
+    """Return how many bytes are free in a volume, None when the array does not say."""
+    record = client.get(f"/storage/volumes/{segment(volume.uuid)}", {"fields": "space.available"}, deadline=deadline)
+    free = (record.get("space") or {}).get("available")
+    return None if free is None else int(free)
 
 
 @contextmanager

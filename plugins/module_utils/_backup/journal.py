@@ -21,7 +21,7 @@ SCHEMA = "kvmsnap.restore/1"
 
 @dataclass(frozen=True)
 class GuestProgress:
-    """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) already overwritten.
+    """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) whose overwrite was begun.
 
     ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
     guest may have been started. ``done``: it is in the state it was to be in.
@@ -44,16 +44,75 @@ class GuestProgress:
 
 
 @dataclass(frozen=True)
+class SafetySnapshot:
+    """The snapshot of one volume from before the restore."""
+
+    svm: str
+    svm_uuid: str
+    volume: str
+    volume_uuid: str
+    uuid: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> SafetySnapshot:
+        """Read one snapshot's entry."""
+        return cls(**{key: str(record[key]) for key in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Safety:
+    """A snapshot of one name over all volumes of some guests, taken when those were off and before any was written.
+
+    ``guests`` are their uuids.
+    """
+
+    name: str
+    guests: tuple[str, ...]
+    snapshots: tuple[SafetySnapshot, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Safety:
+        """Read one entry; its name becomes part of paths on the array."""
+        return cls(
+            name=checked_id(str(record["name"]), what="safety snapshot"),
+            guests=tuple(str(each) for each in record["guests"]),
+            snapshots=tuple(SafetySnapshot.from_record(each) for each in record["snapshots"]),
+        )
+
+    def uuid_on(self, svm_uuid: str, volume_uuid: str) -> Optional[str]:
+        """Return the uuid of the snapshot on a volume, None when that has none."""
+        found = (each.uuid for each in self.snapshots if (each.svm_uuid, each.volume_uuid) == (svm_uuid, volume_uuid))
+        return next(found, None)
+
+
+@dataclass(frozen=True)
 class Journal:
-    """The progress of one restore; ``guests`` is keyed by uuid."""
+    """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it."""
 
     restore_id: str
     backup_id: str
     guests: dict[str, GuestProgress] = field(default_factory=dict)
+    safeties: tuple[Safety, ...] = ()
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
         return replace(self, guests={**self.guests, uuid: progress})
+
+    def with_safety(self, safety: Safety) -> Journal:
+        """Return the journal with one more snapshot from before, which alone counts for its guests."""
+        journal = self
+        for uuid in safety.guests:
+            journal = journal.without_safety_of(uuid)
+        return replace(journal, safeties=(*journal.safeties, safety))
+
+    def without_safety_of(self, uuid: str) -> Journal:
+        """Return the journal once a guest is as it was before and may run: what it writes now no snapshot holds."""
+        kept = (replace(each, guests=tuple(guest for guest in each.guests if guest != uuid)) for each in self.safeties)
+        return replace(self, safeties=tuple(kept))
+
+    def safety_of(self, uuid: str) -> Optional[Safety]:
+        """Return the snapshot that holds a guest as it was before this restore."""
+        return next((safety for safety in self.safeties if uuid in safety.guests), None)
 
     def done(self, uuid: str) -> bool:
         """Whether this restore has already brought the guest back."""
@@ -71,7 +130,8 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
                 f"Failed to read restore journal {path}: its schema is {record['schema']!r}", path=str(path)
             )
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests)
+        safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 
 SCHEMA = "kvmsnap.manifest/1"
 STARTED = "started"
@@ -31,7 +32,10 @@ class ManifestError(KvmsnapError):
 
 @dataclass(frozen=True)
 class Storage:
-    """Where one disk's bytes lie on the array; ``path`` is inside the volume, without a leading slash."""
+    """Where one disk's bytes lie on the array; ``path`` is inside the volume, without a leading slash.
+
+    ``kind`` is ``nfs`` (a file) or ``lun``, which has its identity in ``lun``.
+    """
 
     kind: str
     controller: str
@@ -40,13 +44,28 @@ class Storage:
     volume: str
     volume_uuid: str
     path: str
+    lun: Optional[LunIdentity] = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Storage:
-        """Read the ``storage`` of a disk, from a discovery or from a manifest."""
-        values = {key: str(record[key]) for key in cls.__dataclass_fields__}
-        values["path"] = relative_path(values["path"])
-        return cls(**values)
+        """Read the ``storage`` of a disk, from a discovery or from a manifest.
+
+        :raises KeyError, ValueError: a field is missing or not what it must be. :raises InputError: the path is none.
+        """
+        lun = record.get("lun")
+        kind = str(record["kind"])
+        if (kind == "lun") != bool(lun):
+            raise ValueError(f"a storage of kind {kind!r} {'has' if lun else 'lacks'} the identity of a LUN")
+        return cls(
+            kind=kind,
+            controller=str(record["controller"]),
+            svm=str(record["svm"]),
+            svm_uuid=str(record["svm_uuid"]),
+            volume=str(record["volume"]),
+            volume_uuid=str(record["volume_uuid"]),
+            path=relative_path(str(record["path"])),
+            lun=LunIdentity.from_record(lun) if lun else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -26,25 +26,52 @@ class BackupPlan:
     volumes: tuple[SavedVolume, ...]
     unprotected: tuple[Unprotected, ...]
 
-    def holds(self, methods: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return what ``kvm_vm_quiesce`` takes; ``methods`` maps a guest's name or uuid (or ``*``) to a method."""
-        unknown = sorted(set(methods) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
-        if unknown:
-            raise InputError(
-                f"A quiesce method is given for {', '.join(unknown)}, which is no guest of this backup;"
-                f" its guests are {', '.join(guest.name for guest in self.guests)}",
-                guests=unknown,
-            )
+    def holds(
+        self,
+        methods: Mapping[str, str],
+        *,
+        order: Sequence[Sequence[str]] = (),
+        filesystems: Optional[Mapping[str, Sequence[str]]] = None,
+    ) -> list[dict[str, Any]]:
+        """Return what ``kvm_vm_quiesce`` takes.
+
+        ``methods`` and ``filesystems`` map a guest's name or uuid to a method and to mount points (``*`` in the former
+        stands for all others). ``order`` are groups of names or uuids, the first one held first; guests of no group
+        come last. Raises :class:`InputError` for what names no guest of the backup, or one twice.
+        """
+        chosen = filesystems or {}
+        self._known(methods, "A quiesce method is given for")
+        self._known(chosen, "File systems are given for")
+        grouped = [word for group in order for word in group]
+        self._known(grouped, "A place in the order is given for")
         default = methods.get("*", "auto")
-        return [
-            {
+        holds = []
+        for guest in self.guests:
+            groups = [at for at, group in enumerate(order) if guest.name in group or guest.uuid in group]
+            if len(groups) > 1:
+                raise InputError(f"Guest {guest.name} is in several groups of the order", guests=[guest.name])
+            hold: dict[str, Any] = {
                 "uuid": guest.uuid,
                 "name": guest.name,
                 "method": methods.get(guest.name, methods.get(guest.uuid, default)),
                 "disks": [disk.target for disk in guest.saved_disks],
             }
-            for guest in self.guests
-        ]
+            mountpoints = chosen.get(guest.name, chosen.get(guest.uuid))
+            if mountpoints:
+                hold["filesystems"] = list(mountpoints)
+            if order:
+                hold["order"] = groups[0] if groups else len(order)
+            holds.append(hold)
+        return holds
+
+    def _known(self, words: Iterable[str], what: str) -> None:
+        unknown = sorted(set(words) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
+        if unknown:
+            raise InputError(
+                f"{what} {', '.join(unknown)}, which is no guest of this backup;"
+                f" its guests are {', '.join(guest.name for guest in self.guests)}",
+                guests=unknown,
+            )
 
 
 def backup_plan(
@@ -88,13 +115,18 @@ def backup_plan(
 
 
 def complete(
-    started: Manifest, *, holds: Iterable[Mapping[str, Any]], snapshots: Iterable[Mapping[str, Any]], at: str
+    started: Manifest,
+    *,
+    holds: Iterable[Mapping[str, Any]],
+    snapshots: Iterable[Mapping[str, Any]],
+    at: str,
+    asked: Optional[str] = None,
 ) -> Manifest:
     """Turn a started manifest into the complete one, from what the hold and the snapshots came to.
 
     ``holds`` are the ``guests`` that ``kvm_vm_quiesce`` ``state: resumed`` returned, ``snapshots`` what
-    ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601. Raises
-    :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
+    ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601, ``asked`` the level that was
+    to be reached. Raises :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
     """
     made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
     missing = [f"{item.svm}:{item.volume}" for item in started.volumes if item.key not in made]
@@ -113,7 +145,12 @@ def complete(
     stamps = {item.key: Stamp(f"{item.svm}:{item.volume}", item.requested_at, item.confirmed_at) for item in volumes}
     by_uuid = {hold.uuid: hold for hold in map(Hold.from_record, holds)}
     guests = tuple(
-        replace(guest, consistency=reached(by_uuid.get(guest.uuid), [stamps[key] for key in _volume_keys(guest)]))
+        replace(
+            guest,
+            consistency=replace(
+                reached(by_uuid.get(guest.uuid), [stamps[key] for key in _volume_keys(guest)]), asked=asked
+            ),
+        )
         for guest in started.guests
     )
     return started.completed_with(guests=guests, volumes=volumes, at=at)

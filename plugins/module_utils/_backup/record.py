@@ -20,7 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     Manifest,
     SavedGuest,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import backup_plan, complete
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan, complete
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
@@ -37,7 +37,7 @@ def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         return _start(root, name, options, check=check)
     if state == "complete":
         return _complete(root, name, options, check=check)
-    return _remove(root, name, check=check)
+    return remove(root, name, check=check)
 
 
 def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -48,9 +48,27 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
             backup_id=name,
             path=str(root),
         )
-    guests: Sequence[Mapping[str, Any]] = options["guests"]
-    plan = backup_plan(guests, volumes=options["volumes"], problems=options["problems"])
-    holds = plan.holds(options["quiesce"])
+    manifest, plan = planned(name, options)
+    holds = plan.holds(options["quiesce"], order=options["order"], filesystems=options["filesystems"])
+    remarks: list[str] = []
+    if not check:
+        manifest, remarks = start(root, manifest, options["guests"])
+    result = result_of(manifest, before="absent", remarks=remarks)
+    volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
+    unprotected = result["backup"]["unprotected"]
+    comment = comment_of(manifest)
+    return {
+        **result,
+        "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
+    }
+
+
+def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan]:
+    """Return the manifest of a backup that is to be made, and its plan, from what a discovery found; writes nothing.
+
+    Raises :class:`InputError` when nothing can be protected.
+    """
+    plan = backup_plan(options["guests"], volumes=options["volumes"], problems=options["problems"])
     manifest = Manifest(
         backup_id=name,
         phase=STARTED,
@@ -63,44 +81,61 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
         volumes=plan.volumes,
         unprotected=plan.unprotected,
     )
-    remarks: list[str] = []
-    if not check:
-        saved = {guest.uuid for guest in plan.guests}
-        own = [guest for guest in guests if guest["uuid"] in saved]
-        manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
-        catalog.save(root, manifest)
-        remarks += catalog.put_into_volumes(manifest)
-    result = _result(manifest, before="absent", remarks=remarks)
-    volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
-    unprotected = result["backup"]["unprotected"]
-    comment = f"run {manifest.run_id}, {len(plan.guests)} guests"
-    return {
-        **result,
-        "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
-    }
+    return manifest, plan
+
+
+def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]]) -> tuple[Manifest, list[str]]:
+    """Write the started manifest into the catalog and into the volumes; return it and remarks about what could not be.
+
+    ``guests`` are those of the discovery: their UEFI variables and TPM states go into the catalog, and the manifest
+    that is returned names them. Raises :class:`CatalogError`.
+    """
+    saved = {guest.uuid for guest in manifest.guests}
+    own = [guest for guest in guests if guest["uuid"] in saved]
+    manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
+    catalog.save(root, manifest)
+    return manifest, remarks + catalog.put_into_volumes(manifest)
+
+
+def comment_of(manifest: Manifest) -> str:
+    """Return the comment of the snapshots, which names the run that makes them."""
+    return f"run {manifest.run_id}, {len(manifest.guests)} guests"
 
 
 def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     known = catalog.load(root, name)
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
-    if known.complete:
-        return {**_result(known, before="complete", remarks=[]), "weaker": _weaker(known, options), "changed": False}
-    done = complete(known, holds=options["holds"], snapshots=options["snapshots"], at=_now())
-    if not check:
-        catalog.save(root, done)
-        catalog.take_out_of_volumes(done)
-    return {**_result(done, before="started", remarks=[]), "weaker": _weaker(done, options)}
-
-
-def _weaker(manifest: Manifest, options: Mapping[str, Any]) -> list[str]:
-    """Return the names of the guests that did not reach the level asked for."""
     floor = options["consistency"]
+    if known.complete:
+        return {**result_of(known, before="complete", remarks=[]), "weaker": weaker(known, floor), "changed": False}
+    done = complete(known, holds=options["holds"], snapshots=options["snapshots"], asked=floor, at=_now())
+    if not check:
+        finish(root, done)
+    return {**result_of(done, before="started", remarks=[]), "weaker": weaker(done, floor)}
+
+
+def completed(
+    started: Manifest, *, holds: Sequence[Mapping[str, Any]], snapshots: Sequence[Mapping[str, Any]], asked: str
+) -> Manifest:
+    """Return the complete manifest of this moment; raises as :func:`complete` does."""
+    return complete(started, holds=holds, snapshots=snapshots, asked=asked, at=_now())
+
+
+def finish(root: Path, manifest: Manifest) -> None:
+    """Write the complete manifest, and take the started one out of the live volumes; raises :class:`CatalogError`."""
+    catalog.save(root, manifest)
+    catalog.take_out_of_volumes(manifest)
+
+
+def weaker(manifest: Manifest, floor: str) -> list[str]:
+    """Return the names of the guests that did not reach the level asked for."""
     levels = {guest.name: guest.consistency.level if guest.consistency else UNKNOWN for guest in manifest.guests}
     return [name for name, level in levels.items() if not at_least(level, floor)]
 
 
-def _remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
+def remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
+    """Remove a manifest that was never completed; raises :class:`InputError` for one that was or cannot be read."""
     entry = next((item for item in catalog.entries(root) if item.backup_id == name), None)
     if entry is not None and (entry.manifest is None or entry.manifest.complete):
         state = "complete" if entry.manifest else "unreadable"
@@ -119,7 +154,8 @@ def _remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
     return {"changed": changed, "backup": None, "summary": [], "remarks": [], "diff": diff}
 
 
-def _result(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str, Any]:
+def result_of(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str, Any]:
+    """Return what modules tell of a backup that they changed from ``before``."""
     record = backup_record(manifest)
     after = "\n".join(lines(record)) + "\n"
     return {

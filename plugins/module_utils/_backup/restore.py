@@ -9,11 +9,16 @@ and compared, they are written again; from then on only its power state is broug
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    GuestProgress,
+    Journal,
+    Safety,
+    SafetySnapshot,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskRestore,
     GuestRestore,
@@ -22,20 +27,34 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
+@dataclass(frozen=True)
+class Overwritten:
+    """How a disk was overwritten: the method, and what else there is to say (what was left behind)."""
+
+    method: str
+    notes: tuple[str, ...] = ()
+
+
 class Actor(Protocol):
     """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
 
     def stop(self, guest: GuestRestore) -> None:
         """Bring the guest to ``shutoff``; it may be there already."""
 
-    def start(self, guest: GuestRestore) -> None:
-        """Bring the guest from ``shutoff`` to ``state_after``."""
+    def start(self, guest: GuestRestore, state: str) -> None:
+        """Bring the guest from ``shutoff`` to ``running`` or ``paused``."""
 
     def state(self, guest: GuestRestore) -> str:
         """Return the guest's state now, a word of ``kvm_vm_discover``."""
 
-    def overwrite(self, disk: DiskRestore) -> str:
-        """Overwrite the disk from the snapshot and return the method that did it."""
+    def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
+        """Create a snapshot on every volume of these disks, all or none; one of the name that is there is kept."""
+
+    def prepare(self, disk: DiskRestore) -> None:
+        """Make sure that the disk may be overwritten now; nothing is changed."""
+
+    def overwrite(self, disk: DiskRestore) -> Overwritten:
+        """Overwrite the prepared disk from the snapshot and return how it was done."""
 
     def verify(self, disk: DiskRestore) -> str:
         """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
@@ -43,18 +62,22 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class DiskResult:
-    """One disk that was overwritten; ``seconds`` is the time the overwrite took."""
+    """One disk that was overwritten; ``seconds`` is the time the overwrite took, ``notes`` name what it left behind."""
 
     target: str
     path: str
     method: str
     verified: str
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class GuestResult:
-    """What became of one guest; ``error`` is None when it was brought back."""
+    """What became of one guest; ``error`` is None when it was brought back.
+
+    ``safety`` is the snapshot that holds it as it was before.
+    """
 
     name: str
     uuid: str
@@ -64,80 +87,187 @@ class GuestResult:
     disks: tuple[DiskResult, ...]
     seconds: float
     error: Optional[str] = None
+    safety: Optional[str] = None
 
 
 def run(
-    plan: RestorePlan, *, actor: Actor, journal: Journal, save: Callable[[Journal], None]
+    plan: RestorePlan, *, actor: Actor, journal: Journal, save: Callable[[Journal], None], safety: Optional[str] = None
 ) -> tuple[list[GuestResult], Journal]:
     """Restore every guest of the plan that the journal does not show as done; return each one's fate.
 
-    Guests stand alone: one that fails does not stop the next. ``save`` makes the journal durable.
+    All guests are stopped first; then ``safety`` (a name, None for none) is created on their volumes, before any disk
+    is overwritten. Guests stand alone: one that fails does not stop the next, and its disks are put back as they were.
+    ``save`` makes the journal durable.
     """
-    results = []
-    for guest in plan.guests:
-        if journal.done(guest.uuid):
-            before = journal.guests[guest.uuid].state_before
-            results.append(GuestResult(guest.name, guest.uuid, False, before, guest.state_now, (), 0.0))
-            continue
-        result, journal = _restore_guest(guest, actor=actor, journal=journal, save=save)
-        results.append(result)
-    return results, journal
+    work = _Work(actor, journal, save)
+    todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
+    for guest in todo:
+        work.stop(guest)
+    if safety:
+        work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
+    return [work.restore(guest) for guest in plan.guests], work.journal
 
 
-def _restore_guest(
-    guest: GuestRestore, *, actor: Actor, journal: Journal, save: Callable[[Journal], None]
-) -> tuple[GuestResult, Journal]:
-    begun = time.monotonic()
-    progress = journal.guests.get(guest.uuid) or GuestProgress(state_before=guest.state_now)
-    disks: list[DiskResult] = []
+class _Work:
+    """One run: the journal as it grows, and which guests failed already."""
 
-    def result(restored: bool, error: Optional[str]) -> GuestResult:
-        state = _state(actor, guest)
-        seconds = round(time.monotonic() - begun, 3)
-        return GuestResult(guest.name, guest.uuid, restored, progress.state_before, state, tuple(disks), seconds, error)
+    def __init__(self, actor: Actor, journal: Journal, save: Callable[[Journal], None]) -> None:
+        self.journal = journal
+        self.errors: dict[str, str] = {}
+        self._actor = actor
+        self._save = save
+        self._begun: dict[str, float] = {}
 
-    try:
-        journal = _noted(journal, guest, progress, save)
-        if not progress.written:
-            if guest.state_now != "shutoff":
-                actor.stop(guest)
+    def stop(self, guest: GuestRestore) -> None:
+        """Stop a guest whose disks are to be written."""
+        self._begun[guest.uuid] = time.monotonic()
+        progress = self.journal.guests.get(guest.uuid) or GuestProgress(state_before=guest.state_now)
+        self._note(guest, progress)
+        if progress.written or guest.state_now == "shutoff":
+            return
+        try:
+            self._actor.stop(guest)
+        except KvmsnapError as exc:
+            self.errors[guest.uuid] = exc.message
+
+    def secure(self, guests: Sequence[GuestRestore], name: str) -> None:
+        """Keep what the guests hold now; when that fails none is written, and all are as they were."""
+        fresh = [guest for guest in guests if self._is_as_before(guest)]
+        if not fresh:
+            return
+        try:
+            taken = self._actor.secure([disk for guest in fresh for disk in guest.disks], name)
+            self._keep(self.journal.with_safety(Safety(name, tuple(guest.uuid for guest in fresh), taken)))
+        except KvmsnapError as exc:
+            for guest in fresh:
+                self.errors[guest.uuid] = f"{exc.message}. Nothing was overwritten{self._power_back(guest)}"
+
+    def _is_as_before(self, guest: GuestRestore) -> bool:
+        """Tell whether what the guest holds is to be kept: nothing was written yet, and no snapshot holds its state.
+
+        A guest that somebody started after an earlier run had taken one has written since.
+        """
+        progress = self._progress(guest)
+        untouched = not progress.disks and not progress.written
+        return untouched and (self._known_safety(guest) is None or guest.state_now != "shutoff")
+
+    def restore(self, guest: GuestRestore) -> GuestResult:
+        """Bring one guest back, or its disks as they were before."""
+        if self.journal.done(guest.uuid):
+            before = self._progress(guest).state_before
+            return GuestResult(guest.name, guest.uuid, False, before, guest.state_now, (), 0.0)
+        disks: list[DiskResult] = []
+        error = self.errors.get(guest.uuid)
+        if error is None:
+            try:
+                if not self._progress(guest).written:
+                    self._write(guest, disks)
+                self._bring_up(guest)
+            except KvmsnapError as exc:
+                error = exc.message
+        return self._result(guest, disks, error)
+
+    def _write(self, guest: GuestRestore, disks: list[DiskResult]) -> None:
+        """Overwrite and compare all disks; when one fails, put back those that were touched."""
+        touched: list[DiskRestore] = [disk for disk in guest.disks if disk.label in self._progress(guest).disks]
+        try:
             for disk in guest.disks:
-                disks.append(_restore_disk(guest, disk, actor=actor))
-                progress = replace(progress, disks=(*progress.disks, disks[-1].path))
-                journal = _noted(journal, guest, progress, save)
-            progress = replace(progress, written=True)
-            journal = _noted(journal, guest, progress, save)
-        if actor.state(guest) == "shutoff" and guest.state_after != "shutoff":
-            actor.start(guest)
-        progress = replace(progress, done=True)
-        journal = _noted(journal, guest, progress, save)
-    except KvmsnapError as exc:
-        return result(False, exc.message), journal
-    return result(True, None), journal
+                self._refuse_active(guest, disk)
+                self._actor.prepare(disk)
+                if disk not in touched:
+                    touched.append(disk)
+                progress = self._progress(guest)
+                self._note(guest, replace(progress, disks=tuple(dict.fromkeys((*progress.disks, disk.label)))))
+                disks.append(self._overwritten(disk))
+        except KvmsnapError as exc:
+            raise KvmsnapError(f"{exc.message}{self._put_back(guest, touched)}") from exc
+        self._note(guest, replace(self._progress(guest), written=True))
 
+    def _overwritten(self, disk: DiskRestore) -> DiskResult:
+        begun = time.monotonic()
+        done = self._actor.overwrite(disk)
+        seconds = round(time.monotonic() - begun, 3)
+        return DiskResult(disk.target, disk.label, done.method, self._actor.verify(disk), seconds, done.notes)
 
-def _restore_disk(guest: GuestRestore, disk: DiskRestore, *, actor: Actor) -> DiskResult:
-    state = actor.state(guest)
-    if state != "shutoff":
-        raise KvmsnapError(
-            f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {state}; somebody started it",
-            guest=guest.name,
-            disk=disk.target,
+    def _put_back(self, guest: GuestRestore, touched: Sequence[DiskRestore]) -> str:
+        """Bring the touched disks back from the safety snapshot, and the guest's power; return how that ended."""
+        safety = self._known_safety(guest)
+        if not touched:
+            return f". Nothing of the guest was overwritten{self._power_back(guest)}"
+        if safety is None:
+            return f". {_names(touched)} may have been overwritten"
+        try:
+            for disk in touched:
+                key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
+                old = replace(disk, snapshot=safety.name, snapshot_uuid=safety.uuid_on(*key) or "")
+                self._refuse_active(guest, old)
+                self._actor.prepare(old)
+                self._overwritten(old)
+        except KvmsnapError as exc:
+            return f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
+        self._note(guest, replace(self._progress(guest), disks=()))
+        return f". {_names(touched)} was put back from safety snapshot {safety.name}{self._power_back(guest)}"
+
+    def _power_back(self, guest: GuestRestore) -> str:
+        """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
+        before = self._progress(guest).state_before
+        self._keep(self.journal.without_safety_of(guest.uuid))
+        if before not in ("running", "paused"):
+            return ""
+        try:
+            if self._actor.state(guest) == "shutoff":
+                self._actor.start(guest, before)
+        except KvmsnapError as exc:
+            return f", but the guest is off: {exc.message}"
+        return f", and the guest is {before} again"
+
+    def _bring_up(self, guest: GuestRestore) -> None:
+        if self._actor.state(guest) == "shutoff" and guest.state_after != "shutoff":
+            self._actor.start(guest, guest.state_after)
+        self._note(guest, replace(self._progress(guest), done=True))
+
+    def _refuse_active(self, guest: GuestRestore, disk: DiskRestore) -> None:
+        state = self._actor.state(guest)
+        if state != "shutoff":
+            raise KvmsnapError(
+                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {state}; somebody started"
+                " it",
+                guest=guest.name,
+                disk=disk.target,
+            )
+
+    def _result(self, guest: GuestRestore, disks: Sequence[DiskResult], error: Optional[str]) -> GuestResult:
+        seconds = round(time.monotonic() - self._begun[guest.uuid], 3)
+        safety = self._known_safety(guest)
+        try:
+            state = self._actor.state(guest)
+        except KvmsnapError:
+            state = "unknown"
+        return GuestResult(
+            name=guest.name,
+            uuid=guest.uuid,
+            restored=error is None,
+            state_before=self._progress(guest).state_before,
+            state_after=state,
+            disks=tuple(disks),
+            seconds=seconds,
+            error=error,
+            safety=safety.name if safety else None,
         )
-    begun = time.monotonic()
-    method = actor.overwrite(disk)
-    seconds = round(time.monotonic() - begun, 3)
-    return DiskResult(disk.target, disk.label, method, actor.verify(disk), seconds)
+
+    def _progress(self, guest: GuestRestore) -> GuestProgress:
+        return self.journal.guests[guest.uuid]
+
+    def _known_safety(self, guest: GuestRestore) -> Optional[Safety]:
+        return self.journal.safety_of(guest.uuid)
+
+    def _note(self, guest: GuestRestore, progress: GuestProgress) -> None:
+        self._keep(self.journal.with_guest(guest.uuid, progress))
+
+    def _keep(self, journal: Journal) -> None:
+        self.journal = journal
+        self._save(journal)
 
 
-def _noted(journal: Journal, guest: GuestRestore, progress: GuestProgress, save: Callable[[Journal], None]) -> Journal:
-    noted = journal.with_guest(guest.uuid, progress)
-    save(noted)
-    return noted
-
-
-def _state(actor: Actor, guest: GuestRestore) -> str:
-    try:
-        return actor.state(guest)
-    except KvmsnapError:
-        return "unknown"
+def _names(disks: Sequence[DiskRestore]) -> str:
+    return ", ".join(disk.target for disk in disks)

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a restore would overwrite by what, and the proof that both are what they claim. Pure: nothing is asked or done.
 
-A disk is matched by its place on the array (SVM, volume and path), never by its order or its name in the guest. Every
-mismatch is collected and the whole restore refused, with both values named, before anything is touched.
+A disk is matched by its place on the array (SVM, volume and path), never by its order or its name in the guest; a LUN
+there must be the LUN that was saved (uuid, serial, size, os_type). Every mismatch is collected and the whole restore
+refused, with both values named, before anything is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -33,8 +34,8 @@ class RestoreRefusedError(KvmsnapError):
 class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
-    ``locks``: whether the mount takes QEMU's locks to the server. ``refusals``: why it must not be written now (shared
-    with another guest, ...), as discovery says it.
+    ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
+    with another guest, ...), ``notes``: what else there is to say of it.
     """
 
     target: str
@@ -45,7 +46,8 @@ class DiskNow:
     backing: tuple[BackingFile, ...]
     storage: Optional[Storage]
     locks: bool = False
-    refusals: tuple[str, ...] = ()
+    obstacles: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ class SnapshotNow:
 
 @dataclass(frozen=True)
 class DiskRestore:
-    """One overwrite of a file by its content in the snapshot; ``size`` is what the guest sees, in bytes."""
+    """One overwrite of a file or LUN by its content in the snapshot; ``size`` is what the guest sees, in bytes.
+
+    ``host_path`` is the file below its mount, or the LUN's device.
+    """
 
     target: str
     format: str
@@ -142,13 +147,15 @@ def restore_plan(
     power: str,
     states_before: Mapping[str, str],
     names_now: Mapping[str, str],
+    unseen: Collection[tuple[str, str, str]] = (),
 ) -> RestorePlan:
     """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
     ``guests`` maps uuid to what is now; ``snapshots`` maps (SVM uuid, volume uuid); ``sizes_in_snapshot`` maps (SVM
     uuid, volume uuid, path) to the file's size inside the snapshot in bytes, None when it is not there;
     ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it;
-    ``names_now`` maps the name of every guest of the host to its uuid.
+    ``names_now`` maps the name of every guest of the host to its uuid; ``unseen`` are the LUNs whose size inside the
+    snapshot nobody may ask for: what overwrites them compares it.
     """
     problems: list[Problem] = []
     parts = []
@@ -192,13 +199,16 @@ def restore_plan(
         problems.extend(_guest_problems(saved, now))
         disks = []
         for disk in saved.saved_disks:
-            found, part = _disk(manifest, saved=saved, disk=disk, now=now, snapshots=snapshots, sizes=sizes_in_snapshot)
+            found, part = _disk(
+                manifest, saved=saved, disk=disk, now=now, snapshots=snapshots, sizes=sizes_in_snapshot, unseen=unseen
+            )
             problems.extend(found)
             if part is not None:
                 disks.append(part)
         before = states_before.get(saved.uuid, now.state)
         after = _state_after(before, power)
-        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), _notes(saved, now)))
+        notes = (*_notes(saved, now), *_disk_notes(disks, now, unseen))
+        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), notes))
     if problems:
         raise RestoreRefusedError(
             f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
@@ -260,6 +270,7 @@ def _disk(
     now: GuestNow,
     snapshots: Mapping[tuple[str, str], SnapshotNow],
     sizes: Mapping[tuple[str, str, str], Optional[int]],
+    unseen: Collection[tuple[str, str, str]],
 ) -> tuple[list[Problem], Optional[DiskRestore]]:
     storage = disk.storage
     volume = manifest.volume_of(storage) if storage else None
@@ -272,7 +283,7 @@ def _disk(
     current = next((item for item in now.disks if item.storage and _place(item.storage) == _place(storage)), None)
     if current is None:
         return [_moved(saved, disk, storage, now)], None
-    problems = []
+    problems = [*current.obstacles, *_identity(saved, disk, storage, current)]
     if current.format != disk.format:
         problems.append(
             _problem(
@@ -283,10 +294,6 @@ def _disk(
                 "Put the guest's definition right, or restore from a backup of the present format.",
             )
         )
-    problems.extend(
-        _problem("disk-not-free", saved, disk, reason, "See to it that nothing else uses the disk.")
-        for reason in current.refusals
-    )
     if [layer.path for layer in current.backing] != [layer.path for layer in disk.backing]:
         problems.append(
             _problem(
@@ -340,33 +347,15 @@ def _disk(
                 "It is not the snapshot of this backup; choose another backup.",
             )
         )
-    size = sizes.get((storage.svm_uuid, storage.volume_uuid, storage.path))
-    if size is None:
-        problems.append(
-            _problem(
-                "file-not-in-snapshot",
-                saved,
-                disk,
-                f"snapshot {manifest.backup_id} of {where} has no file {storage.path}",
-                "Choose another backup.",
-            )
-        )
-    elif disk.format == "raw" and disk.size is not None and size != disk.size:
-        problems.append(
-            _problem(
-                "size-mismatch",
-                saved,
-                disk,
-                f"its size in the snapshot is {size} bytes and was {disk.size} in the backup",
-                "Choose another backup.",
-            )
-        )
+    key = (storage.svm_uuid, storage.volume_uuid, storage.path)
+    if key not in unseen:
+        problems.extend(_in_snapshot(manifest, saved, disk, storage, sizes.get(key)))
     if problems:
         return problems, None
     return [], DiskRestore(
         target=current.target,
         format=disk.format,
-        storage=storage,
+        storage=replace(storage, lun=current.storage.lun) if current.storage else storage,
         host_path=current.host_path,
         mount_point=current.mount_point,
         snapshot=manifest.backup_id,
@@ -376,19 +365,57 @@ def _disk(
     )
 
 
+def _in_snapshot(
+    manifest: Manifest, saved: SavedGuest, disk: SavedDisk, storage: Storage, size: Optional[int]
+) -> list[Problem]:
+    """Return what does not fit of what the snapshot holds; ``size`` is None when it holds nothing there."""
+    if size is None:
+        where = f"{storage.svm}:{storage.volume}"
+        what = f"snapshot {manifest.backup_id} of {where} has no {_kind(storage)} {storage.path}"
+        return [_problem("file-not-in-snapshot", saved, disk, what, "Choose another backup.")]
+    wanted = storage.lun.size if storage.lun else disk.size if disk.format == "raw" else None
+    if wanted is None or size == wanted:
+        return []
+    what = f"its size in the snapshot is {size} bytes and was {wanted} in the backup"
+    return [_problem("size-mismatch", saved, disk, what, "Choose another backup.")]
+
+
+def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: DiskNow) -> list[Problem]:
+    """Return what shows that the LUN at the disk's place is not the one that was saved; its size is told elsewhere."""
+    then, now = storage.lun, current.storage.lun if current.storage else None
+    if then is None or now is None:
+        return []
+    pairs = (("uuid", now.uuid, then.uuid), ("serial", now.serial, then.serial), ("os_type", now.os_type, then.os_type))
+    changed = [f"its {what} is {found} now and was {wanted}" for what, found, wanted in pairs if found != wanted]
+    problems = []
+    if changed:
+        what = f"the LUN at {_name(storage)} is another one than in the backup: {', '.join(changed)}"
+        remedy = "Put the LUN of the backup back in its place, or choose a backup of the present one."
+        problems.append(_problem("lun-identity", saved, disk, what, remedy))
+    if now.size != then.size and disk.size == current.size:
+        what = f"its LUN's size is {now.size} bytes now and was {then.size} in the backup"
+        problems.append(_problem("size-mismatch", saved, disk, what, "Resize the LUN to what it was to go on."))
+    return problems
+
+
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
     same_target = next((item for item in now.disks if item.target == disk.target), None)
     if same_target is None:
         there = f"the guest has no disk {disk.target} any more"
+    elif same_target.storage is None and same_target.obstacles:
+        first = same_target.obstacles[0]
+        return _problem(
+            first.code, saved, disk, f"it was {_name(storage)} in the backup; {first.message}", first.remedy
+        )
     elif same_target.storage is None:
         there = f"{disk.target} is {same_target.host_path} now, which is not on the array"
     else:
-        there = f"{disk.target} is {_name(same_target.storage)} now"
+        there = f"{disk.target} is the {_kind(same_target.storage)} {_name(same_target.storage)} now"
     return _problem(
         "disk-moved",
         saved,
         disk,
-        f"it was {_name(storage)} in the backup and {there}",
+        f"it was the {_kind(storage)} {_name(storage)} in the backup and {there}",
         "Move the disk back to its old place, or choose a backup that was taken after the move.",
     )
 
@@ -405,8 +432,12 @@ def _state_after(before: str, power: str) -> str:
     return before if before in ("running", "paused") else "shutoff"
 
 
-def _place(storage: Storage) -> tuple[str, str, str]:
-    return (storage.svm_uuid, storage.volume_uuid, storage.path)
+def _place(storage: Storage) -> tuple[str, str, str, str]:
+    return (storage.kind, storage.svm_uuid, storage.volume_uuid, storage.path)
+
+
+def _kind(storage: Storage) -> str:
+    return "LUN" if storage.lun else "file"
 
 
 def _name(storage: Storage) -> str:
@@ -434,13 +465,31 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _disk_notes(disks: Iterable[DiskRestore], now: GuestNow, unseen: Collection[tuple[str, str, str]]) -> list[str]:
+    """Say what there is to say of the disks that are overwritten."""
+    known = {disk.target: disk.notes for disk in now.disks}
+    notes = [f"disk {disk.target}: {note}" for disk in disks for note in known.get(disk.target, ())]
+    return notes + [
+        f"disk {disk.target}: the account may not look into the snapshot; the LUN's size there is compared when it is"
+        " restored"
+        for disk in disks
+        if (disk.storage.svm_uuid, disk.storage.volume_uuid, disk.storage.path) in unseen
+    ]
+
+
+def _what(disk: DiskRestore) -> str:
+    lun = disk.storage.lun
+    if lun is None:
+        return f"{disk.format}, {disk.size} bytes"
+    return f"LUN serial {lun.serial}, WWID {lun.wwid}, {lun.device}, {disk.format}, {lun.size} bytes"
+
+
 def _text(plan: RestorePlan, state: Any, content: Any) -> str:
     lines = []
     for guest in plan.guests:
         lines.append(f"guest {guest.name} ({guest.uuid}): {state(guest)}")
         lines.extend(
-            f"  disk {disk.target} {_name(disk.storage)} ({disk.format}, {disk.size} bytes): {content(disk)}"
-            for disk in guest.disks
+            f"  disk {disk.target} {_name(disk.storage)} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )
         lines.extend(f"  note: {note}" for note in guest.notes)
     return "\n".join(lines) + "\n"

@@ -5,14 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
     Key,
     Places,
@@ -20,7 +21,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     missing_volumes,
     snapshots_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, Safety
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
     Manifest,
@@ -36,16 +38,37 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     restore_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+
+Where = tuple[str, str, str]
 
 LATEST = "latest"
 
 # A disk with one of these findings must not be written while it has it.
-NOT_FREE = ("disk-used-by-several-guests", "shareable-disk")
+NOT_FREE = (
+    "disk-used-by-several-guests",
+    "lun-activated-on-host",
+    "lun-used-by-several-guests",
+    "multipathd-not-running",
+    "no-working-path",
+    "shareable-disk",
+)
+# Findings that other hosts may use the disk's LUN, about which only a person can know.
+ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
+# Findings about a disk that a person wants to read in the plan.
+WORTH_A_NOTE = (*ELSEWHERE, "path-failed")
+OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
 class RestoreFailedError(KvmsnapError):
@@ -61,6 +84,11 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     root = Path(options["catalog_dir"])
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
+    with _alone(root, check):
+        return _run(root, options, check=check)
+
+
+def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
@@ -72,21 +100,96 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         plan = _plan(options, manifest, record, todo, places, deadline)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
-        with closing(connect(options["uri"], retry_count=options["retry_count"])) as host, journal.alone(root):
-            actor = HostActor(
-                host=host,
-                places=places,
-                manifest=manifest,
-                method=options["method"],
-                graceful=options["stop"] == "shutdown",
-                stop_timeout=options["stop_timeout"],
-                start_timeout=options["start_timeout"],
-                timeout=options["timeout"],
-            )
-            results, record = restore.run(
-                plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed)
-            )
+        results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
+
+
+def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring back what the guests were before the restore ``restore_id``, out of its safety snapshots.
+
+    The result is that of a restore whose id is ``<restore_id>.undo``, from the safety snapshot in place of a backup.
+    Raises as :func:`run` does.
+    """
+    root = Path(options["catalog_dir"])
+    with _alone(root, check):
+        return _undo(root, options, check=check)
+
+
+def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
+    if known is None:
+        raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
+    manifest = catalog.load(root, known.backup_id)
+    if manifest is None:
+        raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
+    safety, names = _to_undo(known, manifest, options["guests"])
+    before = _as_before(manifest, safety)
+    again = journal.load(root, f"{known.restore_id}.undo") or Journal(f"{known.restore_id}.undo", before.backup_id)
+    deadline = Deadline.after(options["timeout"])
+    with connected(
+        options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
+    ) as clients:
+        todo = [name for name in names if not _done(before, again, name)]
+        places = locate(clients, before.volumes, deadline=deadline)
+        plan = _plan(options, before, again, todo, places, deadline)
+        if check or not todo:
+            return _result(plan, again, [], changed=bool(todo))
+        results, again = _carried_out(root, options, before, again, plan, places)
+    return _told(plan, again, results)
+
+
+def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
+    """Keep other restores of this host out, from before the journal is read; a check waits for nobody."""
+    return nullcontext() if check else journal.alone(root)
+
+
+def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:
+    """Return the snapshot from before the restore and the wanted guests that it holds and that were overwritten."""
+    written = [uuid for uuid, progress in known.guests.items() if progress.disks or progress.written]
+    wanted = [saved.uuid for saved in map(manifest.guest, guests) if saved is not None] if guests else written
+    todo = [uuid for uuid in wanted if uuid in written]
+    safeties = {safety.name: safety for safety in map(known.safety_of, todo) if safety is not None}
+    if len(safeties) != 1 or any(known.safety_of(uuid) is None for uuid in todo):
+        there = ", ".join(safeties) or "none"
+        raise InputError(
+            f"Restore {known.restore_id} cannot be undone at once: its guests need one safety snapshot that holds them"
+            f" all, and there is {there}. Name guests of one of them",
+            restore_id=known.restore_id,
+        )
+    return next(iter(safeties.values())), todo
+
+
+def _as_before(manifest: Manifest, safety: Safety) -> Manifest:
+    """Return the backup's manifest as if the safety snapshot were the backup: the same disks, another moment."""
+    volumes = tuple(
+        replace(volume, snapshot_uuid=safety.uuid_on(*volume.key), create_time=None) for volume in manifest.volumes
+    )
+    guests = tuple(replace(guest, consistency=None) for guest in manifest.guests)
+    return replace(manifest, backup_id=safety.name, volumes=volumes, guests=guests)
+
+
+def _carried_out(
+    root: Path, options: Mapping[str, Any], manifest: Manifest, record: Journal, plan: RestorePlan, places: Places
+) -> tuple[list[restore.GuestResult], Journal]:
+    """Do what is planned."""
+    now = datetime.now(timezone.utc)
+    safety = backup_id(prefix=manifest.owner, policy="safety", taken=now) if options["safety_snapshot"] else None
+    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+        actor = HostActor(
+            host=host,
+            places=places,
+            manifest=manifest,
+            method=options["method"],
+            graceful=options["stop"] == "shutdown",
+            stop_timeout=options["stop_timeout"],
+            start_timeout=options["start_timeout"],
+            timeout=options["timeout"],
+            restore_id=record.restore_id,
+            luns=LunActor(record.restore_id),
+        )
+        return restore.run(
+            plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
+        )
 
 
 def _manifest(
@@ -148,13 +251,15 @@ def _plan(
         if manifest.backup_id in found
     }
     found, names = _guests_now(options, wanted)
+    sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     return restore_plan(
         manifest,
         wanted=todo,
         guests=found,
         names_now=names,
         snapshots=mine,
-        sizes_in_snapshot=_sizes(manifest, wanted, found, set(mine), places, deadline),
+        sizes_in_snapshot=sizes,
+        unseen=unseen,
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items()},
@@ -180,15 +285,20 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tup
             f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown"
         )
     uuids = {guest.uuid for guest in wanted}
-    refusals: dict[tuple[str, str], list[str]] = {}
-    for problem in found["problems"]:
-        if problem["code"] in NOT_FREE:
-            refusals.setdefault((problem["guest"], problem["disk"]), []).append(problem["message"])
-    guests = {guest["uuid"]: _guest_now(guest, refusals) for guest in found["guests"] if guest["uuid"] in uuids}
+    problems: dict[tuple[str, str], list[Problem]] = {}
+    for each in found["problems"]:
+        problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
+    guests = {
+        guest["uuid"]: _guest_now(guest, problems, options["method"], others_off=options["other_hosts_off"])
+        for guest in found["guests"]
+        if guest["uuid"] in uuids
+    }
     return guests, {guest["name"]: guest["uuid"] for guest in found["guests"]}
 
 
-def _guest_now(guest: Mapping[str, Any], refusals: Mapping[tuple[str, str], Sequence[str]]) -> GuestNow:
+def _guest_now(
+    guest: Mapping[str, Any], problems: Mapping[tuple[str, str], Sequence[Problem]], method: str, *, others_off: bool
+) -> GuestNow:
     return GuestNow(
         name=guest["name"],
         uuid=guest["uuid"],
@@ -196,20 +306,68 @@ def _guest_now(guest: Mapping[str, Any], refusals: Mapping[tuple[str, str], Sequ
         managed_save=guest["managed_save"],
         persistent=guest["persistent"],
         disks=tuple(
-            DiskNow(
-                target=disk["target"],
-                format=disk["format"],
-                host_path=disk["path"] or disk["source"],
-                mount_point=disk["storage"]["mount_point"] if disk["storage"] else None,
-                size=disk["size"],
-                backing=tuple(BackingFile(path, *file_state(path)) for path in disk["backing"]),
-                storage=Storage.from_record(disk["storage"]) if disk["storage"] else None,
-                locks=bool(disk["storage"] and disk["storage"]["locks"]),
-                refusals=tuple(refusals.get((guest["name"], disk["target"]), ())),
+            _disk_now(
+                guest, disk, problems.get((guest["name"], disk["target"]), ()), method=method, others_off=others_off
             )
             for disk in guest["disks"]
         ),
     )
+
+
+def _disk_now(
+    guest: Mapping[str, Any],
+    disk: Mapping[str, Any],
+    problems: Sequence[Problem],
+    *,
+    method: str,
+    others_off: bool,
+) -> DiskNow:
+    storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
+    lun = storage.lun if storage else None
+    what = f"disk {disk['target']} of guest {guest['name']}"
+    obstacles = [each for each in problems if each.code in NOT_FREE or (storage is None and each.severity == "error")]
+    if not others_off:
+        obstacles += [replace(each, severity="error", remedy=OTHERS_OFF) for each in problems if each.code in ELSEWHERE]
+    fixed = disk["device"] not in ("cdrom", "floppy")
+    if storage and fixed and disk["readonly"] and not disk["included"] and not obstacles:
+        code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
+        obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
+    if lun:
+        found = _lun_obstacles(lun, off=guest["state"] == "shutoff", method=method)
+        obstacles += [
+            Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
+            for each in found
+            if each.code not in {known.code for known in obstacles}
+        ]
+    return DiskNow(
+        target=disk["target"],
+        format=disk["format"],
+        host_path=lun.device if lun else disk["path"] or disk["source"],
+        mount_point=disk["storage"]["mount_point"] if disk["storage"] else None,
+        size=disk["size"],
+        backing=tuple(BackingFile(path, *file_state(path)) for path in disk["backing"]),
+        storage=storage,
+        locks=bool(disk["storage"] and disk["storage"]["locks"]),
+        obstacles=tuple(obstacles),
+        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *_reservation(lun, obstacles)),
+    )
+
+
+def _reservation(lun: Optional[LunIdentity], obstacles: Sequence[Problem]) -> list[str]:
+    """Say whether somebody reserved the LUN; one that cannot be used is not asked."""
+    if lun is None or obstacles:
+        return []
+    note = lun_device.reservation_note(lun.device)
+    return [note] if note else []
+
+
+def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
+    """Return why a LUN could not be restored as asked; one whose guest is off must not be open."""
+    try:
+        choose_lun_method(method)
+    except InputError as exc:
+        return [Hindrance("method-not-for-luns", exc.message, "Use auto, file_clone, sfsr_cli or sfsr.")]
+    return lun_device.obstacles(lun.device, wwid=lun.wwid, off=off)
 
 
 def _sizes(
@@ -219,9 +377,13 @@ def _sizes(
     there: set[Key],
     places: Places,
     deadline: Deadline,
-) -> dict[tuple[str, str, str], Optional[int]]:
-    """Ask for the size in bytes of each wanted file inside its snapshot."""
-    sizes: dict[tuple[str, str, str], Optional[int]] = {}
+) -> tuple[dict[Where, Optional[int]], set[Where]]:
+    """Ask for the size in bytes of each wanted file or LUN inside its snapshot.
+
+    Returns the sizes, and the LUNs of which the account may not ask: no host sees those, so nobody else can be asked.
+    """
+    sizes: dict[Where, Optional[int]] = {}
+    unseen: set[Where] = set()
     for guest in wanted:
         now = {disk.storage: disk for disk in guests[guest.uuid].disks} if guest.uuid in guests else {}
         for disk in guest.saved_disks:
@@ -230,15 +392,21 @@ def _sizes(
                 continue
             place, current = places[saved.key], now.get(disk.storage)
             seen = in_host_snapshot(current.host_path, current.mount_point, manifest.backup_id) if current else None
-            sizes[(*saved.key, disk.storage.path)] = file_size(
-                place.client,
-                place.volume,
-                disk.storage.path,
-                snapshot=manifest.backup_id,
-                seen_at=seen,
-                deadline=deadline,
-            )
-    return sizes
+            key = (*saved.key, disk.storage.path)
+            try:
+                sizes[key] = file_size(
+                    place.client,
+                    place.volume,
+                    disk.storage.path,
+                    snapshot=manifest.backup_id,
+                    seen_at=seen,
+                    deadline=deadline,
+                )
+            except OntapDeniedError:
+                if disk.storage.lun is None:
+                    raise
+                unseen.add(key)
+    return sizes, unseen
 
 
 def _unique(manifest: Manifest, guests: Sequence[str]) -> list[str]:
@@ -285,6 +453,7 @@ def _result(plan: RestorePlan, record: Journal, results: list[restore.GuestResul
 
 def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult]) -> list[str]:
     lines = [f"restore {record.restore_id} from backup {record.backup_id}"]
+    lines += [f"  safety snapshot {name}" for name in dict.fromkeys(each.safety for each in results) if name]
     if not plan.guests:
         return [*lines, "  all its guests were brought back by an earlier run; nothing was done"]
     if not results:
@@ -296,4 +465,5 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
             for disk in each.disks
         )
+        lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
     return lines

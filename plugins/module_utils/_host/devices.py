@@ -1,34 +1,119 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kind of device something on this host is, from sysfs."""
+"""What kind of device something on this host is, from sysfs: no device is ever opened, since one may never answer."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Optional
 
 SYSFS = Path("/sys")
 
-BlockKind = Literal["lvm", "multipath", "other"]
+BlockKind = Literal["lvm", "multipath", "partition", "disk", "other"]
+HolderKind = Literal["partition", "logical volume", "device"]
 
 _PCI_STORAGE = "0x01"
 _USB_STORAGE = "08"
+_SECTOR = 512
 _SAN_TRANSPORT = re.compile(r"/(session\d+|rport-[^/]+)/")
+_MAP = "mpath-"
+_UNIT_SERIAL_HEADER = 4
 
 
-def block_kind(device: str, *, sysfs: Path = SYSFS) -> BlockKind:
-    """Tell a logical volume and a multipath map (or a partition of one) from other block devices.
+@dataclass(frozen=True)
+class BlockDevice:
+    """A block device as the kernel has it.
 
-    ``device`` is ``major:minor``; the kernel's device-mapper uuid decides.
+    ``name`` is the kernel's (``dm-3``, ``sdb``), ``dm_name`` and ``dm_uuid`` device-mapper's, empty without. ``size``
+    is in bytes. ``paths`` are the names of what it is built from, ``maps`` the multipath maps built from it. Of a SCSI
+    disk ``wwid`` (``naa.…``), ``unit_serial`` (page 80), ``vendor``, ``model`` and ``state`` tell; empty for others.
     """
-    uuid = _line(sysfs / "dev" / "block" / device / "dm" / "uuid") or ""
-    if uuid.startswith("LVM-"):
-        return "lvm"
-    if re.match(r"(part\d+-)?mpath-", uuid):
-        return "multipath"
-    return "other"
+
+    name: str
+    kind: BlockKind
+    dm_name: str = ""
+    dm_uuid: str = ""
+    size: int = 0
+    paths: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+    wwid: str = ""
+    unit_serial: str = ""
+    vendor: str = ""
+    model: str = ""
+    state: str = ""
+
+    @property
+    def map_wwid(self) -> str:
+        """The WWID of a multipath map, or of the map that it is a partition of; empty for others."""
+        _part, found, wwid = self.dm_uuid.partition(_MAP)
+        return wwid if found else ""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Something that this host has made out of a device and that is active: ``device`` is its name below /dev."""
+
+    device: str
+    kind: HolderKind
+
+
+def block_device(device: str, *, sysfs: Path = SYSFS) -> BlockDevice:
+    """Return what sysfs tells of a block device; ``device`` is ``major:minor`` or the kernel's name."""
+    node = _node(device, sysfs)
+    uuid = _line(node / "dm" / "uuid") or ""
+    return BlockDevice(
+        name=node.name,
+        kind=_kind(node, uuid),
+        dm_name=_line(node / "dm" / "name") or "",
+        dm_uuid=uuid,
+        size=int(_line(node / "size") or 0) * _SECTOR,
+        paths=tuple(path.name for path in _entries(node / "slaves")),
+        maps=tuple(above.name for above in _above(node) if (_line(above / "dm" / "uuid") or "").startswith(_MAP)),
+        wwid=_line(node / "device" / "wwid") or "",
+        unit_serial=_unit_serial(node / "device" / "vpd_pg80"),
+        vendor=_line(node / "device" / "vendor") or "",
+        model=_line(node / "device" / "model") or "",
+        state=_line(node / "device" / "state") or "",
+    )
+
+
+def device_number(path: str) -> str:
+    """Return ``major:minor`` of a device node; raises :class:`OSError`. The device is not opened."""
+    found = os.stat(path)
+    return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+
+
+def holders_of(device: str, *, sysfs: Path = SYSFS) -> tuple[Holder, ...]:
+    """Return what this host has made out of a device and keeps active: partition maps, logical volumes, and the like.
+
+    ``device`` is a path below /dev, ``major:minor`` or the kernel's name. Multipath maps of a path do not count.
+    Raises :class:`OSError` when the path does not exist.
+    """
+    known = device_number(device) if device.startswith("/") else device
+    found = []
+    todo = list(_above(_node(known, sysfs)))
+    seen: set[Path] = set()
+    while todo:
+        here = todo.pop(0)
+        if here in seen:
+            continue
+        seen.add(here)
+        todo.extend(_above(here))
+        uuid = _line(here / "dm" / "uuid") or ""
+        if not uuid.startswith(_MAP):
+            name = _line(here / "dm" / "name")
+            found.append(Holder(f"/dev/mapper/{name}" if name else f"/dev/{here.name}", _holder_kind(uuid)))
+    return tuple(found)
+
+
+def map_devices(*, sysfs: Path = SYSFS) -> list[BlockDevice]:
+    """Return the multipath maps of this host."""
+    names = [node.name for node in _entries(sysfs / "block") if (_line(node / "dm" / "uuid") or "").startswith(_MAP)]
+    return [block_device(name, sysfs=sysfs) for name in names]
 
 
 def lies_on_san(device: str, *, sysfs: Path = SYSFS) -> bool:
@@ -52,6 +137,38 @@ def usb_is_storage(address: str, *, sysfs: Path = SYSFS) -> Optional[bool]:
         if (_line(device / names[0]), _line(device / names[1])) == (first, second):
             return any(_line(each / "bInterfaceClass") == _USB_STORAGE for each in _entries(device))
     return None
+
+
+def _node(device: str, sysfs: Path) -> Path:
+    place = sysfs / "dev" / "block" / device if ":" in device else sysfs / "class" / "block" / device
+    return place.resolve() if place.exists() else sysfs / "block" / device
+
+
+def _kind(node: Path, uuid: str) -> BlockKind:
+    if uuid.startswith("LVM-"):
+        return "lvm"
+    if uuid.startswith(_MAP):
+        return "multipath"
+    if (node / "partition").exists() or re.match(r"part\d+-", uuid):
+        return "partition"
+    return "disk" if (node / "device").exists() else "other"
+
+
+def _holder_kind(uuid: str) -> HolderKind:
+    if uuid.startswith("LVM-"):
+        return "logical volume"
+    return "partition" if re.match(r"part\d+-", uuid) else "device"
+
+
+def _above(node: Path) -> list[Path]:
+    return [holder.resolve() for holder in _entries(node / "holders")]
+
+
+def _unit_serial(page: Path) -> str:
+    try:
+        return page.read_bytes()[_UNIT_SERIAL_HEADER:].decode("ascii", "replace").strip(" \0")
+    except OSError:
+        return ""
 
 
 def _stack(node: Path) -> Iterator[Path]:

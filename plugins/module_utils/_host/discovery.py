@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,23 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
     judge,
     mapping_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import MOUNTINFO, read_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
+    Daemon,
+    LunPlace,
+    ask_multipathd,
+    own_initiators,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     HostFiles,
     NfsPlace,
+    Place,
     Placed,
     Storage,
     storages,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, ask_sanlun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Host,
@@ -67,10 +76,21 @@ _UNKNOWN: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where the host tells of itself."""
+    """Where the host tells of itself, and whom it asks."""
 
     mountinfo: str = MOUNTINFO
     sysfs: Path = SYSFS
+    multipathd: Callable[[], Daemon] = ask_multipathd
+    sanlun: Callable[[], Sanlun] = ask_sanlun
+    initiators: Callable[[], tuple[str, ...]] = own_initiators
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The chosen guests as judged, and findings that are about none of them."""
+
+    guests: list[FoundGuest]
+    problems: list[Problem]
 
 
 @dataclass(frozen=True)
@@ -143,11 +163,13 @@ def _discover(
         unknown=options.get("unknown_guests", "fail"),
     )
     choice = Choice(options["disks"], tuple(options["exclude_disks"]))
-    found = _judged(choice, census, clients, deadline, surroundings, {guest.uuid for guest in chosen})
+    seen = _judged(choice, options, census, clients, deadline, surroundings, {guest.uuid for guest in chosen})
+    found = seen.guests
     mapping = mapping_of(found)
     known = {guest.name for guest in census.guests}
     problems = [
         *census.problems,
+        *seen.problems,
         *unmatched(census.guests, wanted=options["guests"]),
         *_unused_exclusions(options["exclude_disks"], found),
         *(problem for guest in found for problem in guest.problems),
@@ -183,10 +205,17 @@ def _check(
         deadline=deadline,
     )
     known = {guest.uuid for guest in checked if guest.known}
-    judged = _judged(Choice("all", ()), census, clients, deadline, surroundings, known) if known else []
-    found = given_mapping.with_definitions(checked, judged)
+    seen = (
+        _judged(Choice("all", ()), options, census, clients, deadline, surroundings, known) if known else Seen([], [])
+    )
+    found = given_mapping.with_definitions(checked, seen.guests)
     mapping = given_mapping.mapping_of(found)
-    problems = [*unmatching, *(problem for guest in found for problem in guest.problems), *_unwritable(mapping)]
+    problems = [
+        *seen.problems,
+        *unmatching,
+        *(problem for guest in found for problem in guest.problems),
+        *_unwritable(mapping),
+    ]
     return {
         "guests": [_mapped_guest(guest) for guest in found],
         "volumes": volumes_of(given_mapping.volumes_in(found)),
@@ -197,30 +226,52 @@ def _check(
 
 def _judged(
     choice: Choice,
+    options: Mapping[str, Any],
     census: Census,
     clients: Sequence[Client],
     deadline: Deadline,
     surroundings: Surroundings,
     chosen: set[str],
-) -> list[FoundGuest]:
-    surveyed = _survey(choice, census, surroundings, chosen)
-    places = storages(clients, _places(surveyed), addresses_of=_addresses_of, deadline=deadline)
-    return judge(surveyed, places, chosen=chosen)
+) -> Seen:
+    surveyed = _survey(choice, options, census, surroundings, chosen)
+    places = list(_places(surveyed))
+    files = storages(
+        clients,
+        (place for place in places if isinstance(place, NfsPlace)),
+        addresses_of=_addresses_of,
+        deadline=deadline,
+    )
+    luns = lun_storages(
+        clients,
+        (place for place in places if isinstance(place, LunPlace)),
+        ask_sanlun=surroundings.sanlun,
+        initiators=surroundings.initiators(),
+        deadline=deadline,
+    )
+    problems = []
+    if luns.sanlun and luns.sanlun.error:
+        message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
+        problems.append(problem_of("sanlun-failed", message))
+    return Seen(judge(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
 def _survey(
-    choice: Choice, census: Census, surroundings: Surroundings, chosen: set[str]
+    choice: Choice, options: Mapping[str, Any], census: Census, surroundings: Surroundings, chosen: set[str]
 ) -> dict[str, tuple[Guest, list[Looked]]]:
-    files = HostFiles(lambda: read_mounts(surroundings.mountinfo), sysfs=surroundings.sysfs)
-    survey = Survey(files, census.host, sysfs=surroundings.sysfs)
+    files = HostFiles(
+        lambda: read_mounts(surroundings.mountinfo),
+        sysfs=surroundings.sysfs,
+        multipath_required=options.get("multipath_required", True),
+    )
+    survey = Survey(files, census.host, sysfs=surroundings.sysfs, multipathd=surroundings.multipathd)
     return {guest.uuid: (guest, survey.look(guest, choice, images=guest.uuid in chosen)) for guest in census.guests}
 
 
-def _places(surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[NfsPlace]:
+def _places(surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:
     for _owner, disks in surveyed.values():
         for looked in disks:
             placed: list[Optional[Placed]] = [looked.placed, *(layer.placed for layer in looked.layers)]
-            yield from (place for place in placed if isinstance(place, NfsPlace))
+            yield from (place for place in placed if isinstance(place, (NfsPlace, LunPlace)))
 
 
 def _addresses_of(server: str) -> Sequence[str]:

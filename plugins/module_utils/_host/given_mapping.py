@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Discovery switched off: a given mapping is taken as it is and checked against ONTAP.
+"""Discovery switched off: a given mapping of files and LUNs is taken as it is and checked against ONTAP.
 
-What a file holds only the guest's definition tells: its format, its size and what lies below it come from the disk that
-libvirt has at that place. Without one the file cannot be restored, so it is not saved either.
+What a file or LUN holds only the guest's definition tells: its format, its size and what lies below it come from the
+disk that libvirt has at that place. Without one it cannot be restored, so it is not saved either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Refusal, Storage, fitting
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_record, unfit_lun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Storage, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     Guest,
     Unknown,
@@ -23,7 +26,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import FileStat, stat_file
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import lun_by_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
     find_lifs,
     lifs_by_address,
@@ -41,8 +46,8 @@ Held = tuple[Client, Volume]
 class MappedDisk:
     """One entry of the mapping as checked.
 
-    ``size`` is the file's, in bytes. ``found`` is the disk of the guest's definition at that place, and ``remarks`` are
-    the problems with it.
+    ``size`` is the file's or LUN's, in bytes. ``found`` is the disk of the guest's definition at that place, and
+    ``remarks`` are the problems with it.
     """
 
     entry: MappingEntry
@@ -144,9 +149,17 @@ def _defined(disk: MappedDisk, guest: Optional[FoundGuest]) -> MappedDisk:
     if guest is None or found is None:
         why = "no disk of the guest's definition lies there" if guest else "libvirt does not tell of the guest"
         reason = f"{why}, so its format is not known and a backup of it could not be restored"
-        return replace(disk, refusal=Refusal("mapping-format-unknown", reason))
+        return replace(disk, refusal=Refusal("mapping-format-unknown", reason), remarks=_about_luns(disk, guest))
     target = found.looked.disk.target
     return replace(disk, found=found, remarks=tuple(each for each in guest.problems if each.disk == target))
+
+
+def _about_luns(disk: MappedDisk, guest: Optional[FoundGuest]) -> tuple[Problem, ...]:
+    """Return why LUNs of the guest's definition were refused, when the mapping names a LUN that none of them is."""
+    if guest is None or disk.storage is None or disk.storage.lun is None:
+        return ()
+    refused = {each.looked.disk.target for each in guest.disks if isinstance(each.looked.placed, LunPlace)}
+    return tuple(problem for problem in errors_of(guest.problems) if problem.disk in refused)
 
 
 def disk_row(number: int, disk: MappedDisk) -> dict[str, Any]:
@@ -156,7 +169,7 @@ def disk_row(number: int, disk: MappedDisk) -> dict[str, Any]:
         "bus": None,
         "device": "disk",
         "role": "boot" if number == 0 else "data",
-        "type": "file",
+        "type": "block" if disk.storage and disk.storage.lun else "file",
         "source": disk.entry.path,
         "path": None,
         "format": "unknown",
@@ -242,8 +255,15 @@ def _checked(entry: MappingEntry, volumes: Union[list[Held], Refusal], deadline:
     if unfit is not None:
         return MappedDisk(entry, None, None, unfit)
     found = stat_file(client, volume, entry.inner_path, deadline=deadline)
-    if found is None:
-        return _refused(entry, "mapping-unknown-path", f"volume {volume.label} has no file {entry.inner_path}")
+    if found is None or found.type == "lun":
+        try:
+            lun = lun_by_path(client, svm=volume.svm, name=entry.path, deadline=deadline)
+        except OntapDeniedError as exc:
+            return _refused(entry, "luns-not-readable", exc.message)
+        if lun is not None:
+            refusal = unfit_lun(lun, volume)
+            return MappedDisk(entry, None if refusal else lun_record(lun, device=""), lun.size, refusal)
+        return _refused(entry, "mapping-unknown-path", f"volume {volume.label} has no file or LUN {entry.inner_path}")
     if found.type != "file":
         return _refused(entry, "mapping-not-a-file", f"{entry.inner_path} of volume {volume.label} is a {found.type}")
     return MappedDisk(entry, _storage(volume, found), found.size, None)

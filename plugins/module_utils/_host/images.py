@@ -99,6 +99,26 @@ def in_use(path: str, *, image_format: str, timeout: float = TIMEOUT) -> bool:
     return True
 
 
+def point_to_backing(
+    path: str, *, image_format: str, backing: str, backing_format: str, timeout: float = TIMEOUT
+) -> None:
+    """Let an image that nobody uses name another file below it (``qemu-img rebase -u``); no data is read or written.
+
+    Only right when the other file holds the same bytes. Raises :class:`ImageError`.
+    """
+    command = ["qemu-img", "rebase", "-u", "-f", image_format, "-b", backing, "-F", backing_format, path]
+    action = f"let the image {path!r} name {backing!r} below it"
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as exc:
+        raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
+    except (OSError, ValueError) as exc:
+        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")
+        raise ImageError(f"Failed to {action}: {said or f'qemu-img ended with {done.returncode}'}", path=path)
+
+
 def image_chain(
     path: str, *, image_format: str, ask: Callable[..., ImageInfo] = image_info, timeout: float = TIMEOUT
 ) -> tuple[ImageInfo, ...]:

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     NfsPlace,
+    Place,
     Placed,
-    Refusal,
     Storage,
     Stored,
 )
@@ -21,7 +23,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import Mapp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 
-Places = Mapping[NfsPlace, Stored]
+Places = Mapping[Place, Stored]
+Remarks = Mapping[LunPlace, Sequence[Refusal]]
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,24 @@ class _Verdicts:
 
 
 def judge(
-    surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]], places: Places, *, chosen: Collection[str]
+    surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]],
+    places: Places,
+    *,
+    chosen: Collection[str],
+    remarks: Optional[Remarks] = None,
 ) -> list[FoundGuest]:
-    """Judge the ``chosen`` guests (uuids); the others count as users of shared files.
+    """Judge the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
 
-    ``surveyed`` maps a uuid to the guest and its disks, ``places`` each NFS place to where it is stored.
+    ``surveyed`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
+    to what the array has to say of it.
     """
     uses = uses_of(surveyed.values(), places)
-    return [_judge(guest, disks, places, uses) for uuid, (guest, disks) in surveyed.items() if uuid in chosen]
+    told = {
+        uuid: (guest, [_with_remarks(looked, remarks or {}) for looked in disks])
+        for uuid, (guest, disks) in surveyed.items()
+        if uuid in chosen
+    }
+    return [_judge(guest, disks, places, uses) for guest, disks in told.values()]
 
 
 def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
@@ -141,6 +154,11 @@ def drift(
         message = f"the stored mapping names guest {name}, which this host does not have"
         problems.append(problem_of("mapping-unknown-guest", message, guest=name))
     return problems
+
+
+def _with_remarks(looked: Looked, remarks: Remarks) -> Looked:
+    more = remarks.get(looked.placed, ()) if isinstance(looked.placed, LunPlace) and not looked.skipped else ()
+    return replace(looked, notes=(*looked.notes, *more)) if more else looked
 
 
 def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[str, Sequence[Use]]) -> FoundGuest:
@@ -211,10 +229,7 @@ def _refusal(
     """Return the first reason why a disk cannot be saved."""
     disk = looked.disk
     if not isinstance(stored, Storage):
-        refusal = stored or Refusal("unsupported-disk-type", "it is nowhere")
-        if refusal.code == "unsupported-multipath-device" and sharers:
-            return Refusal("shared-multipath-device", f"it is a multipath device that {_names(sharers)} uses too")
-        return refusal
+        return stored or Refusal("unsupported-disk-type", "it is nowhere")
     if looked.refusal is not None:
         return looked.refusal
     for layer in looked.layers:
@@ -228,6 +243,8 @@ def _refusal(
                 "backing-file-outside", f"its backing file {layer.source} lies on {where}, which holds no disk of it"
             )
     if sharers and not disk.readonly and not (disk.shareable and all(use.shareable for use in sharers)):
+        if stored.kind == "lun":
+            return Refusal("lun-used-by-several-guests", f"its LUN is used by {_names(sharers)} too")
         return Refusal("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
     return None
 
@@ -258,7 +275,7 @@ def _about_disk(
 
 
 def _stored(placed: Optional[Placed], places: Places) -> Optional[Stored]:
-    return places.get(placed) if isinstance(placed, NfsPlace) else placed
+    return places.get(placed) if isinstance(placed, (NfsPlace, LunPlace)) else placed
 
 
 def _keys(placed: Optional[Placed], identity: str, places: Places) -> list[str]:

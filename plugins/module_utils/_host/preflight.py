@@ -122,6 +122,19 @@ class Directory:
 
 
 @dataclass(frozen=True)
+class San:
+    """The multipath devices of the host: ``luns`` are ONTAP's, ``others`` and ``troubles`` pairs of device and reason.
+
+    ``error`` says why multipathd did not answer; it is only asked on a host with multipath devices of ONTAP.
+    """
+
+    luns: tuple[str, ...] = ()
+    others: tuple[tuple[str, str], ...] = ()
+    troubles: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Right:
     """A right on the array: ``api`` and ``access`` as a REST role names them, ``purpose`` what needs it.
 
@@ -157,7 +170,21 @@ RIGHTS: tuple[Right, ...] = (
         "storage/volumes/{volume}/files",
     ),
     Right("/api/storage/file/clone", "read_create", "restores", changes="clone a file out of a snapshot"),
-    Right("/api/storage/luns", "readonly", "guests on LUNs", "storage/luns", required=False),
+    Right(
+        "/api/storage/luns",
+        "all",
+        "guests on LUNs",
+        "storage/luns",
+        required=False,
+        changes="clone, overwrite and delete LUNs (a restore of guests on LUNs; a backup only reads)",
+    ),
+    Right(
+        "/api/protocols/san/lun-maps",
+        "readonly",
+        "telling which other hosts see a guest's LUN",
+        "protocols/san/lun-maps",
+        required=False,
+    ),
 )
 
 Trial = Literal["granted", "denied", "failed", "skipped"]
@@ -178,7 +205,8 @@ class ArrayReport:
     """What was learnt of one controller. ``failure`` and ``message`` say how far it went; ``skew`` is in seconds.
 
     ``skew`` is the array's clock minus the host's, None when the array did not tell its time. ``vserver`` is the owner
-    that a role of this account has in ONTAP's command line: the cluster, or the SVM.
+    that a role of this account has in ONTAP's command line: the cluster, or the SVM. ``san`` tells that this host has
+    LUNs of ONTAP.
     """
 
     hostname: str
@@ -190,6 +218,7 @@ class ArrayReport:
     version: Optional[tuple[int, int, int]] = None
     skew: Optional[float] = None
     rights: tuple[TriedRight, ...] = ()
+    san: bool = False
 
 
 _FAILURES: dict[str, tuple[str, str]] = {
@@ -299,6 +328,37 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
         source="network/ip/interfaces",
         remedy="Add its cluster or SVM to kvm_controllers if guests live there; other NFS servers are left alone.",
     )
+
+
+def check_san(san: San) -> list[Finding]:
+    """Whether the LUNs of this host can be told and reached; a host without any needs nothing."""
+    if not san.luns and not san.others:
+        return [_finding("multipath", "LUNs", True, "this host has no multipath devices")]
+    findings = [
+        _finding("multipath", "LUNs", True, f"{len(san.luns)} multipath devices are LUNs of ONTAP", source="sysfs"),
+        *(
+            _finding(
+                "multipath-wwid",
+                device,
+                False,
+                reason,
+                severity="info",
+                source="sysfs",
+                remedy="Nothing is to be done unless a guest uses it: such a guest is not protected.",
+            )
+            for device, reason in san.others
+        ),
+    ]
+    if san.error:
+        remedy = "Start it: systemctl start multipathd. Guests on LUNs are not protected while it does not answer."
+        return [*findings, _finding("multipathd", "multipathd", False, san.error, remedy=remedy)]
+    if san.luns:
+        findings.append(_finding("multipathd", "multipathd", True, "answers"))
+    paths = "Look at its paths (multipath -ll), the fabric and the LIFs of the SVM."
+    return findings + [
+        _finding("multipath-paths", device, False, reason, severity="warning", source="multipathd", remedy=paths)
+        for device, reason in san.troubles
+    ]
 
 
 def check_tool(tool: Tool, *, purpose: str, remedy: str, severity: Severity = "info") -> Finding:
@@ -527,7 +587,7 @@ def _right(report: ArrayReport, tried: TriedRight) -> Finding:
             thing,
             False,
             f"could not be tried: {tried.message}",
-            severity="warning" if right.required else "info",
+            severity="warning" if right.required or report.san else "info",
             source="tried",
             remedy="Look up what the array said and run the preflight again.",
         )
@@ -536,7 +596,7 @@ def _right(report: ArrayReport, tried: TriedRight) -> Finding:
         thing,
         False,
         f"may not be read, needed for {right.purpose}: {tried.message}",
-        severity="error" if right.required else "info",
+        severity="error" if right.required else "warning" if report.san else "info",
         source="tried",
         remedy=f"Add the right to the role of {report.username or 'the account'} (here for a role named "
         f"{DOCUMENTED_ROLE}): {role_command(right, report.vserver)}",

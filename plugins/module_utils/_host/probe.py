@@ -22,7 +22,15 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, map_devices
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, nfs_mounts, read_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
+    Daemon,
+    LunPlace,
+    ask_multipathd,
+    lun_place,
+    path_findings,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import NameService, Resolution
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight import (
     RETRY_COUNT_CEILING,
@@ -33,6 +41,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight impo
     Finding,
     Libvirt,
     NfsServer,
+    San,
     Software,
     Tool,
     TriedRight,
@@ -79,12 +88,16 @@ def examine(options: Mapping[str, Any], *, ansible_version: str) -> dict[str, An
     servers = servers_of(read_mounts())
     wanted = [each.hostname for each in controllers] + [each.name for each in servers] + [service.own_name]
     resolutions = names.resolve(wanted, service=service)
-    arrays = _examine_arrays(controllers, resolutions, servers=servers, retry_count=options["retry_count"])
+    san = read_san()
+    arrays = _examine_arrays(
+        controllers, resolutions, servers=servers, retry_count=options["retry_count"], san=bool(san.luns)
+    )
     findings = [
         preflight.check_agent_timeout(options["sc_agent_timeout"]),
         preflight.check_retry_count(options["retry_count"]),
         *_name_findings(controllers, _claimed(servers, resolutions, arrays), resolutions=resolutions, service=service),
         *_software_findings(options["uri"], ansible_version),
+        *preflight.check_san(san),
         *_directory_findings(options),
         *(finding for report, _lifs in arrays for finding in preflight.check_array(report)),
     ]
@@ -152,6 +165,25 @@ def library_version(distribution: str) -> Optional[str]:
         return None
 
 
+def read_san(*, sysfs: Path = SYSFS, ask: Callable[[], Daemon] = ask_multipathd) -> San:
+    """Look at the multipath devices of this host, by sysfs and by what multipathd says of their paths."""
+    luns: list[LunPlace] = []
+    others: list[tuple[str, str]] = []
+    for device in map_devices(sysfs=sysfs):
+        place = lun_place(f"/dev/{device.name}", device, multipath_required=True, sysfs=sysfs)
+        refusal = place.unresolved if isinstance(place, LunPlace) else place
+        if isinstance(place, LunPlace) and refusal is None:
+            luns.append(place)
+        elif refusal is not None:
+            others.append((f"/dev/mapper/{device.dm_name}", refusal.reason))
+    daemon = ask() if luns else Daemon()
+    troubles = []
+    for place in () if daemon.error else luns:
+        refusal, notes = path_findings(place, daemon, sysfs=sysfs)
+        troubles += [(place.device, each.reason) for each in (*([refusal] if refusal else []), *notes)]
+    return San(tuple(place.device for place in luns), tuple(others), tuple(troubles), daemon.error)
+
+
 def read_libvirt(uri: str) -> Libvirt:
     """Ask libvirt for its versions; what it says instead is the error."""
     try:
@@ -168,13 +200,13 @@ def read_libvirt(uri: str) -> Libvirt:
 
 
 def examine_array(
-    controller: Controller, resolution: Resolution, *, mounted: Iterable[str], retry_count: int
+    controller: Controller, resolution: Resolution, *, mounted: Iterable[str], retry_count: int, san: bool = False
 ) -> tuple[ArrayReport, Optional[frozenset[str]]]:
     """Look at one controller; return the report and which of the ``mounted`` addresses are LIFs of it.
 
-    The second is None when that could not be read.
+    The second is None when that could not be read. ``san`` tells that this host has LUNs of ONTAP.
     """
-    report = ArrayReport(controller.name, controller.username or "", controller.validate_certs)
+    report = ArrayReport(controller.name, controller.username or "", controller.validate_certs, san=san)
     if resolution.error is not None:
         message = f"Failed to reach {controller.name}: its name does not resolve on this host"
         return replace(report, failure="name", message=message), None
@@ -238,6 +270,7 @@ def _examine_arrays(
     *,
     servers: Iterable[NfsServer],
     retry_count: int,
+    san: bool,
 ) -> list[tuple[ArrayReport, Optional[frozenset[str]]]]:
     mounted = {address for server in servers for address in _addresses(server, resolutions)}
     if not controllers:
@@ -245,7 +278,9 @@ def _examine_arrays(
     with ThreadPoolExecutor(max_workers=min(len(controllers), PARALLEL_ARRAYS)) as pool:
         return list(
             pool.map(
-                lambda each: examine_array(each, resolutions[each.hostname], mounted=mounted, retry_count=retry_count),
+                lambda each: examine_array(
+                    each, resolutions[each.hostname], mounted=mounted, retry_count=retry_count, san=san
+                ),
                 controllers,
             )
         )

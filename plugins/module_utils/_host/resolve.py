@@ -3,7 +3,8 @@
 """From a path on this host to the volume on ONTAP and the path inside it, or to the reason why there is none.
 
 path → realpath → mount → NFS server's address → LIF → SVM → volume with the longest junction → path inside. ONTAP is
-asked once per system for all addresses and once for all volumes, whatever the number of guests.
+asked once per system for all addresses and once for all volumes, whatever the number of guests. Where a device leads,
+``lun_storage`` tells.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, block_kind, lies_on_san
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, block_device, lies_on_san
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource, mount_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace, lun_place
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
     Lif,
     find_lifs,
@@ -39,14 +43,6 @@ LOOK_TIMEOUT = 10.0
 SNAPSHOT_DIRECTORY = ".snapshot"
 
 _MEMORY_AND_LOCAL = ("aufs", "bcachefs", "btrfs", "overlay", "ramfs", "rootfs", "tmpfs", "zfs")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why something cannot be saved: a problem code, and the end of a sentence that begins with the disk."""
-
-    code: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -74,10 +70,10 @@ class NfsPlace:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where a file's bytes lie on ONTAP. ``path`` is inside the volume, without a leading slash.
+    """Where a file's or a LUN's bytes lie on ONTAP. ``path`` is inside the volume, without a leading slash.
 
-    ``mount_point`` is the host's directory of the volume's root or, when a directory inside the volume is mounted,
-    of that directory, which is then ``mount_path``.
+    ``kind`` is ``nfs`` or ``lun``; ``lun`` tells a LUN's identity. ``mount_point`` is the host's directory of the
+    volume's root or, when a directory inside the volume is mounted, of that directory, which is then ``mount_path``.
     """
 
     kind: str
@@ -93,6 +89,7 @@ class Storage:
     nfs_source: Optional[str] = None
     nfs_version: Optional[str] = None
     locks: Optional[bool] = None
+    lun: Optional[LunIdentity] = None
 
     @property
     def volume_key(self) -> tuple[str, str]:
@@ -109,18 +106,28 @@ class Storage:
         return {key: value for key, value in asdict(self).items() if key not in ("mount_path", "junction")}
 
 
-Placed = Union[NfsPlace, Refusal]
+Place = Union[NfsPlace, LunPlace]
+Placed = Union[NfsPlace, LunPlace, Refusal]
 Stored = Union[Storage, Refusal]
 
 
 class HostFiles:
-    """Looks at paths, each once; a file system that did not answer is not asked again."""
+    """Looks at paths, each once; a file system that did not answer is not asked again.
+
+    ``multipath_required`` refuses LUNs that are reached by a single path only.
+    """
 
     def __init__(
-        self, read_mounts: Callable[[], list[Mount]], *, sysfs: Path = SYSFS, timeout: float = LOOK_TIMEOUT
+        self,
+        read_mounts: Callable[[], list[Mount]],
+        *,
+        sysfs: Path = SYSFS,
+        timeout: float = LOOK_TIMEOUT,
+        multipath_required: bool = True,
     ) -> None:
         self._read_mounts = read_mounts
         self._sysfs = sysfs
+        self._multipath_required = multipath_required
         self._timeout = timeout
         self._mounts = read_mounts()
         self._silent: set[int] = set()
@@ -135,7 +142,7 @@ class HostFiles:
     def place(self, facts: FileFacts) -> Placed:
         """Return the place of a file or device; mounts are read after the look, which may have mounted something."""
         self._mounts = self._read_mounts()
-        return place_of(facts, self._mounts, sysfs=self._sysfs)
+        return place_of(facts, self._mounts, sysfs=self._sysfs, multipath_required=self._multipath_required)
 
     def _look(self, path: str) -> Union[FileFacts, Refusal]:
         mount = mount_of(self._mounts, posixpath.normpath(path))
@@ -165,12 +172,14 @@ def look_at(path: str) -> FileFacts:
     return FileFacts(path, realpath, "directory" if stat.S_ISDIR(mode) else "other")
 
 
-def place_of(facts: FileFacts, mounts: Sequence[Mount], *, sysfs: Path = SYSFS) -> Placed:
-    """Return the NFS place of a file, or why it has none."""
+def place_of(
+    facts: FileFacts, mounts: Sequence[Mount], *, sysfs: Path = SYSFS, multipath_required: bool = True
+) -> Placed:
+    """Return the NFS place of a file or the LUN that a device is, or why there is none."""
     if facts.kind == "missing":
         return Refusal("missing-file", f"there is no such file on this host ({facts.error})")
     if facts.kind == "block":
-        return _block_device(facts, sysfs)
+        return _block_place(facts, sysfs, multipath_required)
     if facts.kind != "file":
         return Refusal("not-a-file", f"{facts.realpath} is {'a directory' if facts.kind == 'directory' else 'no file'}")
     mount = mount_of(mounts, facts.realpath)
@@ -188,7 +197,7 @@ def storages(
     *,
     addresses_of: Callable[[str], Sequence[str]],
     deadline: Optional[Deadline] = None,
-) -> dict[NfsPlace, Stored]:
+) -> dict[Place, Stored]:
     """Return where each place lies on the systems behind ``clients``; raises ``OntapError``.
 
     ``addresses_of`` resolves a server's name on this host, for mounts that do not tell the address.
@@ -227,7 +236,7 @@ def storage_of(
 
 
 def fitting(volume: Volume) -> Optional[Refusal]:
-    """Return why single files of a volume cannot be saved and restored, None when they can."""
+    """Return why single files and LUNs of a volume cannot be saved and restored, None when they can."""
     if volume.is_svm_root:
         return Refusal("volume-is-svm-root", f"it lies in {volume.label}, the root volume of the SVM")
     if volume.style != "flexvol":
@@ -282,13 +291,17 @@ def _addresses(source: NfsSource, addresses_of: Callable[[str], Sequence[str]]) 
     return [normal_address(address) for address in known]
 
 
-def _block_device(facts: FileFacts, sysfs: Path) -> Refusal:
-    kind = block_kind(facts.device or "", sysfs=sysfs)
-    if kind == "lvm":
-        return Refusal("logical-volume", f"{facts.realpath} is a logical volume of the host")
-    if kind == "multipath":
-        return Refusal("unsupported-multipath-device", f"{facts.realpath} is a multipath device")
-    return Refusal("unsupported-block-device", f"{facts.realpath} is a block device")
+def _block_place(facts: FileFacts, sysfs: Path, multipath_required: bool) -> Placed:
+    number = facts.device or ""
+    device = block_device(number, sysfs=sysfs)
+    on_san = lies_on_san(number, sysfs=sysfs)
+    if device.kind == "lvm":
+        return Refusal("logical-volume", f"{facts.realpath} is a logical volume of the host{' on a LUN' * on_san}")
+    if device.kind == "partition" and on_san:
+        return Refusal("lun-partition", f"{facts.realpath} is a partition of a LUN, not a whole one")
+    if device.kind == "multipath" or (device.kind == "disk" and on_san):
+        return lun_place(facts.realpath, device, multipath_required=multipath_required, sysfs=sysfs)
+    return Refusal("unsupported-block-device", f"{facts.realpath} is a block device, but no LUN")
 
 
 def _other_file_system(facts: FileFacts, mount: Mount, sysfs: Path) -> Refusal:

@@ -18,12 +18,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     ImageInfo,
     image_chain,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
+    Daemon,
+    LunPlace,
+    ask_multipathd,
+    holder_notes,
+    path_findings,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     FileFacts,
     HostFiles,
     NfsPlace,
     Placed,
-    Refusal,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml
@@ -89,14 +96,17 @@ class Survey:
         *,
         sysfs: Path = SYSFS,
         chain: Callable[..., tuple[ImageInfo, ...]] = image_chain,
+        multipathd: Callable[[], Daemon] = ask_multipathd,
     ) -> None:
         self._files = files
         self._host = host
         self._sysfs = sysfs
         self._chain = chain
+        self._ask_multipathd = multipathd
+        self._multipathd: Optional[Daemon] = None
 
     def look(self, guest: Guest, choice: Choice, *, images: bool) -> list[Looked]:
-        """Return the guest's disks; ``images`` tells whether what they depend on is asked of qemu-img."""
+        """Return the guest's disks; ``images`` tells whether qemu-img and multipathd are asked about them."""
         found = (self._look(guest, disk, choice, images=images) for disk in guest.definition.disks)
         return [looked for looked in found if looked is not None]
 
@@ -109,12 +119,23 @@ class Survey:
         looked = self._locate(disk)
         matched = excluded_by(choice.exclude, guest, disk, looked.path)
         looked = replace(looked, matched=matched, skipped=_skipped(disk, choice, matched))
-        if looked.skipped or not images or not isinstance(looked.placed, NfsPlace):
+        if looked.skipped or not images or not isinstance(looked.placed, (NfsPlace, LunPlace)):
             return looked
-        return self._inspect(looked)
+        if isinstance(looked.placed, LunPlace):
+            looked = self._with_paths(looked, looked.placed)
+        return looked if looked.refusal else self._inspect(looked)
+
+    def _with_paths(self, looked: Looked, place: LunPlace) -> Looked:
+        """Say how a LUN is reached; a device without a working path is not looked into, since it may never answer."""
+        if self._multipathd is None and place.is_map:
+            self._multipathd = self._ask_multipathd()
+        refusal, notes = path_findings(place, self._multipathd or Daemon(), sysfs=self._sysfs)
+        return replace(looked, refusal=refusal, notes=(*notes, *holder_notes(place, sysfs=self._sysfs)))
 
     def _locate(self, disk: DiskXml) -> Looked:
         path = disk.path
+        if disk.kind == "volume" and disk.protocol:
+            return Looked(disk, placed=_not_a_file("network", disk.source))
         if disk.kind == "volume":
             volume = self._pool_volume(disk)
             if isinstance(volume, Refusal):
@@ -131,11 +152,13 @@ class Survey:
         facts = self._files.look(path)
         if isinstance(facts, Refusal):
             return Looked(replace(disk, path=path), path=path, placed=facts)
+        placed = self._files.place(facts)
+        size = placed.size if isinstance(placed, LunPlace) else facts.size
         return Looked(
             replace(disk, path=path),
             path=facts.realpath,
-            size=facts.size if disk.format in RAW else None,
-            placed=self._files.place(facts),
+            size=size if disk.format in RAW else None,
+            placed=placed,
             identity=_identity(facts),
         )
 
@@ -173,7 +196,7 @@ class Survey:
             size=chain[0].virtual_size,
             layers=self._layers([name for name in below if name]),
             refusal=_outside_data(outside[0]) if outside else None,
-            notes=tuple(notes),
+            notes=(*looked.notes, *notes),
         )
 
     def _layers(self, sources: Sequence[str]) -> tuple[Layer, ...]:

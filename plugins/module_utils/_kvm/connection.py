@@ -11,13 +11,14 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy, retrying
 
@@ -30,7 +31,9 @@ KEEPALIVE_INTERVAL = 5
 KEEPALIVE_COUNT = 3
 
 NO_SUPPORT = 3
+INVALID_ARGUMENT = 8
 NO_DOMAIN = 42
+NO_NETWORK = 43
 AGENT_UNRESPONSIVE = 86
 
 # virDomainState and its reasons, in libvirt's order; "blocked" runs, and so does a guest that is shutting down.
@@ -82,6 +85,11 @@ _STATES: dict[int, tuple[State, tuple[str, ...]]] = {
     7: ("pmsuspended", ("unknown",)),
 }
 
+# virDomainUndefineFlags, the newest first: what older libvirt does not know is left out, one after the other. A guest
+# that is undefined takes with it its managed save, its snapshots' and checkpoints' descriptions, NVRAM and TPM state.
+_UNDEFINE_ALWAYS = 1 | 2
+_UNDEFINE_NEWER = (64, 16, 4)
+
 _VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
 
 _lock = threading.Lock()
@@ -127,6 +135,15 @@ class PoolVolume:
     path: str
 
 
+@dataclass(frozen=True)
+class NetworkState:
+    """A virtual network of libvirt; ``xml`` is its definition in effect."""
+
+    name: str
+    active: bool
+    xml: str
+
+
 class Agent:
     """The agent inside a guest, through libvirt. Methods raise :class:`LibvirtError`.
 
@@ -158,10 +175,19 @@ class Agent:
             raise LibvirtError(f"Failed to read the freeze status of guest {self._guest}: the agent said {answer!r}")
         return "frozen" if answer == "frozen" else "thawed"
 
-    def freeze(self) -> int:
-        """Freeze all file systems of the guest and return how many (virDomainFSFreeze)."""
+    def filesystems(self) -> tuple[FileSystem, ...]:
+        """Return what is mounted in the guest (virDomainGetFSInfo); bounded by :meth:`limit` alone."""
+        with _telling(f"ask the agent of guest {self._guest} for its file systems", guest=self._guest):
+            found = self._domain.fsInfo(0)
+        return tuple(
+            FileSystem(str(mountpoint), str(device), str(kind), tuple(str(disk) for disk in disks or ()))
+            for mountpoint, device, kind, disks in found
+        )
+
+    def freeze(self, mountpoints: Sequence[str] = ()) -> int:
+        """Freeze the file systems at these places, all without any, and return how many (virDomainFSFreeze)."""
         with _telling(f"freeze guest {self._guest}", guest=self._guest):
-            return int(self._domain.fsFreeze(None, 0))
+            return int(self._domain.fsFreeze(list(mountpoints) or None, 0))
 
     def thaw(self) -> int:
         """Thaw what is frozen and return how many file systems were (virDomainFSThaw)."""
@@ -246,6 +272,22 @@ class Domain:
         with self._telling("start"):
             self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
+    def undefine(self) -> None:
+        """Forget a guest that is off, with all that libvirt keeps of it but its disks (virDomainUndefineFlags)."""
+        flags = _UNDEFINE_ALWAYS | sum(_UNDEFINE_NEWER)
+        for newer in _UNDEFINE_NEWER:
+            try:
+                return self._undefine(flags)
+            except LibvirtError as exc:
+                if exc.code not in (INVALID_ARGUMENT, NO_SUPPORT):
+                    raise
+            flags &= ~newer
+        return self._undefine(flags)
+
+    def _undefine(self, flags: int) -> None:
+        with self._telling("undefine"):
+            self._domain.undefineFlags(flags)
+
     def _telling(self, verb: str) -> AbstractContextManager[None]:
         return _telling(f"{verb} guest {self.name}", guest=self.name)
 
@@ -289,6 +331,55 @@ class Host:
                 return None
             raise _error(exc, f"look up guest {name or uuid}", guest=name or uuid) from exc
 
+    def define(self, xml: str) -> Domain:
+        """Define a guest, or define it anew, and return it (virDomainDefineXML); it is not started."""
+        with _telling(f"define a guest on {self.uri}"):
+            return Domain(self._connection.defineXML(xml), self._agent)
+
+    def capabilities(self) -> str:
+        """Return what the host can run, as XML (virConnectGetCapabilities)."""
+        with _telling(f"read the capabilities of {self.uri}"):
+            return str(self._connection.getCapabilities())
+
+    def domain_capabilities(
+        self, *, emulator: Optional[str], arch: Optional[str], machine: Optional[str], kind: Optional[str]
+    ) -> Optional[str]:
+        """Return what guests of this kind are offered, as XML (virConnectGetDomainCapabilities).
+
+        None when libvirt refuses to tell: it does not know such guests, or cannot tell of any.
+        """
+        import libvirt
+
+        try:
+            return str(self._connection.getDomainCapabilities(emulator, arch, machine, kind, 0))
+        except libvirt.libvirtError as exc:
+            if self.alive:
+                return None
+            raise _error(exc, f"read the domain capabilities of {self.uri}") from exc
+
+    def network(self, name: str) -> Optional[NetworkState]:
+        """Return a virtual network, None when there is none of that name (virNetworkLookupByName)."""
+        with _telling(f"look at network {name} of {self.uri}", unless=NO_NETWORK):
+            found = self._connection.networkLookupByName(name)
+            return NetworkState(name, bool(found.isActive()), str(found.XMLDesc(0)))
+        return None
+
+    def networks(self) -> list[str]:
+        """Return the names of all virtual networks."""
+        with _telling(f"list the networks of {self.uri}"):
+            return [str(each.name()) for each in self._connection.listAllNetworks(0)]
+
+    def pools(self) -> list[str]:
+        """Return the names of all storage pools."""
+        with _telling(f"list the storage pools of {self.uri}"):
+            return [str(each.name()) for each in self._connection.listAllStoragePools(0)]
+
+    def secrets(self) -> list[str]:
+        """Return the uuids of all secrets, none where libvirt has none to give."""
+        with _telling(f"list the secrets of {self.uri}", unless=NO_SUPPORT):
+            return [str(each.UUIDString()) for each in self._connection.listAllSecrets(0)]
+        return []
+
     def pool_volume(self, pool: str, volume: str) -> PoolVolume:
         """Return where a volume of a storage pool is (virStorageVolGetPath); the pool must be active."""
         with _telling(f"find volume {volume} of storage pool {pool}"):
@@ -326,12 +417,18 @@ def connect(
     return retrying(lambda: _open(uri, timeout, agent), again=again, policy=policy, deadline=deadline)
 
 
-def _open(uri: str, timeout: float, agent: Callable[[Any, str], Agent]) -> Host:
+def require_libvirt() -> Any:
+    """Return libvirt's Python binding; raises :class:`LibvirtMissingError`."""
     try:
         import libvirt
     except ImportError as exc:
         message = f"Failed to import libvirt with {sys.executable}: {exc}; install libvirt's Python binding for it"
         raise LibvirtMissingError(message, library="libvirt-python", exception=traceback.format_exc()) from exc
+    return libvirt
+
+
+def _open(uri: str, timeout: float, agent: Callable[[Any, str], Agent]) -> Host:
+    libvirt = require_libvirt()
     _start_events(libvirt)
     try:
         connection = bounded(lambda: libvirt.open(uri), seconds=timeout, what=f"connect to libvirt at {uri}")

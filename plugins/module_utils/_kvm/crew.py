@@ -9,17 +9,20 @@ given up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from types import TracebackType
 from typing import Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import MAX_WORKERS, SPARE_WORKERS
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_WORKERS = 16
+MOST_WORKERS = MAX_WORKERS - SPARE_WORKERS
+WARM_SECONDS = 60.0
 
 
 class Lane:
@@ -36,11 +39,15 @@ class Lane:
 
     def domain(self, uuid: str, name: str = "") -> Optional[Domain]:
         """Return a guest, None when libvirt does not know it; raises :class:`LibvirtError`."""
+        return self.open().domain(uuid=uuid, name=name)
+
+    def open(self) -> Host:
+        """Return a connection that stands; raises :class:`LibvirtError`."""
         if not self.alive:
             self.close()
         if self._host is None:
             self._host = self._connect()
-        return self._host.domain(uuid=uuid, name=name)
+        return self._host
 
     def close(self) -> None:
         """End the connection."""
@@ -50,11 +57,12 @@ class Lane:
 
 
 class Crew:
-    """Up to 16 workers."""
+    """As many workers as there are guests, but no more than ``most``."""
 
-    def __init__(self, connect: Callable[[], Host], *, size: int) -> None:
+    def __init__(self, connect: Callable[[], Host], *, size: int, most: int = MOST_WORKERS) -> None:
         self._connect = connect
-        self._pool = ThreadPoolExecutor(max(1, min(size, MOST_WORKERS)), thread_name_prefix="guest")
+        self.size = max(1, min(size, most))
+        self._pool = ThreadPoolExecutor(self.size, thread_name_prefix="guest")
         self._own = threading.local()
         self._lanes: list[Lane] = []
 
@@ -71,21 +79,47 @@ class Crew:
         for lane in self._lanes:
             lane.close()
 
+    def warm(self) -> None:
+        """Open every worker's connection now, so that none is opened in the middle of the work."""
+        together = threading.Barrier(self.size)
+
+        def open_one(lane: Lane, _number: int) -> None:
+            try:
+                lane.open()
+            except BaseException:
+                together.abort()
+                raise
+            with suppress(threading.BrokenBarrierError):
+                together.wait(WARM_SECONDS)
+
+        self.each(range(self.size), open_one)
+
     def each(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[R]:
         """Do the work on every item and return the results in order.
 
         All that have begun are waited for, also when one raises (then the first exception in order is raised) and
         when the wait is interrupted: whoever undoes the work must not overtake it.
         """
-        futures = [self._pool.submit(self._do, work, item) for item in items]
+        return self.finish(self.begin(items, work))
+
+    def begin(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[Future[R]]:
+        """Begin the work on every item, as far as there are workers."""
+        return [self._pool.submit(self._do, work, item) for item in items]
+
+    def wait(self, begun: Sequence[Future[R]], *, seconds: Optional[float]) -> None:
+        """Wait for the end of what was begun, at most so long."""
+        wait(begun, timeout=seconds)
+
+    def finish(self, begun: Sequence[Future[R]]) -> list[R]:
+        """Return the results of what was begun, as :meth:`each` does."""
         try:
-            wait(futures)
+            wait(begun)
         except BaseException:
-            for future in futures:
+            for future in begun:
                 future.cancel()
-            wait(futures)
+            wait(begun)
             raise
-        return [future.result() for future in futures]
+        return [future.result() for future in begun]
 
     def _do(self, work: Callable[[Lane, T], R], item: T) -> R:
         lane: Optional[Lane] = getattr(self._own, "lane", None)

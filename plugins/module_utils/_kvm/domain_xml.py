@@ -114,7 +114,10 @@ class DiskXml:
 
 @dataclass(frozen=True)
 class GuestXml:
-    """What a definition says of a guest. ``agent`` is only told apart in the XML of a running guest."""
+    """What a definition says of a guest. ``agent`` is only told apart in the XML of a running guest.
+
+    ``passthrough`` names the host's devices that are the guest's own: they go on working while it is suspended.
+    """
 
     name: str
     uuid: str
@@ -124,6 +127,7 @@ class GuestXml:
     disks: tuple[DiskXml, ...]
     nvram: Optional[str]
     tpm: bool
+    passthrough: tuple[str, ...] = ()
 
     @property
     def unsafe_cache(self) -> tuple[str, ...]:
@@ -144,13 +148,8 @@ def parse_guest(xml: Any) -> GuestXml:
 
     Raises :class:`DomainXmlError` when it is no XML, has a DOCTYPE, is larger than 16 MiB or is no domain.
     """
-    root = _root(xml)
-    domain = root if root.tag == "domain" else root.find("domain")
-    if domain is None:
-        raise DomainXmlError(f"Failed to read the definition: it is a <{root.tag}>, not a <domain>")
-    name, uuid = _text(domain, "name"), _text(domain, "uuid")
-    if not name or not uuid:
-        raise DomainXmlError("Failed to read the definition: it lacks a name or a uuid", guest=name)
+    domain = domain_element(xml)
+    name, uuid = _text(domain, "name") or "", _text(domain, "uuid") or ""
     os_id = _os_id(domain)
     disks = [_disk(element) for element in domain.findall("devices/disk")]
     return GuestXml(
@@ -162,7 +161,20 @@ def parse_guest(xml: Any) -> GuestXml:
         disks=(*_with_roles(disks), *_hostdevs(domain), *_filesystems(domain)),
         nvram=_nvram(domain),
         tpm=domain.find("devices/tpm/backend[@type='emulator']") is not None,
+        passthrough=tuple(_passthrough(domain)),
     )
+
+
+def domain_element(xml: Any) -> ET.Element:
+    """Return the ``<domain>`` of a definition, which has a name and a uuid; raises as :func:`parse_guest`."""
+    root = xml_root(xml)
+    domain = root if root.tag == "domain" else root.find("domain")
+    if domain is None:
+        raise DomainXmlError(f"Failed to read the definition: it is a <{root.tag}>, not a <domain>")
+    name, uuid = _text(domain, "name"), _text(domain, "uuid")
+    if not name or not uuid:
+        raise DomainXmlError("Failed to read the definition: it lacks a name or a uuid", guest=name)
+    return domain
 
 
 def without_passwords(xml: str) -> str:
@@ -182,7 +194,8 @@ def os_family(os_id: Optional[str]) -> GuestOs:
     return "unknown"
 
 
-def _root(xml: Any) -> ET.Element:
+def xml_root(xml: Any) -> ET.Element:
+    """Return the root of any XML of libvirt's, parsed as foreign data; raises :class:`DomainXmlError`."""
     if len(xml) > MAX_XML:
         raise DomainXmlError(f"Refused to read the definition: it is larger than {MAX_XML} bytes")
     parser = ET.XMLParser(target=_NoDoctype())
@@ -225,7 +238,7 @@ def _disk(element: ET.Element) -> DiskXml:
             disk,
             pool=source.get("pool"),
             volume=source.get("volume"),
-            protocol=source.get("protocol") if kind == "network" else None,
+            protocol=_protocol(kind, source),
             data_store=_data_store(source),
         )
     if driver is not None:
@@ -258,6 +271,13 @@ def _source(kind: str, source: Optional[ET.Element]) -> _Place:
     if kind == "nvme":
         return _Place(None, f"nvme {_address(source)} namespace {source.get('namespace', '?')}")
     return _Place(None, source.get("dev") or source.get("path") or kind)
+
+
+def _protocol(kind: str, source: ET.Element) -> Optional[str]:
+    """Tell how QEMU itself reaches a disk; an iSCSI pool's volume with ``mode='direct'`` is no device of the host."""
+    if kind == "volume":
+        return "iscsi" if source.get("mode") == "direct" else None
+    return source.get("protocol") if kind == "network" else None
 
 
 def _data_store(source: ET.Element) -> Optional[str]:
@@ -325,6 +345,13 @@ def _hostdevs(domain: ET.Element) -> Iterator[DiskXml]:
             )
 
 
+def _passthrough(domain: ET.Element) -> Iterator[str]:
+    for element in domain.findall("devices/hostdev"):
+        yield f"{element.get('type', 'device')} {_address(element)}"
+    for element in domain.findall("devices/interface[@type='hostdev']"):
+        yield f"network {_address(element)}"
+
+
 def _filesystems(domain: ET.Element) -> Iterator[DiskXml]:
     """Directories of the host shared into the guest (virtiofs, 9p)."""
     for element in domain.findall("devices/filesystem"):
@@ -358,6 +385,8 @@ def _address(element: ET.Element) -> str:
     if address is not None and address.get("slot") is not None:
         domain, bus, slot, function = (_number(address.get(key)) for key in ("domain", "bus", "slot", "function"))
         return f"{domain:04x}:{bus:02x}:{slot:02x}.{function:x}"
+    if address is not None and address.get("uuid"):
+        return str(address.get("uuid"))
     if address is not None:
         return f"{address.get('bus', '?')}-{address.get('device', '?')}"
     vendor, product = source.find("vendor"), source.find("product")

@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hold guests still while snapshots are taken, and let go of exactly those that were held.
 
-Freezing stops at the first failure and is undone; thawing never stops. A freeze is never repeated without a thaw and a
-status query in between, since a frozen agent refuses it and a failed freeze may have frozen something.
+Freezing stops at the first failure and is undone; thawing never stops.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal, Optional, Protocol
 
@@ -26,7 +25,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency 
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
-    AGENT_UNRESPONSIVE,
     Domain,
     DomainState,
     FreezeStatus,
@@ -34,8 +32,24 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtError,
     connect,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem, coverage, is_windows
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import MOST_WORKERS, Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DEADLINE, DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml, parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import (
+    about_to,
+    broken,
+    done_to,
+    freeze,
+    freeze_and_suspend,
+    let_go_of,
+    pause,
+    paused,
+    same_run,
+    suspend,
+    thaw,
+    unheld,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     BOOT_ID,
     HoldRecord,
@@ -44,18 +58,26 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
     boot_id,
     locked,
     other_holds,
+    releasing,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, qemu_processes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
-Asked = Literal["auto", "agent", "suspend", "none"]
-Method = Literal["agent", "suspend", "none"]
+Asked = Literal["auto", "agent", "suspend", "agent+suspend", "none"]
+Method = Literal["agent", "suspend", "agent+suspend", "none"]
 
-# libvirt's reasons of a guest whose run, with what was done to it, goes on: elsewhere, in a file, or here once more.
-_RUN_LEFT = ("migrated", "saved", "unknown")
-_RUN_RETURNED = ("migrating", "migrated", "restored", "post-copy", "post-copy failed")
+VSS_DEADLINE = 8.0
+"""Seconds that a Windows guest, or one whose system is not known, is held: VSS thaws by itself after ten."""
 
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 2.0
+_LOOK_AGAIN = 0.5
+_GROUP_PATIENCE = 1.0
+_RELEASE_PATIENCE = 8.0
+"""Seconds after which the release goes on to the next group, whoever of this one has not answered."""
+
+
+_WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspend}
 
 
 class HoldError(KvmsnapError):
@@ -84,12 +106,18 @@ class NoGuard:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A guest to hold; ``disks`` are the targets that the backup holds, None for all."""
+    """A guest to hold; ``disks`` are the targets that the backup holds, None for all.
+
+    ``filesystems`` are the mount points to freeze, None for all. Guests of a lower ``order`` are held first and
+    released last.
+    """
 
     name: str
     uuid: str
     asked: Asked
     disks: Optional[tuple[str, ...]] = None
+    filesystems: Optional[tuple[str, ...]] = None
+    order: int = 0
 
     @classmethod
     def from_option(cls, option: Mapping[str, Any]) -> Wanted:
@@ -97,8 +125,15 @@ class Wanted:
         name, uuid = str(option.get("name") or "").strip(), str(option.get("uuid") or "").strip().lower()
         if not name and not uuid:
             raise InputError("A guest to hold needs a uuid or a name")
-        disks = option.get("disks")
-        return cls(name, uuid, option.get("method") or "auto", None if disks is None else tuple(disks))
+        disks, chosen = option.get("disks"), option.get("filesystems")
+        return cls(
+            name,
+            uuid,
+            option.get("method") or "auto",
+            disks=None if disks is None else tuple(disks),
+            filesystems=tuple(chosen) if chosen else None,
+            order=option.get("order") or 0,
+        )
 
     @property
     def label(self) -> str:
@@ -108,7 +143,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a guest was like just before the hold. ``holder`` is another hold that has not released it."""
+    """What a guest was like just before the hold, and its QEMU ``process`` when it was found.
+
+    ``holder`` is another hold that has not released it.
+    """
 
     name: str
     uuid: str
@@ -118,27 +156,48 @@ class Seen:
     status: Optional[FreezeStatus] = None
     agent_error: Optional[str] = None
     holder: Optional[str] = None
+    mounts: Optional[tuple[FileSystem, ...]] = None
+
+    @property
+    def vss(self) -> Optional[bool]:
+        """Whether it is a Windows guest, which thaws by itself; None when nothing tells."""
+        if self.definition.os != "unknown":
+            return self.definition.os == "windows"
+        return is_windows(self.mounts or ())
+
+    process: Optional[Process] = None
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done with a guest, what that gives, and why it is not more; ``error``: what was asked cannot be."""
+    """What is to be done with a guest, what that gives, and why it is not more; ``error``: what was asked cannot be.
+
+    ``expected``: how many file systems the agent should freeze, None when that is not known.
+    """
 
     method: Method
     consistency: str
     reason: str = ""
     error: Optional[str] = None
+    expected: Optional[int] = None
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where and how a hold is made; times are in seconds."""
+    """Where and how a hold is made; times are in seconds. ``hold_deadline`` bounds the hold from its beginning on.
+
+    ``vss_deadline`` bounds that of a guest which may thaw by itself, from the answer of its freeze on. ``at_once`` is
+    how many guests libvirt works on at a time.
+    """
 
     directory: Path
     connect: Callable[[], Host]
     retry_count: int = 3
     freeze_timeout: int = 20
     ping_timeout: int = 5
+    hold_deadline: float = DEADLINE
+    vss_deadline: float = VSS_DEADLINE
+    at_once: int = MOST_WORKERS
     boot: str = BOOT_ID
     guard: Guard = field(default_factory=NoGuard)
 
@@ -150,6 +209,8 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """
     wanted = [Wanted.from_option(option) for option in options["guests"] or ()]
     ground = ground_of(options)
+    if not check:
+        wait_for_others(wanted, options["hold_id"], ground, Deadline.after(options["concurrency_timeout"]))
     return hold(wanted, options["hold_id"], ground, check=check, go_on=options["on_failure"] == "continue")
 
 
@@ -163,14 +224,25 @@ def ground_of(options: Mapping[str, Any]) -> Ground:
     for name, least in (("retry_count", 0), ("freeze_timeout", 1), ("agent_ping_timeout", 1)):
         if options[name] < least:
             raise InputError(f"{name} is {options[name]}; it must be at least {least}")
-    uri, retry_count = options["uri"], options["retry_count"]
+    uri, retry_count, deadline = options["uri"], options["retry_count"], _deadline_of(options)
     return Ground(
         directory=Path(options["hold_dir"]),
         connect=lambda: connect(uri, retry_count=retry_count),
         retry_count=retry_count,
         freeze_timeout=options["freeze_timeout"],
         ping_timeout=options["agent_ping_timeout"],
+        hold_deadline=deadline,
+        at_once=at_once(),
+        guard=DeadMan(uri, deadline=deadline, margin=options["hold_margin"]),
     )
+
+
+def _deadline_of(options: Mapping[str, Any]) -> float:
+    """Return how long a hold may last; the time after which the plug-in's agent resumed guests can only shorten it."""
+    for name, least in (("hold_deadline", 1), ("hold_margin", 0), ("unquiesce_timeout", 1)):
+        if options[name] is not None and options[name] < least:
+            raise InputError(f"{name} is {options[name]:g}; it must be at least {least}")
+    return float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
 
 
 def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, go_on: bool) -> dict[str, Any]:
@@ -182,48 +254,89 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
-    boot = boot_id(ground.boot)
-    with _alone(ground, hold_id, check), Crew(ground.connect, size=len(wanted)) as crew:
-        record = HoldRecord(ground.directory, hold_id, boot)
-        record.read()
-        holders = other_holds(ground.directory, hold_id, boot)
-        seen = _look_at_all(crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check))
-        unproved = [row for row in (_unproved(guest, record) for guest in seen) if row]
-        if unproved:
-            raise _not_held(unproved, unproved, "nothing was held")
-        rows = [_planned(guest, want, record, go_on=go_on) for guest, want in zip(seen, wanted)]
-        refused = [row for row in rows if row.error and not go_on]
-        if refused:
-            raise _not_held(refused, rows, "nothing was held")
+    with _alone(ground, hold_id, check), Crew(ground.connect, size=len(wanted), most=ground.at_once) as crew:
+        record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+        rows = prepare(crew, wanted, record, ground, check=check, go_on=go_on)
         todo = [row for row in rows if row.method != "none" and not row.held]
         if check or not (todo or any(record.row(row.uuid) != row for row in rows)):
-            return _result(hold_id, rows, changed=bool(todo))
-        return _result(hold_id, _hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
+            return _result(record, rows, changed=bool(todo))
+        return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
+
+
+def prepare(
+    crew: Crew, wanted: Sequence[Wanted], record: HoldRecord, ground: Ground, *, check: bool, go_on: bool
+) -> list[Row]:
+    """Read the record, look at all guests and return a row for each that says how it is to be held; holds nothing.
+
+    The crew's connections are open afterwards, and agents that are to freeze have answered. Raises as :func:`hold`.
+    """
+    record.read()
+    holders = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
+    seen = _look_at_all(crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check))
+    unproved = [row for row in (_unproved(guest, record) for guest in seen) if row]
+    if unproved:
+        raise _not_held(unproved, unproved, "nothing was held")
+    rows = [_planned(guest, want, record, ground, go_on=go_on) for guest, want in zip(seen, wanted)]
+    refused = [row for row in rows if row.error and not go_on]
+    if refused:
+        raise _not_held(refused, rows, "nothing was held")
+    return rows
+
+
+def wait_for_others(wanted: Sequence[Wanted], hold_id: str, ground: Ground, deadline: Deadline) -> None:
+    """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later."""
+    boot = boot_id(ground.boot)
+    names = {want.uuid or want.name for want in wanted}
+    while deadline.remaining() > 0:
+        held = other_holds(ground.directory, hold_id, boot).values()
+        if not any(names & {row.uuid, row.name} for _holder, row in held):
+            return
+        deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
 
 def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
-    """Thaw and resume exactly what the hold's record names, all at once, and forget the hold.
+    """Thaw and resume exactly what the hold's record names, all at once, and forget the hold and its timer.
 
     An unknown hold is no change. Raises :class:`HoldError` when a guest could not be released; then the record stays,
-    and another call tries again.
+    and another call, or the timer, tries again.
     """
     with _alone(ground, hold_id, check):
         record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
         record.read()
         rows = record.rows
+        timer = known_timer(timer_path(record.path))
         changed = any(row.outstanding for row in rows)
         if check:
-            return _result(hold_id, rows, changed=changed)
-        with Crew(ground.connect, size=len(rows)) as crew:
-            return _result(hold_id, _release_all(crew, record, ground), changed=changed)
+            return _result(record, rows, changed=changed, timer=timer)
+        with Crew(ground.connect, size=len(rows), most=ground.at_once) as crew:
+            return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
 
 
-def decide(asked: Asked, seen: Seen, disks: Optional[Sequence[str]] = None) -> Step:
+def expire(hold_id: str, ground: Ground, begin: Callable[[], None]) -> tuple[list[Row], list[Row]]:
+    """Release a hold whose time is over: what the dead-man timer does. Returns what was held before, and all rows.
+
+    ``begin`` is called before the first guest is touched, when there is one. Suspended guests come first: no agent can
+    delay them. The record is kept for whoever asks what became of the hold; its lock must be had.
+    """
+    record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+    record.read()
+    held = sorted((row for row in record.rows if row.outstanding), key=lambda row: row.method != "suspend")
+    if held:
+        begin()
+        with Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
+            crew.each(held, lambda lane, row: _try(lane, row, record, ground, fired=True))
+        record.put()
+    return held, record.rows
+
+
+def decide(
+    asked: Asked, seen: Seen, disks: Optional[Sequence[str]] = None, filesystems: Optional[Sequence[str]] = None
+) -> Step:
     """Decide how a guest is held; pure. What cannot be had is an ``error``, what is not had by default a ``reason``."""
     if not seen.state.active:
         return _inactive(seen.state)
     unsafe = [target for target in seen.definition.unsafe_cache if disks is None or target in disks]
-    step = _active(asked, seen)
+    step = _active(asked, seen, disks, filesystems)
     if unsafe:
         why = f"disk {', '.join(unsafe)} has cache='unsafe', which ignores the guest's flushes"
         return replace(step, consistency=INCONSISTENT, reason="; ".join(filter(None, (step.reason, why))))
@@ -237,7 +350,7 @@ def _inactive(state: DomainState) -> Step:
     return Step("none", CRASH, f"off, but not known to be cleanly shut down ({why})")
 
 
-def _active(asked: Asked, seen: Seen) -> Step:
+def _active(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
     if asked == "none":
         return Step("none", CRASH, "not to be held")
     if seen.holder is not None:
@@ -245,25 +358,51 @@ def _active(asked: Asked, seen: Seen) -> Step:
         return Step("none", CRASH, left, error=f"{left}; release that one first (state=resumed, hold_id={seen.holder})")
     if seen.state.state != "running":
         left = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
-        return Step("none", CRASH, left, error=f"{left}, so it cannot be frozen" if asked == "agent" else None)
+        insists = asked in ("agent", "agent+suspend")
+        return Step("none", CRASH, left, error=f"{left}, so it cannot be frozen" if insists else None)
     if asked == "suspend":
         return Step("suspend", CRASH, "suspended as asked")
-    return _by_agent(asked, seen)
+    return _by_agent(asked, seen, disks, filesystems)
 
 
-def _by_agent(asked: Asked, seen: Seen) -> Step:
+def _by_agent(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
+    insists = asked in ("agent", "agent+suspend")
     if seen.agent != "connected":
         why = "it has no guest agent" if seen.agent == "none" else "no agent is connected to its agent channel"
-        if asked == "agent":
+        if insists:
             return Step("none", CRASH, why, error=f"{why}, so it cannot be frozen")
+        if seen.definition.passthrough:
+            devices = ", ".join(seen.definition.passthrough)
+            return Step(
+                "none",
+                CRASH,
+                f"{why}, and with devices of the host passed through ({devices}) it is only"
+                " suspended when that is asked for",
+            )
         return Step("suspend", CRASH, f"suspended: {why}")
     if seen.agent_error is not None:
         return Step("none", CRASH, seen.agent_error, error=seen.agent_error)
     if seen.status == "frozen":
         left = "someone else froze it before; it is left as it is"
-        return Step("none", CRASH, left, error=left if asked == "agent" else None)
-    windows = seen.definition.os == "windows"
-    return Step("agent", APPLICATION if windows else FILESYSTEM)
+        return Step("none", CRASH, left, error=left if insists else None)
+    return _covered("agent+suspend" if asked == "agent+suspend" else "agent", seen, disks, filesystems)
+
+
+def _covered(method: Method, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
+    """Return what a freeze by the agent gives, by what it covers of the guest."""
+    level = APPLICATION if seen.vss else FILESYSTEM
+    if seen.mounts is None:
+        return Step(method, level)
+    unknown = set(filesystems or ()) - {each.mountpoint for each in seen.mounts}
+    if unknown:
+        why = f"nothing is mounted at {', '.join(sorted(unknown))}, which was to be frozen"
+        return Step("none", CRASH, why, error=why)
+    targets = [disk.target for disk in seen.definition.disks if not (disk.removable or disk.readonly)]
+    saved = targets if disks is None else disks
+    found = coverage(seen.mounts, saved=saved, chosen=filesystems)
+    if found.missed:
+        return Step(method, CRASH, "; ".join(found.missed), expected=found.devices)
+    return Step(method, level, expected=found.devices or None)
 
 
 def _alone(ground: Ground, hold_id: str, check: bool) -> AbstractContextManager[None]:
@@ -276,7 +415,8 @@ def _look_at_all(crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wan
     unknown = [want.label for want, guest in zip(wanted, found) if guest is None]
     if unknown:
         raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
-    seen = [guest for guest in found if guest is not None]
+    processes = qemu_processes()
+    seen = [replace(guest, process=processes.get(guest.uuid)) for guest in found if guest is not None]
     twice = sorted({guest.name for guest in seen if [other.uuid for other in seen].count(guest.uuid) > 1})
     if twice:
         raise InputError(f"The guest {', '.join(twice)} is named twice; nothing was held", guests=twice)
@@ -303,19 +443,30 @@ def _look(
     agent = domain.agent.channel(definition)
     seen = Seen(domain.name, domain.uuid, state, definition, agent, holder=holder)
     before = record.row(seen.uuid)
-    frozen = before is not None and before.outstanding and before.method == "agent"
-    by_agent = (want.asked in ("auto", "agent") or frozen) and agent == "connected"
+    frozen = before is not None and before.outstanding and before.by_agent
+    by_agent = (want.asked in ("auto", "agent", "agent+suspend") or frozen) and agent == "connected"
     if not by_agent or holder or state.state != "running":
         return seen
     try:
         domain.agent.ping(ground.ping_timeout)
         status = domain.agent.status(ground.ping_timeout)
+        if status == "thawed":
+            seen = replace(seen, mounts=_mounts(domain, ground))
         if status == "frozen" and _left_by_us(before, seen):
-            error = _thaw(domain, ground).error if act else None
+            error = thaw(domain, ground).error if act else None
             return replace(seen, status="thawed", agent_error=error)
         return replace(seen, status=status)
     except LibvirtError as exc:
         return replace(seen, agent_error=exc.message)
+
+
+def _mounts(domain: Domain, ground: Ground) -> Optional[tuple[FileSystem, ...]]:
+    """Return what is mounted in a guest, None when its agent does not tell (the command may be switched off)."""
+    try:
+        domain.agent.limit(ground.ping_timeout)
+        return domain.agent.filesystems()
+    except LibvirtError:
+        return None
 
 
 def _left_by_us(row: Optional[Row], seen: Seen) -> bool:
@@ -327,7 +478,7 @@ def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold holds still, as it is now."""
     if before is None or _still_held(before, seen):
         return before
-    if before.method == "suspend" and _left_by_us(before, seen) and _paused(seen.state):
+    if before.method == "suspend" and _left_by_us(before, seen) and paused(seen.state):
         return replace(before, phase="held", held=True, freeze_answered=time.monotonic(), error=None)
     return None
 
@@ -335,9 +486,9 @@ def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
 def _unproved(seen: Seen, record: HoldRecord) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
     before = record.row(seen.uuid)
-    if before is None or not before.outstanding or _taken_over(before, seen) or not _same_run(before, seen.state):
+    if before is None or not before.outstanding or _taken_over(before, seen) or not same_run(before, seen.state):
         return None
-    if before.method == "agent":
+    if before.by_agent:
         released = seen.status == "thawed" and seen.agent_error is None
     else:
         released = seen.state.state == "running"
@@ -345,26 +496,16 @@ def _unproved(seen: Seen, record: HoldRecord) -> Optional[Row]:
         return None
     why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
     remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
-    left = f"an earlier run of the hold {record.hold_id} may have left it {_done_to(before)} ({why})"
+    left = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
     return replace(before, error=f"{left}; {remedy}")
 
 
-def _same_run(row: Row, state: DomainState) -> bool:
-    """Say whether the run of the guest that was held may go on, here, on another host or in a saved memory image."""
-    if state.domain_id == row.domain_id:
-        return True
-    return state.reason in (_RUN_RETURNED if state.active else _RUN_LEFT)
-
-
-def _done_to(row: Row) -> str:
-    return "frozen" if row.method == "agent" else "paused"
-
-
-def _planned(seen: Seen, want: Wanted, record: HoldRecord, *, go_on: bool) -> Row:
+def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
     ours = _taken_over(record.row(seen.uuid), seen)
     if ours is not None:
         return ours
-    step = decide(want.asked, seen, want.disks)
+    step = decide(want.asked, seen, want.disks, want.filesystems)
+    frozen = step.method in ("agent", "agent+suspend")
     reason = step.error if step.error and go_on else step.reason
     return Row(
         name=seen.name,
@@ -372,44 +513,77 @@ def _planned(seen: Seen, want: Wanted, record: HoldRecord, *, go_on: bool) -> Ro
         asked=want.asked,
         method=step.method,
         domain_id=seen.state.domain_id,
+        qemu_pid=None if seen.process is None else seen.process.pid,
+        qemu_started=None if seen.process is None else seen.process.started,
         state_before=seen.state.state,
         consistency=step.consistency,
         reason=reason,
         error=step.error,
+        expected=step.expected,
+        mountpoints=want.filesystems or () if frozen else (),
+        order=want.order,
+        vss=frozen and seen.vss is True,
+        limit=ground.vss_deadline if frozen and seen.vss is not False else None,
     )
 
 
 def _still_held(row: Row, seen: Seen) -> bool:
     if row.phase != "held" or row.domain_id != seen.state.domain_id:
         return False
-    return seen.status == "frozen" if row.method == "agent" else _paused(seen.state)
+    return seen.status == "frozen" if row.method == "agent" else paused(seen.state)
 
 
-def _paused(state: DomainState) -> bool:
-    """Say whether a guest is paused as a suspend leaves it (libvirt may forget by whom when it is restarted)."""
-    return state.state == "paused" and state.reason in ("user", "unknown")
+def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
+    """Hold what :func:`prepare` planned, all at once, and return the rows as they are then.
 
-
-def _hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
+    The guard is armed before. When this raises, nothing is held any more, or the :class:`HoldError` says what is.
+    """
     todo = {row.uuid for row in rows if row.method != "none" and not row.held}
     record.put(*rows)
     stop = threading.Event()
+    done = {row.uuid: row for row in rows}
     try:
         if todo:
             ground.guard.arm(record.path)
-        done = crew.each(rows, lambda lane, row: _hold_one(lane, row, record, ground, stop, go_on=go_on))
+        deadline = Deadline.after(ground.hold_deadline)
+
+        def work(lane: Lane, row: Row) -> Row:
+            held = _hold_one(lane, row, record, ground, stop=stop, deadline=deadline)
+            if held.error and not go_on:
+                stop.set()
+            return held
+
+        for phase in phases([row for row in rows if row.uuid in todo]):
+            if not stop.is_set():
+                record.put(*map(about_to, phase))
+                done.update({row.uuid: row for row in crew.each(phase, work)})
+                record.put(*(done[row.uuid] for row in phase))
     except BaseException:
-        _release_all(crew, record, ground)
+        release_all(crew, record, ground)
         raise
-    broken = [row for row in done if row.error and row.uuid in todo]
+    rows = list(done.values())
+    broken = [row for row in rows if row.error and row.uuid in todo]
     if broken and not go_on:
-        _undo(crew, record, ground, broken, done)
-    return done
+        _undo(crew, record, ground, broken, rows)
+    return rows
+
+
+def phases(rows: Iterable[Row]) -> list[list[Row]]:
+    """Return who is held together, one phase after the other; pure.
+
+    Groups keep their order. Within one, guests that must not be held for long (VSS) or are held in no time (suspended)
+    come when the others are held.
+    """
+    found: dict[tuple[int, bool], list[Row]] = {}
+    for row in rows:
+        late = row.limit is not None or not row.by_agent
+        found.setdefault((row.order, late), []).append(row)
+    return [sorted(found[key], key=lambda row: not row.by_agent) for key in sorted(found)]
 
 
 def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row], done: Sequence[Row]) -> None:
     try:
-        released = _release_all(crew, record, ground)
+        released = release_all(crew, record, ground)
     except HoldError as exc:
         message = f"{_not_held(broken, done, 'the hold was to be undone').message}; {exc.message}"
         raise HoldError(message, guests=exc.fields["guests"]) from exc
@@ -418,84 +592,28 @@ def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row],
     raise _not_held(broken, rows, "the hold was undone")
 
 
-def _hold_one(lane: Lane, row: Row, record: HoldRecord, ground: Ground, stop: threading.Event, *, go_on: bool) -> Row:
-    if row.method == "none" or row.held:
-        return row
-    work = _freeze if row.method == "agent" else _suspend
+def _hold_one(
+    lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
+) -> Row:
     try:
         domain = lane.domain(row.uuid)
         if domain is None:
             raise HoldError(f"Failed to hold guest {row.name}: libvirt does not know it any more")
-        done = work(domain, row, record, ground, stop)
+        done = _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
     except (LibvirtError, HoldError, HoldRecordError) as exc:
-        done = _unheld(record.row(row.uuid) or row, exc.message)
-    if done.error and not go_on:
-        stop.set()
-    record.put(done)
+        known = record.row(row.uuid)
+        done = unheld(row if known is None or known.freeze_sent is None else known, exc.message)
+    record.note(done)
     return done
 
 
-def _freeze(domain: Domain, row: Row, record: HoldRecord, ground: Ground, stop: threading.Event) -> Row:
-    """Freeze by the agent; again only after a thaw that is confirmed, and only while its time lasts."""
-    deadline = Deadline.after(ground.freeze_timeout)
-    domain.agent.limit(ground.freeze_timeout)
-    error, useless = "", False
-    for attempt in range(ground.retry_count + 1):
-        if stop.wait(_pause(attempt)):
-            return _unheld(row, error or "given up, since another guest could not be held")
-        row = _sent(row, record)
-        try:
-            count = domain.agent.freeze()
-        except LibvirtError as exc:
-            error = exc.message
-        else:
-            if count > 0:
-                return replace(row, phase="held", held=True, filesystems=count, freeze_answered=time.monotonic())
-            error, useless = f"Failed to freeze guest {row.name}: the agent froze no file system", True
-        thawed = _thaw(domain, ground)
-        if thawed.error:
-            return _unheld(row, f"{error}; {thawed.error}")
-        row = replace(row, phase="planned")
-        if useless or deadline.remaining() <= 0:
-            break
-    return _unheld(row, error)
+def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
+    """Let go of every guest of the record, all at once, and forget the hold; raises :class:`HoldError`.
 
-
-def _suspend(domain: Domain, row: Row, record: HoldRecord, ground: Ground, stop: threading.Event) -> Row:
-    """Suspend; a guest that is paused afterwards is held, whatever the call said."""
-    error = ""
-    for attempt in range(ground.retry_count + 1):
-        if stop.wait(_pause(attempt)):
-            return _unheld(row, error or "given up, since another guest could not be held")
-        row = _sent(row, record)
-        try:
-            domain.suspend()
-        except LibvirtError as exc:
-            error = exc.message
-        state = domain.state()
-        if state.state == "paused" and state.domain_id == row.domain_id:
-            return replace(row, phase="held", held=True, freeze_answered=time.monotonic())
-        error = error or f"Failed to suspend guest {row.name}: it is {state.state} ({state.reason})"
-        row = replace(row, phase="planned")
-    return _unheld(row, error)
-
-
-def _sent(row: Row, record: HoldRecord) -> Row:
-    """Write down that the guest is about to be held, so that it can be undone whatever happens next."""
-    row = replace(row, phase="holding", freeze_sent=time.monotonic(), wall_frozen=_now())
-    record.put(row)
-    return row
-
-
-def _unheld(row: Row, error: str) -> Row:
-    """Return the row of a guest that is not held: what its disks hold is what a crash would leave."""
-    consistency = row.consistency if row.consistency == INCONSISTENT else CRASH
-    method = row.method if row.outstanding else "none"
-    return replace(row, method=method, held=False, consistency=consistency, reason=error, error=error)
-
-
-def _release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
-    rows = crew.each(record.rows, lambda lane, row: _release_one(lane, row, record, ground))
+    Groups are released in the reverse of the order in which they were held, but none waits long for another.
+    """
+    releasing(record.path)
+    rows = _release(crew, record.rows, record, ground)
     stuck = [row for row in rows if row.outstanding]
     if stuck:
         said = "; ".join(str(row.error) for row in stuck)
@@ -508,23 +626,62 @@ def _release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
     return rows
 
 
-def _release_one(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
+def release_some(crew: Crew, rows: Iterable[Row], record: HoldRecord, ground: Ground) -> None:
+    """Begin to let go of some guests while the others are held on; :func:`release_all` sees to it that it succeeds."""
+    crew.begin(rows, lambda lane, row: _try(lane, row, record, ground))
+
+
+def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground) -> list[Row]:
+    """Try each guest once, then again those that could not be released; nobody waits for another's second try.
+
+    That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away.
+    """
+    done = {row.uuid: row for row in rows}
+    patience = Deadline.after(_RELEASE_PATIENCE)
+    for attempt in count():
+        todo = [row for row in done.values() if attempt == 0 or row.outstanding]
+        if not todo or (attempt > ground.retry_count and patience.remaining() <= 0):
+            break
+        time.sleep(pause(attempt))
+        groups = [[row for row in todo if row.order == order] for order in sorted({row.order for row in todo})]
+        begun = []
+        for group in reversed(groups):
+            quick = sorted(group, key=lambda row: (row.phase != "held", row.by_agent))
+            begun.append(crew.begin(quick, lambda lane, row: _try(lane, row, record, ground)))
+            crew.wait(begun[-1], seconds=_GROUP_PATIENCE if len(groups) > 1 else None)
+        done.update({row.uuid: row for each in begun for row in crew.finish(each)})
+        with suppress(HoldRecordError):
+            record.put()
+    return [done[row.uuid] for row in rows]
+
+
+def _try(lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, fired: bool = False) -> Row:
+    """Let go of a guest, if that can be done at once; a connection that breaks meanwhile is opened again."""
     if not row.outstanding:
-        return _looked_at_again(lane, row)
+        return row if row.phase == "released" else _looked_at_again(lane, row)
     done = row
-    for attempt in range(ground.retry_count + 1):
-        time.sleep(_pause(attempt))
+    for _again in range(2):
         try:
-            done = _let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
+            done = let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
         except LibvirtError as exc:
             done = replace(row, thaw_sent=done.thaw_sent, error=exc.message)
         if not done.outstanding or lane.alive:
             break
-    try:
-        record.put(done)
-    except HoldRecordError as exc:
-        return replace(done, error="; ".join(filter(None, (done.error, exc.message))))
+    if fired and not done.outstanding and (done.held or row.phase == "holding"):
+        done = _expired(done)
+    record.note(done)
     return done
+
+
+def _expired(row: Row) -> Row:
+    """Return the row of a guest that the timer released: what a snapshot before the thaw has is as it was.
+
+    One whose freeze was never answered may not have been held at all.
+    """
+    if not row.held:
+        return replace(broken(row, "the dead-man timer undid its hold, which was never confirmed"), fired=True)
+    why = "the dead-man timer ended its hold"
+    return replace(row, held=False, fired=True, reason="; ".join(filter(None, (row.reason, why))))
 
 
 def _looked_at_again(lane: Lane, row: Row) -> Row:
@@ -535,124 +692,8 @@ def _looked_at_again(lane: Lane, row: Row) -> Row:
         domain = lane.domain(row.uuid)
         started = domain is not None and domain.state().active
     except LibvirtError as exc:
-        return _broken(row, f"whether it was started during the hold is not known: {exc.message}")
-    return _broken(row, "it was started during the hold") if started else row
-
-
-def _let_go_of(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
-    """Thaw or resume a guest if it is still the same running one; one whose connection broke can be tried again."""
-    domain = lane.domain(row.uuid)
-    if domain is None:
-        return _astray(row, "libvirt does not know it any more", record)
-    state = domain.state()
-    if not _same_run(row, state):
-        return _lost(row, "it was started anew" if state.active else f"it is off ({state.reason})")
-    if not state.active:
-        return _astray(row, f"it is off ({state.reason})", record)
-    return _thawed(domain, row, ground, state) if row.method == "agent" else _resumed(domain, row, ground)
-
-
-@dataclass(frozen=True)
-class _Thaw:
-    """How thawing went; ``early`` when there was nothing left to thaw."""
-
-    sent: float
-    answered: Optional[float]
-    early: bool = False
-    error: Optional[str] = None
-
-
-def _thaw(domain: Domain, ground: Ground) -> _Thaw:
-    """Thaw until the agent's status says thawed, or the attempts end."""
-    sent = time.monotonic()
-    domain.agent.limit(ground.freeze_timeout)
-    answered: Optional[float] = None
-    early: Optional[bool] = None
-    error = ""
-    for attempt in range(ground.retry_count + 1):
-        time.sleep(_pause(attempt))
-        try:
-            count = domain.agent.thaw()
-            answered = answered or time.monotonic()
-            early = early if early is not None else count == 0
-        except LibvirtError as exc:
-            error = exc.message
-            early = exc.code != AGENT_UNRESPONSIVE if early is None else early
-        try:
-            if domain.agent.status(ground.ping_timeout) == "thawed":
-                return _Thaw(sent, answered or time.monotonic(), early=bool(early))
-            error = error or f"Failed to thaw guest {domain.name}: the agent still says frozen"
-        except LibvirtError as exc:
-            error = exc.message
-    return _Thaw(sent, None, error=error)
-
-
-def _thawed(domain: Domain, row: Row, ground: Ground, state: DomainState) -> Row:
-    if state.state != "running":
-        why = f"it was frozen and is {state.state} ({state.reason}) now; it can be thawed once it runs"
-        return replace(row, error=f"Failed to thaw guest {row.name}: {why}")
-    thaw = _thaw(domain, ground)
-    if thaw.error:
-        return replace(row, thaw_sent=row.thaw_sent or thaw.sent, error=thaw.error)
-    done = _let_go(row, thaw.sent, thaw.answered)
-    if thaw.early and row.phase == "held":
-        return _broken(done, "it was thawed before the hold ended")
-    return done
-
-
-def _resumed(domain: Domain, row: Row, ground: Ground) -> Row:
-    sent = time.monotonic()
-    error = ""
-    for attempt in range(ground.retry_count + 1):
-        time.sleep(_pause(attempt))
-        state = domain.state()
-        if state.state == "running":
-            done = _let_go(row, sent, time.monotonic())
-            early = attempt == 0 and row.phase == "held"
-            return _broken(done, "it was resumed before the hold ended") if early else done
-        if not _paused(state):
-            error = (
-                f"Failed to resume guest {row.name}: it is {state.state} ({state.reason}), which this hold did not do"
-            )
-            break
-        try:
-            domain.resume()
-        except LibvirtError as exc:
-            error = exc.message
-            continue
-        return _let_go(row, sent, time.monotonic())
-    return replace(row, thaw_sent=row.thaw_sent or sent, error=error)
-
-
-def _let_go(row: Row, sent: float, answered: Optional[float]) -> Row:
-    held = answered - row.freeze_sent if row.held and answered is not None and row.freeze_sent is not None else None
-    return replace(
-        row,
-        phase="released",
-        thaw_sent=row.thaw_sent or sent,
-        thaw_answered=answered,
-        held_seconds=None if held is None else round(held, 6),
-        wall_thawed=_now(),
-        error=None if row.held else row.error,
-    )
-
-
-def _astray(row: Row, why: str, record: HoldRecord) -> Row:
-    """Return the row of a guest whose run may go on where it cannot be reached from here: it stays outstanding."""
-    undo = "thaw" if row.method == "agent" else "resume"
-    where = f"it may still be {_done_to(row)} on the host it moved to, or in its saved memory"
-    then = f"{undo} it there, then remove {record.path} if nothing else is held by it"
-    return replace(row, error=f"Failed to {undo} guest {row.name}: {why}; {where}: {then}")
-
-
-def _lost(row: Row, why: str) -> Row:
-    """Return the row of a guest whose run ended: nothing of this hold is left in it."""
-    return _broken(replace(row, phase="released", error=None), f"the guest that was held is gone: {why}")
-
-
-def _broken(row: Row, why: str) -> Row:
-    consistency = row.consistency if row.consistency == INCONSISTENT else CRASH
-    return replace(row, held=False, consistency=consistency, reason="; ".join(filter(None, (row.reason, why))))
+        return broken(row, f"whether it was started during the hold is not known: {exc.message}")
+    return broken(row, "it was started during the hold") if started else row
 
 
 def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str) -> HoldError:
@@ -660,17 +701,16 @@ def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str) -> HoldErro
     return HoldError(f"Failed to hold {_names(broken)}, {fate}: {said}", guests=[row.as_dict() for row in rows])
 
 
-def _result(hold_id: str, rows: Sequence[Row], *, changed: bool) -> dict[str, Any]:
-    return {"changed": changed, "hold_id": hold_id, "guests": [row.as_dict() for row in rows]}
+def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Optional[Timer] = None) -> dict[str, Any]:
+    timer = timer or known_timer(timer_path(record.path))
+    return {
+        "changed": changed,
+        "hold_id": record.hold_id,
+        "guests": [row.as_dict() for row in rows],
+        "timer": timer and timer.as_dict(),
+        "fired": timer is not None and timer.fired,
+    }
 
 
 def _names(rows: Sequence[Row]) -> str:
     return f"guest{'s' if len(rows) > 1 else ''} {', '.join(row.name for row in rows)}"
-
-
-def _pause(attempt: int) -> float:
-    return 0.0 if attempt == 0 else min(_FIRST_PAUSE * 2 ** (attempt - 1), _LONGEST_PAUSE)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

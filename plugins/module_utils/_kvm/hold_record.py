@@ -13,17 +13,19 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Phase = Literal["planned", "holding", "held", "released"]
+Stage = Literal["holding", "releasing"]
 
 SCHEMA = "kvmsnap.hold/1"
 HOLD_DIR = "/run/kvmsnap/holds"
@@ -31,6 +33,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 LOCK_TIMEOUT = 60.0
 
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_INTERNAL = ("phase", "domain_id", "qemu_pid", "qemu_started", "order", "vss", "mountpoints")
 _PAUSE = 0.1
 
 
@@ -42,9 +45,15 @@ class HoldRecordError(KvmsnapError):
 class Row:
     """One guest of a hold.
 
-    ``method`` is agent, suspend or none. ``phase``: ``planned`` nothing was done to it, ``holding`` its freeze or
-    suspend was sent and not answered, ``held``, ``released``. ``held`` in a result says that it was held for as long
-    as the hold lasted. ``domain_id`` names the run of the guest that was held: after a restart it has another one.
+    ``method`` is agent, suspend, agent+suspend or none. ``phase``: ``planned`` nothing was done to it, ``holding`` its
+    freeze or suspend was sent and not answered, ``held``, ``released``. ``held`` in a result says that it was held for
+    as long as the hold lasted; ``fired`` that the dead-man timer ended it. ``domain_id`` and the QEMU process
+    (``qemu_pid`` and its start in clock ticks since boot, None when it was not found) name the run of the guest that
+    was held: after a restart it has others.
+
+    ``mountpoints`` is what alone is frozen of it, ``expected`` how many file systems should be. Guests of a lower
+    ``order`` are held first. ``limit`` (seconds) bounds its own hold from the freeze's answer on; with ``vss`` the
+    guest thaws itself soon after.
     """
 
     name: str
@@ -53,11 +62,19 @@ class Row:
     method: str = "none"
     phase: Phase = "planned"
     held: bool = False
+    fired: bool = False
     domain_id: Optional[int] = None
+    qemu_pid: Optional[int] = None
+    qemu_started: Optional[int] = None
     state_before: str = "unknown"
     consistency: str = "unknown"
     reason: str = ""
     filesystems: Optional[int] = None
+    expected: Optional[int] = None
+    mountpoints: tuple[str, ...] = ()
+    order: int = 0
+    vss: bool = False
+    limit: Optional[float] = None
     freeze_sent: Optional[float] = None
     freeze_answered: Optional[float] = None
     thaw_sent: Optional[float] = None
@@ -72,14 +89,20 @@ class Row:
         """Whether something was, or may have been, done to the guest that has not been undone."""
         return self.phase in ("holding", "held")
 
+    @property
+    def by_agent(self) -> bool:
+        """Whether the agent has a part in its hold."""
+        return self.method in ("agent", "agent+suspend")
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for a module's result."""
-        return {key: value for key, value in asdict(self).items() if key not in ("phase", "domain_id")}
+        return {key: value for key, value in asdict(self).items() if key not in _INTERNAL}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Row:
         """Read a guest of a record; raises :class:`TypeError` or :class:`KeyError` for what is none."""
-        return cls(**{each.name: record[each.name] for each in fields(cls)})
+        values = {each.name: record[each.name] for each in fields(cls)}
+        return cls(**{**values, "mountpoints": tuple(values["mountpoints"])})
 
 
 def checked_hold_id(hold_id: str) -> str:
@@ -106,6 +129,9 @@ class HoldRecord:
         self._boot = boot
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._changed = 0
+        self._written = 0
 
     @property
     def rows(self) -> list[Row]:
@@ -124,11 +150,27 @@ class HoldRecord:
             self._rows = {row.uuid: row for row in _read(self.path, self._boot)}
             return bool(self._rows)
 
-    def put(self, *rows: Row) -> None:
-        """Set guests and write the file; raises :class:`HoldRecordError`, then nothing may be done to a guest."""
+    def note(self, *rows: Row) -> None:
+        """Set guests without writing the file; the next :meth:`put` does."""
         with self._lock:
             self._rows.update({row.uuid: row for row in rows})
-            self._write()
+
+    def put(self, *rows: Row) -> None:
+        """Set guests and write the file; raises :class:`HoldRecordError`, then nothing may be done to a guest.
+
+        What several threads put while one of them writes is written together.
+        """
+        with self._lock:
+            self._rows.update({row.uuid: row for row in rows})
+            self._changed += 1
+            mine = self._changed
+        with self._writing:
+            if self._written >= mine:
+                return
+            with self._lock:
+                latest, guests = self._changed, [vars(row) for row in self._rows.values()]
+            self._write(guests)
+            self._written = latest
 
     def remove(self) -> None:
         """Forget the hold."""
@@ -141,16 +183,11 @@ class HoldRecord:
             except OSError as exc:
                 raise HoldRecordError(f"Failed to remove the hold record {self.path}: {exc.strerror}") from exc
 
-    def _write(self) -> None:
-        record = {
-            "schema": SCHEMA,
-            "hold_id": self.hold_id,
-            "boot_id": self._boot,
-            "guests": [asdict(row) for row in self._rows.values()],
-        }
+    def _write(self, guests: Sequence[Mapping[str, Any]]) -> None:
+        record = {"schema": SCHEMA, "hold_id": self.hold_id, "boot_id": self._boot, "guests": guests}
         try:
             private_directory(self.path.parent)
-            write_private(self.path, json.dumps(record, indent=1).encode("utf-8"))
+            write_private(self.path, json.dumps(record).encode("utf-8"))
         except OSError as exc:
             raise HoldRecordError(f"Failed to write the hold record {self.path}: {exc.strerror}") from exc
 
@@ -164,14 +201,30 @@ def other_holds(directory: Path, hold_id: str, boot: str) -> dict[str, tuple[str
     return found
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who has the lock of a hold: its process, None when it has not said so yet, and what it is about to do."""
+
+    process: Optional[Process]
+    stage: Stage
+
+
 @contextmanager
-def locked(directory: Path, hold_id: str, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
-    """Keep every other process away from a hold; raises :class:`HoldRecordError` when one keeps it for too long."""
+def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Keep every other process away from a hold; raises :class:`HoldRecordError` when one keeps it for too long.
+
+    The dead-man timer needs this lock to act. Whoever keeps it past the timer's end is ended by force, unless it has
+    said by :func:`releasing` that it lets go of the guests; so it is no lock to have while waiting for something else.
+    Where it cannot be written down who has it, as on a full file system, it is a lock all the same.
+    """
     path = directory / f"{checked_hold_id(hold_id)}.lock"
     deadline = Deadline.after(timeout)
     try:
         _own(private_directory(directory))
         descriptor = _lock(path, deadline)
+        if descriptor is not None:
+            with suppress(OSError):
+                _tell(path, stage)
     except OSError as exc:
         raise HoldRecordError(f"Failed to lock the hold {hold_id}: {path}: {exc.strerror}") from exc
     if descriptor is None:
@@ -182,6 +235,37 @@ def locked(directory: Path, hold_id: str, *, timeout: float = LOCK_TIMEOUT) -> I
         with suppress(OSError):
             path.unlink()
         os.close(descriptor)
+
+
+def releasing(record: Path) -> None:
+    """Say that this process, if it has the lock of the hold with this record, lets go of the guests from now on."""
+    path = record.with_suffix(".lock")
+    holder = _told(path)
+    if holder.process == own_process() and holder.stage != "releasing":
+        with suppress(OSError):
+            _tell(path, "releasing")
+
+
+def lock_holder(directory: Path, hold_id: str) -> Optional[Holder]:
+    """Return who has the lock of a hold now, None when nobody has; raises :class:`HoldRecordError`."""
+    path = directory / f"{checked_hold_id(hold_id)}.lock"
+    try:
+        return _told(path) if is_locked(path) else None
+    except OSError as exc:
+        raise HoldRecordError(f"Failed to look at the lock of the hold {hold_id}: {path}: {exc.strerror}") from exc
+
+
+def _tell(path: Path, stage: Stage) -> None:
+    process = own_process()
+    path.write_text(json.dumps({"pid": process.pid, "started": process.started, "stage": stage}), encoding="ascii")
+
+
+def _told(path: Path) -> Holder:
+    try:
+        record = json.loads(path.read_bytes())
+        return Holder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
+    except (OSError, ValueError, KeyError, TypeError):
+        return Holder(None, "holding")
 
 
 def _own(directory: Path) -> None:
@@ -213,11 +297,16 @@ def _is_still(descriptor: int, path: Path) -> bool:
 
 
 def _read(path: Path, boot: str) -> list[Row]:
+    return read_rows(path, boot) or []
+
+
+def read_rows(path: Path, boot: str) -> Optional[list[Row]]:
+    """Return the guests of a record, None for a record of another boot; raises :class:`HoldRecordError`."""
     try:
         record = json.loads(path.read_bytes())
         if record["schema"] != SCHEMA:
             raise ValueError(f"its schema is {record['schema']!r}")
-        return [Row.from_record(row) for row in record["guests"]] if record["boot_id"] == boot else []
+        return [Row.from_record(row) for row in record["guests"]] if record["boot_id"] == boot else None
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as exc:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import email.utils
 import json
 import os
+import re
 import socket
 import ssl
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, jobs
@@ -50,14 +51,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
 if TYPE_CHECKING:
     import requests
 
+T = TypeVar("T")
 Version = tuple[int, int, int]
 
 FLOOR: Version = (9, 11, 1)
 PARALLEL_CALLS = 16
+"""Calls of one kind that are sent to one system at once, unless every moment counts."""
+OPEN_CONNECTIONS = 64
 """Connections kept open to one system, and thus the calls that may be under way at once."""
 DEFAULT_BOUND = 300.0
 """Seconds that one call may take with all its re-runs and its job, when the caller sets no deadline."""
 CONNECT_TIMEOUT = 10.0
+FORM = "multipart/form-data"
+"""How ONTAP sends data: a form with exactly one part."""
 
 _ACCESS = {"GET": "readonly", "POST": "read_create", "PATCH": "read_modify", "DELETE": "all"}
 _CLI = "/private/cli/"
@@ -154,7 +160,7 @@ def connected(
 
 
 class Client:
-    """A logged-in session. Its methods may be called from ``PARALLEL_CALLS`` threads at once.
+    """A logged-in session. Its methods may be called from ``OPEN_CONNECTIONS`` threads at once.
 
     Paths are those of the REST reference without ``/api``. Every method is bounded by ``deadline`` (default: 300 s) and
     raises ``OntapError`` or a subclass of it. Values of ``params`` are taken literally (``Expression`` for a query).
@@ -218,6 +224,12 @@ class Client:
     def get(self, path: str, params: Optional[Params] = None, *, deadline: Optional[Deadline] = None) -> dict[str, Any]:
         """Return the JSON object at ``path``; repeated when that may help."""
         return self._read("/api" + path + query_string(params or {}, filters=True), deadline or self._bound())
+
+    def get_bytes(self, path: str, params: Params, *, deadline: Optional[Deadline] = None) -> bytes:
+        """Return the data at ``path`` (a LUN), sent as the one part of a form; repeated when that may help."""
+        target = "/api" + path + query_string(params, filters=False)
+        bound = deadline or self._bound()
+        return self._again(lambda: self._fetch(target, bound), bound)
 
     def records(
         self,
@@ -294,13 +306,14 @@ class Client:
         return Deadline.after(DEFAULT_BOUND, self.clock)
 
     def _read(self, target: str, deadline: Deadline) -> dict[str, Any]:
+        return self._again(lambda: self._send("GET", target, None, deadline), deadline)
+
+    def _again(self, read: Callable[[], T], deadline: Deadline) -> T:
         def again(exc: Exception) -> Optional[float]:
             repeat = isinstance(exc, OntapError) and verdict_of(exc.outcome, change=False) == "repeat"
             return exc.outcome.retry_after if repeat and isinstance(exc, OntapError) else None
 
-        return retrying(
-            lambda: self._send("GET", target, None, deadline), again=again, policy=self.policy, deadline=deadline
-        )
+        return retrying(read, again=again, policy=self.policy, deadline=deadline)
 
     def _change(
         self,
@@ -360,19 +373,43 @@ class Client:
         return answer
 
     def _send(self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline) -> dict[str, Any]:
-        """Send one request and return the JSON object of a good answer; ``target`` goes onto the wire as it is."""
+        """Send one request and return the JSON object of a good answer."""
+        response = self._exchange(method, target, body, deadline, accept="application/hal+json")
+        action, fields = self._about(method, target)
+        return _judge(response, action, controller=self.controller, fields=fields)
+
+    def _fetch(self, target: str, deadline: Deadline) -> bytes:
+        """Ask for data and return the bytes of a good answer."""
+        response = self._exchange("GET", target, None, deadline, accept=FORM)
+        action, fields = self._about("GET", target)
+        kind = response.headers.get("Content-Type", "")
+        if response.status_code == 200 and kind.startswith(FORM):
+            data = only_part(response.content, kind)
+            if data is None:
+                raise NotOntapError(action, "the answer is no form with one part", **fields)
+            return data
+        _judge(response, action, controller=self.controller, fields=fields)
+        raise NotOntapError(action, f"the answer is {kind or 'without a content type'}, not {FORM}", **fields)
+
+    def _about(self, method: str, target: str) -> tuple[str, dict[str, Any]]:
+        """Return how messages name a request, and its machine fields."""
+        path = target.split("?", 1)[0][len("/api") :]
+        return f"{method} {path} at {self.name}", {"method": method, "path": path, "controller": self.name}
+
+    def _exchange(
+        self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline, *, accept: str
+    ) -> requests.Response:
+        """Send one request and return whatever is answered; ``target`` goes onto the wire as it is."""
         import requests
 
-        path = target.split("?", 1)[0][len("/api") :]
-        action = f"{method} {path} at {self.name}"
-        fields = {"method": method, "path": path, "controller": self.name}
+        action, fields = self._about(method, target)
         left = deadline.remaining()
         if left <= 0:
             reason = "the time allowed is used up"
             raise OntapUnreachableError(action, reason, outcome=Outcome("not-sent"), cause="timeout", **fields)
         timeouts = (min(CONNECT_TIMEOUT, self.controller.timeout, left), min(self.controller.timeout, left))
         payload = None if body is None else json.dumps(body)
-        headers = {"Accept": "application/hal+json", **({"Content-Type": "application/json"} if payload else {})}
+        headers = {"Accept": accept, **({"Content-Type": "application/json"} if payload else {})}
         request = self._session.prepare_request(
             requests.Request(method, self._origin + "/api", headers=headers, data=payload)
         )
@@ -384,12 +421,25 @@ class Client:
         except (requests.exceptions.RequestException, OSError) as exc:
             raise _transport_error(exc, action, controller=self.controller, timeouts=timeouts, fields=fields) from exc
         self._note_time(response.headers.get("Date"))
-        return _judge(response, action, controller=self.controller, fields=fields)
+        return response
 
     def _note_time(self, date: Optional[str]) -> None:
         told = email.utils.parsedate_tz(date) if date else None
         if told:
             self._skew = datetime.fromtimestamp(email.utils.mktime_tz(told), timezone.utc) - datetime.now(timezone.utc)
+
+
+def only_part(content: bytes, content_type: str) -> Optional[bytes]:
+    """Return what the only part of a ``multipart/form-data`` body holds, byte by byte; None when it is no such body."""
+    boundary = re.search(r'boundary="?([^";]+)"?', content_type)
+    if boundary is None:
+        return None
+    line = b"--" + boundary[1].strip().encode("latin-1")
+    begin = content.find(b"\r\n\r\n")
+    end = content.find(b"\r\n" + line, begin + 2)
+    if begin < 0 or end < 0 or not content.startswith(line) or not content[end + 2 :].startswith(line + b"--"):
+        return None
+    return content[begin + 4 : end]
 
 
 def refuse_volume_revert(path: str, params: Mapping[str, Any], body: Mapping[str, Any]) -> None:
@@ -449,7 +499,7 @@ def _open_session(controller: Controller, verify: bool | str) -> tuple[str, requ
     connection: Any = HostConnection(controller.hostname, port=controller.port, **{"verify": verify, **login})
     session = connection.session
     session.trust_env = False
-    session.mount(connection.origin, HTTPAdapter(pool_maxsize=PARALLEL_CALLS, max_retries=0))
+    session.mount(connection.origin, HTTPAdapter(pool_maxsize=OPEN_CONNECTIONS, max_retries=0))
     return connection.origin, session
 
 

@@ -8,14 +8,20 @@ what has an expiry can no longer be deleted.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Optional, TypeVar, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import PARALLEL_CALLS, Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
+    OPEN_CONNECTIONS,
+    PARALLEL_CALLS,
+    Client,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     OntapError,
     OutcomeUnknownError,
@@ -55,6 +61,13 @@ R = TypeVar("R")
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
+LATE_SECONDS = 10.0
+"""For so long a snapshot is looked for whose creation was asked for and never answered: it may come to exist late."""
+LONGEST_WAIT = 15
+"""Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""
+
+_LOOK_AGAIN = 0.5
+_MEETING_SECONDS = 1.0
 
 
 class SnapshotSetError(KvmsnapError):
@@ -115,18 +128,81 @@ def ensure_absent(
     return {"changed": plan.changed, "snapshots": [], "diff": diff_of(plan, wanted)}
 
 
-def read_known(found: Sequence[Found], name: str, *, deadline: Deadline) -> list[Known]:
+def read_known(found: Sequence[Found], name: str, *, deadline: Deadline, warm: bool = False) -> list[Known]:
     """Return each volume with its snapshot of that name; one call per volume, in parallel.
 
+    With ``warm`` all calls begin at the same moment, so that as many connections stand open afterwards.
     Source: ``GET /storage/volumes/{uuid}/snapshots?name=``. :raises OntapError:
     """
+    size = min(len(found), OPEN_CONNECTIONS) if warm else PARALLEL_CALLS
+    start = threading.Barrier(size)
 
     def one(place: Found) -> Known:
         client, volume = place
+        if warm:
+            _meet(start)
         asked_at = client.clock.monotonic()
         return Known(volume, read_snapshot(client, volume, name=name, deadline=deadline), asked_at)
 
-    return _values(_in_parallel(one, found))
+    return _values(_in_parallel(one, found, at_once=size))
+
+
+def _meet(start: threading.Barrier) -> None:
+    """Wait for the others; those of an incomplete last round wait for nobody."""
+    with suppress(threading.BrokenBarrierError):
+        start.wait(_MEETING_SECONDS)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of creating a set: what exists now, what failed, and where something may yet come to exist."""
+
+    taken: tuple[Taken, ...]
+    failures: tuple[tuple[Volume, BaseException], ...] = ()
+    doubtful: tuple[Step, ...] = ()
+
+
+class Creation:
+    """The snapshots of a plan being created, each by a thread of its own, up to ``OPEN_CONNECTIONS`` at once.
+
+    Nothing is taken back here, so that who holds guests still can let them go first. Each request ends by ``deadline``.
+    ``clients`` are keyed by volume uuid.
+    """
+
+    def __init__(
+        self, plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+    ) -> None:
+        self._plan = plan
+        self._steps = [step for step in plan.steps if step.action == "create"]
+        self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._steps), OPEN_CONNECTIONS)))
+        self._futures = [
+            self._pool.submit(_create, clients[step.volume.uuid], step, wanted, deadline=deadline)
+            for step in self._steps
+        ]
+
+    def done(self, *, within: float) -> bool:
+        """Wait at most so many seconds, and say whether all requests have ended."""
+        return not wait(self._futures, timeout=max(0.0, within)).not_done
+
+    def failed(self) -> bool:
+        """Say whether a request has failed already, so that the set cannot become whole."""
+        return any(future.done() and future.exception() for future in self._futures)
+
+    def outcome(self) -> Made:
+        """Return what came of it once all requests have ended."""
+        self._pool.shutdown()
+        results = [future.exception() or future.result() for future in self._futures]
+        existing = [step.known for step in self._plan.steps if step.action != "create"]
+        return Made(
+            taken=(
+                *(value for value in results if isinstance(value, Taken)),
+                *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot),
+            ),
+            failures=tuple(
+                (step.volume, value) for step, value in zip(self._steps, results) if isinstance(value, BaseException)
+            ),
+            doubtful=tuple(step for step, value in zip(self._steps, results) if _in_doubt(value)),
+        )
 
 
 def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> list[Taken]:
@@ -136,19 +212,17 @@ def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
 
     :raises SnapshotSetError: one or more failed; what this call created has been removed again.
     """
-    steps = [step for step in plan.steps if step.action == "create"]
+    return settle(Creation(plan, wanted, clients=clients, deadline=deadline).outcome(), wanted, clients=clients)
 
-    def one(step: Step) -> Taken:
-        return _create(clients[step.volume.uuid], step, wanted, deadline=deadline)
 
-    results = _in_parallel(one, steps)
-    made = [value for value in results if isinstance(value, Taken)]
-    failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
-    if failures:
-        doubtful = [step for step, value in zip(steps, results) if _in_doubt(value)]
-        raise _take_back(f"create snapshot {plan.name!r}", wanted, made, doubtful, failures=failures, clients=clients)
-    existing = [step.known for step in plan.steps if step.action != "create"]
-    return [*made, *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot)]
+def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list[Taken]:
+    """Return the snapshots of a set that is whole.
+
+    :raises SnapshotSetError: it is not; what was created of it has been removed again.
+    """
+    if made.failures:
+        raise take_back(f"create snapshot {wanted.name!r}", wanted, made, clients=clients)
+    return list(made.taken)
 
 
 def finish_all(
@@ -175,9 +249,8 @@ def finish_all(
         results = _in_parallel(one, todo)
         failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
         if failures:
-            made = [each for each in taken if each.created]
             action = f"set {key} of snapshot {plan.name!r}"
-            raise _take_back(action, wanted, made, [], failures=failures, clients=clients)
+            raise take_back(action, wanted, Made(tuple(taken), tuple(failures)), clients=clients)
     if not plan.changed:
         return list(taken)
 
@@ -239,7 +312,7 @@ def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -
     requested_at = client.clock.monotonic()
     action = f"create snapshot {wanted.name!r} of {volume.label}"
     try:
-        client.post(snapshot_path(volume), None, body, fate=ours, deadline=deadline)
+        client.post(snapshot_path(volume), _waiting(client, deadline), body, fate=ours, deadline=deadline)
     except OntapError as exc:
         raise during(exc, action, **names_of(volume, wanted.name)) from exc
     try:
@@ -259,6 +332,12 @@ def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -
         requested_at=requested_at,
         confirmed_at=client.clock.monotonic(),
     )
+
+
+def _waiting(client: Client, deadline: Deadline) -> dict[str, Any]:
+    """Return how long the array is to wait for the job: a second less than its answer is waited for."""
+    seconds = min(LONGEST_WAIT, client.controller.timeout - 1, int(deadline.remaining()) - 1)
+    return {"return_timeout": seconds} if seconds > 0 else {}
 
 
 def _modify(
@@ -297,33 +376,42 @@ def _in_doubt(result: object) -> bool:
     return isinstance(result, OntapError) and result.outcome.fate == "lost"
 
 
-def _take_back(
-    action: str,
-    wanted: Wanted,
-    made: Sequence[Taken],
-    doubtful: Sequence[Step],
-    *,
-    failures: Sequence[tuple[Volume, BaseException]],
-    clients: Mapping[str, Client],
-) -> SnapshotSetError:
-    """Remove what this run created, and only that: by its uuid, with our comment looked at once more."""
+def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
+    """Remove what was created of a set, and return the error that tells why ``action`` failed and what is left."""
+    removed, left = undo(made, wanted, clients=clients)
+    return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=left)
+
+
+def undo(
+    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
+    """Remove what was created, and only that: by its uuid, with our comment looked at once more.
+
+    Returns the volumes from which it was removed, and those on which it may be left, each with the reason.
+    """
 
     def remove(place: tuple[Volume, Optional[str]]) -> bool:
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
+        patience = Deadline.after(LATE_SECONDS if uuid is None else 0.0, client.clock)
+        while there is None and patience.remaining() > 0:
+            client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
+            there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
         if there is None or (uuid is not None and there.uuid != uuid) or there.comment != wanted.stored_comment:
             return False
         _delete(client, volume, there, wanted, deadline=deadline)
         return True
 
-    places: list[tuple[Volume, Optional[str]]] = [(each.volume, each.snapshot.uuid) for each in made]
-    places.extend((step.volume, None) for step in doubtful)
+    places: list[tuple[Volume, Optional[str]]] = [
+        (each.volume, each.snapshot.uuid) for each in made.taken if each.created
+    ]
+    places.extend((step.volume, None) for step in made.doubtful)
     results = _in_parallel(remove, places)
     removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
     left = [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
-    return _set_failed(action, wanted.name, failures=failures, removed=removed, left_behind=left)
+    return removed, left
 
 
 def _set_failed(
@@ -368,12 +456,14 @@ def _failure_data(volume: Volume, exc: BaseException) -> dict[str, Any]:
     return {**fields, "controller": volume.controller, "svm": volume.svm, "volume": volume.name}
 
 
-def _in_parallel(call: Callable[[T], R], items: Iterable[T]) -> list[Union[R, BaseException]]:
-    """Run ``call`` on every item, a thread each up to ``PARALLEL_CALLS``; return values or exceptions, in order."""
+def _in_parallel(
+    call: Callable[[T], R], items: Iterable[T], *, at_once: int = PARALLEL_CALLS
+) -> list[Union[R, BaseException]]:
+    """Run ``call`` on every item, a thread each up to ``at_once``; return values or exceptions, in order."""
     items = list(items)
     if not items:
         return []
-    with ThreadPoolExecutor(max_workers=min(len(items), PARALLEL_CALLS)) as pool:
+    with ThreadPoolExecutor(max_workers=min(len(items), at_once)) as pool:
         futures = [pool.submit(call, item) for item in items]
     return [future.exception() or future.result() for future in futures]
 

@@ -17,8 +17,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight impo
     Finding,
     Libvirt,
     NfsServer,
+    San,
     Software,
     Tool,
+    Trial,
     TriedRight,
 )
 
@@ -29,6 +31,39 @@ ADDRESS = Resolution("198.51.100.21", ("198.51.100.21",), "address", alias="svm1
 SERVER = NfsServer("svm1-nfs", "198.51.100.21", ("/mnt/a",), ours=True)
 PRIVATE = Directory("/var/lib/kvmsnap", True, "/var/lib/kvmsnap", 0o700, True, True, 10**9)
 ARRAY = ArrayReport("cluster1", username="kvmsnap", vserver="cluster1", version=(9, 14, 1), skew=0.4)
+
+
+@pytest.mark.parametrize(
+    ("san", "expected"),
+    [
+        (San(), [("multipath", True, "info")]),
+        (San(luns=("/dev/mapper/a",)), [("multipath", True, "info"), ("multipathd", True, "info")]),
+        (
+            San(luns=("/dev/mapper/a",), error="refused"),
+            [("multipath", True, "info"), ("multipathd", False, "error")],
+        ),
+        (
+            San(others=(("/dev/mapper/o", "it is none"),), error=""),
+            [("multipath", True, "info"), ("multipath-wwid", False, "info")],
+        ),
+        (
+            San(luns=("/dev/mapper/a",), troubles=(("/dev/mapper/a", "1 of its 2 paths fail"),)),
+            [("multipath", True, "info"), ("multipathd", True, "info"), ("multipath-paths", False, "warning")],
+        ),
+    ],
+)
+def test_luns_of_the_host(san: San, expected: list[tuple[str, bool, str]]) -> None:
+    findings = preflight.check_san(san)
+    assert [(finding.check, finding.ok, finding.severity) for finding in findings] == expected
+    assert all(bool(finding.remedy) is not finding.ok for finding in findings)
+
+
+@pytest.mark.parametrize(("outcome", "san", "severity"), [("denied", True, "warning"), ("denied", False, "info")])
+def test_rights_for_luns_matter_where_there_are_luns(outcome: Trial, san: bool, severity: str) -> None:
+    (right,) = (right for right in RIGHTS if right.api == "/api/storage/luns")
+    report = ArrayReport("c1", version=(9, 19, 1), rights=(TriedRight(right, outcome, "no"),), san=san)
+    (finding,) = (finding for finding in preflight.check_array(report) if finding.object.endswith("/api/storage/luns"))
+    assert (finding.ok, finding.severity) == (False, severity)
 
 
 @pytest.mark.parametrize(("seconds", "ok"), [(0, False), (599, False), (600, True), (3600, True)])
@@ -258,7 +293,7 @@ def test_a_right_that_could_not_be_tried() -> None:
 
 
 def test_what_only_some_sites_need_is_a_note() -> None:
-    [optional] = [right for right in RIGHTS if not right.required]
+    optional = next(right for right in RIGHTS if not right.required and not right.changes)
     for outcome in ("denied", "failed"):
         report = replace(ARRAY, rights=(TriedRight(optional, outcome, "x"),))
         assert [(finding.ok, finding.severity) for finding in preflight.check_array(report)][-1] == (False, "info")

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight, probe
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller
 from ontapsim import testing
 
+REAL_READ_SAN = probe.read_san
 MOUNTINFO = """\
 22 1 0:20 / / rw - ext4 /dev/vda rw
 30 22 0:40 / /mnt/a rw - nfs4 svm1-nfs:/kvm_vol1 rw,vers=4.1,addr=198.51.100.21
@@ -59,6 +62,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = names.resolve
     monkeypatch.setattr(names, "resolve", lambda wanted, **how: resolve(wanted, lookup=lookup, **how))
     monkeypatch.setattr(probe, "read_mounts", lambda: parse_mounts(MOUNTINFO))
+    monkeypatch.setattr(probe, "read_san", preflight.San)
 
 
 def _options(array: testing.Running, directory: Path, user: str = "kvmsnap", **more: Any) -> dict[str, Any]:
@@ -248,3 +252,35 @@ def test_directories_are_looked_at(tmp_path: Path) -> None:
 def test_a_library_that_is_absent() -> None:
     assert probe.library_version("no-such-distribution") is None
     assert probe.library_version("pytest")
+
+
+WWID = "3600a0980383143393124515873683561"
+
+
+def _map(sysfs: Path, name: str, wwid: str, alias: str) -> None:
+    node = sysfs / "block" / name
+    (node / "dm").mkdir(parents=True)
+    (node / "dm" / "uuid").write_text(f"mpath-{wwid}\n", encoding="ascii")
+    (node / "dm" / "name").write_text(f"{alias}\n", encoding="ascii")
+    lower = sysfs / "block" / f"path-of-{name}"
+    lower.mkdir()
+    (node / "slaves").mkdir()
+    (node / "slaves" / lower.name).symlink_to(lower)
+
+
+def test_the_multipath_devices_of_a_host(tmp_path: Path) -> None:
+    _map(tmp_path, "dm-0", WWID, "web1")
+    _map(tmp_path, "dm-1", "36001405deadbeef", "other")
+    (tmp_path / "block" / "sda").mkdir()
+    works = Daemon(paths={"path-of-dm-0": PathState("path-of-dm-0", "active", "running", "ready")})
+    found = REAL_READ_SAN(sysfs=tmp_path, ask=lambda: works)
+    assert (found.luns, [name for name, _reason in found.others]) == (("/dev/mapper/web1",), ["/dev/mapper/other"])
+    assert found.troubles == (("/dev/mapper/web1", "its multipath device has only one path, path-of-dm-0"),)
+    assert REAL_READ_SAN(sysfs=tmp_path, ask=lambda: Daemon(error="no")) == replace(found, troubles=(), error="no")
+
+
+def test_multipathd_is_not_asked_on_a_host_without_luns(tmp_path: Path) -> None:
+    def never() -> Daemon:
+        raise AssertionError("multipathd was asked")
+
+    assert REAL_READ_SAN(sysfs=tmp_path, ask=never) == preflight.San()

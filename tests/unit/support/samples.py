@@ -34,6 +34,19 @@ def storage(volume: str = "vol1", path: str = "web1.img", **changes: Any) -> dic
     return {**place, **changes}
 
 
+def lun(**changes: Any) -> dict[str, Any]:
+    """A LUN's identity as a discovery returns it."""
+    values = {
+        "uuid": "lun-uuid",
+        "serial": "81C91$QXsh5a",
+        "wwid": "3600a0980383143393124515873683561",
+        "size": 1 << 26,
+        "os_type": "linux",
+        "device": "/dev/mapper/mpatha",
+    }
+    return {**values, **changes}
+
+
 def disk(target: str = "vda", **changes: Any) -> dict[str, Any]:
     """A disk as a discovery returns it."""
     values = {

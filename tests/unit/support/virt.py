@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import uuid as uuids
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtError,
     connect,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 
 URI = "test:///default"
@@ -53,6 +54,9 @@ class Inside:
     status_fails: int = 0
     freezes: list[str] = field(default_factory=list)
     thaws: list[str] = field(default_factory=list)
+    mounts: Optional[tuple[FileSystem, ...]] = None
+    mounts_fail: bool = False
+    asked_for: list[list[str]] = field(default_factory=list)
     on_freeze: Optional[Callable[[], None]] = None
     journal: list[str] = field(default_factory=list)
 
@@ -138,8 +142,17 @@ class FakeAgent(Agent):
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
         return "frozen" if self.inside.frozen else "thawed"
 
-    def freeze(self) -> int:
+    def filesystems(self) -> tuple[FileSystem, ...]:
+        self.inside.journal.append("filesystems")
+        if self.inside.mounts_fail:
+            raise _error("the command guest-get-fsinfo has been disabled", OTHER_ERROR)
+        if self.inside.mounts is not None:
+            return self.inside.mounts
+        return tuple(FileSystem(f"/{at}", f"vda{at}", "ext4", ("vda",)) for at in range(self.inside.filesystems))
+
+    def freeze(self, mountpoints: Sequence[str] = ()) -> int:
         self.inside.journal.append("freeze")
+        self.inside.asked_for.append(list(mountpoints))
         if self.inside.on_freeze:
             self.inside.on_freeze()
         if self.inside.frozen:

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+STAMP = time.strftime("%Y%m%d%H%M%S", time.gmtime())
+"""One for each run of the tests, for names of backups: a lab that stays up can be tested again."""
 
 
 def world_of(lab: Any) -> dict[str, Any]:

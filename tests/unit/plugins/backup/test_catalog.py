@@ -108,6 +108,21 @@ def test_an_unmounted_volume_is_a_remark(tmp_path: Path) -> None:
     assert catalog.put_into_volumes(gone) == ["svm1:vol1 is not mounted on this host"]
 
 
+def test_a_volume_of_luns_takes_no_manifest(tmp_path: Path) -> None:
+    place = samples.storage("san1", "luns/a", kind="lun", mount_point=None, lun=samples.lun())
+    guest = samples.guest(disks=[samples.disk(), samples.disk("vdb", storage=place)])
+    mixed = samples.manifest(guest, volumes=("vol1", "san1"))
+    homes = {"vol1": str(tmp_path), "san1": None}
+    mixed = replace(mixed, volumes=tuple(replace(each, mount_point=homes[each.volume]) for each in mixed.volumes))
+    assert catalog.put_into_volumes(mixed) == []
+    assert (tmp_path / ".kvmsnap" / f"{samples.BACKUP}.json").exists()
+    bare = samples.manifest(samples.guest(disks=[samples.disk(storage=place)]), volumes=("san1",))
+    bare = replace(bare, volumes=tuple(replace(each, mount_point=None) for each in bare.volumes))
+    assert catalog.put_into_volumes(bare) == [
+        "no snapshot carries the manifest; it is in the catalog of this host alone"
+    ]
+
+
 def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path) -> None:
     source = tmp_path / samples.WEB
     (source / "tpm2").mkdir(parents=True)

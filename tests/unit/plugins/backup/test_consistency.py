@@ -40,6 +40,10 @@ SECOND = Stamp("svm1:vol2", 10.6, 11.9)
         ({"held": False, "method": "none", "consistency": "crash-consistent"}, [INSIDE], "crash-consistent"),
         ({"held": False, "method": "none", "consistency": "crash-consistent"}, [INSIDE, SECOND], "inconsistent"),
         ({"held": False, "method": "none", "consistency": "inconsistent"}, [INSIDE], "inconsistent"),
+        # let go by the dead-man timer, after and before the last snapshot existed
+        ({"held": False, "fired": True}, [INSIDE, SECOND], "filesystem-consistent"),
+        ({"held": False, "fired": True}, [Stamp("svm1:vol1", 10.5, 12.1)], "inconsistent"),
+        ({"held": False, "fired": True}, [INSIDE, Stamp("svm1:vol2", 10.6, None)], "inconsistent"),
     ],
 )
 def test_a_hold_counts_only_when_it_spans_every_snapshot(

@@ -65,6 +65,39 @@ def test_a_backup_id_out_of_the_catalog_is_refused() -> None:
         manifests.parse(rewritten(lambda record: record.update(backup_id="../../etc")), where="m")
 
 
+def on_lun(**changes: Any) -> Any:
+    place = samples.storage("san1", "luns/a", kind="lun", mount_point=None, lun=samples.lun(**changes))
+    return lambda record: record["guests"][0]["disks"][0].update(storage=place)
+
+
+def test_the_identity_of_a_lun_is_kept() -> None:
+    kept = manifests.parse(rewritten(on_lun()), where="m")
+    storage = kept.guests[0].disks[0].storage
+    assert storage is not None
+    assert storage.lun is not None
+    assert storage.lun.as_dict() == samples.lun()
+    assert manifests.parse(manifests.dump(kept), where="m") == kept
+
+
+def test_manifests_from_before_luns_have_none() -> None:
+    parsed = manifests.parse(rewritten(lambda record: record["guests"][0]["disks"][0]["storage"].pop("lun")), where="m")
+    assert parsed == samples.manifest()
+
+
+@pytest.mark.parametrize("change", [{"wwid": "mpatha"}, {"device": "/etc/passwd"}, {"size": None}])
+def test_an_identity_of_a_lun_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(manifests.ManifestError, match="wrong kind"):
+        manifests.parse(rewritten(on_lun(**change)), where="m")
+
+
+@pytest.mark.parametrize("kind", ["lun", "nfs"])
+def test_a_lun_without_identity_and_a_file_with_one_are_refused(kind: str) -> None:
+    lun = samples.lun() if kind == "nfs" else None
+    change = samples.storage(kind=kind, lun=lun)
+    with pytest.raises(manifests.ManifestError, match="wrong kind"):
+        manifests.parse(rewritten(lambda record: record["guests"][0]["disks"][0].update(storage=change)), where="m")
+
+
 def test_guests_are_found_by_name_and_uuid() -> None:
     found = samples.manifest()
     assert found.guest("web1") is found.guest(samples.WEB) is found.guests[0]

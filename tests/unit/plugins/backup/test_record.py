@@ -25,6 +25,8 @@ def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
         "volumes": [samples.volume(mount_point=None)],
         "problems": [],
         "quiesce": {},
+        "order": [],
+        "filesystems": {},
         "holds": [samples.hold()],
         "snapshots": [samples.snapshot()],
         "consistency": "crash-consistent",

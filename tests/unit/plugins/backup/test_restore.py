@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 import pytest
 import samples
@@ -12,6 +14,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskRestore,
@@ -28,10 +31,15 @@ class World:
         self.states = {guest.uuid: guest.state_now for guest in guests}
         self.content: dict[str, str] = {}
         self.fails_at = ""
+        self.fails_once: list[str] = []
         self.steps: list[str] = []
+        self.notes: tuple[str, ...] = ()
 
     def _step(self, name: str) -> None:
         self.steps.append(name)
+        if name in self.fails_once:
+            self.fails_once.remove(name)
+            raise KvmsnapError(f"Failed to {name}")
         if name == self.fails_at:
             raise KvmsnapError(f"Failed to {name}")
 
@@ -39,18 +47,31 @@ class World:
         self._step(f"stop {guest.name}")
         self.states[guest.uuid] = "shutoff"
 
-    def start(self, guest: GuestRestore) -> None:
+    def start(self, guest: GuestRestore, state: str) -> None:
         assert self.states[guest.uuid] == "shutoff", "a running guest cannot be started"
         self._step(f"start {guest.name}")
-        self.states[guest.uuid] = guest.state_after
+        self.states[guest.uuid] = state
 
     def state(self, guest: GuestRestore) -> str:
         return self.states[guest.uuid]
 
-    def overwrite(self, disk: DiskRestore) -> str:
+    def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
+        self._step(f"secure {name}")
+        assert set(self.states.values()) <= {"shutoff"}, "a guest still writes"
+        places = {(disk.storage.svm_uuid, disk.storage.volume_uuid): disk.storage for disk in disks}
+        return tuple(
+            SafetySnapshot(each.svm, each.svm_uuid, each.volume, each.volume_uuid, f"{each.volume}-{name}")
+            for each in places.values()
+        )
+
+    def prepare(self, disk: DiskRestore) -> None:
+        if self.fails_at == f"prepare {disk.target}":
+            raise KvmsnapError(f"Failed to prepare {disk.target}")
+
+    def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
         self._step(f"overwrite {disk.target}")
         self.content[disk.storage.path] = disk.snapshot
-        return "file_clone"
+        return restore.Overwritten("file_clone", self.notes)
 
     def verify(self, disk: DiskRestore) -> str:
         self._step(f"verify {disk.target}")
@@ -74,13 +95,16 @@ def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", af
     return GuestRestore(name, uuid, state, after, disks)
 
 
-def carried_out(root: Path, world: World, *guests: GuestRestore) -> list[restore.GuestResult]:
+def carried_out(
+    root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None
+) -> list[restore.GuestResult]:
     journal = journals.load(root, "r1") or journals.Journal("r1", samples.BACKUP)
     results, _journal = restore.run(
         RestorePlan(samples.BACKUP, "r1", guests),
         actor=world,
         journal=journal,
         save=lambda changed: journals.save(root, changed),
+        safety=safety,
     )
     return results
 
@@ -142,7 +166,7 @@ def test_after_a_failure_at_any_step_the_same_restore_goes_on_to_its_end(tmp_pat
     world = World(part())
     world.fails_at = step
     (broken,) = carried_out(tmp_path, world, part())
-    assert broken.error == f"Failed to {step}"
+    assert str(broken.error).startswith(f"Failed to {step}")
     assert not broken.restored
     world.fails_at = ""
     again = part(state=world.states[samples.WEB], after="running")
@@ -152,6 +176,14 @@ def test_after_a_failure_at_any_step_the_same_restore_goes_on_to_its_end(tmp_pat
     assert world.states[samples.WEB] == "running"
     assert set(world.content.values()) == {samples.BACKUP}
     assert len(world.content) == 2
+
+
+def test_what_an_overwrite_left_behind_is_told(tmp_path: Path) -> None:
+    world = World(part())
+    world.notes = ("the temporary LUN is left behind",)
+    (result,) = carried_out(tmp_path, world, part())
+    assert [disk.notes for disk in result.disks] == [world.notes, world.notes]
+    assert result.restored
 
 
 def test_one_guest_s_failure_does_not_stop_the_next(tmp_path: Path) -> None:
@@ -189,3 +221,113 @@ def test_a_damaged_journal_is_an_error_and_not_a_fresh_start(tmp_path: Path, tex
     (directory / "r1.json").write_text(text)
     with pytest.raises(CatalogError, match=r"r1[.]json"):
         journals.load(tmp_path, "r1")
+
+
+BEFORE = "hv1-safety_20261122020000"
+
+
+def test_all_guests_are_off_before_the_safety_snapshot_and_that_exists_before_any_overwrite(tmp_path: Path) -> None:
+    second = part("db1", samples.DB)
+    world = World(part(), second)
+    results = carried_out(tmp_path, world, part(), second, safety=BEFORE)
+    assert world.steps[:4] == ["stop web1", "stop db1", f"secure {BEFORE}", "overwrite vda"]
+    assert [(result.restored, result.safety) for result in results] == [(True, BEFORE), (True, BEFORE)]
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    safety = found.safety_of(samples.WEB)
+    assert safety is not None
+    assert safety.uuid_on("svm1-uuid", "vol1-uuid") == f"vol1-{BEFORE}"
+    assert safety.uuid_on("svm1-uuid", "vol9-uuid") is None
+
+
+@pytest.mark.parametrize("step", ["overwrite vdb", "verify vdb", "overwrite vda", "verify vda"])
+def test_when_a_disk_fails_all_that_was_touched_is_put_back_and_the_guest_runs_again(tmp_path: Path, step: str) -> None:
+    world = World(part())
+    world.fails_once = [step]
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert not result.restored
+    assert result.state_after == "running"
+    assert "put back from safety snapshot" in str(result.error)
+    assert set(world.content.values()) == {BEFORE}
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert (found.guests[samples.WEB].disks, found.safety_of(samples.WEB)) == ((), None)
+
+
+def test_a_disk_that_was_not_touched_is_not_put_back(tmp_path: Path) -> None:
+    world = World(part())
+    world.fails_at = "prepare vdb"
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert world.content == {"web1-vda.img": BEFORE}
+    assert "vda was put back" in str(result.error)
+    world.fails_at = "prepare vda"
+    world.content.clear()
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert world.content == {}
+    assert "Nothing of the guest was overwritten, and the guest is running again" in str(result.error)
+
+
+def test_after_it_was_put_back_the_same_restore_takes_a_new_safety_snapshot(tmp_path: Path) -> None:
+    world = World(part())
+    world.fails_once = ["overwrite vdb"]
+    carried_out(tmp_path, world, part(), safety=BEFORE)
+    world.steps.clear()
+    (result,) = carried_out(tmp_path, world, part(), safety="hv1-safety_20261122030000")
+    assert "secure hv1-safety_20261122030000" in world.steps
+    assert (result.restored, result.safety) == (True, "hv1-safety_20261122030000")
+
+
+def test_when_putting_back_fails_too_the_guest_stays_off_and_both_reasons_are_told(tmp_path: Path) -> None:
+    world = World(part())
+    world.fails_at = "overwrite vdb"
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert result.state_after == "shutoff"
+    assert f"Failed to overwrite vdb. Putting vda, vdb back from safety snapshot {BEFORE} failed" in str(result.error)
+    world.fails_at = ""
+    world.steps.clear()
+    (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="another")
+    assert mended.restored
+    assert not [step for step in world.steps if step.startswith("secure")], "what it was before is in the first one"
+    assert mended.safety == BEFORE
+
+
+def test_without_a_safety_snapshot_nothing_is_overwritten_and_the_guests_run_again(tmp_path: Path) -> None:
+    second = part("db1", samples.DB)
+    world = World(part(), second)
+    world.fails_at = f"secure {BEFORE}"
+    results = carried_out(tmp_path, world, part(), second, safety=BEFORE)
+    assert world.content == {}
+    assert [(result.restored, result.state_after) for result in results] == [(False, "running"), (False, "running")]
+    assert all("Nothing was overwritten, and the guest is running again" in str(result.error) for result in results)
+
+
+def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        """The process ends."""
+
+    class Dying(World):
+        def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+            if disk.target == "vdb":
+                raise Killed
+            return super().overwrite(disk)
+
+    with pytest.raises(Killed):
+        carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
+    world = World(part(state="shutoff"))
+    (result,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="another")
+    assert world.steps == ["overwrite vda", "verify vda", "overwrite vdb", "verify vdb", "start web1"]
+    assert (result.restored, result.safety) == (True, BEFORE)
+
+
+def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        """The process ends."""
+
+    class Dying(World):
+        def prepare(self, disk: DiskRestore) -> None:
+            raise Killed
+
+    with pytest.raises(Killed):
+        carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
+    (result,) = carried_out(tmp_path, World(part()), part(), safety="hv1-safety_20261122030000")
+    assert (result.restored, result.safety) == (True, "hv1-safety_20261122030000")

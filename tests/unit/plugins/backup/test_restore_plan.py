@@ -19,9 +19,16 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestoreRefusedError,
     SnapshotNow,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
+
+
+SHARED = problem_of("disk-used-by-several-guests", "disk vda of guest web1: its image is used by web2 too")
+SILENT = Problem("multipathd-not-running", "error", "multipathd does not answer", "Start it.")
 
 
 def backup() -> Manifest:
@@ -100,7 +107,13 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
         (web_now(disk_now(storage=None, host_path="/var/x.img")), {}, "disk-moved", ["vol1", "/var/x.img"]),
         (web_now(disk_now("vdz", samples.storage("vol3"))), {}, "disk-moved", ["vda"]),
         (web_now(managed_save=True), {}, "managed-save", ["web1"]),
-        (web_now(disk_now(refusals=("it is used by web2",))), {}, "disk-not-free", ["web2"]),
+        (web_now(disk_now(obstacles=(SHARED,))), {}, "disk-used-by-several-guests", ["web2"]),
+        (
+            web_now(disk_now(storage=None, obstacles=(SILENT,))),
+            {},
+            "multipathd-not-running",
+            ["vol1", "does not answer"],
+        ),
         (web_now(), {"names_now": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
         (web_now(persistent=False), {}, "transient-guest", ["web1"]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
@@ -135,6 +148,105 @@ def test_one_bad_guest_refuses_all_and_every_reason_is_told() -> None:
 def test_a_guest_that_this_host_does_not_define_is_refused() -> None:
     with pytest.raises(RestoreRefusedError, match="not defined on this host"):
         planned(["web1"])
+
+
+SERIAL = "81C91$QXsh5a"
+LUN = {
+    "uuid": "lun-1",
+    "serial": SERIAL,
+    "wwid": wwid_of(SERIAL),
+    "size": SIZE,
+    "os_type": "linux",
+    "device": "/dev/mapper/mpatha",
+}
+LUN_PLACE = samples.storage("vol2", "luns/db1", kind="lun", mount_point=None, lun=LUN)
+LUN_KEY = ("svm1-uuid", "vol2-uuid", "luns/db1")
+
+
+def lun_now(**changes: Any) -> DiskNow:
+    """The LUN as the discovery finds it."""
+    place = Storage.from_record({**LUN_PLACE, "lun": {**LUN, **changes}})
+    return DiskNow("vdb", "raw", "/dev/mapper/mpatha", None, int(changes.get("size", SIZE)), (), place)
+
+
+def mixed(disk: DiskNow, **changes: Any) -> RestorePlan:
+    """Plan the restore of a guest that boots from a file and has its data on a LUN."""
+    boot = samples.disk(storage=samples.storage("vol1", "db1.img"))
+    data = samples.disk("vdb", role="data", path="/dev/dm-3", source="/dev/mapper/mpatha", storage=LUN_PLACE)
+    saved = plan.complete(
+        samples.manifest(samples.guest("db1", samples.DB, disks=[boot, data]), volumes=VOLUMES),
+        holds=[samples.hold(samples.DB, "db1")],
+        snapshots=[samples.snapshot(name) for name in VOLUMES],
+        at="2026-11-21T02:00:03+00:00",
+    )
+    asked: dict[str, Any] = {
+        "snapshots": SNAPSHOTS,
+        "sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: SIZE},
+        "power": "as_was",
+        "states_before": {},
+        "names_now": {"db1": samples.DB},
+    }
+    now = db_now(disk_now("vda", samples.storage("vol1", "db1.img")), disk)
+    return restore_plan.restore_plan(
+        saved, wanted=["db1"], guests={now.uuid: now}, restore_id="r1", **{**asked, **changes}
+    )
+
+
+def test_a_guest_on_files_and_luns_is_planned_as_one() -> None:
+    made = mixed(lun_now(device="/dev/mapper/renamed"))
+    assert [(disk.storage.kind, disk.host_path) for disk in made.guests[0].disks] == [
+        ("nfs", "/mnt/vol1/db1.img"),
+        ("lun", "/dev/mapper/mpatha"),
+    ]
+    data = made.guests[0].disks[1]
+    assert (data.host_source, data.label) == (None, "svm1:/vol/vol2/luns/db1")
+    assert data.storage.lun is not None
+    assert data.storage.lun.device == "/dev/mapper/renamed", "the host's name of the LUN is the present one"
+
+
+def test_the_plan_shows_what_identifies_a_lun() -> None:
+    text = mixed(lun_now()).after()
+    for shown in (SERIAL, wwid_of(SERIAL), "svm1:/vol/vol2/luns/db1", f"as in snapshot {samples.BACKUP} (vol2-snap)"):
+        assert shown in text
+
+
+OTHER = "abcdefghijkl"
+
+
+@pytest.mark.parametrize(
+    ("now", "changes", "codes", "says"),
+    [
+        (lun_now(uuid="lun-2"), {}, ["lun-identity"], ["lun-2", "lun-1"]),
+        (lun_now(serial=OTHER, wwid=wwid_of(OTHER)), {}, ["lun-identity"], [OTHER, SERIAL]),
+        (lun_now(os_type="aix"), {}, ["lun-identity"], ["aix", "linux"]),
+        (lun_now(size=4096), {}, ["size-mismatch"], ["4096", str(SIZE)]),
+        (replace(lun_now(size=4096), size=SIZE), {}, ["size-mismatch"], ["4096", str(SIZE)]),
+        (lun_now(), {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}}, ["file-not-in-snapshot"], []),
+        (
+            lun_now(),
+            {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: 512}},
+            ["size-mismatch"],
+            ["512", str(SIZE)],
+        ),
+        (disk_now("vdb", samples.storage("vol2", "luns/db1")), {}, ["disk-moved"], ["vdb"]),
+    ],
+)
+def test_another_lun_is_never_overwritten(now: DiskNow, changes: Any, codes: list[str], says: list[str]) -> None:
+    with pytest.raises(RestoreRefusedError) as caught:
+        mixed(now, **changes)
+    assert [problem["code"] for problem in caught.value.fields["problems"]] == codes
+    assert all(word in caught.value.message for word in says), caught.value.message
+
+
+def test_a_lun_of_which_nobody_may_ask_is_planned_with_a_note() -> None:
+    made = mixed(lun_now(), sizes_in_snapshot={("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}, unseen={LUN_KEY})
+    assert len(made.guests[0].disks) == 2
+    assert any("disk vdb: the account may not look into the snapshot" in note for note in made.guests[0].notes)
+
+
+def test_what_there_is_to_say_of_a_disk_is_in_the_plan() -> None:
+    made = mixed(replace(lun_now(), notes=("its LUN is mapped to other hosts too: iqn.x (other)",)))
+    assert "note: disk vdb: its LUN is mapped to other hosts too: iqn.x (other)" in made.after()
 
 
 @pytest.mark.parametrize(

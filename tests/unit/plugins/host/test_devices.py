@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import (
-    block_kind,
+    BlockDevice,
+    Holder,
+    block_device,
+    device_number,
+    holders_of,
     lies_on_san,
+    map_devices,
     pci_is_storage,
     usb_is_storage,
 )
@@ -42,7 +47,7 @@ def block(
     root: Path, where: str, device: str, *, uuid: str = "", partition: bool = False, over: Sequence[str] = ()
 ) -> None:
     node = root / where
-    node.mkdir(parents=True)
+    node.mkdir(parents=True, exist_ok=True)
     if uuid:
         (node / "dm").mkdir()
         (node / "dm" / "uuid").write_text(f"{uuid}\n", encoding="ascii")
@@ -51,28 +56,87 @@ def block(
     (node / "slaves").mkdir()
     for lower in over:
         (node / "slaves" / Path(lower).name).symlink_to(root / lower)
+        (root / lower / "holders").mkdir(parents=True, exist_ok=True)
+        (root / lower / "holders" / node.name).symlink_to(node)
     (root / "dev/block").mkdir(parents=True, exist_ok=True)
     (root / "dev/block" / device).symlink_to(node)
+    (root / "class/block").mkdir(parents=True, exist_ok=True)
+    (root / "class/block" / node.name).symlink_to(node)
+    if not partition:
+        (root / "block").mkdir(exist_ok=True)
+        (root / "block" / node.name).symlink_to(node)
 
 
 @pytest.mark.parametrize(
     ("device", "kind", "san"),
     [
         ("8:0", "other", False),
-        ("8:1", "other", False),
-        ("8:16", "other", True),
-        ("8:33", "other", True),
+        ("8:1", "partition", False),
+        ("8:16", "disk", True),
+        ("8:33", "partition", True),
         ("253:0", "multipath", True),
         ("253:1", "lvm", True),
         ("253:2", "lvm", False),
-        ("253:3", "multipath", True),
+        ("253:3", "partition", True),
         ("253:4", "other", True),
         ("99:9", "other", False),
     ],
 )
 def test_block_devices(sysfs: Path, device: str, kind: str, san: bool) -> None:
-    assert block_kind(device, sysfs=sysfs) == kind
+    (sysfs / ISCSI / "sdb" / "device").mkdir()
+    assert block_device(device, sysfs=sysfs).kind == kind
     assert lies_on_san(device, sysfs=sysfs) is san
+
+
+def test_what_sysfs_tells_of_a_path_and_its_map(sysfs: Path) -> None:
+    path = sysfs / ISCSI / "sdb"
+    (path / "device").mkdir()
+    told = {"wwid": "naa.600a0980383143393124515873683561", "vendor": "NETAPP  ", "model": "LUN C-Mode  "}
+    for name, text in {**told, "state": "running"}.items():
+        (path / "device" / name).write_text(f"{text}\n", encoding="ascii")
+    (path / "device" / "vpd_pg80").write_bytes(b"\x00\x80\x00\x0c81C91$QXsh5a")
+    (path / "size").write_text("2048\n", encoding="ascii")
+    (sysfs / VIRTUAL / "dm-0" / "dm" / "name").write_text("mpatha\n", encoding="ascii")
+    assert block_device("8:16", sysfs=sysfs) == block_device("sdb", sysfs=sysfs)
+    assert block_device("sdb", sysfs=sysfs) == BlockDevice(
+        name="sdb",
+        kind="disk",
+        size=1 << 20,
+        maps=("dm-0",),
+        wwid="naa.600a0980383143393124515873683561",
+        unit_serial="81C91$QXsh5a",
+        vendor="NETAPP",
+        model="LUN C-Mode",
+        state="running",
+    )
+    (found,) = map_devices(sysfs=sysfs)
+    assert (found.name, found.dm_name, found.paths) == ("dm-0", "mpatha", ("sdb",))
+    assert found.map_wwid == "3600a0980383143393124515873683561"
+    assert block_device("253:3", sysfs=sysfs).map_wwid == "3600a"
+    assert block_device("253:1", sysfs=sysfs).map_wwid == ""
+
+
+def test_what_the_host_made_out_of_a_lun(sysfs: Path) -> None:
+    for name in ("dm-1", "dm-3"):
+        (sysfs / VIRTUAL / name / "dm" / "name").write_text(f"name-of-{name}\n", encoding="ascii")
+    block(sysfs, f"{VIRTUAL}/md0", "9:0", over=[f"{VIRTUAL}/dm-3"])
+    block(sysfs, f"{VIRTUAL}/dm-9", "253:9", uuid="LVM-ghi", over=[f"{VIRTUAL}/dm-3", f"{VIRTUAL}/dm-0"])
+    expected = {
+        Holder("/dev/mapper/name-of-dm-1", "logical volume"),
+        Holder("/dev/mapper/name-of-dm-3", "partition"),
+        Holder("/dev/dm-9", "logical volume"),
+        Holder("/dev/md0", "device"),
+    }
+    for device in ("253:0", "dm-0", "8:16"):
+        found = holders_of(device, sysfs=sysfs)
+        assert (set(found), len(found)) == (expected, 4)
+    assert holders_of("8:0", sysfs=sysfs) == ()
+    with pytest.raises(OSError, match="No such file"):
+        holders_of("/dev/mapper/there-is-none", sysfs=sysfs)
+
+
+def test_the_number_of_a_device_node() -> None:
+    assert device_number("/dev/null") == "1:3"
 
 
 def test_a_ring_of_devices_ends(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_the_lab_s_guests(world: World) -> None:
         "nfs_source": "nas:/kvm_vol2",
         "nfs_version": "4.1",
         "locks": True,
+        "lun": None,
     }
     assert storage["svm_uuid"]
     assert storage["volume_uuid"]

@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     ImageInfo,
     image_chain,
     image_info,
+    point_to_backing,
 )
 
 MIB = 1 << 20
@@ -182,3 +183,15 @@ def test_rings_and_endless_chains_end() -> None:
         image_chain("/a", image_format="qcow2", ask=ring)
     with pytest.raises(ImageError, match=f"more than {MAX_LAYERS} layers"):
         image_chain("/a", image_format="qcow2", ask=endless)
+
+
+@needs_qemu_img
+def test_an_image_is_let_name_another_file_below_it(tmp_path: Path) -> None:
+    base = make(tmp_path / "base.img", image_format="raw")
+    copy = shutil.copy(base, tmp_path / "copy of base.img")
+    top = make(tmp_path / "top.qcow2", "-b", base, "-F", "raw", size="")
+    point_to_backing(top, image_format="qcow2", backing=str(copy), backing_format="raw")
+    found = image_info(top, image_format="qcow2")
+    assert (found.backing, found.backing_format) == (str(copy), "raw")
+    with pytest.raises(ImageError, match=r"let the image .* name '/b' below it"):
+        point_to_backing(str(tmp_path / "none"), image_format="qcow2", backing="/b", backing_format="raw")

@@ -17,16 +17,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
     mapping_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Refusal, Storage, Stored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Place, Storage, Stored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 
 MOUNT = Mount(1, 0, "0:1", "/", "/mnt", "nfs4", "s:/v", ())
 SOURCE = NfsSource("s", "/v", "192.0.2.1", "4.1", True)
-PLACES: dict[NfsPlace, Stored] = {}
+PLACES: dict[Place, Stored] = {}
 
 
 def place(path: str, volume: str = "vol1") -> NfsPlace:
@@ -124,10 +127,7 @@ def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> N
         (disk(refusal=Refusal("external-data-file", "no")), "external-data-file"),
         (disk(layers=(Layer("/b", Refusal("local-file", "local"), "1:2"),)), "backing-file-outside"),
         (disk(layers=(Layer("/b", place("/b", "vol9"), ""),)), "backing-file-outside"),
-        (
-            disk(at=Refusal("unsupported-multipath-device", "it is one"), identity="device 253:0"),
-            "unsupported-multipath-device",
-        ),
+        (disk(at=Refusal("not-a-netapp-device", "it is none"), identity="device 253:0"), "not-a-netapp-device"),
     ],
 )
 def test_what_keeps_a_disk_from_being_saved(looked: Looked, expected: str) -> None:
@@ -248,12 +248,48 @@ def test_a_template_that_others_are_based_on_must_not_be_overwritten() -> None:
     assert found[1].protected
 
 
-def test_several_guests_on_one_multipath_device() -> None:
-    def lun() -> Looked:
-        return disk(at=Refusal("unsupported-multipath-device", "it is one"), identity="device 253:0")
+def lun(target: str = "vda", *, name: str = "a", **more: Any) -> Looked:
+    """A disk on a LUN that the array knows."""
+    serial = f"serial-{name}".ljust(12, "x")
+    found = LunPlace(f"/dev/dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
+    identity = LunIdentity(f"lun-{name}", serial, wwid_of(serial), 4096, "linux", found.device)
+    PLACES[found] = Storage("lun", "c1", "svm1", "s1", "san1", "v-san1", f"luns/{name}", None, "", None, lun=identity)
+    return disk(target, at=found, device="lun", size=4096, **more)
 
-    found = judged((guest("a"), [lun()]), (guest("b"), [lun()]))
-    assert [codes(each) for each in found] == [[("shared-multipath-device", "vda")]] * 2
+
+def test_a_guest_on_luns_and_files() -> None:
+    found = one(lun("vda"), lun("vdb", name="b"), disk("vdc", at="/c.img"))
+    assert found.protected
+    assert codes(found) == []
+    assert [entry.path for entry in mapping_of([found])] == [
+        "/vol/san1/luns/a",
+        "/vol/san1/luns/b",
+        "/vol/vol1/c.img",
+    ]
+
+
+def test_several_guests_on_one_lun() -> None:
+    found = judged((guest("a"), [lun()]), (guest("b"), [lun(identity="device 253:0")]))
+    assert [codes(each) for each in found] == [[("lun-used-by-several-guests", "vda")]] * 2
+    found = judged((guest("a"), [lun(shareable=True)]), (guest("b"), [lun(shareable=True)]))
+    assert [codes(each) for each in found] == [[("shareable-disk", "vda")]] * 2
+    assert all(each.protected for each in found)
+
+
+def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
+    looked, left_out = lun(), lun("vdb", name="b", skipped="left out")
+    assert isinstance(looked.placed, LunPlace)
+    assert isinstance(left_out.placed, LunPlace)
+    note = Refusal("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
+    owner = guest("g")
+    (found,) = judge(
+        {owner.uuid: (owner, [looked, left_out])},
+        PLACES,
+        chosen={owner.uuid},
+        remarks={looked.placed: [note], left_out.placed: [note]},
+    )
+    assert codes(found) == [("lun-mapped-elsewhere", "vda")]
+    assert found.protected
 
 
 # The mapping

@@ -15,11 +15,11 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, parse_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     FileFacts,
     HostFiles,
     NfsPlace,
-    Refusal,
     Storage,
     fitting,
     look_at,
@@ -155,12 +155,13 @@ def test_an_svm_without_a_volume_on_the_way() -> None:
         (FileFacts("/srv/cifs/a", "/srv/cifs/a", "file"), "unsupported-file-system"),
         (FileFacts("/srv/san/a", "/srv/san/a", "file"), "image-on-san-file-system"),
         (FileFacts("/dev/dm-1", "/dev/dm-1", "block", device="253:1"), "logical-volume"),
-        (FileFacts("/dev/dm-3", "/dev/dm-3", "block", device="253:3"), "unsupported-multipath-device"),
+        (FileFacts("/dev/dm-3", "/dev/dm-3", "block", device="253:3"), "not-a-netapp-device"),
+        (FileFacts("/dev/dm-4", "/dev/dm-4", "block", device="253:4"), "lun-partition"),
         (FileFacts("/dev/sda", "/dev/sda", "block", device="8:0"), "unsupported-block-device"),
     ],
 )
 def test_what_is_no_nfs(tmp_path: Path, facts: FileFacts, code: str) -> None:
-    for device, uuid in (("253:1", "LVM-x"), ("253:3", "mpath-3600a0980")):
+    for device, uuid in (("253:1", "LVM-x"), ("253:3", "mpath-36001405"), ("253:4", "part1-mpath-36001405")):
         (tmp_path / "dev/block" / device / "dm").mkdir(parents=True)
         (tmp_path / "dev/block" / device / "dm" / "uuid").write_text(uuid, encoding="ascii")
     refusal = place_of(facts, MOUNTS, sysfs=tmp_path)

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import ImageError, ImageInfo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostFiles, NfsPlace, Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     DomainState,
@@ -24,6 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 
 ALL = Choice("all", ())
+WWID = "3600a0980383143393124515873683561"
 
 
 class Pools:
@@ -59,11 +63,19 @@ def look(tmp_path: Path, nfs: Path) -> Callable[..., Any]:
     files = HostFiles(lambda: mounts, sysfs=tmp_path / "sys")
 
     def do(
-        disk: DiskXml, choice: Choice = ALL, *, images: bool = True, host: Any = None, chain: Any = no_images
+        disk: DiskXml,
+        choice: Choice = ALL,
+        *,
+        images: bool = True,
+        host: Any = None,
+        chain: Any = no_images,
+        multipathd: Callable[[], Daemon] = Daemon,
     ) -> Any:
         definition = GuestXml("g", "u", "linux", None, "none", (disk,), None, False)
         guest = Guest("g", "u", DomainState("running", "", 1), True, False, False, "libvirt", definition, "")
-        found = Survey(files, host, sysfs=tmp_path / "sys", chain=chain).look(guest, choice, images=images)
+        found = Survey(files, host, sysfs=tmp_path / "sys", chain=chain, multipathd=multipathd).look(
+            guest, choice, images=images
+        )
         return found[0] if found else None
 
     return do
@@ -187,6 +199,9 @@ def test_pool_volumes(nfs: Path, look: Callable[..., Looked]) -> None:
         "not-a-file",
         "pool-volume-unresolved",
     ]
+    direct = look(DiskXml("vda", "disk", "volume", "p/v", pool="p", volume="v", protocol="iscsi"), host=pools).placed
+    assert isinstance(direct, Refusal)
+    assert direct.code == "network-disk"
     without = look(DiskXml("vda", "disk", "volume", "p/v", pool="p", volume="v")).placed
     assert isinstance(without, Refusal)
     assert without.code == "pool-volume-unresolved"
@@ -261,3 +276,54 @@ def test_only_the_boot_disk(nfs: Path, look: Callable[..., Looked]) -> None:
     assert look(file_disk(nfs / "a.img"), Choice("boot", ())).skipped == ""
     data = look(replace(file_disk(nfs / "a.img"), role="data"), Choice("boot", ()))
     assert data.skipped == "not the boot disk, and only that is asked for (disks=boot)"
+
+
+# LUNs
+
+
+def lun_disk(monkeypatch: pytest.MonkeyPatch, sysfs: Path, **more: Any) -> DiskXml:
+    """A disk on a multipath map of the host, whose device node is not there."""
+    node = sysfs / "dev" / "block" / "253:0"
+    for name, text in (("dm/uuid", f"mpath-{WWID}"), ("dm/name", "a"), ("size", "8"), ("slaves/sdb/x", "")):
+        (node / name).parent.mkdir(parents=True, exist_ok=True)
+        (node / name).write_text(f"{text}\n", encoding="ascii")
+    monkeypatch.setattr(
+        resolve, "look_at", lambda path: FileFacts(path, "/dev/dm-0", "block", device="253:0", identity="253:0")
+    )
+    return DiskXml("vda", "disk", "block", "/dev/mapper/a", path="/dev/mapper/a", role="boot", **more)
+
+
+def works(state: str = "ready") -> Daemon:
+    return Daemon(paths={"sdb": PathState("sdb", "active", "running", state), "sdc": PathState("sdc", "", "", "")})
+
+
+def test_a_lun_is_measured_by_sysfs(
+    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = look(lun_disk(monkeypatch, tmp_path / "sys"), multipathd=works)
+    assert isinstance(looked.placed, LunPlace)
+    assert (looked.placed.device, looked.size, looked.refusal) == ("/dev/mapper/a", 4096, None)
+    assert [note.code for note in looked.notes] == ["path-failed"]
+
+
+def test_a_device_without_a_working_path_is_not_read(
+    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = lun_disk(monkeypatch, tmp_path / "sys", format="qcow2")
+    looked = look(disk, multipathd=lambda: works("faulty"), chain=no_images)
+    assert looked.refusal is not None
+    assert looked.refusal.code == "no-working-path"
+    info = ImageInfo("/dev/mapper/a", "qcow2", 1 << 20, None, None, (), ("before",))
+    looked = look(disk, multipathd=works, chain=lambda *_args, **_how: (info,))
+    assert (looked.size, [note.code for note in looked.notes]) == (1 << 20, ["path-failed", "internal-snapshots"])
+
+
+def test_multipathd_is_only_asked_about_chosen_guests(
+    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> Daemon:
+        raise AssertionError("multipathd was asked")
+
+    disk = lun_disk(monkeypatch, tmp_path / "sys")
+    assert look(disk, images=False, multipathd=never).size == 4096
+    assert look(disk, Choice("all", ("vda",)), multipathd=never).skipped

@@ -14,7 +14,7 @@ from typing import Any
 
 import libvirt
 import pytest
-from virt import URI, Guests, Inside
+from virt import URI, XML, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import connection
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import crew as crew_module
@@ -271,3 +271,54 @@ def test_a_crew_does_all_work_before_it_raises(guests: Guests) -> None:
             crew.each(uuids, work)
         assert sorted(done) == ["g0", "g2", "g3", "g4"]
         assert crew.each(uuids[2:], work) == ["g2", "g3", "g4"]
+
+
+def test_a_guest_is_defined_and_forgotten(guests: Guests) -> None:
+    host = guests.connect()
+    xml = XML.format(name="new", uuid="77777777-7777-4777-8777-777777777777", cache="none", os="")
+    domain = host.define(xml)
+    assert (domain.name, domain.persistent(), domain.autostart(), domain.state().active) == ("new", True, False, False)
+    domain.undefine()
+    assert host.domain(name="new") is None
+    with pytest.raises(LibvirtError, match="define a guest on"):
+        host.define("<domain/>")
+
+
+def test_an_older_libvirt_is_asked_to_forget_less(guests: Guests) -> None:
+    asked: list[int] = []
+
+    class Older:
+        """A guest's handle that knows no flag above 16."""
+
+        def __init__(self, uuid: str) -> None:
+            self._domain = guests.domain(uuid)
+
+        def undefineFlags(self, flags: int) -> None:  # noqa: N802 - libvirt's name
+            asked.append(flags)
+            if flags > 16 + 7:
+                _unsupported()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._domain, name)
+
+    def _unsupported() -> None:
+        error = libvirt.libvirtError("unsupported flags (0x40)")
+        error.err = (8, 10, "unsupported flags (0x40)", 2, "", None, None, 0, 0)
+        raise error
+
+    connection.Domain(Older(guests.add("g", running=False))).undefine()
+    assert asked == [64 + 16 + 7, 16 + 7]
+
+
+def test_what_the_host_offers(guests: Guests) -> None:
+    host = guests.connect()
+    assert "<capabilities>" in host.capabilities()
+    assert host.domain_capabilities(emulator=None, arch="no such", machine=None, kind="no such") is None
+    assert host.networks() == ["default"]
+    assert host.pools() == ["default-pool"]
+    assert host.secrets() == []
+    found = host.network("default")
+    assert found is not None
+    assert found.active
+    assert "<name>default</name>" in found.xml
+    assert host.network("nowhere") is None

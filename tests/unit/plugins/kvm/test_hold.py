@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import stat
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     Host,
     LibvirtError,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
@@ -32,11 +34,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     decide,
     ground_of,
     hold,
+    phases,
     quiesce,
     release,
     resume,
+    wait_for_others,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError, Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
 ON = DomainState("running", "booted", 3)
@@ -165,6 +170,80 @@ def seen(state: DomainState = ON, *, cache: str = "none", os: str = "linux", **m
 )
 def test_decide(asked: Any, guest: Seen, step: Step) -> None:
     assert decide(asked, guest) == step
+
+
+ROOT = FileSystem("/", "vda1", "ext4", ("vda",))
+DATA = FileSystem("/srv", "vdb1", "xfs", ("vdb",))
+ZFS = FileSystem("/tank", "tank", "zfs", ("vdb",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "mounts", "filesystems", "step"),
+    [
+        ("auto", (ROOT, DATA), None, Step("agent", "filesystem-consistent", expected=2)),
+        ("agent+suspend", (ROOT, DATA), None, Step("agent+suspend", "filesystem-consistent", expected=2)),
+        ("auto", (ROOT, ZFS), None, Step("agent", "crash-consistent", "/tank (zfs) is not frozen", expected=1)),
+        (
+            "agent+suspend",
+            (ROOT, ZFS),
+            None,
+            Step("agent+suspend", "crash-consistent", "/tank (zfs) is not frozen", expected=1),
+        ),
+        ("auto", (ROOT, DATA), ("/srv",), Step("agent", "crash-consistent", "/ (ext4) is not frozen", expected=1)),
+        (
+            "auto",
+            (ROOT,),
+            ("/data",),
+            Step(
+                "none",
+                "crash-consistent",
+                "nothing is mounted at /data, which was to be frozen",
+                "nothing is mounted at /data, which was to be frozen",
+            ),
+        ),
+    ],
+)
+def test_what_a_freeze_covers_decides_the_level(asked: Any, mounts: Any, filesystems: Any, step: Step) -> None:
+    guest = seen(agent="connected", status="thawed", mounts=mounts)
+    assert decide(asked, guest, None, filesystems) == step
+
+
+def test_a_guest_with_devices_passed_through_is_suspended_only_when_asked() -> None:
+    guest = seen()
+    guest = replace(guest, definition=replace(guest.definition, passthrough=("pci 0000:3b:00.0",)))
+    step = decide("auto", guest)
+    assert (step.method, step.error) == ("none", None)
+    assert "pci 0000:3b:00.0" in step.reason
+    assert decide("suspend", guest).method == "suspend"
+
+
+@pytest.mark.parametrize(
+    ("os", "mounts", "vss"),
+    [
+        ("windows", None, True),
+        ("linux", None, False),
+        ("unknown", None, None),
+        ("unknown", (ROOT,), False),
+        ("unknown", (FileSystem("C:", "c", "NTFS"),), True),
+    ],
+)
+def test_who_thaws_by_itself(os: str, mounts: Any, vss: Any) -> None:
+    assert seen(os=os, mounts=mounts).vss is vss
+
+
+def test_phases() -> None:
+    def row(name: str, method: str, **more: Any) -> Row:
+        return Row(name, name, "auto", method=method, **more)
+
+    rows = [
+        row("quick", "suspend"),
+        row("linux", "agent"),
+        row("win", "agent", limit=8.0),
+        row("later", "agent", order=1),
+        row("both", "agent+suspend"),
+    ]
+    found = [[each.name for each in phase] for phase in phases(rows)]
+    assert found == [["linux", "both"], ["win", "quick"], ["later"]]
 
 
 def test_the_cache_of_a_disk_outside_the_backup_does_not_count() -> None:
@@ -309,7 +388,7 @@ def test_check_mode_holds_and_writes_nothing(guests: Guests, ground: Ground) -> 
     plan = take(ground, want(linux), want(solaris), check=True)
     assert plan["changed"] is True
     assert [(row["method"], row["held"]) for row in plan["guests"]] == [("agent", False), ("suspend", False)]
-    assert guests.inside[linux].journal == ["ping", "status"]
+    assert guests.inside[linux].journal == ["ping", "status", "limit", "filesystems"]
     assert guests.state(solaris)[0] == RUNNING
     assert not ground.directory.exists()
 
@@ -354,7 +433,7 @@ def test_a_freeze_is_never_repeated_without_thaw_and_status(guests: Guests, grou
     assert row["held"]
     assert inside.frozen
     verbs = [verb for verb in inside.journal if verb != "limit"]
-    assert verbs == ["ping", "status", *(["freeze", "thaw", "status"] * 3), "freeze"]
+    assert verbs == ["ping", "status", "filesystems", *(["freeze", "thaw", "status"] * 3), "freeze"]
     release("h1", ground, check=False)
 
 
@@ -562,6 +641,77 @@ def test_a_late_thaw_that_the_agent_refuses_was_a_broken_hold(guests: Guests, gr
     inside.frozen, inside.thaws = False, ["error"]
     (row,) = release("h1", ground, check=False)["guests"]
     assert (row["held"], row["consistency"]) == (False, "crash-consistent")
+
+
+def test_vss_that_ended_before_the_thaw_is_noticed_although_the_agent_says_nothing(
+    guests: Guests, ground: Ground
+) -> None:
+    inside = Inside()
+    uuid = guests.add("win", os="http://microsoft.com/win/11", agent=inside)
+    (row,) = take(ground, want(uuid))["guests"]
+    assert row["limit"] == 8.0
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    held = record.row(uuid)
+    assert held is not None
+    assert held.freeze_answered is not None
+    record.put(replace(held, freeze_answered=held.freeze_answered - 11))
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["consistency"]) == (False, "crash-consistent")
+    assert row["reason"] == "VSS thawed it by itself 10 s after the freeze"
+
+
+def test_a_freeze_that_covers_less_than_there_is_lowers_the_level(guests: Guests, ground: Ground) -> None:
+    inside = Inside(filesystems=1, mounts=(ROOT, FileSystem("/srv", "vda2", "xfs", ("vda",))))
+    uuid = guests.add("lin", agent=inside)
+    (row,) = take(ground, want(uuid))["guests"]
+    assert (row["held"], row["filesystems"], row["expected"]) == (True, 1, 2)
+    assert (row["consistency"], row["reason"]) == ("crash-consistent", "the agent froze 1 of 2 file systems")
+    release("h1", ground, check=False)
+
+
+def test_an_agent_that_does_not_tell_its_file_systems_is_frozen_all_the_same(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("lin", agent=Inside(mounts_fail=True))
+    (row,) = take(ground, want(uuid))["guests"]
+    assert (row["held"], row["expected"], row["consistency"]) == (True, None, "filesystem-consistent")
+    release("h1", ground, check=False)
+
+
+def test_frozen_and_suspended_and_the_other_way_round(guests: Guests, ground: Ground) -> None:
+    inside = Inside()
+    uuid = guests.add("lin", agent=inside)
+    (row,) = take(ground, want(uuid, "agent+suspend"))["guests"]
+    assert (row["method"], row["held"]) == ("agent+suspend", True)
+    assert (inside.frozen, guests.state(uuid)[0]) == (True, PAUSED)
+    again = take(ground, want(uuid, "agent+suspend"))
+    assert (again["changed"], again["guests"][0]["held"]) == (False, True)
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["error"]) == (True, None)
+    assert (inside.frozen, guests.state(uuid)[0]) == (False, RUNNING)
+
+
+def test_one_who_was_frozen_and_suspended_and_was_resumed_by_others_was_not_held(
+    guests: Guests, ground: Ground
+) -> None:
+    inside = Inside()
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid, "agent+suspend"))
+    guests.domain(uuid).resume()
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["error"]) == (False, None)
+    assert "resumed before the hold ended" in row["reason"]
+    assert not inside.frozen
+
+
+def test_a_hold_can_wait_for_another_one(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid), hold_id="h1")
+    began = time.monotonic()
+    wait_for_others([want(uuid)], "h2", ground, Deadline.after(0.3))
+    assert time.monotonic() - began >= 0.3
+    release("h1", ground, check=False)
+    wait_for_others([want(uuid)], "h2", ground, Deadline.after(60))
+    assert time.monotonic() - began < 30
 
 
 def test_a_connection_that_broke_while_thawing_is_opened_again(
@@ -857,6 +1007,10 @@ def options(ground: Ground, **more: Any) -> dict[str, Any]:
         "freeze_timeout": 20,
         "agent_ping_timeout": 5,
         "on_failure": "fail",
+        "hold_deadline": 30.0,
+        "hold_margin": 0.5,
+        "unquiesce_timeout": None,
+        "concurrency_timeout": 0.0,
         **more,
     }
 

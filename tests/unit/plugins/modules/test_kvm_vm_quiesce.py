@@ -55,6 +55,9 @@ def test_hold_and_release(options: dict[str, Any], tmp_path: Path) -> None:
         ({"guests": None}, "guests"),
         ({"hold_id": "../x"}, "The hold id '../x' cannot be used"),
         ({"freeze_timeout": 0}, "freeze_timeout is 0"),
+        ({"hold_deadline": 0}, "hold_deadline is 0"),
+        ({"hold_margin": -1}, "hold_margin is -1"),
+        ({"unquiesce_timeout": 0.5}, "unquiesce_timeout is 0.5"),
         ({"guests": [{"name": "test", "method": "agent"}]}, "Failed to hold guest test, nothing was held"),
         ({"uri": "qemu+unix:///system?socket=/no/such"}, "Failed to connect to libvirt"),
     ],
@@ -64,6 +67,12 @@ def test_failures_are_told(options: dict[str, Any], tmp_path: Path, change: dict
     assert result["failed"] is True
     assert message in result["msg"]
     assert list((tmp_path / "holds").glob("*")) == []
+
+
+def test_the_timer_of_the_plugin_only_shortens(options: dict[str, Any]) -> None:
+    for unquiesce, deadline in ((20, 20), (600, 30)):
+        assert quiesced(options, unquiesce_timeout=unquiesce)["timer"]["deadline"] == deadline
+        run("kvm_vm_quiesce", {"state": "resumed", **options})
 
 
 def test_a_failure_tells_of_each_guest(options: dict[str, Any]) -> None:

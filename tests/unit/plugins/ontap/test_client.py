@@ -108,7 +108,7 @@ def test_an_array_that_is_too_old(sim: Running) -> None:
 def test_all_pages_are_read(sim: Running, client: Client, size: int, empty_pages: bool) -> None:
     sim.control.set_switches(page_size=size, empty_pages=empty_pages)
     names = [record["name"] for record in client.records("/storage/volumes", {"svm.name": "svm1"}, fields=["name"])]
-    assert sorted(names) == ["kvm_nested", "kvm_vol1", "kvm_vol2", "svm1_root"]
+    assert sorted(names) == ["kvm_nested", "kvm_san1", "kvm_san2", "kvm_vol1", "kvm_vol2", "svm1_root"]
     assert len(sent(sim, "GET")) >= (4 if size == 1 else 1)
 
 

@@ -92,6 +92,8 @@ def test_the_volumes_of_an_svm_come_in_one_call(sim: Running, client: Client) ->
         "kvm_vol1": "/kvm_vol1",
         "kvm_vol2": "/kvm_vol2",
         "kvm_nested": "/kvm_vol1/nested",
+        "kvm_san1": None,
+        "kvm_san2": None,
     }
     assert (volumes["kvm_vol1"].size, volumes["kvm_vol1"].svm, volumes["svm1_root"].is_svm_root) == (
         10 << 30,

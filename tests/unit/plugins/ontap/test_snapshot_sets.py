@@ -54,6 +54,12 @@ def clients(sim: Running) -> Iterator[list[Client]]:
         yield [client]
 
 
+@pytest.fixture(autouse=True)
+def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait long for snapshots that come late."""
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+
+
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A snapshot name of the test's own."""
@@ -490,3 +496,14 @@ def test_the_clones_are_asked_for_as_the_array_understands(clients: list[Client]
 
     ((client, volume),) = find_volumes(clients, [ONE])
     assert clones_of(client, volume, name, deadline=Deadline.after(5.0)) == []
+
+
+def test_a_snapshot_that_comes_late_is_removed_too(
+    sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 10.0)
+    match = {"method": "POST", "path": uuid_of(sim, "kvm_vol2"), "count": 1}
+    sim.control.add_fault("delay", match=match, seconds=6.0)
+    with pytest.raises(SnapshotSetError):
+        present(clients, name, seconds=2.5)
+    assert having(sim, name) == []

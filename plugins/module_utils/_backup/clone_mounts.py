@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where this host has the volumes of a backup mounted, which need not be where the backup's host had them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import (
+    Mount,
+    mount_of,
+    nfs_mounts,
+    read_mounts,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Storage, storages
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+
+def mounted_volumes(
+    clients: Sequence[Client], volumes: Iterable[SavedVolume], deadline: Deadline
+) -> dict[Key, HostVolume]:
+    """Return where this host has the volumes, as the array says of each mount point; raises ``OntapError``.
+
+    The place of the time of the backup is preferred, then the one that shows most of the volume.
+    """
+    wanted = {volume.key: volume for volume in volumes}
+    mounts = read_mounts()
+    points = [volume.mount_point for volume in wanted.values() if volume.mount_point]
+    points += [mount.mount_point for mount in nfs_mounts(mounts)]
+    places = [place for place in (_nfs_place(mounts, point) for point in dict.fromkeys(points)) if place]
+    found: dict[Key, HostVolume] = {}
+    lying = storages(clients, places, addresses_of=_addresses_of, deadline=deadline)
+    for place in sorted(places, key=lambda each: len(each.remote_path)):
+        storage = lying[place]
+        volume = wanted.get(storage.volume_key) if isinstance(storage, Storage) else None
+        if volume is None or not isinstance(storage, Storage):
+            continue
+        if volume.key not in found or place.realpath == volume.mount_point:
+            found[volume.key] = HostVolume(place.realpath, storage.path)
+    return found
+
+
+def _nfs_place(mounts: Sequence[Mount], point: str) -> Optional[NfsPlace]:
+    mount = mount_of(mounts, point)
+    source = mount.nfs() if mount else None
+    return NfsPlace(point, mount.remote_path(point), mount, source) if mount and source else None
+
+
+def _addresses_of(server: str) -> Sequence[str]:
+    return names.resolve([server], service=names.read_name_service())[server].addresses

@@ -1,0 +1,242 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find a copy of a guest again, and take it away: only what carries its mark, in an order that may be broken off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import label, lun_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import (
+    ClonedFile,
+    ClonedLun,
+    CloneRecord,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import file_size
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import NO_DOMAIN, Domain, Host, LibvirtError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_clone
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+
+class NotOursError(KvmsnapError):
+    """What is to be removed does not carry the mark of the copy that is meant; nothing was touched."""
+
+
+def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, san: San, timeout: float) -> None:
+    """Remove a copy and all that it consists of; what is gone already is no error.
+
+    The order: off, forgotten by libvirt, files, LUNs (this host forgets one before the array does), side files,
+    record. Raises :class:`NotOursError` before anything is touched, and :class:`KvmsnapError` when a part could not be
+    removed: the record stays, and the same call goes on.
+    """
+    domain = own_domain(host, record)
+    refuse_used_by_others(host, record)
+    unreached = [label(item.storage) for item in record.files if item.key not in places]
+    unreached += [lun_label(lun) for lun in record.luns if lun.key not in places]
+    if unreached:
+        raise KvmsnapError(
+            f"Failed to remove copy {record.name}: the volume of {unreached[0]} is not reached through the controllers"
+            " given; nothing was touched",
+            guest=record.name,
+        )
+    luns = [(lun, found_lun(record, lun, places, deadline=Deadline.after(timeout))) for lun in record.luns]
+    clone_record.save(root, record.at("removing"))
+    if domain is not None:
+        power_off(domain, graceful=False, timeout=0.0)
+        domain.undefine()
+    for item in record.files:
+        _remove_file(item, places[item.key], timeout=timeout)
+    for lun, found in luns:
+        wwid = wwid_of(found.serial) if found else lun.wwid
+        if wwid is not None:
+            san.detach(wwid=wwid)
+        if found is not None:
+            lun_clone.remove_clone(places[lun.key].client, found, deadline=Deadline.after(timeout))
+    with telling(f"remove side files of copy {record.name}"):
+        if record.nvram:
+            Path(record.nvram).unlink(missing_ok=True)
+        if record.tpm and Path(record.tpm).exists():
+            shutil.rmtree(record.tpm)
+    clone_record.forget(root, record.name)
+
+
+def look_anew(path: str) -> None:
+    """Let this host look for a file again: an NFS client that saw none at a path goes on believing so for a while.
+
+    What it believes of a directory it gives up when it changes the directory itself and finds that somebody else has,
+    too. Raises :class:`OSError`.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{clone_record.PREFIX}", dir=os.path.dirname(path))
+    os.close(descriptor)
+    os.unlink(name)
+
+
+def _remove_file(item: ClonedFile, place: Place, *, timeout: float) -> None:
+    """Remove a file of a copy, and know from the array that it is gone."""
+    for last in (False, True):
+        with telling(f"remove {item.host_path}"):
+            Path(item.host_path).unlink(missing_ok=True)
+        left = file_size(
+            place.client,
+            place.volume,
+            item.storage.path,
+            snapshot=None,
+            seen_at=item.host_path,
+            deadline=Deadline.after(timeout),
+        )
+        if left is None:
+            return
+        if not last:
+            with suppress(OSError):
+                look_anew(item.host_path)
+    raise KvmsnapError(
+        f"Failed to remove {label(item.storage)}: the array still has it, and this host does not see it at"
+        f" {item.host_path}; mount the volume there",
+        path=item.host_path,
+    )
+
+
+def found_lun(record: CloneRecord, lun: ClonedLun, places: Places, *, deadline: Deadline) -> Optional[LunNow]:
+    """Return a copy's LUN as the array has it now, None when it has none.
+
+    Raises :class:`NotOursError` when the one of that name is another one, and ``OntapError``.
+    """
+    place = places[lun.key]
+    found = lun_clone.find_clone(
+        place.client, place.volume, lun.path, comment=record.comment_of(lun), deadline=deadline
+    )
+    if found is not None and lun.serial not in (None, found.serial):
+        raise NotOursError(
+            f"Refused to touch LUN {lun_label(lun)}: its serial is {found.serial}, the copy's was {lun.serial}",
+            guest=record.name,
+        )
+    return found
+
+
+def still_there(record: CloneRecord, places: Places, *, san: San, deadline: Deadline) -> bool:
+    """Tell whether the array still has all of a copy, and this host sees it; raises ``OntapError``."""
+    for item in record.files:
+        place = places.get(item.key)
+        if place is None:
+            raise KvmsnapError(f"Failed to reach the volume of {label(item.storage)} through the controllers given")
+        client, volume, path = place.client, place.volume, item.storage.path
+        size = file_size(client, volume, path, snapshot=None, seen_at=item.host_path, deadline=deadline)
+        if size is None:
+            return False
+    for lun in record.luns:
+        if lun.key not in places:
+            raise KvmsnapError(f"Failed to reach the volume of {lun_label(lun)} through the controllers given")
+        if found_lun(record, lun, places, deadline=deadline) is None:
+            return False
+        if san.map(lun.wwid or "") is None:
+            raise KvmsnapError(
+                f"Failed to see LUN {lun_label(lun)} of copy {record.name} on this host: the array has it, and there is"
+                " no map of it. Bring its paths back, or remove the copy with state=absent; nothing was touched",
+                guest=record.name,
+            )
+    return True
+
+
+def own_domain(host: Host, record: CloneRecord) -> Optional[Domain]:
+    """Return the copy's guest, None when libvirt does not know it; raises :class:`NotOursError` when it lost our mark.
+
+    It is found by its uuid, which is the copy's own; a guest that only has its name is somebody else's.
+    """
+    domain = host.domain(uuid=record.uuid)
+    if domain is None:
+        return None
+    found = mark_of(domain.xml(inactive=domain.persistent()))
+    if found != record.mark:
+        carried = f"that of {found.owner} from backup {found.backup_id}" if found else "no mark of ours"
+        raise NotOursError(
+            f"Refused to remove guest {domain.name} ({domain.uuid}): it carries {carried}, not that of"
+            f" {record.mark.owner} from backup {record.mark.backup_id}; nothing was touched",
+            guest=domain.name,
+        )
+    return domain
+
+
+def refuse_used_by_others(host: Host, record: CloneRecord) -> None:
+    """Raise :class:`NotOursError` when another guest of this host has a file of the copy among its disks."""
+    paths = [*(item.host_path for item in record.files), *(lun.device for lun in record.luns if lun.device)]
+    own = {os.path.realpath(path) for path in paths}
+    for domain in host.domains() if own else ():
+        if domain.uuid == record.uuid:
+            continue
+        for path in _paths_of(domain):
+            if os.path.realpath(path) in own:
+                raise NotOursError(
+                    f"Refused to remove copy {record.name}: guest {domain.name} uses its file {path}; nothing was"
+                    " touched",
+                    guest=domain.name,
+                    path=path,
+                )
+
+
+def volumes_of(record: CloneRecord) -> list[SavedVolume]:
+    """Return the volumes that a copy's files lie on, each once."""
+    luns = {
+        lun.key: SavedVolume(
+            controller=lun.controller,
+            svm=lun.svm,
+            svm_uuid=lun.svm_uuid,
+            volume=lun.volume,
+            volume_uuid=lun.volume_uuid,
+        )
+        for lun in record.luns
+    }
+    found = {
+        item.key: SavedVolume(
+            controller=item.storage.controller,
+            svm=item.storage.svm,
+            svm_uuid=item.storage.svm_uuid,
+            volume=item.storage.volume,
+            volume_uuid=item.storage.volume_uuid,
+        )
+        for item in record.files
+    }
+    return list({**luns, **found}.values())
+
+
+def places_of(record: CloneRecord, clients: Iterable[Client], *, deadline: Deadline) -> Places:
+    """Return where the volumes of a copy's files are now; raises ``OntapError``."""
+    return locate(list(clients), volumes_of(record), deadline=deadline)
+
+
+@contextmanager
+def telling(action: str) -> Iterator[None]:
+    """Turn an operating system's error into a sentence of ours."""
+    try:
+        yield
+    except (OSError, tarfile.TarError) as exc:
+        raise KvmsnapError(f"Failed to {action}: {getattr(exc, 'strerror', None) or exc}") from exc
+
+
+def _paths_of(domain: Domain) -> Iterator[str]:
+    try:
+        texts = [domain.xml(), *([domain.xml(inactive=True)] if domain.persistent() else [])]
+    except LibvirtError as exc:
+        if exc.code != NO_DOMAIN:
+            raise
+        return
+    for text in texts:
+        for disk in parse_guest(text).disks:
+            yield from (path for path in (disk.path, *(layer.path for layer in disk.backing)) if path)

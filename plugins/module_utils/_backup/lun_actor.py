@@ -1,0 +1,157 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore does about a disk that is a LUN: look at its map and its identity, overwrite, compare, all bounded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import SAMPLE_BYTES, sample_offsets
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import MapState
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+Maps = frozenset[tuple[str, Optional[int]]]
+
+
+@dataclass(frozen=True)
+class Before:
+    """A LUN just before its overwrite. ``maps`` is None when the account may not read them.
+
+    ``samples`` are the digests of the snapshot's content by offset; ``blind`` says why there are none.
+    """
+
+    state: MapState
+    maps: Optional[Maps]
+    samples: dict[int, bytes] = field(default_factory=dict)
+    blind: str = "the LUN was not restored through a clone"
+
+
+class LunActor:
+    """Overwrites LUNs and compares them; remembers each LUN between the two."""
+
+    def __init__(self, restore_id: str) -> None:
+        self._restore_id = restore_id
+        self._before: dict[str, Before] = {}
+
+    def prepare(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> None:
+        """Make sure that the LUN is the one planned for, that its map is healthy, and that nobody has it open.
+
+        What this host has cached is written out now: later it would land on the restored content.
+        """
+        lun = _lun_of(disk)
+        for each in lun_device.obstacles(lun.device, wwid=lun.wwid, off=True):
+            raise KvmsnapError(f"Failed to restore LUN {disk.label}: {each.reason}. {each.remedy}", path=disk.label)
+        _same(client, volume, disk, lun, deadline)
+        with _of(disk, "flush"):
+            state = lun_device.map_state(lun.device)
+            lun_device.flush(state)
+        self._before[disk.label] = Before(state, _maps(client, lun, deadline))
+
+    def clone_over(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> tuple[str, ...]:
+        """Overwrite the LUN through a temporary clone, and learn from that what it must hold; return what is left."""
+        before = self._before[disk.label]
+
+        def sample(clone: lun_restore.LunNow) -> None:
+            self._before[disk.label] = _sampled(client, clone, before, deadline)
+
+        left = lun_restore.clone_over(
+            client,
+            volume,
+            path=disk.storage.path,
+            identity=_lun_of(disk),
+            snapshot=disk.snapshot,
+            restore_id=self._restore_id,
+            look=sample,
+            deadline=deadline,
+        )
+        return (left,) if left else ()
+
+    def settle(self, disk: DiskRestore) -> None:
+        """Make this host forget what it cached of the LUN, see its size, and have all paths that it had before."""
+        lun, before = _lun_of(disk), self._before[disk.label].state
+        with _of(disk, "settle"):
+            lun_device.flush(before)
+            lun_device.follow_size(lambda: lun_device.map_state(lun.device), size=lun.size)
+            lun_device.wait_paths(lambda: lun_device.map_state(lun.device), before=before)
+
+    def difference(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> Optional[str]:
+        """Return what is not as it must be: identity, maps, or a block read through the map; None when all is."""
+        lun, before = _lun_of(disk), self._before[disk.label]
+        _same(client, volume, disk, lun, deadline)
+        maps = _maps(client, lun, deadline)
+        if None not in (maps, before.maps) and maps != before.maps:
+            return "it is mapped otherwise than before"
+        with _of(disk, "read"):
+            for offset, digest in before.samples.items():
+                if _digest(lun_device.read_block(lun.device, offset, length=SAMPLE_BYTES)) != digest:
+                    return f"it differs from {disk.snapshot} at byte {offset}"
+        return None
+
+    def compared(self, disk: DiskRestore) -> str:
+        """Return what :meth:`difference` could compare."""
+        before = self._before[disk.label]
+        return "identity and sampled blocks" if before.samples else f"identity; content not compared: {before.blind}"
+
+
+def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
+    """Take samples of the clone's content from the array; a role that does not allow it is no obstacle."""
+    try:
+        samples = {
+            offset: _digest(lun_restore.read_data(client, clone, offset, length=SAMPLE_BYTES, deadline=deadline))
+            for offset in sample_offsets(clone.size)
+        }
+    except OntapError as exc:
+        return replace(before, samples={}, blind=exc.message)
+    return replace(before, samples=samples)
+
+
+def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, deadline: Deadline) -> None:
+    """Raise unless the array has the very LUN of the plan at its place."""
+    now = lun_restore.read_lun(client, lun.uuid, deadline=deadline)
+    if now is None:
+        raise KvmsnapError(f"Failed to restore LUN {disk.label}: it is not there any more", path=disk.label)
+    found = lun_restore.differences(lun, now)
+    name = f"/vol/{volume.name}/{disk.storage.path}"
+    if now.name != name:
+        found.append(f"it is {now.name} now")
+    if found:
+        raise KvmsnapError(f"Failed to restore LUN {disk.label}: {', '.join(found)}", path=disk.label)
+
+
+def _maps(client: Client, lun: LunIdentity, deadline: Deadline) -> Optional[Maps]:
+    try:
+        maps = lun_maps(client, [lun.uuid], deadline=deadline)
+    except OntapError:
+        return None
+    return frozenset((each.igroup_uuid, each.logical_unit_number) for each in maps)
+
+
+def _lun_of(disk: DiskRestore) -> LunIdentity:
+    if disk.storage.lun is None:
+        raise TypeError(f"{disk.label} is no LUN")
+    return disk.storage.lun
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+@contextmanager
+def _of(disk: DiskRestore, verb: str) -> Iterator[None]:
+    """Tell a device's error as one of the LUN."""
+    try:
+        yield
+    except lun_device.DeviceError as exc:
+        raise KvmsnapError(f"Failed to {verb} LUN {disk.label}: {exc.message}", path=disk.label) from exc

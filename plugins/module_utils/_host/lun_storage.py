@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a device of this host that is a LUN to the LUN on ONTAP and its volume, or to the reason why there is none.
+
+WWID → serial → LUN, asked at every system; what sanlun says, where it is installed, must agree. Where the WWID does not
+tell, sanlun's word counts only when the LUN's serial is the one that the device's own paths tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Place, Storage, Stored, fitting
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
+    Lun,
+    LunMap,
+    foreign_initiators,
+    lun_by_path,
+    lun_maps,
+    luns_by_serial,
+    serial_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+
+@dataclass(frozen=True)
+class LunAnswers:
+    """Where each LUN is stored, and what the array has to say of it. ``sanlun`` is None when nobody asked it."""
+
+    stored: Mapping[Place, Stored]
+    remarks: Mapping[LunPlace, Sequence[Refusal]]
+    sanlun: Optional[Sanlun] = None
+
+
+def lun_storages(
+    clients: Sequence[Client],
+    places: Iterable[LunPlace],
+    *,
+    ask_sanlun: Callable[[], Sanlun],
+    initiators: Collection[str],
+    deadline: Optional[Deadline] = None,
+) -> LunAnswers:
+    """Return where each LUN lies on the systems behind ``clients``; without any LUN nobody is asked anything.
+
+    A system whose role allows no look at LUNs leaves them unfound and says so; ``initiators`` are those of this host.
+    Raises ``OntapError``.
+    """
+    wanted = list(dict.fromkeys(places))
+    if not wanted:
+        return LunAnswers({}, {})
+    sanlun = ask_sanlun()
+    entries = {place: sanlun.of(name=place.name, wwid=place.wwid) for place in wanted}
+    found, denials = _find(clients, wanted, entries, deadline)
+    volumes = _volumes(clients, found.values(), deadline)
+    stored: dict[Place, Stored] = {
+        place: _denied(lun_of(place, found.get(place, ()), entries[place], volumes=volumes), denials)
+        for place in wanted
+    }
+    remarks = _remarks(clients, stored, initiators, deadline)
+    return LunAnswers(stored, remarks, sanlun)
+
+
+def lun_of(
+    place: LunPlace, found: Sequence[Lun], entries: Sequence[SanlunLun], *, volumes: Mapping[str, Volume]
+) -> Stored:
+    """Decide where a LUN lies; pure. ``found`` are the LUNs of its serial (or of sanlun's path, without a serial).
+
+    ``entries`` are what sanlun says of the device, ``volumes`` the volumes by UUID.
+    """
+    said = ", ".join(dict.fromkeys(entry.label for entry in entries))
+    if any(entry.seven_mode for entry in entries):
+        return Refusal("seven-mode-lun", f"{place.device} is a LUN of a system in 7-Mode, as sanlun says ({said})")
+    if place.serial is None and not entries:
+        return place.unresolved or Refusal("unresolvable-wwid", f"{place.device} does not tell which LUN it is")
+    if not found:
+        what = f"serial {place.serial}, WWID {place.wwid}" if place.serial else f"named {said} by sanlun"
+        return Refusal("unknown-lun", f"no LUN {what} is known to the given controllers")
+    if len(found) > 1:
+        where = ", ".join(f"{lun.label} at {lun.controller}" for lun in found)
+        return Refusal("ambiguous-lun", f"several LUNs have serial {place.serial or found[0].serial}: {where}")
+    lun = found[0]
+    if place.serial is None and lun.serial not in _confirmed(place, entries):
+        told = ", ".join(_confirmed(place, entries)) or "none"
+        reason = f"sanlun calls {place.device} {said}, which has serial {lun.serial}; the device tells {told}"
+        return Refusal("sanlun-unconfirmed", reason)
+    if any(entry.label != lun.label for entry in entries):
+        return Refusal("sanlun-disagrees", f"by its WWID {place.device} is {lun.label}, by sanlun it is {said}")
+    return unfit_lun(lun, volumes.get(lun.volume_uuid)) or _stored(place, lun)
+
+
+def unfit_lun(lun: Lun, volume: Optional[Volume]) -> Optional[Refusal]:
+    """Return why a LUN cannot be saved and restored, None when it can; pure."""
+    if not lun.path or volume is None:
+        return Refusal("lun-outside-volume", f"its LUN {lun.label} lies in no volume (disaggregated system, ASA r2)")
+    refusal = fitting(volume)
+    if refusal is not None:
+        return refusal
+    if lun.lun_class != "regular":
+        return Refusal("unsupported-lun-class", f"its LUN {lun.label} is of class {lun.lun_class}")
+    if lun.container_state != "online" or lun.state != "online" or not lun.enabled:
+        state = lun.state if lun.state != "online" else lun.container_state
+        return Refusal("lun-offline", f"its LUN {lun.label} is {state if lun.enabled else 'offline'}")
+    if lun.read_only:
+        return Refusal("lun-read-only", f"its LUN {lun.label} allows only reading")
+    return None
+
+
+def lun_record(lun: Lun, *, device: str) -> Storage:
+    """Return the place of a LUN on the array; ``device`` is the host's name of it, empty when not known."""
+    return Storage(
+        kind="lun",
+        controller=lun.controller,
+        svm=lun.svm,
+        svm_uuid=lun.svm_uuid,
+        volume=lun.volume,
+        volume_uuid=lun.volume_uuid,
+        path=lun.path,
+        mount_point=None,
+        mount_path="",
+        junction=None,
+        lun=lun.identity(device=device),
+    )
+
+
+def _stored(place: LunPlace, lun: Lun) -> Stored:
+    if lun.size != place.size:
+        reason = f"its LUN {lun.label} has {lun.size} bytes, the host's {place.device} {place.size}"
+        return Refusal("lun-size-differs", reason)
+    return lun_record(lun, device=place.device)
+
+
+def _confirmed(place: LunPlace, entries: Iterable[SanlunLun]) -> list[str]:
+    """Return the serials that the device itself tells: page 80 of its paths, and the WWID that sanlun read."""
+    read = [serial_of(entry.wwid or entry.device) for entry in entries]
+    return list(dict.fromkeys([*place.unit_serials, *(serial for serial in read if serial)]))
+
+
+def _find(
+    clients: Sequence[Client],
+    places: Sequence[LunPlace],
+    entries: Mapping[LunPlace, Sequence[SanlunLun]],
+    deadline: Optional[Deadline],
+) -> tuple[dict[LunPlace, Sequence[Lun]], list[str]]:
+    """Return the LUNs of each place, and what the systems said that allow no look at LUNs."""
+    serials = [place.serial for place in places if place.serial]
+    named = {place: (entry.owner, entry.path) for place in places if not place.serial for entry in entries[place][:1]}
+    found: dict[LunPlace, dict[str, Lun]] = {}
+    denials: list[str] = []
+    for client in clients:
+        try:
+            by_serial = luns_by_serial([client], serials, deadline=deadline)
+            by_name = {
+                place: lun_by_path(client, svm=svm, name=path, deadline=deadline)
+                for place, (svm, path) in named.items()
+            }
+        except OntapError as exc:
+            if not _no_look(exc):
+                raise
+            denials.append(exc.message)
+            continue
+        for place in places:
+            one = by_name.get(place)
+            for lun in by_serial.get(place.serial, ()) if place.serial else [one] if one else []:
+                found.setdefault(place, {}).setdefault(lun.uuid, lun)
+    return {place: tuple(luns.values()) for place, luns in found.items()}, denials
+
+
+def _no_look(exc: OntapError) -> bool:
+    return isinstance(exc, OntapDeniedError) or exc.has_code(codes.NOT_SUPPORTED, codes.BAD_URL)
+
+
+def _denied(stored: Stored, denials: Sequence[str]) -> Stored:
+    """Say that a LUN which was not found may be one of a system that allows no look."""
+    if denials and isinstance(stored, Refusal) and stored.code == "unknown-lun":
+        return Refusal("luns-not-readable", f"{stored.reason}, and not all of them allow a look: {'; '.join(denials)}")
+    return stored
+
+
+def _volumes(
+    clients: Sequence[Client], found: Iterable[Sequence[Lun]], deadline: Optional[Deadline]
+) -> dict[str, Volume]:
+    luns = [lun for each in found for lun in each if lun.svm and lun.volume]
+    volumes: dict[str, Volume] = {}
+    for client in clients:
+        here = [lun for lun in luns if lun.controller == client.name]
+        if here:
+            svms, names = {lun.svm for lun in here}, {lun.volume for lun in here}
+            for volume in list_volumes(client, svms=svms, names=names, deadline=deadline):
+                volumes.setdefault(volume.uuid, volume)
+    return volumes
+
+
+def _remarks(
+    clients: Sequence[Client],
+    stored: Mapping[Place, Stored],
+    initiators: Collection[str],
+    deadline: Optional[Deadline],
+) -> dict[LunPlace, list[Refusal]]:
+    """Return what there is to say of LUNs that can be saved: who else sees them."""
+    remarks: dict[LunPlace, list[Refusal]] = {}
+    for client in clients:
+        uuids = {
+            place: each.lun.uuid
+            for place, each in stored.items()
+            if isinstance(place, LunPlace) and isinstance(each, Storage) and each.lun and each.controller == client.name
+        }
+        try:
+            maps = lun_maps(client, uuids.values(), deadline=deadline)
+        except OntapError as exc:
+            if not _no_look(exc):
+                raise
+            note = Refusal("lun-maps-unknown", f"to whom its LUN is mapped cannot be read: {exc.reason}")
+            remarks.update({place: [note] for place in uuids})
+            continue
+        for place, uuid in uuids.items():
+            remarks[place] = mapped_elsewhere([each for each in maps if each.lun_uuid == uuid], initiators)
+    return remarks
+
+
+def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:
+    """Return a note when a LUN is mapped to initiators that are none of this host's; pure."""
+    others = foreign_initiators(maps, initiators)
+    if not others:
+        return []
+    groups = ", ".join(dict.fromkeys(each.igroup for each in maps if foreign_initiators([each], initiators)))
+    return [Refusal("lun-mapped-elsewhere", f"its LUN is mapped to other hosts too: {', '.join(others)} ({groups})")]

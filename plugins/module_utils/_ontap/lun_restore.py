@@ -1,0 +1,313 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a LUN back to its state in a snapshot with its uuid, serial, maps and reservations kept.
+
+The snapshot's LUN is cloned to a temporary LUN beside the target (documented: ``POST /storage/luns`` from
+``.snapshot``), the target is overwritten as a clone of that (``PATCH /storage/luns/{uuid}``), the temporary is deleted.
+A temporary LUN is known as ours by its name and its comment together; no other LUN is ever deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import in_snapshot, relative_path
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, Params, segment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+LunMethod = Literal["lun_clone", "sfsr_cli", "sfsr"]
+
+TEMPORARY = "kvmsnap-tmp-"
+BLOCK_LIMIT = 1 << 20
+"""Bytes of a LUN that ONTAP gives out in one answer."""
+
+_WAYS: Mapping[str, tuple[LunMethod, ...]] = {
+    "auto": ("lun_clone", "sfsr_cli"),
+    "file_clone": ("lun_clone",),
+    "sfsr_cli": ("sfsr_cli",),
+    "sfsr": ("sfsr",),
+}
+_OURS = "kvmsnap: temporary clone"
+_FIELDS = ("uuid", "name", "comment", "space.size", "serial_number", "os_type", "location.volume.uuid")
+_REMOVAL_SECONDS = 60.0
+_CLONE_TRIES = 3
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 8.0
+
+REMEDIES = {
+    codes.LUN_IN_IMPORT: "End the foreign LUN import of this LUN first",
+    codes.LUN_AGGREGATE_OFFLINE: "Bring the aggregate online",
+    codes.LUN_VOLUME_OFFLINE: "Bring the volume online",
+    codes.LUN_DESTINATION_OFFLINE: "Bring the volume online",
+    codes.CLONE_START_FAILED: "Look at the space of the volume and at the node's load of clone splits",
+    codes.LUN_OPERATIONS_LIMIT: "Wait for the copies and moves of files and LUNs that are under way",
+    codes.LUN_SNAPSHOT_NAME_TOO_LONG: "Use a shorter prefix for backups; restore this one with method sfsr_cli",
+    codes.LUN_MAPPED: "Unmap it; nobody but a person has mapped it",
+}
+"""What to do about a refusal, by ONTAP's code."""
+
+
+@dataclass(frozen=True)
+class LunNow:
+    """A LUN as the array has it at this moment; ``name`` is ``/vol/<volume>/<path>``, ``size`` in bytes."""
+
+    uuid: str
+    name: str
+    comment: str
+    size: int
+    serial: str
+    os_type: str
+    volume_uuid: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> LunNow:
+        """Read a record of ``GET /storage/luns``."""
+        return cls(
+            uuid=str(record["uuid"]),
+            name=str(record["name"]),
+            comment=str(record.get("comment") or ""),
+            size=int((record.get("space") or {}).get("size", 0)),
+            serial=str(record.get("serial_number", "")),
+            os_type=str(record.get("os_type", "")),
+            volume_uuid=str(((record.get("location") or {}).get("volume") or {}).get("uuid", "")),
+        )
+
+    def is_temporary_of(self, lun_uuid: str) -> bool:
+        """Tell whether it is a temporary clone that a restore of the LUN with this uuid made."""
+        name = posixpath.basename(self.name)
+        return name.startswith(TEMPORARY) and self.comment.startswith(f"{_OURS} of {lun_uuid} ")
+
+
+def choose_lun_method(wanted: str, refused: Collection[str] = ()) -> tuple[LunMethod, ...]:
+    """Return the ways to try for a LUN, in order; pure. ``file_clone`` means the clone, as for files.
+
+    :raises InputError: ``wanted`` is no way for LUNs, or nothing is left of it.
+    """
+    order = tuple(way for way in _WAYS.get(wanted, ()) if way not in refused)
+    if order:
+        return order
+    reason = f"the system refused {', '.join(sorted(refused))}"
+    if wanted not in _WAYS:
+        reason = (
+            f"those for LUNs are {', '.join(_WAYS)}; no host sees the LUNs inside a snapshot, so none can be copied"
+        )
+    raise InputError(f"Failed to choose a restore method: of {wanted!r} none is left for a LUN, {reason}")
+
+
+def lun_ways(refused: Collection[str]) -> frozenset[str]:
+    """Return the ways of a LUN that fall with these ways of a file (a licence serves both); pure."""
+    return frozenset("lun_clone" if way == "file_clone" else way for way in refused)
+
+
+def differences(then: LunIdentity, now: LunNow) -> list[str]:
+    """Return what of a LUN's identity is not as it was, each as a phrase with both values; pure."""
+    pairs = (
+        ("uuid", now.uuid, then.uuid),
+        ("serial", now.serial, then.serial),
+        ("size", now.size, then.size),
+        ("os_type", now.os_type, then.os_type),
+    )
+    return [f"its {what} is {found} and was {wanted}" for what, found, wanted in pairs if found != wanted]
+
+
+def temporary_path(path: str, *, restore_id: str, lun_uuid: str) -> str:
+    """Return where the temporary clone for the LUN at ``path`` of its volume goes: beside it. Pure.
+
+    A LUN's name holds letters, digits and ``- . _ { }`` only.
+    """
+    part = re.sub(r"[^A-Za-z0-9._-]", "_", restore_id)[:64]
+    mark = hashlib.sha256(f"{lun_uuid} {restore_id}".encode()).hexdigest()[:12]
+    return posixpath.join(posixpath.dirname(relative_path(path)), f"{TEMPORARY}{part}-{mark}")
+
+
+def read_lun(client: Client, uuid: str, *, deadline: Optional[Deadline] = None) -> Optional[LunNow]:
+    """Return the LUN with a uuid, None when there is none. Source: ``GET /storage/luns/{uuid}``. :raises OntapError:"""
+    try:
+        record = client.get(f"/storage/luns/{segment(uuid)}", {"fields": ",".join(_FIELDS)}, deadline=deadline)
+    except OntapError as exc:
+        if exc.has_code(*codes.NO_SUCH_LUN):
+            return None
+        raise during(exc, f"read LUN {uuid} at {client.name}") from exc
+    return LunNow.from_record(record)
+
+
+def read_data(client: Client, lun: LunNow, offset: int, *, length: int, deadline: Optional[Deadline] = None) -> bytes:
+    """Return ``length`` bytes (at most 1 MB, fewer at the end) of a LUN's content as the array has it.
+
+    Source: ``GET /storage/luns/{uuid}?data.offset=&data.size=``. :raises OntapError:
+    """
+    size = min(length, lun.size - offset, BLOCK_LIMIT)
+    path = f"/storage/luns/{segment(lun.uuid)}"
+    try:
+        return client.get_bytes(path, {"data.offset": offset, "data.size": size}, deadline=deadline)
+    except OntapError as exc:
+        raise during(exc, f"read LUN {lun.name} at byte {offset}") from exc
+
+
+def leftovers(
+    client: Client, volume: Volume, *, lun_uuid: str, deadline: Optional[Deadline] = None
+) -> tuple[LunNow, ...]:
+    """Return the temporary clones that earlier restores of a LUN left on its volume; :raises OntapError:"""
+    params: Params = {"location.volume.uuid": volume.uuid, "name": Expression(f"*{TEMPORARY}*")}
+    try:
+        records = client.records("/storage/luns", params, fields=_FIELDS, deadline=deadline)
+    except OntapError as exc:
+        raise during(exc, f"list the LUNs of {volume.label}", svm=volume.svm, volume=volume.name) from exc
+    found = (LunNow.from_record(record) for record in records)
+    return tuple(lun for lun in found if lun.is_temporary_of(lun_uuid) and lun.volume_uuid == volume.uuid)
+
+
+def clone_over(
+    client: Client,
+    volume: Volume,
+    *,
+    path: str,
+    identity: LunIdentity,
+    snapshot: str,
+    restore_id: str,
+    look: Callable[[LunNow], None],
+    deadline: Deadline,
+) -> Optional[str]:
+    """Overwrite the LUN at ``path`` of its volume with its state in a snapshot, by way of a temporary clone.
+
+    ``look`` is called with the temporary clone before it is used: it holds what the LUN will hold. Temporary clones of
+    earlier restores of this LUN are removed first. Safe to repeat after a break anywhere. Returns None, or a phrase
+    that names the temporary clone when it could not be removed.
+
+    :raises OntapError: with what to do about it. The temporary clone is removed then, too, or named.
+    """
+    names = {"svm": volume.svm, "volume": volume.name, "snapshot": snapshot, "path": path}
+    label = f"{volume.svm}:/vol/{volume.name}/{path}"
+    made: list[LunNow] = []
+    try:
+        for old in leftovers(client, volume, lun_uuid=identity.uuid, deadline=deadline):
+            _delete(client, old, deadline)
+        made.append(
+            _temporary(
+                client, volume, path=path, lun=identity, snapshot=snapshot, restore_id=restore_id, deadline=deadline
+            )
+        )
+        if made[0].size != identity.size:
+            reason = f"the LUN has {identity.size} bytes, and had {made[0].size} in the snapshot"
+            raise OntapError("compare the sizes", reason)
+        look(made[0])
+        _overwrite(client, read_lun(client, identity.uuid, deadline=deadline), made[0], deadline)
+    except OntapError as exc:
+        action = f"bring LUN {label} back to snapshot {snapshot}"
+        said = [_told(exc), *filter(None, (_removed(client, volume, lun) for lun in made))]
+        raise type(exc)(action, "; ".join(said), outcome=exc.outcome, **{**exc.fields, **names}) from exc
+    except BaseException:
+        for lun in made:
+            _removed(client, volume, lun)
+        raise
+    return _removed(client, volume, made[0])
+
+
+def _temporary(
+    client: Client,
+    volume: Volume,
+    *,
+    path: str,
+    lun: LunIdentity,
+    snapshot: str,
+    restore_id: str,
+    deadline: Deadline,
+) -> LunNow:
+    """Clone the LUN out of the snapshot; an answer that got lost is met by looking for what it would have made."""
+    name = f"/vol/{volume.name}/{temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid)}"
+    body = {
+        "svm": {"name": volume.svm},
+        "name": name,
+        "comment": f"{_OURS} of {lun.uuid} for restore {restore_id}",
+        "clone": {"source": {"name": f"/vol/{volume.name}/{in_snapshot(snapshot, path)}"}},
+    }
+
+    def there() -> Optional[dict[str, Any]]:
+        found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
+        return {} if any(each.name == name for each in found) else None
+
+    def make() -> None:
+        client.post("/storage/luns", None, body, fate=there, deadline=deadline)
+
+    _patiently(make, client, deadline)
+    found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
+    made = next((each for each in found if each.name == name), None)
+    if made is None:
+        raise OntapError(f"find the temporary LUN {name}", "it is not there although it was made")
+    return made
+
+
+def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: Deadline) -> None:
+    """Overwrite; the same again leads to the same bytes, so it may be sent again.
+
+    The comment is not among what ONTAP says it keeps, so the LUN's own is sent along.
+    """
+    if lun is None:
+        raise OntapError("overwrite the LUN", "it is gone")
+    body = {"clone": {"source": {"uuid": source.uuid}}, "comment": lun.comment}
+
+    def patch() -> None:
+        try:
+            client.patch(f"/storage/luns/{segment(lun.uuid)}", None, body, retry_safe=True, deadline=deadline)
+        except OntapError as exc:
+            if not exc.has_code(codes.LUN_OVERWRITTEN_PARTLY_SET):
+                raise
+
+    _patiently(patch, client, deadline)
+
+
+def _patiently(change: Callable[[], None], client: Client, deadline: Deadline) -> None:
+    """Make a change, again while the array is busy with other copies, and a few times when a clone would not start."""
+    pause, tries = _FIRST_PAUSE, 0
+    while True:
+        tries += 1
+        try:
+            change()
+        except OntapError as exc:
+            busy = exc.has_code(codes.LUN_OPERATIONS_LIMIT, codes.LUN_COPY_UNDER_WAY, codes.LUN_IN_RESTORE)
+            once_more = exc.has_code(codes.CLONE_START_FAILED) and tries < _CLONE_TRIES
+            if not (busy or once_more) or pause >= deadline.remaining():
+                raise
+        else:
+            return
+        client.clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _removed(client: Client, volume: Volume, lun: LunNow) -> Optional[str]:
+    """Delete a temporary clone in a time of its own; return a phrase that names it when that fails."""
+    try:
+        _delete(client, lun, Deadline.after(_REMOVAL_SECONDS, client.clock))
+    except OntapError as exc:
+        return f"the temporary LUN {volume.svm}:{lun.name} is left behind, delete it ({_told(exc)})"
+    return None
+
+
+def _delete(client: Client, lun: LunNow, deadline: Deadline) -> None:
+    """Delete a temporary clone; one that is mapped (by a person: nobody else maps it) stays."""
+
+    def gone() -> Optional[dict[str, Any]]:
+        return {} if read_lun(client, lun.uuid, deadline=deadline) is None else None
+
+    try:
+        client.delete(f"/storage/luns/{segment(lun.uuid)}", fate=gone, deadline=deadline)
+    except OntapError as exc:
+        if not exc.has_code(*codes.NO_SUCH_LUN):
+            raise during(exc, f"delete the temporary LUN {lun.name}") from exc
+
+
+def _told(exc: OntapError) -> str:
+    """Return the reason with what to do about it."""
+    remedy = REMEDIES.get(exc.code or "")
+    return f"{exc.reason}. {remedy}" if remedy else exc.reason

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: put right what a crash left on a KVM host and on ONTAP."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_leftovers
+short_description: Put right what crashed backups and restores left
+version_added: 0.1.0
+description:
+  - Finds on a KVM host what a run left that died half-way, and puts it right. Guests that a dead hold froze or
+    suspended are released, and its dead-man timer and lock removed; backups that were started and never completed are
+    taken back with their snapshots; files that were never finished are removed.
+  - Nothing is touched that is not provably ours, and nothing that may belong to a run that is alive. A hold is alive
+    while a process has its lock or its deadline has not passed. A started backup may be alive for O(settle) seconds,
+    unless the host was booted since.
+  - Frozen guests that no hold of this host explains, records and manifests that cannot be read, snapshots without a
+    manifest, temporary LUNs and restores that broke off are reported only; RV(leftovers[].what) says what to do.
+  - The host comes first and does not wait for the array. With an empty list of O(controllers) only the host is looked
+    at, not the backups.
+  - Check mode with diff shows it all and touches nothing. A second run changes nothing.
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+extends_documentation_fragment:
+  - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.attributes
+options:
+  state:
+    description: V(absent) puts right what was left.
+    type: str
+    choices: [absent]
+    default: absent
+  owner:
+    description:
+      - Whose snapshots count as this host's, by convention the inventory name of the KVM host. Only those whose comment
+        begins with C(kvmsnap/) and this name are ever touched.
+    type: str
+    required: true
+  volumes:
+    description:
+      - Volumes to look at beside those in the catalog, as RV(kvmsnap.ontap.kvm_vm_discover#module:volumes).
+      - Without them snapshots are not seen on volumes that no manifest names.
+    type: list
+    elements: dict
+    default: []
+  orphans:
+    description:
+      - What to do with snapshots that a backup of O(owner) made and that no manifest in O(catalog_dir) knows.
+      - V(keep) reports them. They are what is left of every backup when a catalog was lost.
+      - V(absent) removes them.
+    type: str
+    choices: [keep, absent]
+    default: keep
+  settle:
+    description:
+      - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
+        that is alive.
+    type: float
+    default: 3600
+  catalog_dir:
+    description: Directory of the catalog on the KVM host.
+    type: path
+    default: /var/lib/kvmsnap
+  hold_dir:
+    description: Directory of the hold records.
+    type: path
+    default: /run/kvmsnap/holds
+  freeze_timeout:
+    description: Seconds that an agent has for answering a thaw.
+    type: int
+    default: 20
+  agent_ping_timeout:
+    description: Seconds that an agent has for answering a question.
+    type: int
+    default: 5
+  retry_count:
+    description: How often a failed call that may be repeated safely is run again.
+    type: int
+    default: 3
+  timeout:
+    description: Seconds that each step on ONTAP may take.
+    type: int
+    default: 300
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+requirements:
+  - libvirt's Python binding, with the QEMU part (C(python3-libvirt))
+seealso:
+  - module: kvmsnap.ontap.kvm_vm_quiesce
+  - module: kvmsnap.ontap.kvm_backup_info
+"""
+
+EXAMPLES = r"""
+- name: Put right what a crash left
+  kvmsnap.ontap.kvm_leftovers:
+    owner: "{{ inventory_hostname }}"
+    controllers: "{{ kvm_controllers }}"
+
+- name: Only release guests that a dead hold left frozen or suspended
+  kvmsnap.ontap.kvm_leftovers:
+    owner: "{{ inventory_hostname }}"
+    controllers: []
+"""
+
+RETURN = r"""
+leftovers:
+  description: What was found, also when the module fails because not everything could be put right.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(hold), V(guest), V(file), V(restore), V(backup), V(snapshot) or V(lun).
+      returned: success
+      type: str
+      sample: hold
+    name:
+      description: What it is called.
+      returned: success
+      type: str
+      sample: hv1-daily_20261121020000
+    what:
+      description: What is the matter with it.
+      returned: success
+      type: str
+      sample: it outlived its deadline and still holds web1
+    remedy:
+      description: What was done, or would be; None for what is left alone.
+      returned: success
+      type: str
+      sample: released
+    error:
+      description: Why it could not be put right.
+      returned: success
+      type: str
+summary:
+  description: The same in lines for people.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import recovery
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    return {
+        "controllers": controllers_argument(),
+        "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+        "owner": {"type": "str", "required": True},
+        "volumes": {"type": "list", "elements": "dict", "default": []},
+        "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
+        "settle": {"type": "float", "default": recovery.SETTLE},
+        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
+        "freeze_timeout": {"type": "int", "default": 20},
+        "agent_ping_timeout": {"type": "int", "default": 5},
+        "retry_count": {"type": "int", "default": 3},
+        "timeout": {"type": "int", "default": 300},
+        "uri": {"type": "str", "default": "qemu:///system"},
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        module.exit_json(**recovery.recover(module.params, check=module.check_mode))
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+
+
+if __name__ == "__main__":
+    main()

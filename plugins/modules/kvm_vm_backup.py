@@ -1,0 +1,340 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Module: back up KVM guests in one process: hold them, take the snapshots, let them go."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kvm_vm_backup
+short_description: Back up KVM guests with ONTAP snapshots taken while the guests are held
+version_added: 0.1.0
+description:
+  - Makes a backup in one process on the KVM host. All names are resolved, all connections opened and all agents asked
+    before the first guest is held. Then all guests are frozen or suspended at once, all snapshots are taken at once,
+    and once each of them is known to exist, or one cannot come to exist, all guests are thawed or resumed at once.
+    Labels, expiry and manifests come after that.
+  - The hold is bounded by O(hold_deadline), whatever ONTAP or an agent does. A dead-man timer on the host, armed before
+    the first guest is held, ends it shortly after that when this module cannot.
+  - All or nothing. A backup that breaks is taken back after the guests run again, and the message says whether all of
+    it was. What could not be taken back stays in the catalog as begun; the same O(backup_id) again removes it first.
+  - A backup of the name that exists stays as it is.
+extends_documentation_fragment:
+  - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.attributes.actiongroup_ontap
+attributes:
+  check_mode:
+    support: full
+    details: Tells what would be saved and how each guest would be held. Agents are asked whether they answer.
+  diff_mode:
+    support: full
+author:
+  - The kvmsnap.ontap authors (@kvmsnap)
+options:
+  backup_id:
+    description: Name of the backup and of its snapshots. Letters, digits and C(. _ + -), at most 200.
+    type: str
+    required: true
+  owner:
+    description: Whose backup it is, by convention the inventory name of the KVM host.
+    type: str
+    required: true
+  policy:
+    description: Name of the policy that the backup is made by.
+    type: str
+    default: manual
+  guests:
+    description: The C(guests) that M(kvmsnap.ontap.kvm_vm_discover) returned.
+    type: list
+    elements: dict
+    required: true
+  volumes:
+    description: The C(volumes) that M(kvmsnap.ontap.kvm_vm_discover) returned.
+    type: list
+    elements: dict
+    required: true
+  problems:
+    description: The C(problems) that M(kvmsnap.ontap.kvm_vm_discover) returned.
+    type: list
+    elements: dict
+    default: []
+  quiesce:
+    description:
+      - How guests are to be held, by name or UUID, V(*) for all others.
+      - Values as O(kvmsnap.ontap.kvm_vm_quiesce#module:guests[].method).
+    type: dict
+    default: {}
+  order:
+    description:
+      - Groups of guests, by name or UUID. The guests of the first group are held first and released last, such as a
+        database before the applications that use it. Guests of no group are held last.
+      - Each group is held only when all guests of the one before are, so every group lengthens the hold.
+    type: list
+    elements: list
+    default: []
+  filesystems:
+    description:
+      - Mount points that alone are frozen, by name or UUID of the guest. File systems of the backup that are left out
+        lower the guest's consistency.
+    type: dict
+    default: {}
+  on_failure:
+    description:
+      - What to do when a guest cannot be held as asked.
+      - V(fail) releases every guest and makes no backup.
+      - V(continue) holds the others, and records the weaker consistency of that guest.
+    type: str
+    choices: [fail, continue]
+    default: fail
+  consistency:
+    description: The level that every guest is to reach, strongest first.
+    type: str
+    choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
+    default: crash-consistent
+  below_consistency:
+    description:
+      - What to do about a guest that did not reach O(consistency). Its level is recorded in any case.
+      - V(fail_guest) names it in RV(weaker) and keeps the backup, for the playbook to fail when all is done.
+      - V(fail_run) takes the whole backup back and fails.
+      - V(record) names it and nothing else.
+    type: str
+    choices: [fail_guest, fail_run, record]
+    default: fail_guest
+  snapmirror_label:
+    description: SnapMirror label of the snapshots, set once the guests run again.
+    type: str
+  expiry_time:
+    description: Time (ISO 8601 with offset) before which ONTAP deletes none of the snapshots, set last.
+    type: str
+  hold_deadline:
+    description:
+      - Seconds that the hold may last, from the first freeze on. At that moment all guests are released, and a snapshot
+        that is not known to exist by then fails the backup.
+    type: float
+    default: 30
+  vss_hold_deadline:
+    description:
+      - Seconds that a Windows guest is held, from the answer of its freeze on, and any other guest with an agent that
+        does not say what it is. VSS thaws by itself after ten.
+      - When not all snapshots exist by then, that guest is released and its level falls. The others are held on.
+    type: float
+    default: 8
+  hold_margin:
+    description: Seconds after O(hold_deadline) at which the dead-man timer fires.
+    type: float
+    default: 0.5
+  unquiesce_timeout:
+    description: Seconds, as C(SC_AGENT_UNQUIESCE_TIMEOUT). It shortens O(hold_deadline) and never prolongs it.
+    type: float
+  freeze_timeout:
+    description: Seconds that an agent has for answering a freeze or a thaw.
+    type: int
+    default: 20
+  agent_ping_timeout:
+    description: Seconds that an agent has for answering a question. An agent that is silent is not asked to freeze.
+    type: int
+    default: 5
+  concurrency:
+    description: What to do while another backup of this host is under way, V(wait) for its end or V(fail).
+    type: str
+    choices: [wait, fail]
+    default: wait
+  concurrency_timeout:
+    description: Seconds to wait for the end of another backup.
+    type: float
+    default: 600
+  timeout:
+    description: Seconds that each step outside of the hold may take.
+    type: int
+    default: 120
+  retry_count:
+    description: How often a failed command that may be repeated safely is run again, inside the hold while it lasts.
+    type: int
+    default: 3
+  catalog_dir:
+    description: Directory of the catalog on the KVM host; made with mode 0700.
+    type: path
+    default: /var/lib/kvmsnap
+  hold_dir:
+    description:
+      - Directory of the hold records. It must not outlive the host's boot, and nobody else may write there.
+      - The lock that keeps two backups of a host apart lies beside it.
+    type: path
+    default: /run/kvmsnap/holds
+  uri:
+    description: The libvirt connection.
+    type: str
+    default: qemu:///system
+requirements:
+  - libvirt's Python binding, with the QEMU part (C(python3-libvirt))
+seealso:
+  - module: kvmsnap.ontap.kvm_vm_discover
+  - module: kvmsnap.ontap.kvm_vm_quiesce
+  - module: kvmsnap.ontap.kvm_backup_info
+"""
+
+EXAMPLES = r"""
+- name: Find the guests and where their disks lie
+  kvmsnap.ontap.kvm_vm_discover:
+    guests: ["web*", db1]
+    controllers: "{{ kvm_controllers }}"
+  register: discovery
+
+- name: Back them up
+  kvmsnap.ontap.kvm_vm_backup:
+    backup_id: hv1-daily_20261121020000
+    owner: hv1
+    policy: daily
+    guests: "{{ discovery.guests }}"
+    volumes: "{{ discovery.volumes }}"
+    problems: "{{ discovery.problems }}"
+    quiesce:
+      db1: agent
+    snapmirror_label: daily
+    controllers: "{{ kvm_controllers }}"
+"""
+
+RETURN = r"""
+backup:
+  description: The backup as the manifest has it; the fields are those of M(kvmsnap.ontap.kvm_backup_info).
+  returned: success
+  type: dict
+  sample: {backup_id: hv1-daily_20261121020000, phase: complete, owner: hv1}
+guests:
+  description:
+    - How each guest was held, with all moments on the host's monotonic clock.
+    - The fields are those of RV(kvmsnap.ontap.kvm_vm_quiesce#module:guests). Empty for a backup that existed.
+  returned: success, and failure because of guests
+  type: list
+  elements: dict
+snapshots:
+  description: The snapshots; the fields are those of RV(kvmsnap.ontap.ontap_snapshot#module:snapshots).
+  returned: success
+  type: list
+  elements: dict
+timing:
+  description: How long the parts took, in seconds; None for what was not done.
+  returned: success
+  type: dict
+  contains:
+    hold_seconds:
+      description: The longest that a guest was held, from sending its freeze to the answer of its thaw.
+      returned: success
+      type: float
+      sample: 0.41
+    freeze_seconds:
+      description: From sending the first freeze or suspend to the answer of the last.
+      returned: success
+      type: float
+      sample: 0.07
+    snapshot_seconds:
+      description: From the first request for a snapshot to the moment when the last was known to exist.
+      returned: success
+      type: float
+      sample: 0.24
+    snapshot_call_seconds:
+      description: The same for the slowest single snapshot.
+      returned: success
+      type: float
+      sample: 0.23
+    thaw_seconds:
+      description: From sending the first thaw or resume to the answer of the last.
+      returned: success
+      type: float
+      sample: 0.06
+    run_seconds:
+      description: The whole of the module's work.
+      returned: success
+      type: float
+      sample: 2.9
+weaker:
+  description: Names of the guests that did not reach O(consistency).
+  returned: success
+  type: list
+  elements: str
+remarks:
+  description: What is worth knowing and no reason to fail, such as a volume that could not take the manifest along.
+  returned: success
+  type: list
+  elements: str
+summary:
+  description: The backup in lines for people.
+  returned: success
+  type: list
+  elements: str
+failure_kind:
+  description: The kind of the failure that ended the backup, such as V(HoldError) or V(SnapshotSetError).
+  returned: failure, after work had begun
+  type: str
+failures:
+  description: What failed of the snapshots, for each volume where something did.
+  returned: failure, when snapshots failed
+  type: list
+  elements: dict
+left_behind:
+  description: The volumes on which a snapshot may be left, since removing it failed.
+  returned: failure, when snapshots failed
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the module's argument spec."""
+    records = {"type": "list", "elements": "dict"}
+    below = [backup_run.FAIL_GUEST, backup_run.FAIL_RUN, backup_run.RECORD]
+    return {
+        "backup_id": {"type": "str", "required": True},
+        "owner": {"type": "str", "required": True},
+        "policy": {"type": "str", "default": "manual"},
+        "guests": {**records, "required": True},
+        "volumes": {**records, "required": True},
+        "problems": {**records, "default": []},
+        "quiesce": {"type": "dict", "default": {}},
+        "order": {"type": "list", "elements": "list", "default": []},
+        "filesystems": {"type": "dict", "default": {}},
+        "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
+        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
+        "below_consistency": {"type": "str", "choices": below, "default": backup_run.FAIL_GUEST},
+        "snapmirror_label": {"type": "str"},
+        "expiry_time": {"type": "str"},
+        "hold_deadline": {"type": "float", "default": 30},
+        "vss_hold_deadline": {"type": "float", "default": 8},
+        "hold_margin": {"type": "float", "default": 0.5},
+        "unquiesce_timeout": {"type": "float"},
+        "freeze_timeout": {"type": "int", "default": 20},
+        "agent_ping_timeout": {"type": "int", "default": 5},
+        "concurrency": {"type": "str", "choices": ["wait", "fail"], "default": "wait"},
+        "concurrency_timeout": {"type": "float", "default": 600},
+        "timeout": {"type": "int", "default": 120},
+        "retry_count": {"type": "int", "default": 3},
+        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
+        "uri": {"type": "str", "default": "qemu:///system"},
+        "controllers": controllers_argument(),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        result = backup_run.back_up(module.params, check=module.check_mode)
+    except KvmsnapError as exc:
+        module.fail_json(**exc.as_result())
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,458 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole backups of guests of libvirt's test driver on the simulated array; both are asked, not the module's word."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+import samples
+from virt import Guests, Inside
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run, catalog, critical
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ontapsim import testing, tree
+from ontapsim.testing import Running
+
+RUNNING = libvirt.VIR_DOMAIN_RUNNING
+PAUSED = libvirt.VIR_DOMAIN_PAUSED
+EXPIRY = "2026-12-31T23:59:00+00:00"
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A simulated array for all tests."""
+    with testing.start(tmp_path=tmp_path_factory.mktemp("array")) as running:
+        yield running
+    tree.remove_tree(running.state_dir, sealed=True)
+
+
+@pytest.fixture
+def sim(array: Running) -> Iterator[Running]:
+    """The array without faults."""
+    array.control.clear_faults()
+    array.control.clear_requests()
+    yield array
+    array.control.clear_faults()
+
+
+@pytest.fixture
+def guests() -> Iterator[Guests]:
+    """Guests that go with the test."""
+    made = Guests()
+    yield made
+    made.close()
+
+
+class Site:
+    """A KVM host with guests on the array's volumes, and what one looks at after a run."""
+
+    def __init__(self, sim: Running, guests: Guests, directory: Path, name: str) -> None:
+        self.sim, self.guests, self.directory, self.name = sim, guests, directory, name
+        self.root = directory / "catalog"
+        self.seconds, self.vss_seconds, self.at_once = 30.0, 8.0, 16
+        self.found: list[dict[str, Any]] = []
+        with connected([self.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+            self._volumes = {item.name: item for item in list_volumes(clients[0], svms=["svm1"])}
+
+    def add(self, name: str, *volumes: str, **how: Any) -> str:
+        """Add a guest with a disk on each volume; return its uuid."""
+        uuid = self.guests.add(name, **how)
+        disks = [samples.disk(f"vd{'abc'[at]}", storage=self._storage(each, name)) for at, each in enumerate(volumes)]
+        self.found.append(samples.guest(name, uuid, disks=disks))
+        return uuid
+
+    def back_up(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
+        """Run a backup as the module would."""
+        return backup_run.back_up({**self.options(), **changes}, check=check)
+
+    def options(self) -> dict[str, Any]:
+        """The module's options."""
+        names = {disk["storage"]["volume"] for guest in self.found for disk in guest["disks"]}
+        return {
+            "backup_id": self.name,
+            "owner": "hv1",
+            "policy": "daily",
+            "guests": self.found,
+            "volumes": [self._volume(name) for name in sorted(names)],
+            "problems": [],
+            "quiesce": {},
+            "order": [],
+            "filesystems": {},
+            "vss_hold_deadline": self.vss_seconds,
+            "on_failure": "fail",
+            "consistency": "crash-consistent",
+            "below_consistency": "fail_guest",
+            "snapmirror_label": None,
+            "expiry_time": None,
+            "concurrency": "fail",
+            "concurrency_timeout": 1,
+            "timeout": 30,
+            "retry_count": 1,
+            "catalog_dir": str(self.root),
+            "controllers": [self.controller()],
+        }
+
+    def controller(self) -> dict[str, Any]:
+        """How to log in at the array."""
+        login = {"username": "kvmsnap", "password": "lab-Kvmsnap1", "ca_path": self.sim.ca_pem}
+        return {"hostname": "127.0.0.1", "port": self.sim.port, **login}
+
+    def delete(self, volume: str) -> None:
+        """Delete the backup's snapshot of a volume, as an administrator would."""
+        with connected([self.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+            wanted = Wanted(self.name, allow_foreign=True)
+            time_left = Deadline.after(30)
+            ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)
+
+    def ground(self) -> hold.Ground:
+        """Where the hold is made."""
+        boot = self.directory / "boot_id"
+        boot.write_text("this-boot\n", encoding="ascii")
+        return hold.Ground(
+            self.directory / "holds",
+            self.guests.connect,
+            retry_count=1,
+            hold_deadline=self.seconds,
+            vss_deadline=self.vss_seconds,
+            at_once=self.at_once,
+            boot=str(boot),
+        )
+
+    def snapshots(self) -> list[str]:
+        """The volumes on which the array has a snapshot of the backup's name."""
+        return sorted(item["name"] for item in self.sim.control.volumes() if self.name in item["snapshots"])
+
+    def left(self) -> tuple[list[str], list[str], list[str]]:
+        """What is left: snapshots, manifests, holds."""
+        phases = [str(entry.manifest and entry.manifest.phase) for entry in catalog.entries(self.root)]
+        holds = self.directory / "holds"
+        return self.snapshots(), phases, sorted(path.name for path in holds.glob("*")) if holds.exists() else []
+
+    def free(self) -> bool:
+        """Whether all guests run and none is frozen."""
+        running = all(self.guests.state(uuid)[0] == RUNNING for uuid in self.guests.inside)
+        return running and not any(inside.frozen for inside in self.guests.inside.values())
+
+    def fault(self, kind: str, volume: str, *, method: str = "POST", count: int = 1, **how: Any) -> None:
+        """Let requests about the snapshots of a volume fail."""
+        path = f"/storage/volumes/{self._volumes[volume].uuid}/snapshots"
+        self.sim.control.add_fault(kind, match={"method": method, "path": path, "count": count}, **how)
+
+    def _storage(self, volume: str, guest: str) -> dict[str, Any]:
+        place = self._volume(volume)
+        names = ("controller", "svm", "svm_uuid", "volume", "volume_uuid")
+        return {"kind": "nfs", "path": f"{guest}.img", **{name: place[name] for name in names}}
+
+    def _volume(self, name: str) -> dict[str, Any]:
+        item = self._volumes[name]
+        place = samples.volume(name, svm=item.svm, volume_uuid=item.uuid, svm_uuid=item.svm_uuid)
+        return {**place, "controller": item.controller, "mount_point": None}
+
+
+@pytest.fixture
+def site(
+    sim: Running,
+    guests: Guests,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Site:
+    """A site, whose holds are made on libvirt's test driver."""
+    made = Site(sim, guests, tmp_path, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
+    monkeypatch.setattr(hold, "ground_of", lambda _options: made.ground())
+    return made
+
+
+def two_guests(site: Site) -> tuple[str, str]:
+    """A guest with an agent on one volume, and one without on two."""
+    return site.add("web1", "kvm_vol1", agent=Inside()), site.add("sol1", "kvm_vol1", "kvm_vol2")
+
+
+def test_a_backup_is_made_once(site: Site) -> None:
+    web, _sol = two_guests(site)
+    result = site.back_up(snapmirror_label="daily", expiry_time=EXPIRY)
+    assert (result["changed"], result["weaker"]) == (True, [])
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
+    assert site.free()
+    levels = {guest["name"]: (guest["method"], guest["consistency"]) for guest in result["backup"]["guests"]}
+    assert levels == {"web1": ("agent", "filesystem-consistent"), "sol1": ("suspend", "crash-consistent")}
+    assert {(each["snapmirror_label"], each["expiry_time"]) for each in result["snapshots"]} == {("daily", EXPIRY)}
+    frozen = max(row["freeze_answered"] for row in result["guests"])
+    thawed = min(row["thaw_sent"] for row in result["guests"])
+    for each in result["snapshots"]:
+        assert each["absent_at"] < frozen <= each["requested_at"] < each["confirmed_at"] <= thawed
+    saved = catalog.load(site.root, site.name)
+    assert saved is not None
+    assert {guest.consistency.asked for guest in saved.guests if guest.consistency} == {"crash-consistent"}
+    assert site.guests.inside[web].journal.count("freeze") == 1
+    requests = len(site.sim.control.requests())
+    again = site.back_up(snapmirror_label="daily", expiry_time=EXPIRY)
+    assert (again["changed"], again["backup"]["exists"], again["guests"]) == (False, True, [])
+    assert all(each["method"] == "GET" for each in site.sim.control.requests()[requests:])
+    assert site.guests.inside[web].journal.count("freeze") == 1
+
+
+def test_inside_the_hold_is_nothing_but_the_snapshots(site: Site) -> None:
+    two_guests(site)
+    site.back_up()
+    sent = site.sim.control.requests()
+    first = next(at for at, each in enumerate(sent) if each["method"] == "POST")
+    assert all("/snapshots" in each["path"] or "/cluster/jobs" in each["path"] for each in sent[first:])
+
+
+def test_a_check_changes_nothing(site: Site) -> None:
+    web, _sol = two_guests(site)
+    result = site.back_up(check=True)
+    assert result["changed"] is True
+    assert [(row["method"], row["held"]) for row in result["guests"]] == [("agent", False), ("suspend", False)]
+    assert all(each["method"] == "GET" for each in site.sim.control.requests())
+    assert site.left() == ([], [], [])
+    assert sorted(path.name for path in site.directory.iterdir()) == ["boot_id"]
+    assert "freeze" not in site.guests.inside[web].journal
+    site.back_up()
+    assert site.back_up(check=True)["changed"] is False
+
+
+@pytest.mark.parametrize("fault", [{"kind": "job_fail"}, {"kind": "status", "status": 400}])
+def test_a_snapshot_that_fails_leaves_nothing(site: Site, fault: dict[str, Any]) -> None:
+    two_guests(site)
+    site.fault(volume="kvm_vol2", code="524479", message="The volume has no space left", **fault)
+    with pytest.raises(BackupError) as raised:
+        site.back_up()
+    assert "svm1:kvm_vol2" in raised.value.message
+    assert "taken back" in raised.value.message
+    assert raised.value.fields["failure_kind"] == "SnapshotSetError"
+    assert site.left() == ([], [], [])
+    assert site.free()
+    assert site.back_up()["changed"] is True
+
+
+def test_a_guest_that_cannot_be_frozen_ends_it_before_any_snapshot(site: Site) -> None:
+    two_guests(site)
+    site.add("db1", "kvm_vol2", agent=Inside(freezes=["error"] * 9))
+    with pytest.raises(BackupError, match="db1"):
+        site.back_up()
+    assert not [each for each in site.sim.control.requests() if each["method"] == "POST"]
+    assert site.left() == ([], [], [])
+    assert site.free()
+
+
+def test_the_deadline_ends_the_hold_whatever_the_array_does(site: Site) -> None:
+    two_guests(site)
+    site.seconds = 1.5
+    site.fault("delay", "kvm_vol2", seconds=6.0)
+    began = time.monotonic()
+    with pytest.raises(BackupError) as raised:
+        site.back_up()
+    assert time.monotonic() - began < 30
+    assert site.free()
+    assert raised.value.fields["failure_kind"] == "SnapshotSetError"
+    assert site.left()[2] == []
+
+
+def test_a_run_that_broke_off_is_taken_back_first(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_guests(site)
+
+    def die(*_arguments: Any) -> None:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup_run, "_undone", lambda _run, exc, *_others, **_more: exc)
+        patched.setattr(backup_run, "_completed", die)
+        with pytest.raises(SystemExit):
+            site.back_up()
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
+    result = site.back_up()
+    assert (result["changed"], site.left()) == (True, (["kvm_vol1", "kvm_vol2"], ["complete"], []))
+
+
+def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    _web, sol = two_guests(site)
+
+    def crash(*_arguments: Any) -> None:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(critical, "release_all", crash)
+        patched.setattr(backup_run, "_undone", lambda _run, exc, *_others, **_more: exc)
+        with pytest.raises(SystemExit):
+            site.back_up()
+    assert site.guests.state(sol)[0] == PAUSED
+    assert site.back_up()["changed"] is True
+    assert site.free()
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
+
+
+@pytest.mark.parametrize(("below", "left"), [("fail_guest", ["complete"]), ("record", ["complete"]), ("fail_run", [])])
+def test_a_guest_below_the_level_asked_for(site: Site, below: str, left: list[str]) -> None:
+    two_guests(site)
+    wanted = {"consistency": "filesystem-consistent", "below_consistency": below}
+    if below == "fail_run":
+        with pytest.raises(BackupError, match="sol1 reached crash-consistent") as raised:
+            site.back_up(**wanted)
+        assert raised.value.fields["weaker"] == ["sol1"]
+    else:
+        assert site.back_up(**wanted)["weaker"] == ["sol1"]
+    assert site.left()[1] == left
+    assert bool(site.snapshots()) is bool(left)
+
+
+def test_a_label_that_failed_is_set_by_the_same_name_again(site: Site) -> None:
+    two_guests(site)
+    failure = {"status": 400, "code": "1638446", "message": "Failed to set the label"}
+    site.sim.control.add_fault("status", match={"method": "PATCH"}, **failure)
+    with pytest.raises(BackupError, match="can be restored from, but"):
+        site.back_up(snapmirror_label="daily")
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
+    site.sim.control.clear_faults()
+    again = site.back_up(snapmirror_label="daily")
+    assert (again["changed"], {each["snapmirror_label"] for each in again["snapshots"]}) == (True, {"daily"})
+    assert site.back_up(snapmirror_label="daily")["changed"] is False
+
+
+def test_a_foreign_snapshot_of_the_name_stays(site: Site) -> None:
+    two_guests(site)
+    site.sim.control.add_snapshot("svm1", "kvm_vol2", site.name, comment="by hand")
+    with pytest.raises(KvmsnapError, match="kvm_vol2"):
+        site.back_up()
+    assert site.left() == (["kvm_vol2"], [], [])
+
+
+def test_our_snapshot_without_a_manifest_stays(site: Site) -> None:
+    two_guests(site)
+    site.sim.control.add_snapshot("svm1", "kvm_vol1", site.name, comment="kvmsnap/hv1: run x")
+    site.sim.control.add_snapshot("svm1", "kvm_vol2", site.name, comment="kvmsnap/hv1: run x")
+    with pytest.raises(InputError, match="without a backup of that name"):
+        site.back_up()
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], [], [])
+
+
+def test_a_backup_whose_snapshot_is_gone_is_an_error_and_stays(site: Site) -> None:
+    two_guests(site)
+    site.back_up()
+    site.delete("kvm_vol2")
+    with pytest.raises(BackupError, match="missing on svm1:kvm_vol2"):
+        site.back_up()
+    assert site.left() == (["kvm_vol1"], ["complete"], [])
+
+
+def test_two_backups_of_a_host_take_turns(site: Site) -> None:
+    two_guests(site)
+    with in_turn(site.directory, "the-other", wait=0):
+        with pytest.raises(BusyError, match="the-other") as raised:
+            site.back_up()
+        assert raised.value.fields["backup_id"] == "the-other"
+        with pytest.raises(BusyError):
+            site.back_up(concurrency="wait", concurrency_timeout=0.3)
+    assert site.left() == ([], [], [])
+    assert site.back_up()["changed"] is True
+
+
+def test_a_guest_that_cannot_be_released_is_told_and_the_backup_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web, _sol = two_guests(site)
+    site.guests.inside[web].thaws = ["silent"] * 2
+    monkeypatch.setattr(hold, "_RELEASE_PATIENCE", 0.0)
+    with pytest.raises(BackupError, match="web1") as raised:
+        site.back_up()
+    assert raised.value.fields["changed"] is True
+    assert site.left()[:2] == (["kvm_vol1", "kvm_vol2"], ["complete"])
+    record = json.loads((site.directory / "holds" / f"{site.name}.json").read_text())
+    assert [row["name"] for row in record["guests"] if row["phase"] == "held"] == ["web1"]
+    hold.release(site.name, site.ground(), check=False)
+    assert site.free()
+
+
+def test_a_guest_that_thaws_itself_is_let_go_in_time_and_called_what_it_is(site: Site) -> None:
+    site.vss_seconds = 0.3
+    mounts = {
+        "windows": (FileSystem("C:\\", "c", "NTFS", ("vda",)), FileSystem("D:\\", "d", "NTFS", ("vdb",))),
+        "linux": (FileSystem("/", "vda1", "ext4", ("vda",)), FileSystem("/srv", "vdb", "xfs", ("vdb",))),
+    }
+    windows = site.add(
+        "win1", "kvm_vol1", "kvm_vol2", os="http://microsoft.com/win/2k22", agent=Inside(mounts=mounts["windows"])
+    )
+    site.add("web1", "kvm_vol1", "kvm_vol2", agent=Inside(mounts=mounts["linux"]))
+    site.fault("delay", "kvm_vol2", seconds=1.5)
+    result = site.back_up()
+    rows = {row["name"]: row for row in result["guests"]}
+    assert rows["win1"]["thaw_sent"] - rows["win1"]["freeze_answered"] < 1.0
+    assert rows["web1"]["thaw_sent"] > max(each["confirmed_at"] for each in result["snapshots"])
+    levels = {guest["name"]: guest["consistency"] for guest in result["backup"]["guests"]}
+    assert levels == {"win1": "inconsistent", "web1": "filesystem-consistent"}
+    assert result["weaker"] == ["win1"]
+    assert not site.guests.inside[windows].frozen
+
+
+def test_guests_that_do_not_fit_go_in_waves_and_the_result_says_so(site: Site) -> None:
+    site.at_once = 2
+    for number in range(5):
+        site.add(f"sol{number}", "kvm_vol1")
+    result = site.back_up()
+    assert result["remarks"][-1].startswith("5 guests were held in 3 waves")
+    assert all(row["held"] for row in result["guests"])
+
+
+def test_being_asked_to_end_takes_the_backup_back(site: Site) -> None:
+    web = site.add("web1", "kvm_vol1", agent=Inside())
+    site.guests.inside[web].on_freeze = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(BackupError, match="asked to end"):
+        site.back_up()
+    assert site.left() == ([], [], [])
+    assert site.free()
+
+
+def test_groups_are_held_in_order_and_released_in_reverse(site: Site) -> None:
+    for name in ("app", "db", "other"):
+        site.add(name, "kvm_vol1", agent=Inside())
+    result = site.back_up(order=[["db"], ["app"]])
+    rows = {row["name"]: row for row in result["guests"]}
+    assert rows["db"]["freeze_answered"] <= rows["app"]["freeze_sent"]
+    assert rows["app"]["freeze_answered"] <= rows["other"]["freeze_sent"]
+    assert rows["other"]["thaw_answered"] <= rows["app"]["thaw_sent"]
+    assert rows["app"]["thaw_answered"] <= rows["db"]["thaw_sent"]
+    assert all(row["held"] for row in rows.values())
+
+
+def test_chosen_file_systems_alone_are_frozen(site: Site) -> None:
+    mounts = (FileSystem("/", "vda1", "ext4", ("vda",)), FileSystem("/srv", "vda2", "xfs", ("vda",)))
+    web = site.add("web1", "kvm_vol1", agent=Inside(mounts=mounts))
+    result = site.back_up(filesystems={"web1": ["/srv"]})
+    assert site.guests.inside[web].asked_for == [["/srv"]]
+    (guest,) = result["backup"]["guests"]
+    assert (guest["consistency"], guest["reason"]) == ("crash-consistent", "/ (ext4) is not frozen")
+    with pytest.raises(BackupError, match="nothing is mounted at /data"):
+        site.back_up(backup_id=f"{site.name}-2", filesystems={"web1": ["/data"]})
+
+
+def test_frozen_and_suspended(site: Site) -> None:
+    mounts = (FileSystem("/", "vda1", "ext4", ("vda",)),)
+    web = site.add("web1", "kvm_vol1", "kvm_vol2", agent=Inside(mounts=mounts))
+    result = site.back_up(quiesce={"web1": "agent+suspend"})
+    (guest,) = result["backup"]["guests"]
+    assert (guest["method"], guest["consistency"]) == ("agent+suspend", "crash-consistent")
+    assert guest["reason"] == "disk vdb has no file system that is frozen"
+    assert result["guests"][0]["held"] is True
+    assert site.free()
+    journal = [verb for verb in site.guests.inside[web].journal if verb in ("freeze", "thaw")]
+    assert journal == ["freeze", "thaw"]

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A LUN under a restore: what must hold before it is written, and what is compared afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Optional
+
+import pytest
+import samples
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import SAMPLE_BYTES
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import (
+    DeviceError,
+    Hindrance,
+    MapPath,
+    MapState,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
+
+SERIAL = "81C91$QXsh5a"
+SIZE = SAMPLE_BYTES * 3
+DEVICE = "/dev/mapper/mpatha"
+VOLUME = Volume("cluster1", "svm1", "svm1-uuid", "vol1", "vol1-uuid")
+LUN = {"uuid": "lun-1", "serial": SERIAL, "wwid": wwid_of(SERIAL), "size": SIZE, "os_type": "linux", "device": DEVICE}
+PLACE = Storage.from_record(samples.storage("vol1", "a", kind="lun", mount_point=None, lun=LUN))
+DISK = DiskRestore("vda", "raw", PLACE, DEVICE, None, samples.BACKUP, "vol1-snap", SIZE)
+THEN, NOW = b"t" * SAMPLE_BYTES, b"n" * SAMPLE_BYTES
+
+
+class World:
+    """An array with the LUN, and the host's map of it; it stands in for the client, too."""
+
+    name = "cluster1"
+    clock = Clock()
+
+    def __init__(self) -> None:
+        self.record = {
+            "uuid": "lun-1",
+            "name": "/vol/vol1/a",
+            "serial_number": SERIAL,
+            "os_type": "linux",
+            "space": {"size": SIZE},
+            "location": {"volume": {"uuid": "vol1-uuid"}},
+        }
+        self.maps: list[dict[str, Any]] = [
+            {"lun": {"uuid": "lun-1"}, "igroup": {"uuid": "ig-1"}, "logical_unit_number": 0}
+        ]
+        self.maps_refused: Optional[OntapDeniedError] = None
+        self.obstacles: list[Hindrance] = []
+        self.host = [NOW] * 3
+        self.readable = True
+        self.steps: list[str] = []
+        self.breaks: Optional[str] = None
+        self.temporary: Optional[dict[str, Any]] = None
+        self.gone = False
+
+    def get(self, path: str, params: Mapping[str, Any], **_how: Any) -> dict[str, Any]:
+        assert path == "/storage/luns/lun-1"
+        if self.gone:
+            raise OntapDeniedError("read", "no such LUN", ontap_code="4")
+        return self.record
+
+    def records(self, path: str, params: Mapping[str, Any], **_how: Any) -> list[dict[str, Any]]:
+        if path == "/storage/luns":
+            return [self.temporary] if self.temporary else []
+        if self.maps_refused is not None:
+            raise self.maps_refused
+        return list(self.maps)
+
+    def post(self, path: str, params: None, body: Mapping[str, Any], **_how: Any) -> dict[str, Any]:
+        self.temporary = {**self.record, "uuid": "tmp-1", "name": body["name"], "comment": body["comment"]}
+        return {}
+
+    def patch(self, path: str, params: None, body: Mapping[str, Any], **_how: Any) -> dict[str, Any]:
+        self.host = [THEN] * 3
+        self.steps.append("overwrite")
+        return {}
+
+    def delete(self, path: str, **_how: Any) -> dict[str, Any]:
+        assert path == "/storage/luns/tmp-1"
+        self.temporary = None
+        return {}
+
+    def get_bytes(self, path: str, params: Mapping[str, Any], **_how: Any) -> bytes:
+        assert path == "/storage/luns/tmp-1"
+        if not self.readable:
+            raise OntapDeniedError("read data", "not allowed", ontap_code="6")
+        return THEN
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        if self.breaks == name:
+            raise DeviceError(f"Failed to {name}")
+
+    def state(self, _device: str) -> MapState:
+        return MapState(DEVICE, wwid_of(SERIAL), SIZE, True, (MapPath("sda", True),))
+
+    def read_block(self, device: str, offset: int, *, length: int) -> bytes:
+        assert (device, length) == (DEVICE, SAMPLE_BYTES)
+        return self.host[offset // SAMPLE_BYTES]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world whose host answers instead of this machine."""
+    made = World()
+
+    def paths(_look: Callable[[], MapState], *, before: MapState) -> None:
+        made.step("paths")
+
+    def sized(_look: Callable[[], MapState], *, size: int) -> None:
+        assert size == SIZE
+        made.step("size")
+
+    def looked(device: str, *, wwid: str, off: bool) -> list[Hindrance]:
+        assert (device, wwid, off) == (DEVICE, wwid_of(SERIAL), True)
+        return made.obstacles
+
+    monkeypatch.setattr(lun_device, "obstacles", looked)
+    monkeypatch.setattr(lun_device, "map_state", made.state)
+    monkeypatch.setattr(lun_device, "flush", lambda _state: made.step("flush"))
+    monkeypatch.setattr(lun_device, "follow_size", sized)
+    monkeypatch.setattr(lun_device, "wait_paths", paths)
+    monkeypatch.setattr(lun_device, "read_block", made.read_block)
+    return made
+
+
+def restored(world: Any, *, disk: DiskRestore = DISK) -> tuple[LunActor, tuple[str, ...]]:
+    """Do all that is done before a LUN is compared."""
+    actor, deadline = LunActor("r1"), Deadline.after(60)
+    actor.prepare(world, VOLUME, disk, deadline=deadline)
+    notes = actor.clone_over(world, VOLUME, disk, deadline=deadline)
+    actor.settle(disk)
+    return actor, notes
+
+
+def difference(world: Any, actor: LunActor) -> Optional[str]:
+    return actor.difference(world, VOLUME, DISK, deadline=Deadline.after(60))
+
+
+def test_caches_are_dropped_before_and_after_and_the_content_is_compared(world: World) -> None:
+    actor, notes = restored(world)
+    assert world.steps == ["flush", "overwrite", "flush", "size", "paths"]
+    assert (difference(world, actor), notes) == (None, ())
+    assert actor.compared(DISK) == "identity and sampled blocks"
+    assert world.temporary is None
+
+
+@pytest.mark.parametrize("block", [0, 1, 2])
+def test_a_block_that_this_host_reads_otherwise_is_found(world: World, block: int) -> None:
+    actor, _notes = restored(world)
+    world.host[block] = NOW
+    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte {block * SAMPLE_BYTES}"
+
+
+def test_where_the_content_cannot_be_read_the_result_says_so(world: World) -> None:
+    world.readable = False
+    actor, _notes = restored(world)
+    assert difference(world, actor) is None
+    assert actor.compared(DISK).startswith(
+        "identity; content not compared: Failed to read LUN /vol/vol1/kvmsnap-tmp-r1-"
+    )
+
+
+def test_a_lun_that_was_restored_by_another_way_is_compared_by_identity(world: Any) -> None:
+    actor = LunActor("r1")
+    actor.prepare(world, VOLUME, DISK, deadline=Deadline.after(60))
+    assert difference(world, actor) is None
+    assert actor.compared(DISK) == "identity; content not compared: the LUN was not restored through a clone"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"serial_number": "other"}, "its serial is other and was 81C91"),
+        ({"space": {"size": 512}}, f"its size is 512 and was {SIZE}"),
+        ({"os_type": "aix"}, "its os_type is aix"),
+        ({"name": "/vol/vol1/b"}, "it is /vol/vol1/b now"),
+        ({"name": "/vol/vol2/a"}, "it is /vol/vol2/a now"),
+    ],
+)
+def test_another_lun_is_not_touched(world: Any, change: dict[str, Any], said: str) -> None:
+    world.record.update(change)
+    with pytest.raises(KvmsnapError, match=f"Failed to restore LUN svm1:/vol/vol1/a: {said}"):
+        restored(world)
+    assert world.steps == []
+
+
+def test_a_lun_that_is_gone_is_told(world: World) -> None:
+    world.gone = True
+    with pytest.raises(KvmsnapError, match="it is not there any more"):
+        restored(world)
+    assert world.steps == []
+
+
+def test_an_obstacle_stops_before_anything_is_touched(world: World) -> None:
+    world.obstacles = [Hindrance("lun-in-use", "something has it open", "End it.")]
+    with pytest.raises(KvmsnapError, match=r"something has it open\. End it\."):
+        restored(world)
+    assert world.steps == []
+
+
+def test_a_host_that_does_not_answer_is_told_of_the_lun(world: World) -> None:
+    world.breaks = "paths"
+    with pytest.raises(KvmsnapError, match="Failed to settle LUN svm1:/vol/vol1/a: Failed to paths"):
+        restored(world)
+
+
+def test_maps_that_changed_are_noticed_and_unreadable_ones_are_not_held_against_it(world: World) -> None:
+    actor, _notes = restored(world)
+    world.maps = []
+    assert difference(world, actor) == "it is mapped otherwise than before"
+    world.maps_refused = OntapDeniedError("list", "not allowed", ontap_code="6")
+    assert difference(world, actor) is None
+
+
+def test_what_is_no_lun_is_an_error_of_the_caller(world: World) -> None:
+    with pytest.raises(TypeError):
+        restored(world, disk=replace(DISK, storage=Storage.from_record(samples.storage())))

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a discovery keeps a disk from being overwritten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import _disk_now
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+
+STORAGE = {
+    "kind": "nfs",
+    "controller": "cluster1",
+    "svm": "svm1",
+    "svm_uuid": "svm1-uuid",
+    "volume": "vol1",
+    "volume_uuid": "vol1-uuid",
+    "path": "a.img",
+    "mount_point": "/mnt/vol1",
+    "locks": True,
+    "lun": None,
+}
+DISK: dict[str, Any] = {
+    "target": "vdb",
+    "device": "disk",
+    "format": "raw",
+    "path": "/mnt/vol1/a.img",
+    "source": "/mnt/vol1/a.img",
+    "size": 4096,
+    "backing": [],
+    "readonly": False,
+    "included": True,
+    "reason": "",
+    "storage": STORAGE,
+}
+GUEST = {"name": "web1", "state": "shutoff"}
+
+
+def obstacles(*codes: str, others_off: bool = False, **disk: Any) -> list[tuple[str, str]]:
+    """The codes and severities of what keeps a disk with these findings from being overwritten."""
+    found = [problem_of(code, "disk vdb of guest web1: found", guest="web1", disk="vdb") for code in codes]
+    now = _disk_now(GUEST, {**DISK, **disk}, found, method="auto", others_off=others_off)
+    return [(each.code, each.severity) for each in now.obstacles]
+
+
+@pytest.mark.parametrize("code", ["lun-mapped-elsewhere", "lun-maps-unknown"])
+def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
+    assert obstacles(code) == [(code, "error")]
+    assert obstacles(code, others_off=True) == []
+
+
+@pytest.mark.parametrize("others_off", [False, True])
+def test_a_disk_of_several_guests_is_refused_whatever_is_said(others_off: bool) -> None:
+    code = "disk-used-by-several-guests"
+    assert obstacles(code, others_off=others_off) == [(code, "error")]
+
+
+@pytest.mark.parametrize(
+    ("disk", "refused"),
+    [
+        ({"readonly": True, "included": False, "reason": "read-only, and used by other guests too"}, True),
+        ({"readonly": True}, False),
+        ({"device": "cdrom", "readonly": True, "included": False, "reason": "a medium in a drive"}, False),
+    ],
+)
+def test_a_disk_that_another_guest_has_by_now_is_refused_where_it_is_read_only_too(
+    disk: dict[str, Any], refused: bool
+) -> None:
+    assert obstacles(**disk) == ([("disk-used-by-several-guests", "error")] if refused else [])

@@ -1,0 +1,33 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One backup of a host at a time."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import LOCK, BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+
+def test_a_second_backup_is_told_of_the_first(tmp_path: Path) -> None:
+    first, second = in_turn(tmp_path / "run", "first", wait=0), in_turn(tmp_path / "run", "second", wait=0)
+    busy = pytest.raises(BusyError, match="backup first of this host is under way")
+    with first, busy, second:
+        pytest.fail("both are under way")
+    with in_turn(tmp_path / "run", "second", wait=0):
+        assert stat.S_IMODE((tmp_path / "run" / LOCK).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_backup_that_has_ended_is_named_no_more(tmp_path: Path, fails: bool) -> None:
+    try:
+        with in_turn(tmp_path, "first", wait=0):
+            if fails:
+                raise KvmsnapError("the backup failed")
+    except KvmsnapError:
+        assert fails
+    assert (tmp_path / LOCK).read_bytes() == b""

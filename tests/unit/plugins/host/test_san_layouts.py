@@ -1,0 +1,265 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layouts that docs/san.md tells of, each put before the code; the table there must say what the code says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import pytest
+from sysfs import SERIAL, WWID, Sysfs
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import judge
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_of, mapped_elsewhere
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, Place, Stored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import SanlunLun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, PoolVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Lun, LunMap
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES
+
+DOCS = Path(__file__).parents[4] / "docs" / "san.md"
+LUN = Lun("c1", "svm1", "s1", "/vol/san1/web1", "l1", SERIAL, 4096, "linux", "san1", "v1")
+VOLUME = Volume("c1", "svm1", "s1", "san1", "v1")
+GOOD = Daemon(paths={name: PathState(name, "active", "running", "ready") for name in ("sdb", "sdc")})
+DOMAIN = """<domain><name>{name}</name><uuid>{name}</uuid><devices>{devices}
+<channel type='unix'><target name='org.qemu.guest_agent.0' state='connected'/></channel></devices></domain>"""
+MAP = "<disk type='block' device='{device}'><source dev='{source}'/><target dev='vda'/>{more}</disk>"
+POOL = "<disk type='volume' device='disk'><source pool='p' volume='v' {more}/><target dev='vda'/></disk>"
+HOSTDEV = """<hostdev type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='3' unit='1'/></source>
+</hostdev>"""
+MOUNTS = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 253:0 / /srv/lun rw - xfs /dev/mapper/mpatha rw\n"
+
+
+def disk(source: str = "/dev/mapper/mpatha", device: str = "disk", more: str = "") -> str:
+    return MAP.format(source=source, device=device, more=more)
+
+
+class Setting:
+    """A host and an array on which one thing may be unlike the ordinary."""
+
+    def __init__(self, sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sysfs = Sysfs(sysfs)
+        self._monkeypatch = monkeypatch
+
+    def look(
+        self,
+        devices: Union[str, Sequence[str]] = "",
+        *,
+        node: str = "dm-0",
+        map_wwid: str = WWID,
+        paths: Optional[dict[str, str]] = None,
+        uuid: str = "",
+        required: bool = True,
+        daemon: Daemon = GOOD,
+        holders: Sequence[tuple[str, str]] = (),
+        luns: Sequence[Lun] = (LUN,),
+        volume: Volume = VOLUME,
+        sanlun: Sequence[SanlunLun] = (),
+        maps: Sequence[LunMap] = (),
+        file: bool = False,
+        alone: bool = False,
+    ) -> str:
+        """Return the codes that the first guest gets, comma-separated; ``alone`` leaves a LUN without its map."""
+        for name in ("sdb", "sdc"):
+            self.sysfs.path(name, **(paths or {}))
+        if not alone:
+            self.sysfs.map(map_wwid)
+        for name, holder in holders:
+            self.sysfs.holder(name, holder)
+        if uuid:
+            self.sysfs.device("dm-8", uuid, over="dm-0")
+        self.sysfs.number("dm-0")
+        self._monkeypatch.setattr(resolve, "look_at", lambda path: self._facts(path, node, file))
+        known = [devices or disk()] if isinstance(devices, str) else devices
+        guests = [self._survey(f"g{number}", xml, required, daemon) for number, xml in enumerate(known)]
+        surveyed = {guest.uuid: (guest, looks) for guest, looks in guests}
+        placed = {looked.placed for _guest, looks in surveyed.values() for looked in looks}
+        places: dict[Place, Stored] = {
+            place: lun_of(place, luns, sanlun, volumes={volume.uuid: volume})
+            for place in placed
+            if isinstance(place, LunPlace)
+        }
+        notes = mapped_elsewhere(maps, ["iqn.own"])
+        remarks = {place: notes for place in places if isinstance(place, LunPlace)}
+        found = judge(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
+        assert found.protected is not any(problem.severity == "error" for problem in found.problems)
+        return ", ".join(problem.code for problem in found.problems)
+
+    def _survey(self, name: str, devices: str, required: bool, daemon: Daemon) -> tuple[Guest, list[Looked]]:
+        xml = DOMAIN.format(name=name, devices=devices)
+        definition = parse_guest(xml)
+        guest = Guest(name, name, DomainState("running", "", 1), True, False, False, "libvirt", definition, xml)
+        files = HostFiles(lambda: parse_mounts(MOUNTS), sysfs=self.sysfs.root, multipath_required=required)
+        pools: Any = Pools()
+        survey = Survey(files, pools, sysfs=self.sysfs.root, multipathd=lambda: daemon)
+        return guest, survey.look(guest, Choice("all", ()), images=True)
+
+    def _facts(self, path: str, node: str, file: bool) -> FileFacts:
+        if file:
+            return FileFacts(path, "/srv/lun/a.img", "file", 4096)
+        return FileFacts(path, f"/dev/{node}", "block", device=self.sysfs.number(node), identity=node)
+
+
+class Pools:
+    """A storage pool whose volume is the map."""
+
+    def pool_volume(self, _pool: str, _volume: str) -> PoolVolume:
+        return PoolVolume("block", "/dev/mapper/mpatha")
+
+
+HALF = Daemon(paths={**GOOD.paths, "sdc": PathState("sdc", "failed", "running", "faulty")})
+TOLD = SanlunLun("svm1", "/vol/san1/web1", "cDOT", "mpatha", WWID)
+UNTOLD: dict[str, Any] = {"map_wwid": "odd", "paths": {"wwid": ""}}
+BY_ID = f"/dev/disk/by-id/wwn-0x{WWID[1:]}"
+SHARED = disk(more="<shareable/>")
+
+LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
+    # what the docs say, the code, and what of host and array is unlike the ordinary
+    ("a multipath device of a LUN: `/dev/mapper/<WWID, alias or mpathN>`, `/dev/dm-N`", "", {}),
+    ("its links `/dev/disk/by-id/dm-uuid-mpath-…`, `dm-name-…`, `wwn-…`, `scsi-…`", "", {"devices": disk(BY_ID)}),
+    ("the same with `device='lun'` (SCSI commands of the guest go to the LUN)", "", {"devices": disk(device="lun")}),
+    (
+        "a volume of a storage pool (`mpath`, `scsi`, `iscsi`, `disk`) that leads to a multipath device",
+        "",
+        {"devices": POOL.format(more="")},
+    ),
+    (
+        "a LUN by a single path, with `kvm_multipath_required: false`",
+        "",
+        {"node": "sdb", "alone": True, "required": False},
+    ),
+    ("a LUN that several guests use, marked `<shareable/>` in each", "shareable-disk", {"devices": [SHARED, SHARED]}),
+    ("a LUN with partitions or LVM of the guest's own that this host leaves alone", "", {}),
+    (
+        "a LUN out of which this host has made partitions (kpartx) or activated logical volumes",
+        "lun-activated-on-host",
+        {"holders": [("dm-1", f"part1-mpath-{WWID}"), ("dm-2", "LVM-x")]},
+    ),
+    ("a LUN with a failed path, or with one path only", "path-failed", {"daemon": HALF}),
+    (
+        "a LUN that is mapped to initiators of other hosts too",
+        "lun-mapped-elsewhere",
+        {"maps": [LunMap("l1", "", "all", "i1", 0, ("iqn.own", "iqn.other"))]},
+    ),
+    ("a LUN that `sanlun` names as the array does", "", {"sanlun": [TOLD]}),
+    (
+        "a LUN whose WWID tells nothing, where `sanlun` names it and the serials agree",
+        "",
+        {**UNTOLD, "sanlun": [TOLD]},
+    ),
+    (
+        "a LUN that `sanlun` names otherwise than the array",
+        "sanlun-disagrees",
+        {"sanlun": [replace(TOLD, path="/vol/san1/db1")]},
+    ),
+    ("a LUN whose WWID tells nothing, and `sanlun` neither", "unresolvable-wwid", UNTOLD),
+    (
+        "a LUN whose WWID tells nothing, where `sanlun` names one with another serial",
+        "sanlun-unconfirmed",
+        {**UNTOLD, "luns": [replace(LUN, serial="another12345")], "sanlun": [replace(TOLD, wwid="")]},
+    ),
+    ("one path of a multipath device (`/dev/sdX`)", "single-path-device", {"node": "sdb"}),
+    ("a LUN without multipath", "single-path-device", {"node": "sdb", "alone": True}),
+    ("a partition of a LUN", "lun-partition", {"node": "dm-8", "uuid": f"part1-mpath-{WWID}"}),
+    ("a logical volume of the host (LVM), on a LUN or not", "logical-volume", {"node": "dm-8", "uuid": "LVM-x"}),
+    ("an image file on a file system of the host that lies on a LUN", "image-on-san-file-system", {"file": True}),
+    (
+        "a LUN that several guests use, not marked as shareable in each",
+        "lun-used-by-several-guests",
+        {"devices": [SHARED, disk()]},
+    ),
+    ("a SCSI host device (`<hostdev type='scsi'>`)", "passed-through-disk", {"devices": HOSTDEV}),
+    (
+        "a volume of an iSCSI pool with `mode='direct'`, or any disk that QEMU reaches by itself",
+        "network-disk",
+        {"devices": POOL.format(more="mode='direct'")},
+    ),
+    (
+        "a device of another vendor",
+        "not-a-netapp-device",
+        {"map_wwid": "36001405f00", "paths": {"vendor": "LIO-ORG", "wwid": "naa.6001405f00"}},
+    ),
+    (
+        "a LUN of Data ONTAP 7-Mode",
+        "seven-mode-lun",
+        {"map_wwid": "360a98000486e2f65576f2f7a5a4f6a31", "paths": {"wwid": ""}},
+    ),
+    (
+        "a volume of a NetApp E-Series",
+        "e-series-device",
+        {"map_wwid": "3600a098000a0b1c2000004d35cb3a7f2", "paths": {"wwid": ""}},
+    ),
+    (
+        "a LUN of a disaggregated system (ASA r2), which lies in no volume",
+        "lun-outside-volume",
+        {"luns": [replace(LUN, name="web1", volume="")]},
+    ),
+    ("a LUN of VMware's virtual volumes", "unsupported-lun-class", {"luns": [replace(LUN, lun_class="vvol")]}),
+    ("a LUN that no given controller knows", "unknown-lun", {"luns": []}),
+    (
+        "a LUN whose serial several controllers know",
+        "ambiguous-lun",
+        {"luns": [LUN, replace(LUN, uuid="l2", controller="c2")]},
+    ),
+    ("a LUN that is offline", "lun-offline", {"luns": [replace(LUN, state="offline")]}),
+    ("a LUN that allows only reading", "lun-read-only", {"luns": [replace(LUN, read_only=True)]}),
+    (
+        "a LUN in a volume that is the destination of a mirror",
+        "volume-read-only",
+        {"volume": replace(VOLUME, type="dp")},
+    ),
+    ("a LUN in a volume that is offline", "volume-offline", {"volume": replace(VOLUME, state="offline")}),
+    ("a LUN in a FlexGroup", "flexgroup", {"volume": replace(VOLUME, style="flexgroup")}),
+    ("a LUN in the root volume of its SVM", "volume-is-svm-root", {"volume": replace(VOLUME, is_svm_root=True)}),
+    (
+        "a LUN that is larger or smaller on the array than on the host",
+        "lun-size-differs",
+        {"luns": [replace(LUN, size=8192)]},
+    ),
+    (
+        "a multipath device whose paths lead to another LUN than its WWID",
+        "paths-disagree",
+        {"map_wwid": "3600a0980774f6a374e24515074354f4f"},
+    ),
+    ("a multipath device without a working path", "no-working-path", {"daemon": Daemon(queueing=frozenset({"dm-0"}))}),
+    ("any multipath device while multipathd does not answer", "multipathd-not-running", {"daemon": Daemon("silent")}),
+]
+
+
+@pytest.mark.parametrize(("layout", "code", "how"), LAYOUTS, ids=[layout for layout, _code, _how in LAYOUTS])
+def test_what_the_code_says_of_a_layout(
+    layout: str, code: str, how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Setting(tmp_path, monkeypatch).look(**how) == code, layout
+
+
+def table() -> str:
+    """Return the table as the docs must have it."""
+    lines = ["| layout | protected | code |", "| --- | --- | --- |"]
+    for layout, code, _how in LAYOUTS:
+        protected = "no" if code and CODES[code].severity == "error" else "yes"
+        lines.append(f"| {layout} | {protected} | {f'`{code}`' if code else ''} |")
+    return "\n".join(lines)
+
+
+def test_the_docs_hold_the_table() -> None:
+    found = "\n".join(line for line in DOCS.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    assert found == table(), f"docs/san.md must hold this table:\n{table()}"
+
+
+def test_no_layout_is_forgotten() -> None:
+    """Every code about LUNs is in the table; those about the means of looking are told elsewhere."""
+    means = {"luns-not-readable", "lun-maps-unknown", "sanlun-failed"}
+    about = {code for code in CODES if "lun" in code or "path" in code.split("-") or "wwid" in code}
+    about -= {"no-volume-at-path", "mapping-unknown-path"}
+    assert about - means == about & {code for _layout, code, _how in LAYOUTS}

@@ -1,0 +1,295 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What crashed backups left, on the simulated array and in a catalog: only what is dead and ours is taken back."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ontapsim.testing import Running
+
+pytest.importorskip("libvirt")
+
+RUN = "0b1f6a5e-7d3c-4a51-9c80-2b6f7c1d9e11"
+LONG_AGO = "2026-01-01T00:00:00+00:00"
+
+
+class Host:
+    """A host with a catalog and hold records of its own, whose array is the simulator."""
+
+    def __init__(self, sim: Running, directory: Path, backup: str) -> None:
+        self.sim, self.backup, self.owner = sim, backup, f"of-{backup}"
+        self.catalog, self.holds = directory / "catalog", directory / "run" / "holds"
+        self.mount = directory / "mnt"
+        self.mount.mkdir()
+        login = {"hostname": "127.0.0.1", "port": sim.port, "username": "kvmsnap", "password": "lab-Kvmsnap1"}
+        self.controller = {**login, "ca_path": sim.ca_pem}
+
+    def volumes(self) -> list[Volume]:
+        with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
+            return [each for each in list_volumes(client, svms=["svm1"]) if each.name in ("kvm_vol1", "kvm_vol2")]
+
+    def manifest(self, **changes: Any) -> Manifest:
+        volumes = tuple(
+            SavedVolume(each.controller, each.svm, each.svm_uuid, each.name, each.uuid, mount_point=str(self.mount))
+            for each in self.volumes()
+        )
+        started = replace(
+            samples.manifest(), backup_id=self.backup, owner=self.owner, run_id=RUN, volumes=volumes, created=LONG_AGO
+        )
+        return replace(started, **changes)
+
+    def start(self, **changes: Any) -> None:
+        """Write a started manifest into the catalog, and into the volumes."""
+        found = self.manifest(**changes)
+        catalog.save(self.catalog, found)
+        assert catalog.put_into_volumes(found) == []
+
+    def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
+        wanted = Wanted.checked(name=self.backup, owner=self.owner, comment=comment)
+        with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
+            refs = [VolumeRef("svm1", name) for name in volumes]
+            ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))
+
+    def snapshots(self) -> list[str]:
+        return sorted(each["name"] for each in self.sim.control.volumes() if self.backup in each["snapshots"])
+
+    def copies(self) -> list[str]:
+        return sorted(path.name for path in (self.mount / ".kvmsnap").glob("*"))
+
+    def recover(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
+        options = {
+            "controllers": [self.controller],
+            "owner": self.owner,
+            "volumes": [],
+            "orphans": "keep",
+            "settle": 3600.0,
+            "catalog_dir": str(self.catalog),
+            "hold_dir": str(self.holds),
+            "freeze_timeout": 20,
+            "agent_ping_timeout": 5,
+            "retry_count": 0,
+            "timeout": 60,
+            "uri": "test:///default",
+        }
+        return recover({**options, **changes}, check=check)
+
+
+@pytest.fixture
+def host(sim: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Host:
+    """A host of the test's own, with a backup's name of its own."""
+    return Host(sim, tmp_path, f"hv1-{abs(hash(request.node.name)) % 10**12}")
+
+
+def told(result: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(item["kind"], item["remedy"]) for item in result["leftovers"]]
+
+
+def test_nothing_is_left(host: Host) -> None:
+    assert host.recover() == {
+        "changed": False,
+        "leftovers": [],
+        "summary": ["Nothing is left of any crash."],
+        "diff": {"before": "", "after": ""},
+    }
+
+
+def test_a_half_made_backup_is_shown_then_taken_back_then_gone(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    shown = host.recover(check=True)
+    assert (shown["changed"], told(shown)) == (True, [("backup", "taken back: snapshots, then manifest")])
+    assert "its snapshot is on svm1:kvm_vol1" in shown["diff"]["before"]
+    assert shown["diff"]["after"] == ""
+    assert (host.snapshots(), host.copies()) == (["kvm_vol1"], [f"{host.backup}.json"])
+    done = host.recover()
+    assert done == shown
+    assert (host.snapshots(), host.copies(), catalog.entries(host.catalog)) == ([], [], [])
+    assert host.recover()["changed"] is False
+
+
+def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_booted", lambda: 0.0)
+    host.start(created=(datetime.now(timezone.utc) - timedelta(minutes=5)).isoformat(timespec="seconds"))
+    host.snapshot()
+    result = host.recover()
+    assert (result["changed"], told(result)) == (False, [("backup", None)])
+    assert "may be under way still; it will count as left in 3" in result["leftovers"][0]["what"]
+    assert result["diff"]["before"] == result["diff"]["after"]
+    assert host.snapshots() == ["kvm_vol1"]
+    monkeypatch.setattr(recovery, "_booted", time.time)
+    assert host.recover()["changed"] is True, "the host was booted since"
+    assert host.snapshots() == []
+
+
+def test_a_backup_whose_hold_lives_is_left(host: Host) -> None:
+    host.start()
+    host.holds.mkdir(mode=0o700, parents=True)
+    with (host.holds / f"{host.backup}.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert host.recover()["leftovers"] == []
+    result = host.recover()
+    assert [kind for kind, _remedy in told(result)] == ["hold", "backup"]
+
+
+def test_a_backup_in_its_turn_is_left(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    host.holds.mkdir(mode=0o700, parents=True)
+    with (host.holds.parent / "backup.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert host.recover(orphans="absent")["leftovers"] == []
+    assert host.recover()["changed"] is True
+
+
+@pytest.mark.parametrize("comment", ["someone else's", "run 00000000-0000-4000-8000-000000000000, 1 guests"])
+def test_a_snapshot_of_another_run_keeps_the_backup_from_being_taken_back(host: Host, comment: str) -> None:
+    host.start()
+    host.snapshot(comment=comment)
+    result = host.recover()
+    assert told(result) == [("backup", None)]
+    assert "is not of this run" in result["leftovers"][0]["what"]
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+def test_without_the_array_no_backup_is_looked_at(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    assert host.recover(controllers=[])["leftovers"] == []
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
+    gone = SavedVolume("cluster1", "svm1", "svm1-uuid", "gone", "gone-uuid")
+    host.start(volumes=(*host.manifest().volumes, gone))
+    host.snapshot()
+    result = host.recover()
+    assert told(result) == [("backup", None)]
+    assert result["leftovers"][0]["what"].endswith("no controller that was given has svm1:gone")
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+def test_an_array_that_cannot_be_reached_fails_after_the_host_was_put_right(host: Host) -> None:
+    host.holds.mkdir(mode=0o700, parents=True)
+    stale = host.holds / "old.timer"
+    stale.write_text("{", encoding="ascii")
+    with pytest.raises(RecoveryError, match="does not accept the user name or password") as caught:
+        host.recover(controllers=[{**host.controller, "password": "wrong"}])
+    assert not stale.exists()
+    assert caught.value.fields["changed"] is True
+    assert [item["kind"] for item in caught.value.fields["leftovers"]] == ["hold", "backup"]
+
+
+def test_a_snapshot_that_cannot_be_deleted_keeps_its_manifest(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds")
+    wanted = Wanted.checked(name=host.backup, owner=host.owner, expiry_time=tomorrow)
+    with connect(Controller.from_option(host.controller), policy=RetryPolicy(0)) as client:
+        ensure_present([client], [VolumeRef("svm1", "kvm_vol1")], wanted, check_mode=False, deadline=Deadline.after(30))
+    with pytest.raises(RecoveryError, match="kept until"):
+        host.recover()
+    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup]
+
+
+def test_snapshots_without_a_manifest_are_kept_unless_asked(host: Host) -> None:
+    host.snapshot(volumes=("kvm_vol1", "kvm_vol2"))
+    volumes = [
+        {
+            "svm_uuid": each.svm_uuid,
+            "volume_uuid": each.uuid,
+            "svm": each.svm,
+            "volume": each.name,
+            "controller": each.controller,
+        }
+        for each in host.volumes()
+    ]
+    assert host.recover()["leftovers"] == [], "no manifest and no option names their volumes"
+    kept = host.recover(volumes=volumes)["leftovers"]
+    assert [(item["kind"], item["remedy"]) for item in kept] == [("snapshot", None)]
+    assert "svm1:kvm_vol1, svm1:kvm_vol2" in kept[0]["what"]
+    assert host.recover(volumes=volumes, owner="hv2", orphans="absent")["leftovers"] == []
+    assert host.snapshots() == ["kvm_vol1", "kvm_vol2"]
+    assert host.recover(volumes=volumes, orphans="absent")["changed"] is True
+    assert host.snapshots() == []
+
+
+def test_snapshots_that_were_not_made_by_a_backup_are_never_orphans(host: Host) -> None:
+    host.start()
+    host.backup += "-by-hand"
+    host.snapshot(comment="before the upgrade")
+    host.recover(orphans="absent")
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+def test_what_is_left_of_a_complete_backup(host: Host) -> None:
+    host.start(phase="complete")
+    host.snapshot()
+    result = host.recover()
+    assert told(result) == [("file", "removed")]
+    assert (host.copies(), host.snapshots()) == ([], ["kvm_vol1"])
+    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup]
+    assert host.recover()["changed"] is False
+
+
+def test_files_that_were_never_finished(host: Host) -> None:
+    host.start(phase="complete")
+    host.holds.mkdir(mode=0o700, parents=True)
+    unfinished = [
+        host.holds / ".h1.json.0123456789abcdef",
+        host.catalog / "backups" / host.backup / ".manifest.json.0123456789abcdef",
+    ]
+    for path in [*unfinished, host.holds / ".hidden"]:
+        path.write_text("x", encoding="ascii")
+    assert {kind for kind, _remedy in told(host.recover())} == {"file"}
+    assert all(path.exists() for path in unfinished), "they may be being written now"
+    old = time.time() - 7200
+    for path in unfinished:
+        os.utime(path, (old, old))
+    assert told(host.recover()) == [("file", "removed")] * 2
+    assert [path.name for path in host.holds.iterdir()] == [".hidden"]
+
+
+def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
+    broken = journal.Journal(
+        "r1", "b1", {"u1": journal.GuestProgress("running"), "u2": journal.GuestProgress("x", done=True)}
+    )
+    journal.save(host.catalog, broken)
+    journal.save(host.catalog, replace(broken, restore_id="r2", guests={"u2": broken.guests["u2"]}))
+    (host.catalog / "restores" / "r3.json").write_text("{", encoding="ascii")
+    directory = host.catalog / "backups" / "b9"
+    directory.mkdir(parents=True)
+    (directory / "manifest.json").write_text(json.dumps({"schema": "x"}), encoding="ascii")
+    result = host.recover()
+    assert [(item["kind"], item["name"], item["remedy"]) for item in result["leftovers"]] == [
+        ("restore", "r1", None),
+        ("restore", "r3", None),
+        ("backup", "b9", None),
+    ]
+    assert "before 1 of its guests were back" in result["leftovers"][0]["what"]
+    assert result["changed"] is False
+
+
+@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}])
+def test_bad_options(host: Host, changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        host.recover(**changes)
