@@ -54,6 +54,18 @@ integration: lab-packages ## playbooks and molecule scenarios on the lab
 test: lab-packages ## all of them: lint, unit, integration
 	@$(AS_ROOT) $(CHECKS) run lint unit integration; $(GIVE_BACK); $(CHECKS) table lint unit integration
 
+.PHONY: integration-long
+integration-long: lab-packages ## the tests on the lab that are too many for every run
+	@$(AS_ROOT) $(CHECKS) run integration-long; $(GIVE_BACK); $(CHECKS) table integration-long
+
+.PHONY: faults
+faults: lab-packages ## the fault matrix: every step of a backup by what may happen to it
+	@$(AS_ROOT) $(CHECKS) run faults; $(GIVE_BACK); sed -n '/ fault matrix /,/cells are clean/p' build/logs/faults.log; $(CHECKS) table faults
+
+.PHONY: bench
+bench: lab-packages ## how long guests are held, beside what a user would write with other collections
+	@$(RUN_AS_ROOT) tests/bench/bench.py; status=$$?; $(GIVE_BACK); exit $$status
+
 .PHONY: sanity
 sanity: setup ## ansible-test sanity alone, on both versions of ansible-core
 	@$(NOX) --session sanity-2.16 sanity-2.19

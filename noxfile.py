@@ -101,7 +101,7 @@ def mypy_plugins(session: nox.Session) -> None:
 @nox.session(name="mypy-tests")
 def mypy_tests(session: nox.Session) -> None:
     """Types of the lab, the simulator and the tools."""
-    mypy(session, parts=["tests/tools", "tests/lab"])
+    mypy(session, parts=["tests/tools", "tests/lab", "tests/faults", "tests/bench"])
 
 
 @nox.session
@@ -211,10 +211,14 @@ def sanity(session: nox.Session, core: str, *, venv: str, leave_out: tuple[str, 
         passed.write_text(stamp, encoding="utf-8")
 
 
+# The tests' own folders, which no user gets.
+SANITY_APART = ("believable", "bench", "demo", "faults", "integration", "lab", "tools", "unit")
+
+
 @nox.session(name="sanity-2.16")
 def sanity_216(session: nox.Session) -> None:
     """ansible-test sanity of the oldest ansible-core that the collection runs on, over what users get of it."""
-    tests = tuple(f"tests/{part}/" for part in ("believable", "demo", "integration", "lab", "tools", "unit"))
+    tests = tuple(f"tests/{part}/" for part in SANITY_APART)
     sanity(session, "2.16", venv="sanity-2.16", leave_out=tests)
 
 
@@ -277,7 +281,13 @@ def believable(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """The playbooks on the lab, which is up."""
-    pytest(session, *folders(session, "tests/integration"), "--timeout=1200", report="integration")
+    pytest(session, *folders(session, "tests/integration"), "-m", "not long", "--timeout=1200", report="integration")
+
+
+@nox.session(name="integration-long")
+def integration_long(session: nox.Session) -> None:
+    """The tests on the lab, which is up, that others stand for in the shorter run."""
+    pytest(session, *folders(session, "tests/integration"), "-m", "long", "--timeout=1200", report="integration-long")
 
 
 @nox.session
@@ -307,6 +317,19 @@ def molecule(session: nox.Session) -> None:
     write_junit("molecule", scenarios, failed)
     if failed:
         session.error(f"failed: {', '.join(failed)}")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The whole fault matrix, on a private host and on the lab, which is up; build/faults.json has it."""
+    pytest(session, *folders(session, "tests/faults"), "--timeout=600", report="faults")
+
+
+@nox.session(name="faults-part")
+def faults_part(session: nox.Session) -> None:
+    """The cells of the fault matrix that stand for the others, on a private host."""
+    cells = "tests/faults/test_private_host.py"
+    pytest(session, cells, "--representative", "--timeout=300", report="faults-part")
 
 
 def write_junit(name: str, cases: list[str], failed: list[str]) -> None:

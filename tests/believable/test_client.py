@@ -53,7 +53,7 @@ def test_looking(netapp_919: Path, sim: Running) -> None:
         "version": "9.19.1",
         "svms": ["svm1", "svm2"],
         "lifs": ["svm1-nfs", "svm1-nfs-b", "svm2-nfs"],
-        "volumes": ["kvm_nested", "kvm_vol1", "kvm_vol2", "svm1_root"],
+        "volumes": ["kvm_nested", "kvm_san1", "kvm_san2", "kvm_vol1", "kvm_vol2", "svm1_root"],
         "count": 3,
         "found": "kvm_vol1",
         "junction": "/kvm_vol1/nested",

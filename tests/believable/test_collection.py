@@ -79,7 +79,7 @@ def test_snapshots_are_renamed_and_deleted(play: Play) -> None:
 
 def test_volume_info(play: Play) -> None:
     info = play.results["info"]["ontap_info"]["storage_volumes"]
-    assert info["num_records"] == 6
+    assert info["num_records"] == 8
     assert {item["name"] for item in info["records"]} >= {"kvm_vol1", "kvm_nested", "svm1_root"}
 
 

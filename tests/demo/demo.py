@@ -1,6 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demonstration: two running guests are backed up, one is destroyed and restored, its neighbour is left alone.
+"""The demonstration: three running guests are backed up, two are destroyed and restored, a neighbour is left alone.
+
+One of the two lies on NFS, the other on a multipath LUN; the neighbour shares the NFS volume.
 
 The playbooks do the work as a user would run them. What is shown as proof is measured by others: hashes by the array's
 side of the lab, ticks by the guests themselves, writes by the array's journal, states by libvirt.
@@ -26,8 +28,32 @@ from kvmlab.lab import Lab, Tick
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 PLAYBOOK_SECONDS = 300
-GUEST, NEIGHBOUR = "web1", "db1"
-SVM, VOLUME, DISK, NEIGHBOUR_DISK = "svm1", "kvm_vol1", "web1.img", "db1.img"
+SVM = "svm1"
+NEIGHBOUR, NEIGHBOUR_PLACE = "db1", ("kvm_vol1", "db1.img")
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A guest to destroy and restore, and where the array keeps its disk."""
+
+    guest: str
+    storage: str
+    volume: str
+    path: str
+
+    def garbage(self, lab: Lab) -> str:
+        """Return the command that overwrites the disk on the KVM host."""
+        how = "bs=1M count=64 conv=notrunc,fsync oflag=direct status=none"
+        if self.storage == "nfs":
+            return f"dd if=/dev/urandom of=/mnt/{self.volume}/{self.path} {how}"
+        return f"dd if=/dev/urandom of=/dev/mapper/{lab.luns.get(f'/vol/{self.volume}/{self.path}').wwid} {how}"
+
+    def sha256(self, lab: Lab, *, snapshot: str | None = None) -> str:
+        """Hash the disk on the array's side, now or in a snapshot."""
+        return str(lab.control.sha256(SVM, self.volume, self.path, snapshot=snapshot))
+
+
+VICTIMS = (Victim("web1", "nfs", "kvm_vol1", "web1.img"), Victim("san1", "lun", "kvm_san1", "san1"))
 
 
 @dataclass
@@ -104,69 +130,81 @@ def unfinished(lab: Lab) -> Iterator[None]:
 
 def run(lab: Lab, report: Report) -> None:
     """Back up, destroy, restore, start; measure in between."""
+    victims = [victim.guest for victim in VICTIMS]
     neighbour_ticks = lab.ticks(NEIGHBOUR)
     with report.timed("backup", "ansible-playbook kvmsnap.ontap.backup: hold, snapshot, release"):
-        backup = playbook(lab, "backup", kvm_backup_guests=[GUEST, NEIGHBOUR])
+        backup = playbook(lab, "backup", kvm_backup_guests=[*victims, NEIGHBOUR])
     report.backup_id = backup["backup_id"]
-    saved = lab.control.sha256(SVM, VOLUME, DISK, snapshot=report.backup_id)
-    with report.timed("damage", f"stop {GUEST} and overwrite its disk with garbage"):
-        lab.virsh("destroy", GUEST)
-        lab.ssh(f"dd if=/dev/urandom of=/mnt/{VOLUME}/{DISK} bs=1M count=64 conv=notrunc,fsync status=none")
-        damaged = lab.control.sha256(SVM, VOLUME, DISK)
+    saved = {victim.guest: victim.sha256(lab, snapshot=report.backup_id) for victim in VICTIMS}
+    with report.timed("damage", f"stop {' and '.join(victims)} and overwrite their disks with garbage"):
+        for victim in VICTIMS:
+            lab.virsh("destroy", victim.guest)
+            lab.ssh(victim.garbage(lab))
+        damaged = {victim.guest: victim.sha256(lab) for victim in VICTIMS}
     mark = max(entry["seq"] for entry in lab.control.journal())
-    with report.timed("restore", f"ansible-playbook kvmsnap.ontap.restore: bring {GUEST} back, leave it off"):
+    with report.timed("restore", f"ansible-playbook kvmsnap.ontap.restore: {' and '.join(victims)}, left off"):
         restore = playbook(
-            lab, "restore", kvm_restore_vm_list=[GUEST], kvm_restore_backup_id=report.backup_id, kvm_restore_power="off"
+            lab, "restore", kvm_restore_vm_list=victims, kvm_restore_backup_id=report.backup_id, kvm_restore_power="off"
         )
     report.restore_id = restore["restore_id"]
-    restored = lab.control.sha256(SVM, VOLUME, DISK)
+    restored = {victim.guest: victim.sha256(lab) for victim in VICTIMS}
     written = lab.control.journal(after=mark)
-    with report.timed("start", f"start {GUEST} from its restored disk"):
-        lab.virsh("start", GUEST)
-        lab.guests.wait([spec for spec in DEFAULTS if spec.name == GUEST])
-    touched = [entry for entry in written if (entry["volume"], entry["path"]) == (VOLUME, NEIGHBOUR_DISK)]
-    ticks = lab.ticks(NEIGHBOUR)
-    report.neighbour = {
-        "name": NEIGHBOUR,
-        "untouched": not touched and went_on(neighbour_ticks, ticks),
-        "array_writes_to_its_file": len(touched),
-        "array_writes": [f"{entry['op']} {entry['volume']}/{entry['path']}" for entry in written],
-        "ticks_before": len(neighbour_ticks),
-        "ticks_after": len(ticks),
-    }
+    with report.timed("start", f"start {' and '.join(victims)} from their restored disks"):
+        for victim in VICTIMS:
+            lab.virsh("start", victim.guest)
+        lab.guests.wait([spec for spec in DEFAULTS if spec.name in victims])
+    report.neighbour = neighbour(written, neighbour_ticks, lab.ticks(NEIGHBOUR))
+    storage = {victim.guest: victim.storage for victim in VICTIMS}
     for guest in backup["guests"]:
-        mine = guest["name"] == GUEST
+        name = guest["name"]
         report.guests.append(
             {
                 **{key: guest[key] for key in ("name", "held_seconds", "method", "consistency")},
-                "storage": "nfs",
-                "sha256_backup": saved if mine else None,
-                "sha256_damaged": damaged if mine else None,
-                "sha256_restored": restored if mine else None,
+                "storage": storage.get(name, "nfs"),
+                "sha256_backup": saved.get(name),
+                "sha256_damaged": damaged.get(name),
+                "sha256_restored": restored.get(name),
             }
         )
-    report.ok = saved == restored != damaged and bool(report.neighbour["untouched"])
+    proved = all(saved[name] == restored[name] != damaged[name] for name in victims)
+    report.ok = proved and bool(report.neighbour["untouched"])
+
+
+def neighbour(written: list[dict[str, Any]], before: list[Tick], after: list[Tick]) -> dict[str, Any]:
+    """Return how the neighbour fared: what was ``written`` on the array, its ticks before the backup and at the end."""
+    touched = [entry for entry in written if (entry["volume"], entry["path"]) == NEIGHBOUR_PLACE]
+    return {
+        "name": NEIGHBOUR,
+        "untouched": not touched and went_on(before, after),
+        "array_writes_to_its_file": len(touched),
+        "array_writes": [f"{entry['op']} {entry['volume']}/{entry['path']}" for entry in written],
+        "ticks_before": len(before),
+        "ticks_after": len(after),
+    }
 
 
 def show(report: Report) -> None:
     """Print the summary: what a person wants to know in ten seconds."""
-    proof = next(guest for guest in report.guests if guest["name"] == GUEST)
+    victims = [guest for guest in report.guests if guest["sha256_backup"]]
+    names = " and ".join(guest["name"] for guest in victims)
     print("\n" + "-" * 100)
     print(f"Backed up    {', '.join(guest['name'] for guest in report.guests)} as {report.backup_id}")
     for guest in report.guests:
         held = f"held {guest['held_seconds']:.2f} s" if guest["held_seconds"] is not None else "not held"
-        print(f"             {guest['name']}: {held}, by {guest['method']}, {guest['consistency']}")
-    print(f"Destroyed    {GUEST}: stopped, its disk overwritten with garbage")
-    print(f"Restored     {GUEST} in {report.durations['restore']:.1f} s, then started")
-    print(f"SHA-256      in the snapshot    {proof['sha256_backup']}")
-    print(f"             after the damage   {proof['sha256_damaged']}")
-    print(f"             after the restore  {proof['sha256_restored']}   (measured on the array's side)")
+        where = "NFS" if guest["storage"] == "nfs" else "multipath LUN"
+        print(f"             {guest['name']} ({where}): {held}, by {guest['method']}, {guest['consistency']}")
+    print(f"Destroyed    {names}: stopped, their disks overwritten with garbage")
+    print(f"Restored     {names} in {report.durations['restore']:.1f} s, then started")
+    for guest in victims:
+        print(f"SHA-256      {guest['name']} in the snapshot    {guest['sha256_backup']}")
+        print(f"                  after the damage   {guest['sha256_damaged']}")
+        print(f"                  after the restore  {guest['sha256_restored']}   (measured on the array's side)")
     other = report.neighbour
     print(
-        f"Neighbour    {other['name']}, same volume: {other['array_writes_to_its_file']} writes of ours to its file;"
-        f" {other['ticks_before']} ticks before, {other['ticks_after']} after, none missing: {other['untouched']}"
+        f"Neighbour    {other['name']}, same volume as web1: {other['array_writes_to_its_file']} writes of ours to its"
+        f" file; {other['ticks_before']} ticks before, {other['ticks_after']} after, none missing: {other['untouched']}"
     )
-    print(f"Verdict      {'the disk is back byte for byte' if report.ok else 'FAILED'}; saved as build/demo.json")
+    print(f"Verdict      {'the disks are back byte for byte' if report.ok else 'FAILED'}; saved as build/demo.json")
     print("-" * 100)
 
 
@@ -177,7 +215,7 @@ def explore(lab: Lab) -> None:
         "The lab is up. To explore (in a shell with build/venvs/dev/bin on its PATH):\n"
         "  export ANSIBLE_COLLECTIONS_PATH=build/collections\n"
         f"  ansible-playbook -i {inventory} kvmsnap.ontap.list\n"
-        f"  ansible-playbook -i {inventory} kvmsnap.ontap.restore -e kvm_restore_vm_list={GUEST} --check --diff\n"
+        f"  ansible-playbook -i {inventory} kvmsnap.ontap.restore -e kvm_restore_vm_list={NEIGHBOUR} --check --diff\n"
         "  make lab-ssh     a shell on the KVM host (virsh list --all)\n"
         "  make lab-down    end it"
     )

@@ -64,13 +64,8 @@ class Runner:
         """Run a playbook of the collection by its short name, or any by its path."""
         record = self._directory / "record.jsonl"
         record.write_text("", encoding="utf-8")
-        playbook = name if name.endswith((".yml", ".yaml")) else f"kvmsnap.ontap.{name}"
-        command = ["ansible-playbook", "-i", str(inventory), playbook, *arguments]
-        command += ["--extra-vars", json.dumps(extra_vars)] if extra_vars else []
-        command += ["--check"] if check else []
-        command += ["--diff"] if diff else []
         done = subprocess.run(
-            command,
+            self._command(name, *arguments, inventory=inventory, extra_vars=extra_vars, check=check, diff=diff),
             check=False,
             cwd=self._directory,
             env=self._environment(record),
@@ -83,6 +78,39 @@ class Runner:
         entries = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
         stats = next((entry["stats"] for entry in entries if "stats" in entry), {})
         return PlayResult(done.returncode, done.stdout, stats, [entry for entry in entries if "task" in entry])
+
+    def begin(self, name: str, *, inventory: Path, extra_vars: Mapping[str, Any]) -> subprocess.Popen[str]:
+        """Start a playbook in a session of its own, to be ended by who started it; what it prints is lost."""
+        return subprocess.Popen(
+            self._command(name, inventory=inventory, extra_vars=extra_vars),
+            cwd=self._directory,
+            env=self._environment(self._directory / "begun.jsonl"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+
+    @property
+    def control_path(self) -> str:
+        """Where the SSH connections of the playbooks have their sockets, which their command lines name."""
+        return str(self._directory / "ansible" / "cp")
+
+    def _command(
+        self,
+        name: str,
+        *arguments: str,
+        inventory: Path,
+        extra_vars: Mapping[str, Any] | None = None,
+        check: bool = False,
+        diff: bool = False,
+    ) -> list[str]:
+        playbook = name if name.endswith((".yml", ".yaml")) else f"kvmsnap.ontap.{name}"
+        command = ["ansible-playbook", "-i", str(inventory), playbook, *arguments]
+        command += ["--extra-vars", json.dumps(extra_vars)] if extra_vars else []
+        command += ["--check"] if check else []
+        return [*command, "--diff"] if diff else command
 
     def _environment(self, record: Path) -> dict[str, str]:
         return {

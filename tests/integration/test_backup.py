@@ -9,12 +9,12 @@ import stat
 from typing import Any
 
 import pytest
-from world import world_of
+from world import STAMP, world_of
 
 from kvmlab.evidence import Tick
 
 HOST = "hv1"
-BACKUP = "hv1-itest_20261121020000"
+BACKUP = f"hv1-itest_{STAMP}"
 VOLUMES = {("svm1", "kvm_vol1"), ("svm1", "kvm_vol2")}
 GUESTS = ["web1", "db1", "sol1"]
 FROZEN = ("/mnt/kvm_vol1/web1.img", "/mnt/kvm_vol1/db1.img", "/mnt/kvm_vol2/db1-data.qcow2")
@@ -56,9 +56,7 @@ def _backup(lab: Any, ticks_before: dict[str, list[Tick]]) -> dict[str, Any]:
 
 def test_a_check_shows_a_backup_and_makes_none(lab: Any) -> None:
     before = world_of(lab)
-    play = lab.playbook(
-        "backup", extra_vars={**WANTED, "kvm_backup_id": "hv1-check_20261121020000"}, check=True, diff=True
-    )
+    play = lab.playbook("backup", extra_vars={**WANTED, "kvm_backup_id": f"hv1-check_{STAMP}"}, check=True, diff=True)
     assert play.rc == 0, play.stdout
     assert play.stats[HOST]["changed"] > 0
     assert world_of(lab) == before
@@ -116,7 +114,7 @@ def test_the_list_tells_of_it(lab: Any, backup: dict[str, Any]) -> None:
 
 
 def test_a_foreign_snapshot_of_the_name_is_an_error_and_stays(lab: Any) -> None:
-    name = "hv1-foreign_20261121020000"
+    name = f"hv1-foreign_{STAMP}"
     lab.control.add_snapshot("svm1", "kvm_vol2", name, comment="made by hand")
     before = world_of(lab)
     play = lab.playbook("backup", extra_vars={**WANTED, "kvm_backup_id": name})
@@ -127,7 +125,7 @@ def test_a_foreign_snapshot_of_the_name_is_an_error_and_stays(lab: Any) -> None:
 
 
 def test_a_snapshot_that_fails_leaves_no_backup_and_no_guest_held(lab: Any) -> None:
-    name = "hv1-broken_20261121020000"
+    name = f"hv1-broken_{STAMP}"
     before = world_of(lab)
     volume = next(item["uuid"] for item in lab.control.volumes() if item["name"] == "kvm_vol2")
     match = {"method": "POST", "path": f"/storage/volumes/{volume}/snapshots"}

@@ -62,6 +62,7 @@ def test_the_lab_is_ready_and_nothing_is_changed(lab: Any) -> None:
     }
     assert findings["nfs-server-lif", "198.51.100.21"]["ok"]
     assert findings["host-tool", "sanlun"] == {**findings["host-tool", "sanlun"], "ok": False, "severity": "info"}
+    assert findings["multipathd", "multipathd"]["ok"]
     assert lab.ssh(state) == before
     assert lab.control.journal() == journal
     assert {request["method"] for request in lab.control.requests()} == {"GET"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import world_of
+from world import STAMP, world_of
 
 from kvmlab.evidence import unbroken
 from kvmlab.lab import DiskSpec, GuestSpec
@@ -18,7 +18,7 @@ HOST = "hv1"
 GUEST, DISK = "rest1", "/mnt/kvm_vol1/rest1.img"
 DISKS = [DiskSpec(DISK, cache="writeback")]
 NEIGHBOUR, NEIGHBOUR_DISK = "db1", "db1.img"
-BACKUP = "hv1-rtest_20261121020000"
+BACKUP = f"hv1-rtest_{STAMP}"
 
 
 def sha256(lab: Any, snapshot: str | None = None) -> str:
@@ -73,11 +73,12 @@ def test_a_destroyed_disk_is_back_byte_for_byte_and_the_neighbour_did_not_notice
     ticks = lab.ticks(NEIGHBOUR)
     damage(lab)
     mark = max(entry["seq"] for entry in lab.control.journal())
-    restored(lab, kvm_restore_power="off", kvm_restore_id="it-1")
+    restored(lab, kvm_restore_power="off", kvm_restore_id=f"it-1-{STAMP}")
     assert sha256(lab) == sha256(lab, BACKUP)
     assert lab.virsh("domstate", GUEST).strip() == "shut off"
-    written = {(entry["volume"], entry["path"]) for entry in lab.control.journal(after=mark)}
-    assert written == {("kvm_vol1", "rest1.img")}
+    done = [(entry["op"], entry["volume"], entry["path"]) for entry in lab.control.journal(after=mark)]
+    assert [each[:2] for each in done[:-1]] == [("snapshot_create", "kvm_vol1")]
+    assert done[-1][1:] == ("kvm_vol1", "rest1.img")
     through_the_host = lab.ssh(f"sha256sum {DISK}").split()[0]
     assert through_the_host == sha256(lab, BACKUP), "the host's cache answers with bytes from before the restore"
     now = lab.ticks(NEIGHBOUR)
@@ -90,18 +91,18 @@ def test_the_same_restore_again_changes_nothing_and_a_new_one_restores(lab: Any)
     lab.ssh(f"printf later | dd of={DISK} bs=1 seek=1000 conv=notrunc,fsync status=none")
     written_since = sha256(lab)
     before = world_of(lab)
-    again = restored(lab, kvm_restore_power="off", kvm_restore_id="it-1")
+    again = restored(lab, kvm_restore_power="off", kvm_restore_id=f"it-1-{STAMP}")
     assert again.stats[HOST]["changed"] == 0
     assert world_of(lab) == before
     assert sha256(lab) == written_since
-    anew = restored(lab, kvm_restore_power="off", kvm_restore_id="it-2")
+    anew = restored(lab, kvm_restore_power="off", kvm_restore_id=f"it-2-{STAMP}")
     assert anew.stats[HOST]["changed"] > 0
     assert sha256(lab) == sha256(lab, BACKUP)
 
 
 def test_a_running_guest_is_stopped_restored_and_runs_again_from_its_saved_state(lab: Any) -> None:
     saved = lab.storage_ticks(DISK, snapshot=BACKUP)
-    restored(lab, kvm_restore_power="running", kvm_restore_id="it-3")
+    restored(lab, kvm_restore_power="running", kvm_restore_id=f"it-3-{STAMP}")
     assert lab.virsh("domstate", GUEST).strip() == "running"
     lab.guests.wait([GuestSpec(GUEST, DISKS)])
     ticks = lab.ticks(GUEST)
@@ -147,7 +148,7 @@ def test_the_cli_s_single_file_restore_serves_where_cloning_is_not_allowed(lab: 
     play = restored(
         lab,
         kvm_restore_power="off",
-        kvm_restore_id="it-4",
+        kvm_restore_id=f"it-4-{STAMP}",
         kvm_restore_method="sfsr_cli",
         kvm_controllers=[
             {

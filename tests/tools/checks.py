@@ -66,9 +66,12 @@ GROUPS: dict[str, tuple[Check, ...]] = {
     "integration": (
         Check("integration", "integration", timeout=2400),
         Check("molecule", "molecule", timeout=1500),
+        Check("faults-part", "faults", timeout=600),
     ),
+    "integration-long": (Check("integration-long", "integration", timeout=3600),),
+    "faults": (Check("faults", "faults", timeout=3600),),
 }
-ON_THE_LAB = {"integration"}
+ON_THE_LAB = {"integration", "integration-long", "faults"}
 
 
 @dataclasses.dataclass(frozen=True)
