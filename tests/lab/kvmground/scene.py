@@ -251,6 +251,9 @@ class Stage:
             if self.ground.guests.state(guest).state == "paused":
                 self.ground.guests.domain(guest).resume()
         self.ground.run(["find", HOLDS, "-mindepth", "1", "-delete"])
+        for volume in self.ground.volume_names:
+            for path in self.ground.seen(self.ground.volume(volume) / ".kvmsnap").glob("*.json"):
+                path.unlink()
         whole = set()
         for path in (self.ground.seen(self.ground.catalog) / "backups").glob("*"):
             if _phase(path / "manifest.json") == "complete":
@@ -278,6 +281,18 @@ class Stage:
         for each in self.watch.stretches:
             if each.seconds > limit:
                 verdict.add(f"{each.guest} was held for {each.seconds:.1f} s")
+        for timer in self._timers_after(limit + GRACE):
+            verdict.add(f"{timer.name} has outlived its deadline")
+
+    def _timers_after(self, seconds: float) -> list[Path]:
+        """Return the timers that are armed still; whoever is killed after the thaw leaves one until the deadline."""
+        deadline = time.monotonic() + seconds
+        holds = self.ground.seen(HOLDS)
+        while timers := list(holds.rglob("*.timer")):
+            if time.monotonic() > deadline:
+                return timers
+            time.sleep(0.05)
+        return []
 
     def _recover(self, scene: Scene, report: Report, verdict: Verdict) -> None:
         """The next backup must succeed as things are; then the recovery must find all that is to be put right."""
