@@ -29,7 +29,7 @@ from .guests import GroundGuests
 from .modules import Modules, Outcome, Running, knows
 
 DEFAULT_ROOT = "/var/lib/kvmsnap-ground"
-PACKAGES = (*packages.NEEDED, "libvirt-daemon")
+PACKAGES = (*packages.NEEDED, "libvirt-clients", "libvirt-daemon")
 HOUSE, SIMULATOR, LIBVIRTD = "house", "simulator", "libvirtd"
 NAMESPACES = Path("/run/netns")
 SOURCES = Path(__file__).parent.parent
