@@ -281,18 +281,8 @@ class Stage:
         for each in self.watch.stretches:
             if each.seconds > limit:
                 verdict.add(f"{each.guest} was held for {each.seconds:.1f} s")
-        for timer in self._timers_after(limit + GRACE):
-            verdict.add(f"{timer.name} has outlived its deadline")
-
-    def _timers_after(self, seconds: float) -> list[Path]:
-        """Return the timers that are armed still; whoever is killed after the thaw leaves one until the deadline."""
-        deadline = time.monotonic() + seconds
-        holds = self.ground.seen(HOLDS)
-        while timers := list(holds.rglob("*.timer")):
-            if time.monotonic() > deadline:
-                return timers
-            time.sleep(0.05)
-        return []
+        for pid in self._of_ours(within=limit + GRACE):
+            verdict.add(f"a process has outlived the deadline: {_command_line(pid)[:120]}")
 
     def _recover(self, scene: Scene, report: Report, verdict: Verdict) -> None:
         """The next backup must succeed as things are; then the recovery must find all that is to be put right."""
@@ -346,9 +336,12 @@ class Stage:
             for path in self.ground.seen(self.ground.volume(volume) / ".kvmsnap").glob("*.json"):
                 yield f"{path.name} is left on {volume}"
 
-    def _of_ours(self) -> list[int]:
-        """Return the processes of the collection: modules and timers."""
-        deadline = time.monotonic() + GRACE
+    def _of_ours(self, *, within: float = GRACE) -> list[int]:
+        """Return the processes of the collection, modules and timers, that do not end within so many seconds.
+
+        Whoever is killed after the thaw leaves a timer that looks once more, at the deadline.
+        """
+        deadline = time.monotonic() + within
         while True:
             words = (IMPORTED, "kvmsnap-deadman")
             found = [pid for pid in self.ground.processes() if any(word in _command_line(pid) for word in words)]
