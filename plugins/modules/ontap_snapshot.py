@@ -91,6 +91,11 @@ options:
       - Whether snapshots of that name which O(owner) did not make are accepted, changed and deleted like its own ones.
     type: bool
     default: false
+  keep_foreign:
+    description:
+      - Whether O(state=absent) leaves snapshots of that name which O(owner) did not make alone, instead of failing.
+    type: bool
+    default: false
   timeout:
     description:
       - Seconds that everything may take. Removing a set of snapshots that is half-made may take a minute more.
@@ -301,6 +306,7 @@ WANTED = {
     "snapmirror_label": {"type": "str"},
     "expiry_time": {"type": "str"},
     "allow_foreign": {"type": "bool", "default": False},
+    "keep_foreign": {"type": "bool", "default": False},
 }
 
 

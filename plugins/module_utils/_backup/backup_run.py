@@ -189,7 +189,7 @@ def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bo
 def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
     hold.release(run.name, run.ground, check=False)
-    wanted = Wanted(run.name, owner=run.wanted.owner)
+    wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
     ensure_absent(clients, _refs(known), wanted, check_mode=False, deadline=run.time())
     record.remove(run.root, run.name, check=False)
 

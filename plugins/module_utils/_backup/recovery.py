@@ -273,7 +273,8 @@ def _held_now(scene: Scene) -> set[str]:
 def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snapshots) -> Leftover:
     """Return a backup that was never completed, with what takes it back when that is certainly right."""
     name = manifest.backup_id
-    there = {key: found[name] for key, found in snapshots.items() if key in _keys(manifest) and name in found}
+    named = {key: found[name] for key, found in snapshots.items() if key in _keys(manifest) and name in found}
+    there = {key: snapshot for key, snapshot in named.items() if snapshot.is_of(manifest.owner)}
     what = f"it was started at {manifest.created} and never completed"
     reason = _untouchable(manifest, scene, places, there)
     if reason:
@@ -303,7 +304,7 @@ def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mappin
     if unseen:
         return f"no controller that was given has {', '.join(unseen)}"
     for key, snapshot in there.items():
-        if not (snapshot.is_of(manifest.owner) and manifest.run_id in snapshot.comment):
+        if manifest.run_id not in snapshot.comment:
             return f"the snapshot of its name on {places[key].volume.label} is not of this run ({snapshot.comment!r})"
     return None
 

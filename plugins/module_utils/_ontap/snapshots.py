@@ -86,7 +86,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the snapshots of a set shall be like; ``None`` leaves a property alone."""
+    """What the snapshots of a set shall be like; ``None`` leaves a property alone.
+
+    One of the name that the owner did not make is an error, unless it is as good as one of ours (``allow_foreign``) or,
+    where snapshots are removed, none of our business (``keep_foreign``).
+    """
 
     name: str
     owner: str = "kvmsnap"
@@ -94,6 +98,7 @@ class Wanted:
     snapmirror_label: Optional[str] = None
     expiry_time: Optional[datetime] = None
     allow_foreign: bool = False
+    keep_foreign: bool = False
 
     @classmethod
     def checked(
@@ -105,6 +110,7 @@ class Wanted:
         snapmirror_label: Optional[str] = None,
         expiry_time: Optional[str] = None,
         allow_foreign: bool = False,
+        keep_foreign: bool = False,
     ) -> Wanted:
         """Read options as a user gives them; ``expiry_time`` is ISO 8601 with an offset.
 
@@ -122,6 +128,7 @@ class Wanted:
             snapmirror_label=snapmirror_label,
             expiry_time=None if expiry_time is None else parse_time(expiry_time),
             allow_foreign=allow_foreign,
+            keep_foreign=keep_foreign,
         )
         if len(wanted.stored_comment) > MAX_COMMENT or not wanted.stored_comment.isprintable():
             reason = f"with its prefix it must be printable, on one line, and at most {MAX_COMMENT} characters long"
@@ -291,7 +298,7 @@ def plan_absent(wanted: Wanted, known: Iterable[Known], *, now: Callable[[Volume
     steps: list[Step] = []
     refusals: list[Refusal] = []
     for each in known:
-        if each.snapshot is None:
+        if each.snapshot is None or (wanted.keep_foreign and not each.snapshot.is_of(wanted.owner)):
             steps.append(Step(each, "nothing", {}))
             continue
         refusal = undeletable(each.volume, each.snapshot, wanted, now=now(each.volume))

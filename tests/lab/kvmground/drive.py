@@ -236,7 +236,13 @@ class TaskWise(Driver):
         named = [{key: row[key] for key in ("svm", "volume", "volume_uuid")} for row in volumes]
         self._task("take back: release", "kvm_vm_quiesce", state="resumed", hold_id=self.backup_id)
         self._task(
-            "take back: snapshots", "ontap_snapshot", state="absent", name=self.backup_id, volumes=named, owner=OWNER
+            "take back: snapshots",
+            "ontap_snapshot",
+            state="absent",
+            name=self.backup_id,
+            volumes=named,
+            owner=OWNER,
+            keep_foreign=True,
         )
         self._task("take back: manifest", "kvm_backup_manifest", state="absent", backup_id=self.backup_id)
 

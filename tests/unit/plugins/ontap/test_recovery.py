@@ -171,6 +171,14 @@ def test_a_snapshot_of_another_run_keeps_the_backup_from_being_taken_back(host: 
     assert host.snapshots() == ["kvm_vol1"]
 
 
+def test_a_backup_is_taken_back_beside_a_snapshot_of_its_name_that_is_not_ours(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    host.sim.control.add_snapshot("svm1", "kvm_vol2", host.backup, comment="someone else's")
+    assert told(host.recover()) == [("backup", "taken back: snapshots, then manifest")]
+    assert (host.snapshots(), catalog.entries(host.catalog)) == (["kvm_vol2"], [])
+
+
 def test_without_the_array_no_backup_is_looked_at(host: Host) -> None:
     host.start()
     host.snapshot()

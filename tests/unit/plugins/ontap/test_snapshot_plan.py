@@ -101,6 +101,8 @@ def test_what_must_not_be_made_present(found: list[Known], reasons: list[str]) -
         (Wanted("s1"), None, "nothing"),
         (Wanted("s1"), OURS, "delete"),
         (Wanted("s1", allow_foreign=True), FOREIGN, "delete"),
+        (Wanted("s1", keep_foreign=True), FOREIGN, "nothing"),
+        (Wanted("s1", keep_foreign=True), OURS, "delete"),
         (Wanted("s1"), replace(OURS, expiry_time=NOW), "delete"),
         (Wanted("s1"), replace(OURS, expiry_time=NOW - timedelta(days=1)), "delete"),
     ],
