@@ -120,13 +120,17 @@ def _cut(*, kill: bool) -> Act:
 
 
 def _unplugged(cell: LabStage) -> None:
-    def pull() -> None:
-        cell.host.cut_network(up=False)
-        time.sleep(DEADLINE + 5)
-        cell.host.cut_network(up=True)
+    """Cut off control node and management LIFs; that the frozen guests run again is seen on the array meanwhile."""
+    cell.watch = LabWatch(cell.lab, FROZEN, [])
+    network = cell.lab.network
 
-    cell.finally_(lambda: cell.host.cut_network(up=True))
-    cell.when(_asking(cell), pull)
+    def cut() -> None:
+        network.set_management(up=False)
+        cell.watch.until_released(seconds=DEADLINE + 1 + ANSWER)
+        network.set_management(up=True)
+
+    cell.finally_(lambda: network.set_management(up=True))
+    cell.when(_asking(cell), cut)
 
 
 def _on_host(command: str) -> Act:
@@ -270,6 +274,7 @@ def _play(theatre: Theatre, cell: LabStage, act: Act, complaints: list[str]) -> 
             complaints += [f"{guest} is held still" for guest in cell.watch.until_released(seconds=limit)]
         finally:
             cell.end()
+        complaints += [f"{name} is {state}" for name, state in cell.lab.guests.states().items() if state == "paused"]
         late = [each for each in cell.watch.stretches if each.seconds > limit]
         complaints += [f"{each.guest} was held for {each.seconds:.1f} s" for each in late]
     complaints += cell.missed

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from kvmlab.lab import Lab
+from kvmlab.second import SecondHost
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK_SECONDS = 600
@@ -137,6 +138,11 @@ class LabUnderTest:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lab, name)
 
+    @property
+    def itself(self) -> Lab:
+        """The lab."""
+        return self._lab
+
     def playbook(self, name: str, *arguments: str, inventory: Path | None = None, **how: Any) -> PlayResult:
         """Run a playbook on the lab; ``how`` is that of `Runner.playbook`."""
         return self._runner.playbook(name, *arguments, inventory=inventory or self.inventory_path, **how)
@@ -154,3 +160,12 @@ def lab(runner: Runner) -> LabUnderTest:
     running = Lab()
     running.up()
     return LabUnderTest(running, runner)
+
+
+@pytest.fixture(scope="module")
+def second(lab: LabUnderTest) -> Iterator[SecondHost]:
+    """Return a second KVM host that sees the same storage, up; it is gone afterwards."""
+    host = SecondHost(lab.itself)
+    host.up()
+    yield host
+    host.down()

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backups whose hold is made in tasks: hooks inside it, and one point in time over hosts.
 
-The lab has one KVM host. For the latter it has two names, each with guests, a catalog and holds of its own.
+The latter's second KVM host is a libvirtd and an SSH server of their own on the system of the first, in mount and UTS
+namespaces of their own (`kvmlab.second`): with guests, a catalog, holds and a timer of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 from world import STAMP, world_of
 
-ONE_POINT = str(Path(__file__).parent / "one_point.yml")
+from kvmlab.domain import DiskSpec
+from kvmlab.second import SecondHost
+
+ONE_POINT = "backup_one_point"
 TOLD = "/run/kvmsnap-test-hooks"
 BACKUP = f"hv1-tasks_{STAMP}"
 TOGETHER = f"hv1-together_{STAMP}"
@@ -71,56 +75,88 @@ def test_hooks_inside_the_hold_are_refused_in_one_process(lab: Any) -> None:
     assert world_of(lab) == before
 
 
-def test_fewer_forks_than_hosts_are_refused_before_anything(lab: Any, tmp_path: Path) -> None:
+def test_fewer_forks_than_hosts_are_refused_before_anything(lab: Any, second: SecondHost, tmp_path: Path) -> None:
     before = world_of(lab)
     wanted = {"kvm_backup_id": TOGETHER}
-    play = lab.playbook(ONE_POINT, "--forks", "1", inventory=two_names(lab, tmp_path), extra_vars=wanted)
+    play = lab.playbook(ONE_POINT, "--forks", "1", inventory=two_hosts(lab, second, tmp_path), extra_vars=wanted)
     assert play.rc != 0
-    assert all("2 hosts, 1 forks" in play.failures(host)[-1] for host in ("hv1a", "hv1b"))
+    assert all("2 hosts, 1 forks" in play.failures(host)[-1] for host in ("hv1", "hv2"))
     assert world_of(lab) == before
 
 
-def test_one_point_in_time_over_hosts(lab: Any, tmp_path: Path) -> None:
-    play = lab.playbook(ONE_POINT, inventory=two_names(lab, tmp_path), extra_vars={"kvm_backup_id": TOGETHER})
+def test_one_point_in_time_over_hosts(lab: Any, second: SecondHost, far: str, tmp_path: Path) -> None:
+    wanted = {"kvm_backup_id": TOGETHER, "kvm_backup_hold_deadline": 120}
+    play = lab.playbook(ONE_POINT, inventory=two_hosts(lab, second, tmp_path), extra_vars=wanted)
     assert play.rc == 0, play.stdout
-    results = {host: play.facts(host)["kvm_backup_result"] for host in ("hv1a", "hv1b")}
+    results = {host: play.facts(host)["kvm_backup_result"] for host in ("hv1", "hv2")}
     assert {result["backup_id"] for result in results.values()} == {TOGETHER}
-    levels = {guest["name"]: guest["consistency"] for result in results.values() for guest in result["guests"]}
+    levels = {(host, guest["name"]): guest["consistency"] for host in results for guest in results[host]["guests"]}
     assert levels == {
-        "web1": "filesystem-consistent",
-        "db1": "filesystem-consistent",
-        "sol1": "crash-consistent",
+        ("hv1", "web1"): "filesystem-consistent",
+        ("hv1", "sol1"): "crash-consistent",
+        ("hv2", far): "crash-consistent",
     }
     taken = [entry for entry in play.results if entry["task"].endswith("Take the snapshots")]
     made = [each["volume"] for entry in taken for each in entry["result"].get("snapshots", [])]
     assert sorted(made) == ["kvm_vol1", "kvm_vol2"], "each volume is snapshotted once"
     assert states(lab) == FREE
-    lab.ssh("rm -r /var/lib/kvmsnap-hv1a /var/lib/kvmsnap-hv1b /run/kvmsnap-hv1a /run/kvmsnap-hv1b")
+    assert second.virsh("domstate", far).strip() == "running"
+    assert TOGETHER in second.ssh("ls /var/lib/kvmsnap/backups").split()
 
 
 @pytest.mark.long
-def test_one_host_that_cannot_hold_cancels_all(lab: Any, tmp_path: Path) -> None:
+def test_a_host_that_is_lost_in_the_hold_lets_go_by_itself(
+    lab: Any, second: SecondHost, far: str, tmp_path: Path
+) -> None:
+    """Its SSH server answers no more once its guest is held: only its timer can release it, and the others go on."""
+    name = f"{TOGETHER}-lost"
+    before = snapshots_of(lab)
+    inventory = two_hosts(lab, second, tmp_path, kvm_backup_hooks={"after_quiesce": [{"command": second.HANG_UP}]})
+    wanted = {"kvm_backup_id": name, "kvm_backup_hold_deadline": 60}
+    try:
+        play = lab.playbook(ONE_POINT, inventory=inventory, extra_vars=wanted)
+        assert play.rc != 0, play.stdout
+        assert play.stats["hv2"]["unreachable"] == 1
+        assert states(lab) == FREE
+    finally:
+        second.answer_again()
+    assert second.virsh("domstate", far).strip() == "running"
+    assert "dead-man timer" in second.ssh("cat /run/kvmsnap/holds/*.json /run/kvmsnap/holds/timer/*.json || true")
+    assert snapshots_of(lab) == before
+    again = lab.playbook(ONE_POINT, inventory=two_hosts(lab, second, tmp_path), extra_vars=wanted)
+    assert again.rc == 0, again.stdout
+
+
+@pytest.mark.long
+def test_one_host_that_cannot_hold_cancels_all(lab: Any, second: SecondHost, far: str, tmp_path: Path) -> None:
     name = f"{TOGETHER}-2"
-    before = {(item["svm"], item["name"]): item["snapshots"] for item in lab.control.volumes()}
-    inventory = two_names(lab, tmp_path, kvm_backup_quiesce={"sol1": "agent"})
+    before = snapshots_of(lab)
+    inventory = two_hosts(lab, second, tmp_path, kvm_backup_quiesce={far: "agent"})
     play = lab.playbook(ONE_POINT, inventory=inventory, extra_vars={"kvm_backup_id": name})
     assert play.rc != 0
-    assert "sol1" in play.failures("hv1b")[-1]
-    assert "not all hosts hold their guests: hv1b" in play.failures("hv1a")[-1]
-    assert {(item["svm"], item["name"]): item["snapshots"] for item in lab.control.volumes()} == before
-    assert lab.ssh("ls /var/lib/kvmsnap-hv1a/backups /var/lib/kvmsnap-hv1b/backups | grep together || true") == ""
+    assert far in play.failures("hv2")[-1]
+    assert "not all hosts hold their guests: hv2" in play.failures("hv1")[-1]
+    assert snapshots_of(lab) == before
     assert states(lab) == FREE
-    lab.ssh("rm -r /var/lib/kvmsnap-hv1a /var/lib/kvmsnap-hv1b /run/kvmsnap-hv1a /run/kvmsnap-hv1b")
 
 
-def two_names(lab: Any, directory: Path, **of_the_second: Any) -> Path:
-    """Write an inventory in which the lab's KVM host has two names; ``of_the_second`` are variables of the second."""
+def snapshots_of(lab: Any) -> dict[tuple[str, str], list[str]]:
+    """The snapshots on the array, by SVM and volume."""
+    return {(item["svm"], item["name"]): item["snapshots"] for item in lab.control.volumes()}
+
+
+@pytest.fixture(scope="module")
+def far(second: SecondHost) -> str:
+    """Start a guest on the second host, on a volume that a guest of the first lies on, too; it has no agent."""
+    return second.add_guest("far1", [DiskSpec("/mnt/kvm_vol2/far1.img")], agent=False, os="solaris").name
+
+
+def two_hosts(lab: Any, second: SecondHost, directory: Path, **of_the_second: Any) -> Path:
+    """Write an inventory of both KVM hosts; ``of_the_second`` are variables of the second."""
     inventory = json.loads(lab.inventory_path.read_text(encoding="utf-8"))
-    (host,) = inventory["kvm_hosts"]["hosts"].values()
-    inventory["kvm_hosts"]["hosts"] = {
-        "hv1a": {**host, "kvm_backup_guests": ["web1"]},
-        "hv1b": {**host, "kvm_backup_guests": ["db1", "sol1"], **of_the_second},
-    }
-    path = directory / "two_names.yml"
+    hosts = inventory["kvm_hosts"]["hosts"]
+    hosts["hv1"]["kvm_backup_guests"] = ["web1", "sol1"]
+    hosts["hv2"] = {**second.inventory_entry, "kvm_backup_guests": ["far1"], **of_the_second}
+    path = directory / "two_hosts.yml"
     path.write_text(json.dumps(inventory), encoding="utf-8")
     return path

@@ -26,8 +26,7 @@ import ansible
 from kvmlab import topology
 from kvmlab.errors import LabError
 from kvmlab.lab import Lab
-from kvmlab.network import inside
-from kvmlab.process import run, wait_until
+from kvmlab.process import wait_until
 
 from .modules import IMPORTED, PLUGINS, Outcome, Running, knows
 from .watch import Stretch
@@ -134,12 +133,6 @@ class LabHost:
         options = [option for option in host.ssh_options if option != "-o" and not option.startswith("Control")]
         spread = [word for option in options for word in ("-o", option)]
         return ["ssh", "-F", "none", "-q", "-i", str(host.places.private_key), *spread, f"root@{topology.HOST_ADDRESS}"]
-
-    def cut_network(self, *, up: bool) -> None:
-        """Pull the KVM host's plugs out of both fabrics, or put them in again."""
-        for fabric in topology.FABRICS:
-            net = self.lab.places.net_namespace
-            run(inside(net, ["ip", "link", "set", fabric.tap, "up" if up else "down"]))
 
 
 class LabWatch:

@@ -35,6 +35,13 @@ class Host:
     places: Places
     sessions: Sessions
     images: Images
+    name: str = topology.HOST
+    port: int = 22
+
+    @property
+    def ssh_master(self) -> Path:
+        """Return the socket of the shared SSH connection."""
+        return self.places.ssh_master if self.port == 22 else self.places.ssh_master.with_name(f"ssh-{self.port}")
 
     @property
     def runs(self) -> bool:
@@ -78,9 +85,9 @@ class Host:
 
     def close_ssh(self) -> None:
         """End the shared SSH connection, if there is one."""
-        if self.places.ssh_master.exists():
-            run(["ssh", "-O", "exit", "-o", f"ControlPath={self.places.ssh_master}", "root@host"], check=False)
-            self.places.ssh_master.unlink(missing_ok=True)
+        if self.ssh_master.exists():
+            run(["ssh", "-O", "exit", "-o", f"ControlPath={self.ssh_master}", "root@host"], check=False)
+            self.ssh_master.unlink(missing_ok=True)
 
     @property
     def proxy_command(self) -> str:
@@ -100,18 +107,18 @@ class Host:
             "ServerAliveInterval": "15",
             "ControlMaster": "auto",
             "ControlPersist": "600",
-            "ControlPath": str(self.places.ssh_master),
+            "ControlPath": str(self.ssh_master),
         }
         return [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
 
     def ssh_command(self, command: str = "") -> list[str]:
         """Return the command line that runs ``command`` on the host, or opens a shell there without one."""
-        words = ["ssh", "-F", "none", "-q", "-i", str(self.places.private_key), *self.ssh_options]
+        words = ["ssh", "-F", "none", "-q", "-p", str(self.port), "-i", str(self.places.private_key), *self.ssh_options]
         return [*words, f"root@{topology.HOST_ADDRESS}", *([command] if command else [])]
 
     def ssh(self, command: str, *, timeout: float = 60, stdin: Optional[str] = None) -> str:
         """Run a shell command on the host and return its standard output; LabError when it fails."""
-        return run(self.ssh_command(command), timeout=timeout, stdin=stdin, shown=f"{topology.HOST}: {command}").stdout
+        return run(self.ssh_command(command), timeout=timeout, stdin=stdin, shown=f"{self.name}: {command}").stdout
 
     def virsh(self, *words: str, timeout: float = 60, stdin: Optional[str] = None) -> str:
         """Run virsh on the host and return what it prints."""

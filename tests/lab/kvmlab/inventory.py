@@ -12,21 +12,25 @@ from . import topology
 from .host import Host
 
 
+def host_entry(host: Host) -> dict[str, Any]:
+    """Return a host's variables."""
+    return {
+        "ansible_host": topology.HOST_ADDRESS,
+        "ansible_port": host.port,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(host.places.private_key),
+        "ansible_ssh_args": "-F none",
+        "ansible_ssh_common_args": shlex.join(host.ssh_options),
+        "ansible_ssh_pipelining": True,
+        "ansible_python_interpreter": topology.PYTHON_ON_HOST,
+    }
+
+
 def inventory(host: Host) -> dict[str, Any]:
     """Return the inventory as a dictionary."""
     return {
         "kvm_hosts": {
-            "hosts": {
-                topology.HOST: {
-                    "ansible_host": topology.HOST_ADDRESS,
-                    "ansible_user": "root",
-                    "ansible_ssh_private_key_file": str(host.places.private_key),
-                    "ansible_ssh_args": "-F none",
-                    "ansible_ssh_common_args": shlex.join(host.ssh_options),
-                    "ansible_ssh_pipelining": True,
-                    "ansible_python_interpreter": topology.PYTHON_ON_HOST,
-                }
-            },
+            "hosts": {topology.HOST: host_entry(host)},
             "vars": {
                 "kvm_controllers": [
                     {

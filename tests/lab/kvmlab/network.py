@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import LabError
 from .places import Places
 from .process import run, signal_all, wait_until
-from .topology import FABRICS, PORTALS, Fabric, Portal
+from .topology import FABRICS, MANAGEMENT, NAMES, PORTALS, Fabric, Portal
 
 NAMESPACES = Path("/run/netns")
 READY = "network.ready"
@@ -98,8 +98,20 @@ class Network:
         """Plug or unplug the array on a fabric: data, REST and all; the KVM host stays reachable."""
         run(["ip", "-n", self.namespaces[0], "link", "set", _fabric(fabric).array_plug, "up" if up else "down"])
 
+    def set_management(self, *, up: bool) -> None:
+        """Let the KVM host be reached and reach the management LIFs, or neither; NFS and iSCSI go on."""
+        net, nas = self.namespaces
+        fabric = FABRICS[0]
+        for namespace, sources in ((net, [fabric.switch]), (nas, [NAMES[name] for name in MANAGEMENT])):
+            known = run(["ip", "-n", namespace, "rule", "list"]).stdout
+            for source in sources:
+                if (f"from {source} to {fabric.host} blackhole" in known) == up:
+                    words = ["delete" if up else "add", "from", source, "to", fabric.host, "blackhole"]
+                    run(["ip", "-n", namespace, "rule", *words])
+
     def heal(self) -> None:
-        """Undo what `set_portal` and `set_link` took away."""
+        """Undo what `set_portal`, `set_link` and `set_management` took away."""
+        self.set_management(up=True)
         for portal in PORTALS:
             self.set_link(portal.fabric, up=True)
             self.set_portal(portal, up=True)
