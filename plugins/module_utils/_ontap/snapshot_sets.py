@@ -9,14 +9,13 @@ what has an expiry can no longer be deleted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
     OPEN_CONNECTIONS,
     PARALLEL_CALLS,
@@ -24,14 +23,17 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     OntapError,
-    OutcomeUnknownError,
-    during,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_calls import (
+    create_one,
+    delete_one,
+    modify_one,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     CLONE_OWNERS,
     Known,
     Refusal,
-    Snapshot,
     SnapshotPlan,
     Step,
     Taken,
@@ -45,8 +47,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     plan_absent,
     plan_present,
     read_snapshot,
-    snapshot_path,
-    undeletable,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
     Found,
@@ -54,17 +54,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
-
-T = TypeVar("T")
-R = TypeVar("R")
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
 LATE_SECONDS = 10.0
 """For so long a snapshot is looked for whose creation was asked for and never answered: it may come to exist late."""
-LONGEST_WAIT = 15
-"""Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""
 
 _LOOK_AGAIN = 0.5
 _MEETING_SECONDS = 1.0
@@ -144,7 +139,7 @@ def read_known(found: Sequence[Found], name: str, *, deadline: Deadline, warm: b
         asked_at = client.clock.monotonic()
         return Known(volume, read_snapshot(client, volume, name=name, deadline=deadline), asked_at)
 
-    return _values(_in_parallel(one, found, at_once=size))
+    return values(in_parallel(one, found, at_once=size))
 
 
 def _meet(start: threading.Barrier) -> None:
@@ -176,7 +171,7 @@ class Creation:
         self._steps = [step for step in plan.steps if step.action == "create"]
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._steps), OPEN_CONNECTIONS)))
         self._futures = [
-            self._pool.submit(_create, clients[step.volume.uuid], step, wanted, deadline=deadline)
+            self._pool.submit(create_one, clients[step.volume.uuid], step, wanted, deadline=deadline)
             for step in self._steps
         ]
 
@@ -244,9 +239,9 @@ def finish_all(
 
         def one(each: Taken, key: str = key) -> None:
             value = {key: changes[each.volume.uuid][key]}
-            _modify(clients[each.volume.uuid], each.volume, each.snapshot, value, deadline=deadline)
+            modify_one(clients[each.volume.uuid], each.volume, each.snapshot, value, deadline=deadline)
 
-        results = _in_parallel(one, todo)
+        results = in_parallel(one, todo)
         failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
         if failures:
             action = f"set {key} of snapshot {plan.name!r}"
@@ -262,7 +257,7 @@ def finish_all(
             raise KvmsnapError(message, **names_of(each.volume, plan.name))
         return replace(each, snapshot=snapshot)
 
-    return _values(_in_parallel(again, taken))
+    return values(in_parallel(again, taken))
 
 
 def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
@@ -275,9 +270,9 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
     def one(step: Step) -> None:
         client, snapshot = clients[step.volume.uuid], step.known.snapshot
         if snapshot:
-            _delete(client, step.volume, snapshot, wanted, deadline=deadline)
+            delete_one(client, step.volume, snapshot, wanted, deadline=deadline)
 
-    results = _in_parallel(one, steps)
+    results = in_parallel(one, steps)
     failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
     if failures:
         raise _set_failed(f"delete snapshot {plan.name!r}", wanted.name, failures=failures)
@@ -298,77 +293,7 @@ def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: 
             return refusal
         return replace(refusal, reason=f"{refusal.reason}; the clones are {', '.join(names)}") if names else refusal
 
-    return replace(plan, refusals=tuple(_values(_in_parallel(one, plan.refusals))))
-
-
-def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> Taken:
-    volume = step.volume
-    body = {"name": wanted.name, "comment": wanted.stored_comment}
-
-    def ours() -> Optional[dict[str, Any]]:
-        there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        return {} if there and there.comment == wanted.stored_comment else None
-
-    requested_at = client.clock.monotonic()
-    action = f"create snapshot {wanted.name!r} of {volume.label}"
-    try:
-        client.post(snapshot_path(volume), _waiting(client, deadline), body, fate=ours, deadline=deadline)
-    except OntapError as exc:
-        raise during(exc, action, **names_of(volume, wanted.name)) from exc
-    try:
-        snapshot = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-    except OntapError as exc:
-        reason = f"it was accepted, but cannot be looked at: {exc.reason}"
-        raise OutcomeUnknownError(action, reason, outcome=Outcome("lost"), **exc.fields) from exc
-    if snapshot is None or snapshot.comment != wanted.stored_comment:
-        there = "there is none" if snapshot is None else f"it is another one, with comment {snapshot.comment!r}"
-        reason = f"the array reported success, but of this name {there}"
-        raise KvmsnapError(f"Failed to {action}: {reason}", **names_of(volume, wanted.name))
-    return Taken(
-        volume,
-        snapshot,
-        created=True,
-        absent_at=step.known.asked_at,
-        requested_at=requested_at,
-        confirmed_at=client.clock.monotonic(),
-    )
-
-
-def _waiting(client: Client, deadline: Deadline) -> dict[str, Any]:
-    """Return how long the array is to wait for the job: a second less than its answer is waited for."""
-    seconds = min(LONGEST_WAIT, client.controller.timeout - 1, int(deadline.remaining()) - 1)
-    return {"return_timeout": seconds} if seconds > 0 else {}
-
-
-def _modify(
-    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, Any], *, deadline: Deadline
-) -> None:
-    try:
-        client.patch(snapshot_path(volume, snapshot.uuid), None, changes, retry_safe=True, deadline=deadline)
-    except OntapError as exc:
-        action = f"set {', '.join(changes)} of snapshot {snapshot.name!r} of {volume.label}"
-        raise during(exc, action, **names_of(volume, snapshot.name)) from exc
-
-
-def _delete(client: Client, volume: Volume, snapshot: Snapshot, wanted: Wanted, *, deadline: Deadline) -> None:
-    def gone() -> Optional[dict[str, Any]]:
-        there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
-        return {} if there is None or there.uuid != snapshot.uuid else None
-
-    action = f"delete snapshot {snapshot.name!r} of {volume.label}"
-    try:
-        client.delete(snapshot_path(volume, snapshot.uuid), fate=gone, deadline=deadline)
-    except OntapError as exc:
-        if exc.has_code(codes.ENTRY_NOT_FOUND, codes.SNAPSHOT_GONE) and gone() is not None:
-            return
-        fields: dict[str, Any] = names_of(volume, snapshot.name)
-        if exc.has_code(codes.SNAPSHOT_HAS_OWNER, codes.SNAPSHOT_LOCKED):
-            there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
-            refusal = there and undeletable(volume, there, wanted, now=client.array_time())
-            if refusal:
-                told = {**exc.fields, **fields, "owners": list(refusal.owners)}
-                raise OntapError(action, refusal.reason, outcome=exc.outcome, **told) from exc
-        raise during(exc, action, **fields) from exc
+    return replace(plan, refusals=tuple(values(in_parallel(one, plan.refusals))))
 
 
 def _in_doubt(result: object) -> bool:
@@ -401,14 +326,14 @@ def undo(
             there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
         if there is None or (uuid is not None and there.uuid != uuid) or there.comment != wanted.stored_comment:
             return False
-        _delete(client, volume, there, wanted, deadline=deadline)
+        delete_one(client, volume, there, wanted, deadline=deadline)
         return True
 
     places: list[tuple[Volume, Optional[str]]] = [
         (each.volume, each.snapshot.uuid) for each in made.taken if each.created
     ]
     places.extend((step.volume, None) for step in made.doubtful)
-    results = _in_parallel(remove, places)
+    results = in_parallel(remove, places)
     removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
     left = [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
     return removed, left
@@ -454,25 +379,3 @@ def _reason(exc: BaseException) -> str:
 def _failure_data(volume: Volume, exc: BaseException) -> dict[str, Any]:
     fields = exc.as_result() if isinstance(exc, KvmsnapError) else {"msg": str(exc)}
     return {**fields, "controller": volume.controller, "svm": volume.svm, "volume": volume.name}
-
-
-def _in_parallel(
-    call: Callable[[T], R], items: Iterable[T], *, at_once: int = PARALLEL_CALLS
-) -> list[Union[R, BaseException]]:
-    """Run ``call`` on every item, a thread each up to ``at_once``; return values or exceptions, in order."""
-    items = list(items)
-    if not items:
-        return []
-    with ThreadPoolExecutor(max_workers=min(len(items), at_once)) as pool:
-        futures = [pool.submit(call, item) for item in items]
-    return [future.exception() or future.result() for future in futures]
-
-
-def _values(results: Iterable[Union[R, BaseException]]) -> list[R]:
-    """Return the values, or raise the first exception among them."""
-    values: list[R] = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        values.append(result)
-    return values
