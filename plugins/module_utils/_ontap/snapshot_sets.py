@@ -9,13 +9,15 @@ what has an expiry can no longer be deleted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
     OPEN_CONNECTIONS,
     PARALLEL_CALLS,
@@ -24,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     OntapError,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_calls import (
     create_one,
@@ -150,30 +153,45 @@ def _meet(start: threading.Barrier) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of creating a set: what exists now, what failed, and where something may yet come to exist."""
+    """What came of creating a set: what exists now, what failed, and where something may yet come to exist.
+
+    ``uses`` are the groups that were to make snapshots.
+    """
 
     taken: tuple[Taken, ...]
     failures: tuple[tuple[Volume, BaseException], ...] = ()
     doubtful: tuple[Step, ...] = ()
+    uses: tuple[GroupUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Volumes whose snapshots come to be by one request, or by that of a group: all of them or none."""
+
+    steps: tuple[Step, ...]
+    create: Callable[[], list[Taken]]
 
 
 class Creation:
     """The snapshots of a plan being created, each by a thread of its own, up to ``OPEN_CONNECTIONS`` at once.
 
-    Nothing is taken back here, so that who holds guests still can let them go first. Each request ends by ``deadline``.
-    ``clients`` are keyed by volume uuid.
+    Those of the volumes of a group in ``uses`` are made by the group. Nothing is taken back here, so that who holds
+    guests still can let them go first. Each request ends by ``deadline``. ``clients`` are keyed by volume uuid.
     """
 
     def __init__(
-        self, plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+        self,
+        plan: SnapshotPlan,
+        wanted: Wanted,
+        *,
+        clients: Mapping[str, Client],
+        deadline: Deadline,
+        uses: Sequence[GroupUse] = (),
     ) -> None:
-        self._plan = plan
-        self._steps = [step for step in plan.steps if step.action == "create"]
-        self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._steps), OPEN_CONNECTIONS)))
-        self._futures = [
-            self._pool.submit(create_one, clients[step.volume.uuid], step, wanted, deadline=deadline)
-            for step in self._steps
-        ]
+        self._plan, self._uses = plan, tuple(uses)
+        self._parts = list(_parts(plan, wanted, clients=clients, deadline=deadline, uses=uses))
+        self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._parts), OPEN_CONNECTIONS)))
+        self._futures = [self._pool.submit(part.create) for part in self._parts]
 
     def done(self, *, within: float) -> bool:
         """Wait at most so many seconds, and say whether all requests have ended."""
@@ -186,18 +204,36 @@ class Creation:
     def outcome(self) -> Made:
         """Return what came of it once all requests have ended."""
         self._pool.shutdown()
-        results = [future.exception() or future.result() for future in self._futures]
+        results = [(part, future.exception() or future.result()) for part, future in zip(self._parts, self._futures)]
         existing = [step.known for step in self._plan.steps if step.action != "create"]
+        failed = [(part, value) for part, value in results if isinstance(value, BaseException)]
         return Made(
             taken=(
-                *(value for value in results if isinstance(value, Taken)),
+                *(each for _part, value in results if not isinstance(value, BaseException) for each in value),
                 *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot),
             ),
-            failures=tuple(
-                (step.volume, value) for step, value in zip(self._steps, results) if isinstance(value, BaseException)
-            ),
-            doubtful=tuple(step for step, value in zip(self._steps, results) if _in_doubt(value)),
+            failures=tuple((step.volume, value) for part, value in failed for step in part.steps),
+            doubtful=tuple(step for part, value in failed if _in_doubt(value) for step in part.steps),
+            uses=self._uses,
         )
+
+
+def _parts(
+    plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline, uses: Sequence[GroupUse]
+) -> Iterator[_Part]:
+    """Yield what is to be made together, and how."""
+    steps = {step.volume.uuid: step for step in plan.steps if step.action == "create"}
+    for use in uses:
+        own = tuple(steps.pop(volume.uuid) for volume in use.own)
+        client = clients[own[0].volume.uuid]
+        yield _Part(own, partial(groups.create, client, use, own, wanted, deadline=deadline))
+    for step in steps.values():
+        client = clients[step.volume.uuid]
+        yield _Part((step,), partial(_alone, client, step, wanted, deadline=deadline))
+
+
+def _alone(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> list[Taken]:
+    return [create_one(client, step, wanted, deadline=deadline)]
 
 
 def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> list[Taken]:
@@ -263,9 +299,13 @@ def finish_all(
 def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
     """Delete what the plan says, in parallel, each by its uuid; one that has vanished meanwhile is deleted.
 
+    A group's snapshot of which all parts are to go is deleted as one, since its record would stay otherwise.
+
     :raises SnapshotSetError: one or more could not be deleted; the others are.
     """
-    steps = [step for step in plan.steps if step.action == "delete"]
+    todo = [step for step in plan.steps if step.action == "delete"]
+    by_group, failures = _delete_whole(todo, wanted, clients=clients, deadline=deadline)
+    steps = [step for step in todo if step.volume.uuid not in by_group]
 
     def one(step: Step) -> None:
         client, snapshot = clients[step.volume.uuid], step.known.snapshot
@@ -273,9 +313,27 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
             delete_one(client, step.volume, snapshot, wanted, deadline=deadline)
 
     results = in_parallel(one, steps)
-    failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
+    failures += [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
     if failures:
         raise _set_failed(f"delete snapshot {plan.name!r}", wanted.name, failures=failures)
+
+
+def _delete_whole(
+    steps: Sequence[Step], wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+) -> tuple[set[str], list[tuple[Volume, BaseException]]]:
+    """Delete the groups' snapshots whose parts are all in ``steps``; return the volumes of these, and what failed."""
+    asked = {step.volume.uuid: step.volume for step in steps}
+    done: set[str] = set()
+    failures: list[tuple[Volume, BaseException]] = []
+    for client in {clients[uuid].name: clients[uuid] for uuid in asked}.values():
+        own = [uuid for uuid in asked if clients[uuid] is client]
+        for snapshot in groups.whole_snapshots(client, own, wanted, deadline=deadline):
+            done |= snapshot.volumes
+            try:
+                groups.delete(client, snapshot, deadline=deadline)
+            except KvmsnapError as exc:
+                failures.extend((asked[uuid], exc) for uuid in sorted(snapshot.volumes))
+    return done, failures
 
 
 def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: Deadline) -> SnapshotPlan:
@@ -315,12 +373,17 @@ def undo(
     Returns the volumes from which it was removed, and those on which it may be left, each with the reason.
     """
 
+    gone, left = _undo_groups(made, wanted, clients=clients)
+    stuck = {volume.uuid for volume, _exc in left}
+    settled = {volume.uuid for use in made.uses for volume in use.own}
+
     def remove(place: tuple[Volume, Optional[str]]) -> bool:
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        patience = Deadline.after(LATE_SECONDS if uuid is None else 0.0, client.clock)
+        late = uuid is None and volume.uuid not in settled
+        patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:
             client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
             there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
@@ -333,9 +396,36 @@ def undo(
         (each.volume, each.snapshot.uuid) for each in made.taken if each.created
     ]
     places.extend((step.volume, None) for step in made.doubtful)
+    places = [place for place in places if place[0].uuid not in stuck]
     results = in_parallel(remove, places)
     removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
-    left = [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
+    left += [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
+    return [*gone, *removed], left
+
+
+def _undo_groups(
+    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
+    """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes."""
+    doubtful = {step.volume.uuid for step in made.doubtful}
+
+    def remove(use: GroupUse) -> bool:
+        client = clients[use.own[0].uuid]
+        deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
+        late = doubtful.intersection(volume.uuid for volume in use.own)
+        patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
+        there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
+        while there is None and patience.remaining() > 0:
+            client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
+            there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
+        if there is None or there.comment != wanted.stored_comment:
+            return False
+        groups.delete(client, there, deadline=deadline)
+        return True
+
+    results = list(zip(made.uses, in_parallel(remove, made.uses)))
+    removed = [volume for use, value in results if value is True for volume in use.own]
+    left = [(volume, exc) for use, exc in results if isinstance(exc, BaseException) for volume in use.own]
     return removed, left
 
 

@@ -101,6 +101,7 @@ class Site:
             "on_failure": "fail",
             "consistency": "crash-consistent",
             "below_consistency": "fail_guest",
+            "consistency_groups": "never",
             "snapmirror_label": None,
             "expiry_time": None,
             "concurrency": "fail",
