@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    FencedError,
     OntapDeniedError,
     OntapError,
     during,
@@ -94,12 +95,26 @@ def create(client: Client, use: GroupUse, steps: Sequence[Step], wanted: Wanted,
     try:
         start_by = Deadline(deadline.at - seconds, client.clock)
         uuid = _start(client, use.group, wanted, seconds, deadline=deadline, start_by=start_by)
+    except OntapError as exc:
+        if exc.outcome.fate != "lost" and not exc.has_code(codes.GROUP_SNAPSHOT_NOT_PERMITTED):
+            raise during(exc, action, **_named(use.group, wanted.name)) from exc
+        raise _fenced(client, exc, action, use.group, wanted, seconds) from exc
+    begun_at = client.clock.monotonic()
+    try:
         commit_by = Deadline(min(deadline.at, requested_at + seconds), client.clock)
         _commit(client, use.group, uuid, steps, wanted, deadline=deadline, commit_by=commit_by)
     except OntapError as exc:
-        raise during(exc, action, **_named(use.group, wanted.name)) from exc
+        left = begun_at + seconds - client.clock.monotonic()
+        raise _fenced(client, exc, action, use.group, wanted, left) from exc
     look_at = partial(confirmed, client, wanted=wanted, requested_at=requested_at, action=action, deadline=deadline)
     return values(in_parallel(look_at, steps))
+
+
+def _fenced(client: Client, exc: OntapError, action: str, group: Group, wanted: Wanted, seconds: float) -> FencedError:
+    """Return the failure with the moment from which writes are certainly not kept waiting any more."""
+    told = FencedError(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **_named(group, wanted.name)})
+    told.until = client.clock.monotonic() + max(0.0, seconds)
+    return told
 
 
 def snapshot_of(client: Client, group: str, name: str, *, deadline: Deadline) -> Optional[GroupSnapshot]:

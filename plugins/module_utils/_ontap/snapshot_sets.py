@@ -24,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
     Client,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    FencedError,
     OntapError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
@@ -406,12 +407,17 @@ def undo(
 def _undo_groups(
     made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
-    """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes."""
+    """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes.
+
+    A fence that nobody took down is waited for, so that writes flow and the group can be used when this returns.
+    """
+    fences = {volume.uuid: exc.until for volume, exc in made.failures if isinstance(exc, FencedError)}
     doubtful = {step.volume.uuid for step in made.doubtful}
 
     def remove(use: GroupUse) -> bool:
         client = clients[use.own[0].uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
+        client.clock.sleep(max(0.0, fences.get(use.own[0].uuid, 0.0) - client.clock.monotonic()))
         late = doubtful.intersection(volume.uuid for volume in use.own)
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
