@@ -112,6 +112,13 @@ backups:
       returned: success
       type: list
       elements: dict
+    groups:
+      description:
+        - The consistency groups that made its snapshots, each with the names of its volumes of the backup (C(volumes))
+          and of those that are not of the backup and got the snapshot as well (C(foreign_volumes)).
+      returned: success
+      type: list
+      elements: dict
     unprotected:
       description: Guests that were asked for and are not in it, with the codes of the problems.
       returned: success

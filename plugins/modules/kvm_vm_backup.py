@@ -102,6 +102,22 @@ options:
     type: str
     choices: [fail_guest, fail_run, record]
     default: fail_guest
+  consistency_groups:
+    description:
+      - Whether ONTAP's consistency groups make the snapshots. A group is what the storage administrator made; none is
+        made or changed here. A volume is in one group at most, so the volumes tell which groups these are.
+      - V(never) makes a snapshot of each volume by itself, all at once. Guests are held, so it is one point in time.
+      - V(auto) uses the groups that the volumes are in, and makes the snapshots of other volumes by themselves.
+      - V(require) uses the groups, and refuses the backup before anything is held when a volume has none, or one that
+        cannot be used.
+      - A group's snapshot is made in two phases once all guests are held, with the writes to all volumes of the group
+        kept waiting in between, at most seven seconds. O(hold_deadline) must be at least seven seconds.
+      - Volumes of a group that are not of the backup get the snapshot as well. They are named in RV(remarks) and in
+        RV(backup).
+      - The account needs all rights on C(/api/application/consistency-groups).
+    type: str
+    choices: [never, auto, require]
+    default: never
   snapmirror_label:
     description: SnapMirror label of the snapshots, set once the guests run again.
     type: str
@@ -287,6 +303,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 
 
@@ -307,6 +324,7 @@ def argument_spec() -> dict[str, Any]:
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
         "below_consistency": {"type": "str", "choices": below, "default": backup_run.FAIL_GUEST},
+        "consistency_groups": {"type": "str", "choices": list(MODES), "default": NEVER},
         "snapmirror_label": {"type": "str"},
         "expiry_time": {"type": "str"},
         "hold_deadline": {"type": "float", "default": 30},

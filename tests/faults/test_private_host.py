@@ -29,6 +29,8 @@ ONE_SNAPSHOT = r"/snapshots/[^/]+$"
 JOBS = r"/cluster/jobs/"
 LIFS = r"/network/ip/interfaces"
 VOLUMES = r"/storage/volumes$"
+START = r"/consistency-groups/[^/]+/snapshots$"
+COMMIT = r"/consistency-groups/[^/]+/snapshots/[^/]+$"
 
 Judge = Callable[[Report, Scene], Optional[str]]
 Act = Callable[[Scene], Optional[Judge]]
@@ -402,6 +404,56 @@ ARRAY = (
 )
 
 
+# What happens between the two phases of a consistency group's snapshot.
+
+
+def _group(act: Act) -> Act:
+    def grouped(scene: Scene) -> Optional[Judge]:
+        scene.control.add_group(SVM, "cg1", scene.ground.volume_names)
+        scene.settings = replace(scene.settings, consistency_groups="require", hold_deadline=7)
+        return act(scene)
+
+    return grouped
+
+
+def _killed_between_the_phases(scene: Scene) -> None:
+    scene.when(scene.requested("PATCH", COMMIT), scene.driver.kill, what="killed")
+
+
+def _refusing(method: str, path: str, code: str) -> Act:
+    return _array("status", method, path, not_made, status=400, code=code, message="refused")
+
+
+GROUPS = tuple(
+    replace(cell, act=_group(cell.act), operations=(MODULE,))
+    for cell in (
+        Cell("group: start", "it is refused", _refusing("POST", START, "53411918")),
+        Cell(
+            "group: start",
+            "the connection drops before the request took effect",
+            _array("drop_before", "POST", START, made),
+        ),
+        Cell(
+            "group: start",
+            "the connection drops after the request took effect",
+            _array("drop_after", "POST", START, not_made),
+        ),
+        Cell("group: commit", "it is refused", _refusing("PATCH", COMMIT, "53411921")),
+        Cell(
+            "group: commit",
+            "the connection drops after the request took effect",
+            _array("drop_after", "PATCH", COMMIT, made),
+        ),
+        Cell(
+            "group: commit",
+            "it reaches the array after the fence",
+            _array("delay", "PATCH", COMMIT, not_made, seconds=8.0, count=None),
+        ),
+        Cell("group: commit", "the module is killed before it", _killed_between_the_phases, part=(MODULE,)),
+    )
+)
+
+
 # What the host does.
 
 
@@ -424,7 +476,7 @@ HOST = (
     Cell("freeze", "no room for the record of the hold", _disk_full("holds", "before")),
 )
 
-CELLS = [*_incidents(), *AGENTS, *ARRAY, *HOST]
+CELLS = [*_incidents(), *AGENTS, *ARRAY, *GROUPS, *HOST]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -17,15 +17,27 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import locate, missing_volumes, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
+    locate,
+    missing_volumes,
+    refs_of,
+    snapshots_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGroup, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
+    NEVER,
+    GroupPlan,
+    check_hold,
+    group_plan,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
     Made,
     SnapshotSetError,
@@ -41,7 +53,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     as_result,
     check_name,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 FAIL_GUEST = "fail_guest"
@@ -190,7 +202,8 @@ def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> No
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
     hold.release(run.name, run.ground, check=False)
     wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
-    ensure_absent(clients, _refs(known), wanted, check_mode=False, deadline=run.time())
+    refs = refs_of(clients, known, deadline=run.time())
+    ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
     record.remove(run.root, run.name, check=False)
 
 
@@ -198,10 +211,12 @@ def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     """Return what would be done, after trying all that can be tried without a change."""
     manifest, plan = record.planned(run.name, run.options)
     found = find_volumes(clients, _refs(manifest), deadline=run.time())
+    grouped = _grouped(run, found)
+    manifest = replace(manifest, groups=_saved(grouped))
     planned = as_planned(critical.absent(run.wanted, found, deadline=run.time()), run.wanted)
     held = hold.hold(_guests(run, plan), run.name, run.ground, check=True, go_on=run.go_on)
     return {
-        **record.result_of(manifest, before="absent", remarks=[]),
+        **record.result_of(manifest, before="absent", remarks=grouped.remarks()),
         "guests": held["guests"],
         "snapshots": [as_result(each) for each in planned],
         "weaker": [],
@@ -215,13 +230,15 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     guests = _guests(run, plan)
     found = find_volumes(clients, _refs(manifest), deadline=run.time())
     critical.absent(run.wanted, found, deadline=run.time())
+    grouped = _grouped(run, found)
+    manifest = replace(manifest, groups=_saved(grouped))
     hold.wait_for_others(guests, run.name, run.ground, Deadline.after(run.patience))
     wanted = replace(run.wanted, comment=record.comment_of(manifest))
     by_uuid = {volume.uuid: client for client, volume in found}
     made = Made(())
     try:
         manifest, remarks = record.start(run.root, manifest, run.options["guests"])
-        moment = critical.moment(guests, wanted, found, run.ground, go_on=run.go_on)
+        moment = critical.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
         made = moment.made
         taken = settle(made, wanted, clients=by_uuid)
         done = _completed(run, manifest, moment, taken)
@@ -230,7 +247,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
         raise _undone(run, exc, wanted, made, clients=by_uuid) from exc
     rows = list(moment.rows)
     result = {
-        **record.result_of(done, before="absent", remarks=[*remarks, *moment.remarks]),
+        **record.result_of(done, before="absent", remarks=[*remarks, *grouped.remarks(), *moment.remarks]),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
         "weaker": record.weaker(done, run.asked),
@@ -243,6 +260,38 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     if moment.stuck is not None:
         raise _but(run, moment.stuck, result) from moment.stuck
     return {**result, "snapshots": _with_late(result["snapshots"], late)}
+
+
+def _grouped(run: Run, found: Sequence[Found]) -> GroupPlan:
+    """Decide which consistency groups make the snapshots; nothing is asked when none are wanted.
+
+    :raises InputError: a volume lacks one that is required, or the hold is too short for any.
+    """
+    mode = run.options["consistency_groups"]
+    if mode == NEVER:
+        return GroupPlan()
+    seen = groups.look(found, run.name, deadline=run.time())
+    grouped = group_plan(mode, [volume for _client, volume in found], seen)
+    check_hold(grouped.uses, run.ground.hold_deadline)
+    return grouped
+
+
+def _saved(grouped: GroupPlan) -> tuple[SavedGroup, ...]:
+    return tuple(
+        SavedGroup(
+            controller=use.group.controller,
+            svm=use.group.svm,
+            svm_uuid=use.group.svm_uuid,
+            name=use.group.name,
+            uuid=use.group.uuid,
+            volumes=tuple(volume.name for volume in use.own),
+            foreign=tuple(
+                SavedVolume(volume.controller, volume.svm, volume.svm_uuid, volume.name, volume.uuid)
+                for volume in use.foreign
+            ),
+        )
+        for use in grouped.uses
+    )
 
 
 def _completed(run: Run, started: Manifest, moment: critical.Moment, taken: Sequence[Taken]) -> Manifest:

@@ -31,6 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshots as snap
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import Creation, Made, read_known
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -56,10 +57,17 @@ class Moment:
 
 
 def moment(
-    guests: Sequence[Wanted], wanted: snap.Wanted, found: Sequence[Found], ground: Ground, *, go_on: bool
+    guests: Sequence[Wanted],
+    wanted: snap.Wanted,
+    found: Sequence[Found],
+    ground: Ground,
+    *,
+    go_on: bool,
+    uses: Sequence[GroupUse] = (),
 ) -> Moment:
     """Hold the guests, create the snapshots, release the guests; the name of the snapshots is that of the hold.
 
+    The consistency groups ``uses`` make the snapshots of their volumes, started when all guests are held.
     What failed of the snapshots is told, not raised. :raises HoldError: a guest could not be held as asked; none is
     held any more, or the error names it. :raises InputError: a snapshot of the name is there; nothing was held.
     """
@@ -74,7 +82,7 @@ def moment(
         hold_all(crew, rows, record, ground, go_on=go_on)
         deadline = Deadline(at=_began(record) + ground.hold_deadline)
         try:
-            creation = Creation(plan, wanted, clients=clients, deadline=deadline)
+            creation = Creation(plan, wanted, clients=clients, deadline=deadline, uses=uses)
             begun: set[str] = set()
             while not (over(creation, deadline) or to_end.is_set()):
                 now_due = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]

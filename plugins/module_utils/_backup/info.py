@@ -21,7 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, list_snapshots
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 Key = tuple[str, str]
@@ -72,6 +72,16 @@ def locate(clients: Sequence[Client], volumes: Iterable[SavedVolume], *, deadlin
             if key in wanted and (key not in found or client.name == wanted[key]):
                 found[key] = Place(client, volume)
     return found
+
+
+def refs_of(clients: Sequence[Client], manifest: Manifest, *, deadline: Deadline) -> list[VolumeRef]:
+    """Return the volumes that may have a backup's snapshot: its own, and the others of its groups that still are.
+
+    :raises OntapError:
+    """
+    own = [VolumeRef(item.svm, item.volume, item.volume_uuid) for item in manifest.volumes]
+    others = locate(clients, manifest.foreign, deadline=deadline).values()
+    return own + [VolumeRef(each.volume.svm, each.volume.name, each.volume.uuid, each.client.name) for each in others]
 
 
 def snapshots_of(

@@ -202,6 +202,32 @@ class SavedVolume:
 
 
 @dataclass(frozen=True)
+class SavedGroup:
+    """A consistency group that made snapshots of the backup; ``foreign`` are its volumes that are not of the backup."""
+
+    controller: str
+    svm: str
+    svm_uuid: str
+    name: str
+    uuid: str
+    volumes: tuple[str, ...]
+    foreign: tuple[SavedVolume, ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> SavedGroup:
+        """Read a group from a manifest."""
+        return cls(
+            controller=str(record["controller"]),
+            svm=str(record["svm"]),
+            svm_uuid=str(record["svm_uuid"]),
+            name=str(record["name"]),
+            uuid=str(record["uuid"]),
+            volumes=tuple(str(name) for name in record["volumes"]),
+            foreign=tuple(SavedVolume.from_record(item) for item in record.get("foreign") or ()),
+        )
+
+
+@dataclass(frozen=True)
 class Unprotected:
     """A guest that the run was asked to save and could not, with the codes of the problems that say why."""
 
@@ -229,6 +255,12 @@ class Manifest:
     guests: tuple[SavedGuest, ...]
     volumes: tuple[SavedVolume, ...]
     unprotected: tuple[Unprotected, ...] = ()
+    groups: tuple[SavedGroup, ...] = ()
+
+    @property
+    def foreign(self) -> tuple[SavedVolume, ...]:
+        """The volumes that have the snapshot, since they are in a group, and are not of the backup."""
+        return tuple(volume for group in self.groups for volume in group.foreign)
 
     @property
     def complete(self) -> bool:
@@ -289,6 +321,7 @@ def _from_record(record: Mapping[str, Any]) -> Manifest:
         guests=tuple(SavedGuest.from_record(item) for item in record["guests"]),
         volumes=tuple(SavedVolume.from_record(item) for item in record["volumes"]),
         unprotected=tuple(Unprotected.from_record(item) for item in record.get("unprotected") or ()),
+        groups=tuple(SavedGroup.from_record(item) for item in record.get("groups") or ()),
     )
 
 

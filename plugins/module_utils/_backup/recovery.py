@@ -236,7 +236,7 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
     """Return what backups left: manifests without a backup, snapshots without a manifest, temporary LUNs."""
     entries = catalog.entries(scene.root)
     manifests = [entry.manifest for entry in entries if entry.manifest]
-    volumes = {volume.key: volume for manifest in manifests for volume in manifest.volumes}
+    volumes = {volume.key: volume for manifest in manifests for volume in _touched(manifest)}
     volumes.update({volume.key: volume for volume in map(SavedVolume.from_record, options["volumes"])})
     places = locate(clients, volumes.values(), deadline=scene.time())
     snapshots = snapshots_of(places, volumes.values(), deadline=scene.time())
@@ -375,7 +375,12 @@ def _labels(places: Places, keys: Iterable[Key]) -> str:
 
 
 def _keys(manifest: Manifest) -> set[Key]:
-    return {volume.key for volume in manifest.volumes}
+    return {volume.key for volume in _touched(manifest)}
+
+
+def _touched(manifest: Manifest) -> tuple[SavedVolume, ...]:
+    """Return the volumes that may have its snapshot: its own, and the others of its consistency groups."""
+    return manifest.volumes + manifest.foreign
 
 
 def _names(directory: Path) -> list[str]:

@@ -39,6 +39,17 @@ def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str,
             }
             for item in manifest.volumes
         ],
+        "groups": [
+            {
+                "controller": group.controller,
+                "svm": group.svm,
+                "name": group.name,
+                "uuid": group.uuid,
+                "volumes": list(group.volumes),
+                "foreign_volumes": [item.volume for item in group.foreign],
+            }
+            for group in manifest.groups
+        ],
         "unprotected": [
             {"name": item.name, "uuid": item.uuid, "problems": list(item.problems)} for item in manifest.unprotected
         ],
@@ -59,6 +70,7 @@ def unreadable_record(backup_id: str, error: str) -> dict[str, Any]:
         "completed": None,
         "guests": [],
         "volumes": [],
+        "groups": [],
         "unprotected": [],
         "error": error,
     }
@@ -80,6 +92,12 @@ def lines(record: dict[str, Any]) -> list[str]:
             f"    {disk['target']} is not in the backup: {disk['reason']}"
             for disk in guest["disks"]
             if not disk["included"]
+        )
+    for group in record["groups"]:
+        foreign = f", and of {', '.join(group['foreign_volumes'])} (not of this backup)"
+        told.append(
+            f"  consistency group {group['svm']}:{group['name']}: the snapshots of {', '.join(group['volumes'])}"
+            + (foreign if group["foreign_volumes"] else "")
         )
     told.extend(
         f"  {guest['name']}: NOT PROTECTED ({', '.join(guest['problems']) or 'see the discovery'})"

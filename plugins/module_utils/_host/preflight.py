@@ -139,7 +139,7 @@ class Right:
     """A right on the array: ``api`` and ``access`` as a REST role names them, ``purpose`` what needs it.
 
     ``reads`` is the path that tries it (``{volume}`` stands for a volume's uuid); ``required`` is false for what only
-    some sites need. ``changes`` says what of the right cannot be tried by reading.
+    some sites need, those with LUNs when ``san``. ``changes`` says what of the right cannot be tried by reading.
     """
 
     api: str
@@ -148,6 +148,7 @@ class Right:
     reads: str = ""
     required: bool = True
     changes: str = ""
+    san: bool = False
 
 
 RIGHTS: tuple[Right, ...] = (
@@ -177,6 +178,7 @@ RIGHTS: tuple[Right, ...] = (
         "storage/luns",
         required=False,
         changes="clone, overwrite and delete LUNs (a restore of guests on LUNs; a backup only reads)",
+        san=True,
     ),
     Right(
         "/api/protocols/san/lun-maps",
@@ -184,6 +186,15 @@ RIGHTS: tuple[Right, ...] = (
         "telling which other hosts see a guest's LUN",
         "protocols/san/lun-maps",
         required=False,
+        san=True,
+    ),
+    Right(
+        "/api/application/consistency-groups",
+        "all",
+        "snapshots by consistency groups, where they are asked for",
+        "application/consistency-groups",
+        required=False,
+        changes="create and delete snapshots of consistency groups (only where they are asked for)",
     ),
 )
 
@@ -587,7 +598,7 @@ def _right(report: ArrayReport, tried: TriedRight) -> Finding:
             thing,
             False,
             f"could not be tried: {tried.message}",
-            severity="warning" if right.required or report.san else "info",
+            severity="warning" if right.required or (right.san and report.san) else "info",
             source="tried",
             remedy="Look up what the array said and run the preflight again.",
         )
@@ -596,7 +607,7 @@ def _right(report: ArrayReport, tried: TriedRight) -> Finding:
         thing,
         False,
         f"may not be read, needed for {right.purpose}: {tried.message}",
-        severity="error" if right.required else "warning" if report.san else "info",
+        severity="error" if right.required else "warning" if right.san and report.san else "info",
         source="tried",
         remedy=f"Add the right to the role of {report.username or 'the account'} (here for a role named "
         f"{DOCUMENTED_ROLE}): {role_command(right, report.vserver)}",

@@ -75,6 +75,16 @@ class JobGoneError(OntapError):
     """ONTAP no longer knows the job (it forgets one 300 s after its end): how it ended is unknown."""
 
 
+class FencedError(OntapError):
+    """A group's snapshot was begun, or may have been, and not made.
+
+    Until ``until`` (monotonic seconds of the client's clock) its volumes' writes may be kept waiting, and another start
+    is refused.
+    """
+
+    until = 0.0
+
+
 def during(exc: E, action: str, **fields: Any) -> E:
     """Return the same failure told as a failure to ``action``, with ``fields`` added; to be raised ``from exc``."""
     return type(exc)(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **fields})

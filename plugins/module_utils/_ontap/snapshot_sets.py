@@ -9,29 +9,35 @@ what has an expiry can no longer be deleted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Optional, TypeVar, Union
+from functools import partial
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
     OPEN_CONNECTIONS,
     PARALLEL_CALLS,
     Client,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    FencedError,
     OntapError,
-    OutcomeUnknownError,
-    during,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_calls import (
+    create_one,
+    delete_one,
+    modify_one,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     CLONE_OWNERS,
     Known,
     Refusal,
-    Snapshot,
     SnapshotPlan,
     Step,
     Taken,
@@ -45,8 +51,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     plan_absent,
     plan_present,
     read_snapshot,
-    snapshot_path,
-    undeletable,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
     Found,
@@ -54,17 +58,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
-
-T = TypeVar("T")
-R = TypeVar("R")
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
 LATE_SECONDS = 10.0
 """For so long a snapshot is looked for whose creation was asked for and never answered: it may come to exist late."""
-LONGEST_WAIT = 15
-"""Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""
 
 _LOOK_AGAIN = 0.5
 _MEETING_SECONDS = 1.0
@@ -144,7 +143,7 @@ def read_known(found: Sequence[Found], name: str, *, deadline: Deadline, warm: b
         asked_at = client.clock.monotonic()
         return Known(volume, read_snapshot(client, volume, name=name, deadline=deadline), asked_at)
 
-    return _values(_in_parallel(one, found, at_once=size))
+    return values(in_parallel(one, found, at_once=size))
 
 
 def _meet(start: threading.Barrier) -> None:
@@ -155,30 +154,45 @@ def _meet(start: threading.Barrier) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of creating a set: what exists now, what failed, and where something may yet come to exist."""
+    """What came of creating a set: what exists now, what failed, and where something may yet come to exist.
+
+    ``uses`` are the groups that were to make snapshots.
+    """
 
     taken: tuple[Taken, ...]
     failures: tuple[tuple[Volume, BaseException], ...] = ()
     doubtful: tuple[Step, ...] = ()
+    uses: tuple[GroupUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Volumes whose snapshots come to be by one request, or by that of a group: all of them or none."""
+
+    steps: tuple[Step, ...]
+    create: Callable[[], list[Taken]]
 
 
 class Creation:
     """The snapshots of a plan being created, each by a thread of its own, up to ``OPEN_CONNECTIONS`` at once.
 
-    Nothing is taken back here, so that who holds guests still can let them go first. Each request ends by ``deadline``.
-    ``clients`` are keyed by volume uuid.
+    Those of the volumes of a group in ``uses`` are made by the group. Nothing is taken back here, so that who holds
+    guests still can let them go first. Each request ends by ``deadline``. ``clients`` are keyed by volume uuid.
     """
 
     def __init__(
-        self, plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+        self,
+        plan: SnapshotPlan,
+        wanted: Wanted,
+        *,
+        clients: Mapping[str, Client],
+        deadline: Deadline,
+        uses: Sequence[GroupUse] = (),
     ) -> None:
-        self._plan = plan
-        self._steps = [step for step in plan.steps if step.action == "create"]
-        self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._steps), OPEN_CONNECTIONS)))
-        self._futures = [
-            self._pool.submit(_create, clients[step.volume.uuid], step, wanted, deadline=deadline)
-            for step in self._steps
-        ]
+        self._plan, self._uses = plan, tuple(uses)
+        self._parts = list(_parts(plan, wanted, clients=clients, deadline=deadline, uses=uses))
+        self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._parts), OPEN_CONNECTIONS)))
+        self._futures = [self._pool.submit(part.create) for part in self._parts]
 
     def done(self, *, within: float) -> bool:
         """Wait at most so many seconds, and say whether all requests have ended."""
@@ -191,18 +205,36 @@ class Creation:
     def outcome(self) -> Made:
         """Return what came of it once all requests have ended."""
         self._pool.shutdown()
-        results = [future.exception() or future.result() for future in self._futures]
+        results = [(part, future.exception() or future.result()) for part, future in zip(self._parts, self._futures)]
         existing = [step.known for step in self._plan.steps if step.action != "create"]
+        failed = [(part, value) for part, value in results if isinstance(value, BaseException)]
         return Made(
             taken=(
-                *(value for value in results if isinstance(value, Taken)),
+                *(each for _part, value in results if not isinstance(value, BaseException) for each in value),
                 *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot),
             ),
-            failures=tuple(
-                (step.volume, value) for step, value in zip(self._steps, results) if isinstance(value, BaseException)
-            ),
-            doubtful=tuple(step for step, value in zip(self._steps, results) if _in_doubt(value)),
+            failures=tuple((step.volume, value) for part, value in failed for step in part.steps),
+            doubtful=tuple(step for part, value in failed if _in_doubt(value) for step in part.steps),
+            uses=self._uses,
         )
+
+
+def _parts(
+    plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline, uses: Sequence[GroupUse]
+) -> Iterator[_Part]:
+    """Yield what is to be made together, and how."""
+    steps = {step.volume.uuid: step for step in plan.steps if step.action == "create"}
+    for use in uses:
+        own = tuple(steps.pop(volume.uuid) for volume in use.own)
+        client = clients[own[0].volume.uuid]
+        yield _Part(own, partial(groups.create, client, use, own, wanted, deadline=deadline))
+    for step in steps.values():
+        client = clients[step.volume.uuid]
+        yield _Part((step,), partial(_alone, client, step, wanted, deadline=deadline))
+
+
+def _alone(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> list[Taken]:
+    return [create_one(client, step, wanted, deadline=deadline)]
 
 
 def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> list[Taken]:
@@ -244,9 +276,9 @@ def finish_all(
 
         def one(each: Taken, key: str = key) -> None:
             value = {key: changes[each.volume.uuid][key]}
-            _modify(clients[each.volume.uuid], each.volume, each.snapshot, value, deadline=deadline)
+            modify_one(clients[each.volume.uuid], each.volume, each.snapshot, value, deadline=deadline)
 
-        results = _in_parallel(one, todo)
+        results = in_parallel(one, todo)
         failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
         if failures:
             action = f"set {key} of snapshot {plan.name!r}"
@@ -262,25 +294,47 @@ def finish_all(
             raise KvmsnapError(message, **names_of(each.volume, plan.name))
         return replace(each, snapshot=snapshot)
 
-    return _values(_in_parallel(again, taken))
+    return values(in_parallel(again, taken))
 
 
 def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
     """Delete what the plan says, in parallel, each by its uuid; one that has vanished meanwhile is deleted.
 
+    A group's snapshot of which all parts are to go is deleted as one, since its record would stay otherwise.
+
     :raises SnapshotSetError: one or more could not be deleted; the others are.
     """
-    steps = [step for step in plan.steps if step.action == "delete"]
+    todo = [step for step in plan.steps if step.action == "delete"]
+    by_group, failures = _delete_whole(todo, wanted, clients=clients, deadline=deadline)
+    steps = [step for step in todo if step.volume.uuid not in by_group]
 
     def one(step: Step) -> None:
         client, snapshot = clients[step.volume.uuid], step.known.snapshot
         if snapshot:
-            _delete(client, step.volume, snapshot, wanted, deadline=deadline)
+            delete_one(client, step.volume, snapshot, wanted, deadline=deadline)
 
-    results = _in_parallel(one, steps)
-    failures = [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
+    results = in_parallel(one, steps)
+    failures += [(step.volume, value) for step, value in zip(steps, results) if isinstance(value, BaseException)]
     if failures:
         raise _set_failed(f"delete snapshot {plan.name!r}", wanted.name, failures=failures)
+
+
+def _delete_whole(
+    steps: Sequence[Step], wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+) -> tuple[set[str], list[tuple[Volume, BaseException]]]:
+    """Delete the groups' snapshots whose parts are all in ``steps``; return the volumes of these, and what failed."""
+    asked = {step.volume.uuid: step.volume for step in steps}
+    done: set[str] = set()
+    failures: list[tuple[Volume, BaseException]] = []
+    for client in {clients[uuid].name: clients[uuid] for uuid in asked}.values():
+        own = [uuid for uuid in asked if clients[uuid] is client]
+        for snapshot in groups.whole_snapshots(client, own, wanted, deadline=deadline):
+            done |= snapshot.volumes
+            try:
+                groups.delete(client, snapshot, deadline=deadline)
+            except KvmsnapError as exc:
+                failures.extend((asked[uuid], exc) for uuid in sorted(snapshot.volumes))
+    return done, failures
 
 
 def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: Deadline) -> SnapshotPlan:
@@ -298,77 +352,7 @@ def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: 
             return refusal
         return replace(refusal, reason=f"{refusal.reason}; the clones are {', '.join(names)}") if names else refusal
 
-    return replace(plan, refusals=tuple(_values(_in_parallel(one, plan.refusals))))
-
-
-def _create(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> Taken:
-    volume = step.volume
-    body = {"name": wanted.name, "comment": wanted.stored_comment}
-
-    def ours() -> Optional[dict[str, Any]]:
-        there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        return {} if there and there.comment == wanted.stored_comment else None
-
-    requested_at = client.clock.monotonic()
-    action = f"create snapshot {wanted.name!r} of {volume.label}"
-    try:
-        client.post(snapshot_path(volume), _waiting(client, deadline), body, fate=ours, deadline=deadline)
-    except OntapError as exc:
-        raise during(exc, action, **names_of(volume, wanted.name)) from exc
-    try:
-        snapshot = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-    except OntapError as exc:
-        reason = f"it was accepted, but cannot be looked at: {exc.reason}"
-        raise OutcomeUnknownError(action, reason, outcome=Outcome("lost"), **exc.fields) from exc
-    if snapshot is None or snapshot.comment != wanted.stored_comment:
-        there = "there is none" if snapshot is None else f"it is another one, with comment {snapshot.comment!r}"
-        reason = f"the array reported success, but of this name {there}"
-        raise KvmsnapError(f"Failed to {action}: {reason}", **names_of(volume, wanted.name))
-    return Taken(
-        volume,
-        snapshot,
-        created=True,
-        absent_at=step.known.asked_at,
-        requested_at=requested_at,
-        confirmed_at=client.clock.monotonic(),
-    )
-
-
-def _waiting(client: Client, deadline: Deadline) -> dict[str, Any]:
-    """Return how long the array is to wait for the job: a second less than its answer is waited for."""
-    seconds = min(LONGEST_WAIT, client.controller.timeout - 1, int(deadline.remaining()) - 1)
-    return {"return_timeout": seconds} if seconds > 0 else {}
-
-
-def _modify(
-    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, Any], *, deadline: Deadline
-) -> None:
-    try:
-        client.patch(snapshot_path(volume, snapshot.uuid), None, changes, retry_safe=True, deadline=deadline)
-    except OntapError as exc:
-        action = f"set {', '.join(changes)} of snapshot {snapshot.name!r} of {volume.label}"
-        raise during(exc, action, **names_of(volume, snapshot.name)) from exc
-
-
-def _delete(client: Client, volume: Volume, snapshot: Snapshot, wanted: Wanted, *, deadline: Deadline) -> None:
-    def gone() -> Optional[dict[str, Any]]:
-        there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
-        return {} if there is None or there.uuid != snapshot.uuid else None
-
-    action = f"delete snapshot {snapshot.name!r} of {volume.label}"
-    try:
-        client.delete(snapshot_path(volume, snapshot.uuid), fate=gone, deadline=deadline)
-    except OntapError as exc:
-        if exc.has_code(codes.ENTRY_NOT_FOUND, codes.SNAPSHOT_GONE) and gone() is not None:
-            return
-        fields: dict[str, Any] = names_of(volume, snapshot.name)
-        if exc.has_code(codes.SNAPSHOT_HAS_OWNER, codes.SNAPSHOT_LOCKED):
-            there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
-            refusal = there and undeletable(volume, there, wanted, now=client.array_time())
-            if refusal:
-                told = {**exc.fields, **fields, "owners": list(refusal.owners)}
-                raise OntapError(action, refusal.reason, outcome=exc.outcome, **told) from exc
-        raise during(exc, action, **fields) from exc
+    return replace(plan, refusals=tuple(values(in_parallel(one, plan.refusals))))
 
 
 def _in_doubt(result: object) -> bool:
@@ -390,27 +374,64 @@ def undo(
     Returns the volumes from which it was removed, and those on which it may be left, each with the reason.
     """
 
+    gone, left = _undo_groups(made, wanted, clients=clients)
+    stuck = {volume.uuid for volume, _exc in left}
+    settled = {volume.uuid for use in made.uses for volume in use.own}
+
     def remove(place: tuple[Volume, Optional[str]]) -> bool:
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        patience = Deadline.after(LATE_SECONDS if uuid is None else 0.0, client.clock)
+        late = uuid is None and volume.uuid not in settled
+        patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:
             client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
             there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
         if there is None or (uuid is not None and there.uuid != uuid) or there.comment != wanted.stored_comment:
             return False
-        _delete(client, volume, there, wanted, deadline=deadline)
+        delete_one(client, volume, there, wanted, deadline=deadline)
         return True
 
     places: list[tuple[Volume, Optional[str]]] = [
         (each.volume, each.snapshot.uuid) for each in made.taken if each.created
     ]
     places.extend((step.volume, None) for step in made.doubtful)
-    results = _in_parallel(remove, places)
+    places = [place for place in places if place[0].uuid not in stuck]
+    results = in_parallel(remove, places)
     removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
-    left = [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
+    left += [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
+    return [*gone, *removed], left
+
+
+def _undo_groups(
+    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
+    """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes.
+
+    A fence that nobody took down is waited for, so that writes flow and the group can be used when this returns.
+    """
+    fences = {volume.uuid: exc.until for volume, exc in made.failures if isinstance(exc, FencedError)}
+    doubtful = {step.volume.uuid for step in made.doubtful}
+
+    def remove(use: GroupUse) -> bool:
+        client = clients[use.own[0].uuid]
+        deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
+        client.clock.sleep(max(0.0, fences.get(use.own[0].uuid, 0.0) - client.clock.monotonic()))
+        late = doubtful.intersection(volume.uuid for volume in use.own)
+        patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
+        there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
+        while there is None and patience.remaining() > 0:
+            client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
+            there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
+        if there is None or there.comment != wanted.stored_comment:
+            return False
+        groups.delete(client, there, deadline=deadline)
+        return True
+
+    results = list(zip(made.uses, in_parallel(remove, made.uses)))
+    removed = [volume for use, value in results if value is True for volume in use.own]
+    left = [(volume, exc) for use, exc in results if isinstance(exc, BaseException) for volume in use.own]
     return removed, left
 
 
@@ -454,25 +475,3 @@ def _reason(exc: BaseException) -> str:
 def _failure_data(volume: Volume, exc: BaseException) -> dict[str, Any]:
     fields = exc.as_result() if isinstance(exc, KvmsnapError) else {"msg": str(exc)}
     return {**fields, "controller": volume.controller, "svm": volume.svm, "volume": volume.name}
-
-
-def _in_parallel(
-    call: Callable[[T], R], items: Iterable[T], *, at_once: int = PARALLEL_CALLS
-) -> list[Union[R, BaseException]]:
-    """Run ``call`` on every item, a thread each up to ``at_once``; return values or exceptions, in order."""
-    items = list(items)
-    if not items:
-        return []
-    with ThreadPoolExecutor(max_workers=min(len(items), at_once)) as pool:
-        futures = [pool.submit(call, item) for item in items]
-    return [future.exception() or future.result() for future in futures]
-
-
-def _values(results: Iterable[Union[R, BaseException]]) -> list[R]:
-    """Return the values, or raise the first exception among them."""
-    values: list[R] = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        values.append(result)
-    return values

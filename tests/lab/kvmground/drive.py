@@ -60,6 +60,7 @@ class Settings:
     retry_count: int = 2
     on_failure: str = "fail"
     label: str = ""
+    consistency_groups: str = "never"
     guests: tuple[str, ...] = ("*",)
 
 
@@ -256,7 +257,9 @@ class OneProcess(Driver):
 
     def _run(self) -> Mapping[str, Any]:
         found = self.found or self._task("discover", "kvm_vm_discover", guests=list(self.settings.guests)).result
-        options: dict[str, Any] = {"snapmirror_label": self.settings.label} if self.settings.label else {}
+        options: dict[str, Any] = {"consistency_groups": self.settings.consistency_groups}
+        if self.settings.label:
+            options["snapmirror_label"] = self.settings.label
         done = self._task(
             "backup",
             "kvm_vm_backup",

@@ -226,14 +226,18 @@ class Stage:
             try:
                 judge = act(scene)
                 report = scene.driver.run()
-                self._look_at_holds(verdict)
+                self._look_at_holds(scene, verdict)
             finally:
                 scene.end()
             for complaint in scene.missed:
                 verdict.add(complaint)
             if judge is not None:
                 verdict.add(judge(report, scene))
-            self._recover(scene, report, verdict)
+            try:
+                self._recover(scene, report, verdict)
+            finally:
+                if scene.settings.consistency_groups != "never":
+                    self.ground.control.remove_groups()
         for complaint in self._contradictions(scene):
             verdict.add(complaint)
         if not verdict.clean:
@@ -273,9 +277,9 @@ class Stage:
             yield
         self.watch = None
 
-    def _look_at_holds(self, verdict: Verdict) -> None:
+    def _look_at_holds(self, scene: Scene, verdict: Verdict) -> None:
         assert self.watch is not None
-        limit = self.settings.hold_deadline + GRACE
+        limit = scene.settings.hold_deadline + GRACE
         for guest in self.watch.until_released(seconds=limit + GRACE):
             verdict.add(f"{guest} is held still")
         for each in self.watch.stretches:
@@ -286,7 +290,12 @@ class Stage:
 
     def _recover(self, scene: Scene, report: Report, verdict: Verdict) -> None:
         """The next backup must succeed as things are; then the recovery must find all that is to be put right."""
-        patient = replace(self.settings, hold_deadline=PATIENCE, vss_hold_deadline=PATIENCE)
+        patient = replace(
+            self.settings,
+            hold_deadline=PATIENCE,
+            vss_hold_deadline=PATIENCE,
+            consistency_groups=scene.settings.consistency_groups,
+        )
         following = self.driver(scene.operation, f"{scene.backup_id}n", patient).run()
         verdict.add(None if following.ok else f"the next backup failed at {following.msg}")
         if following.ok:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -125,6 +126,14 @@ class ControlClient:
     def change_snapshot(self, svm: str, volume: str, name: str, **values: Any) -> None:
         """Set attributes of a snapshot past all rules."""
         self.request("PATCH", "/snapshots", {"svm": svm, "volume": volume, "name": name, **values})
+
+    def add_group(self, svm: str, name: str, volumes: Sequence[str]) -> str:
+        """Make a consistency group of volumes past all rules, and return its uuid."""
+        return str(self.request("POST", "/groups", {"svm": svm, "name": name, "volumes": list(volumes)})["uuid"])
+
+    def remove_groups(self) -> None:
+        """Forget all consistency groups with what is known of their snapshots; those of the volumes stay."""
+        self.request("DELETE", "/groups")
 
     def change_lif(self, name: str, **values: Any) -> None:
         """Set attributes of a LIF: enabled, state, services, ipspace, address, svm."""

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from .areas.snapshots import LIMIT
 from .config import LUN_KEYS, VOLUME_KEYS
-from .model import Snapshot, Volume, new_uuid, serial_of
+from .model import ConsistencyGroup, Snapshot, Volume, new_uuid, serial_of
 from .seed import add_lun, add_volume, map_lun
 from .simulator import Simulator
 from .storage import StorageError, VolumeRef
@@ -62,6 +62,8 @@ class Control:
                 web.patch("/volumes", self._change_volume),
                 web.post("/snapshots", self._add_snapshots),
                 web.patch("/snapshots", self._change_snapshot),
+                web.post("/groups", self._add_group),
+                web.delete("/groups", self._remove_groups),
                 web.patch("/lifs", self._change_lif),
                 web.get("/luns", self._luns),
                 web.post("/luns", self._add_lun),
@@ -219,6 +221,20 @@ class Control:
             setattr(snapshot, key, value)
         self.simulator.save()
         return {"uuid": snapshot.uuid}
+
+    async def _add_group(self, request: web.Request) -> Any:
+        body = await _json(request)
+        _known(body, {"svm", "name", "volumes"})
+        uuids = [self._volume(body["svm"], name).uuid for name in body["volumes"]]
+        group = ConsistencyGroup(body["name"], body["svm"], new_uuid(), uuids)
+        self.simulator.array.groups[group.uuid] = group
+        self.simulator.save()
+        return {"uuid": group.uuid}
+
+    async def _remove_groups(self, _request: web.Request) -> Any:
+        self.simulator.array.groups.clear()
+        self.simulator.save()
+        return {}
 
     async def _change_lif(self, request: web.Request) -> Any:
         body = await _json(request)

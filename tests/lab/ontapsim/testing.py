@@ -36,6 +36,7 @@ KVMSNAP_ROLE: dict[str, Any] = {
         {"path": "/api/storage/luns", "access": "all"},
         {"path": "/api/protocols/san/lun-maps", "access": "all"},
         {"path": "/api/protocols/san/igroups", "access": "readonly"},
+        {"path": "/api/application/consistency-groups", "access": "all"},
         {"path": "/api/support/ems/application-logs", "access": "read_create"},
     ],
 }

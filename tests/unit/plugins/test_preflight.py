@@ -66,6 +66,13 @@ def test_rights_for_luns_matter_where_there_are_luns(outcome: Trial, san: bool, 
     assert (finding.ok, finding.severity) == (False, severity)
 
 
+def test_the_right_for_consistency_groups_is_a_note_whatever_the_site_has() -> None:
+    (right,) = (right for right in RIGHTS if right.api == "/api/application/consistency-groups")
+    report = ArrayReport("c1", version=(9, 19, 1), rights=(TriedRight(right, "denied", "no"),), san=True)
+    (finding,) = (finding for finding in preflight.check_array(report) if finding.object.endswith(right.api))
+    assert (finding.ok, finding.severity) == (False, "info")
+
+
 @pytest.mark.parametrize(("seconds", "ok"), [(0, False), (599, False), (600, True), (3600, True)])
 def test_agent_timeout(seconds: int, ok: bool) -> None:
     finding = preflight.check_agent_timeout(seconds)

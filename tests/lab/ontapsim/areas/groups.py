@@ -26,6 +26,8 @@ uuid                            string
 name                            string  post
 svm.name                        string  post
 svm.uuid                        string  post
+parent_consistency_group.name   string
+parent_consistency_group.uuid   string
 replicated                      boolean
 snapshot_policy.name            string
 space.size                      size
