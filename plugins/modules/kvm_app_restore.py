@@ -18,7 +18,8 @@ description:
   - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
     or snapshot that does not fit stops the module before anything is touched, with both values named.
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
-    past the caches of the host, and starts the guests as they were.
+    past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
+    disk is overwritten until all its disks are whole again.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -161,6 +162,7 @@ guests:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
     - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
     - C(safety) is the snapshot that holds the guest as it was before.
+    - C(autostart_off) is true while a guest that starts with its host is kept from it, since it is not brought back.
   returned: success and when a guest was not brought back
   type: list
   elements: dict
@@ -170,6 +172,7 @@ guests:
       safety: hv1-safety_20261122020000
       state_before: running
       state_after: running
+      autostart_off: false
       disks:
         - target: vda
           path: svm1:/vol/kvm_vol1/web1.img

@@ -78,6 +78,14 @@ class HostActor:
         """Ask libvirt what the guest is doing."""
         return self._domain(guest).state().state
 
+    def autostart(self, guest: GuestRestore) -> bool:
+        """Ask libvirt whether the guest starts with this host."""
+        return self._domain(guest).autostart()
+
+    def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
+        """Let the guest start with this host, or not."""
+        self._domain(guest).set_autostart(wanted)
+
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""
         places = {(place.volume.svm_uuid, place.volume.uuid): place for place in map(self._found, disks)}

@@ -24,13 +24,15 @@ class GuestProgress:
     """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) whose overwrite was begun.
 
     ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
-    guest may have been started. ``done``: it is in the state it was to be in.
+    guest may have been started. ``done``: it is in the state it was to be in. ``autostart``: the guest starts with its
+    host, and was kept from it until its disks are whole again.
     """
 
     state_before: str
     disks: tuple[str, ...] = ()
     written: bool = False
     done: bool = False
+    autostart: bool = False
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
@@ -40,6 +42,7 @@ class GuestProgress:
             disks=tuple(record.get("disks") or ()),
             written=bool(record.get("written")),
             done=bool(record.get("done")),
+            autostart=bool(record.get("autostart")),
         )
 
 

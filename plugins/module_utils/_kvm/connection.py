@@ -240,6 +240,11 @@ class Domain:
         with self._telling("look at"):
             return bool(self._domain.autostart())
 
+    def set_autostart(self, wanted: bool) -> None:
+        """Let the guest start with the host, or not (virDomainSetAutostart)."""
+        with self._telling("set the autostart of"):
+            self._domain.setAutostart(int(wanted))
+
     def managed_save(self) -> bool:
         """Say whether the next start would resume a saved memory image."""
         with self._telling("look at"):

@@ -24,6 +24,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
+class Killed(BaseException):
+    """The process ends."""
+
+
 class World:
     """A small world with guests and disks that refuses what libvirt and the array would refuse."""
 
@@ -34,8 +38,18 @@ class World:
         self.fails_once: list[str] = []
         self.steps: list[str] = []
         self.notes: tuple[str, ...] = ()
+        self.autostarts: set[str] = set()
+        self.dies_at = -1
+        self.done = 0
+
+    def _alive(self) -> None:
+        """Count what is done to the world; the process is killed before the one that is named."""
+        if self.done == self.dies_at:
+            raise Killed
+        self.done += 1
 
     def _step(self, name: str) -> None:
+        self._alive()
         self.steps.append(name)
         if name in self.fails_once:
             self.fails_once.remove(name)
@@ -55,6 +69,15 @@ class World:
     def state(self, guest: GuestRestore) -> str:
         return self.states[guest.uuid]
 
+    def autostart(self, guest: GuestRestore) -> bool:
+        return guest.uuid in self.autostarts
+
+    def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
+        self._alive()
+        if self.fails_at == f"set autostart {wanted}":
+            raise KvmsnapError("Failed to set the autostart")
+        self.autostarts = self.autostarts | {guest.uuid} if wanted else self.autostarts - {guest.uuid}
+
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         self._step(f"secure {name}")
         assert set(self.states.values()) <= {"shutoff"}, "a guest still writes"
@@ -69,6 +92,7 @@ class World:
             raise KvmsnapError(f"Failed to prepare {disk.target}")
 
     def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+        assert not self.autostarts, "the boot of the host would start a half-restored guest"
         self._step(f"overwrite {disk.target}")
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
@@ -302,9 +326,6 @@ def test_without_a_safety_snapshot_nothing_is_overwritten_and_the_guests_run_aga
 
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
-    class Killed(BaseException):
-        """The process ends."""
-
     class Dying(World):
         def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
             if disk.target == "vdb":
@@ -320,9 +341,6 @@ def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Pa
 
 
 def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Path) -> None:
-    class Killed(BaseException):
-        """The process ends."""
-
     class Dying(World):
         def prepare(self, disk: DiskRestore) -> None:
             raise Killed
@@ -331,3 +349,70 @@ def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Pat
         carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
     (result,) = carried_out(tmp_path, World(part()), part(), safety="hv1-safety_20261122030000")
     assert (result.restored, result.safety) == (True, "hv1-safety_20261122030000")
+
+
+def test_a_guest_does_not_start_with_its_host_while_its_disks_are_written_and_does_again_afterwards(
+    tmp_path: Path,
+) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.autostart_off, world.autostarts) == (True, False, {samples.WEB})
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert not found.guests[samples.WEB].autostart
+
+
+def test_a_guest_without_autostart_gets_none(tmp_path: Path) -> None:
+    world = World(part())
+    carried_out(tmp_path, world, part())
+    assert world.autostarts == set()
+
+
+def test_a_guest_that_was_put_back_starts_with_its_host_again(tmp_path: Path) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_once = ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.autostart_off, world.autostarts) == (False, False, {samples.WEB})
+    assert restore.AUTOSTART_OFF not in str(result.error)
+
+
+@pytest.mark.parametrize("step", ["overwrite vdb", "start web1"])
+def test_a_guest_that_stays_off_because_it_failed_does_not_start_with_its_host(tmp_path: Path, step: str) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_at = step
+    (result,) = carried_out(tmp_path, world, part())
+    assert (result.state_after, result.autostart_off, world.autostarts) == ("shutoff", True, set())
+    assert str(result.error).endswith(restore.AUTOSTART_OFF)
+    world.fails_at = ""
+    (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
+    assert (mended.restored, world.autostarts) == (True, {samples.WEB})
+
+
+def test_a_guest_whose_autostart_cannot_be_switched_off_is_not_overwritten(tmp_path: Path) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_at = "set autostart False"
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.state_after, world.content) == (False, "running", {})
+    assert world.autostarts == {samples.WEB}
+
+
+@pytest.mark.parametrize("at", range(10))
+def test_killed_at_any_step_the_guest_ends_restored_with_its_autostart(tmp_path: Path, at: int) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.dies_at = at
+    try:
+        carried_out(tmp_path, world, part(), safety=BEFORE)
+    except Killed:
+        world.dies_at = -1
+        found = journals.load(tmp_path, "r1")
+        assert found is not None
+        assert found.guests[samples.WEB].autostart or samples.WEB in world.autostarts, "nobody knows that it was on"
+        carried_out(tmp_path, world, part(state=world.states[samples.WEB]), safety="another")
+    assert at == 9 or world.dies_at == -1, "there are nine steps to be killed at"
+    assert set(world.content.values()) == {samples.BACKUP}
+    assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
