@@ -75,6 +75,11 @@ CODES: dict[str, Code] = {
         "the guest is transient: its definition is gone when it stops",
         "Define it ('virsh define') when it is meant to stay; the backup keeps its definition.",
     ),
+    "restore-unfinished": Code(
+        "error",
+        "a restore of the guest broke off: its disks are neither old nor new",
+        "Run that restore again (its restore_id, or the same backup without one), undo it, or restore another backup.",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",

@@ -41,8 +41,13 @@ options:
     description:
       - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
         brought back. A new name is a new decision and restores again.
+      - Without a name, a restore of these guests from the same backup that broke off is gone on with; when there is
+        none, a new one is begun and called C(restore_<time>).
+      - A new restore of a guest whose earlier one broke off takes the place of that one. It brings all disks anew, and
+        takes over the guest's state, its autostart and the safety snapshot from before the earlier one. The plan names
+        the earlier one, which cannot be gone on with any more.
+      - Needed with O(undo).
     type: str
-    required: true
   method:
     description:
       - How the array brings a file back. V(file_clone) clones it out of the snapshot (FlexClone licence), V(sfsr_cli)
@@ -207,7 +212,7 @@ def argument_spec() -> dict[str, Any]:
         "controllers": controllers_argument(),
         "guests": {"type": "list", "elements": "str", "required": True},
         "backup_id": {"type": "str", "default": "latest"},
-        "restore_id": {"type": "str", "required": True},
+        "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
         "undo": {"type": "bool", "default": False},
@@ -226,7 +231,8 @@ def argument_spec() -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    needed = [("undo", True, ["restore_id"])]
+    module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
         run = restore_run.undo if module.params["undo"] else restore_run.run
         module.exit_json(**run(module.params, check=module.check_mode))

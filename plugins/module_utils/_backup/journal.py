@@ -25,7 +25,9 @@ class GuestProgress:
 
     ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
     guest may have been started. ``done``: it is in the state it was to be in. ``autostart``: the guest starts with its
-    host, and was kept from it until its disks are whole again.
+    host, and was kept from it until its disks are whole again. ``as_before``: it failed, and disks and power are as
+    they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
+    one.
     """
 
     state_before: str
@@ -33,6 +35,18 @@ class GuestProgress:
     written: bool = False
     done: bool = False
     autostart: bool = False
+    as_before: bool = False
+    took_over: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether the guest has yet to be brought to an end."""
+        return not self.done and not self.as_before
+
+    @property
+    def half(self) -> bool:
+        """Whether the disks may be neither old nor new."""
+        return self.open and bool(self.disks) and not self.written
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
@@ -43,6 +57,8 @@ class GuestProgress:
             written=bool(record.get("written")),
             done=bool(record.get("done")),
             autostart=bool(record.get("autostart")),
+            as_before=bool(record.get("as_before")),
+            took_over=tuple(str(each) for each in record.get("took_over") or ()),
         )
 
 
@@ -100,6 +116,13 @@ class Journal:
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
         return replace(self, guests={**self.guests, uuid: progress})
+
+    def begun(self, uuid: str, state_now: str) -> GuestProgress:
+        """Return the guest's progress to go on with; one that is as before begins anew."""
+        known = self.guests.get(uuid)
+        if known is None or known.as_before:
+            return GuestProgress(state_before=state_now, took_over=known.took_over if known else ())
+        return known
 
     def with_safety(self, safety: Safety) -> Journal:
         """Return the journal with one more snapshot from before, which alone counts for its guests."""

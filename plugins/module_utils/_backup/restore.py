@@ -127,7 +127,7 @@ class _Work:
     def stop(self, guest: GuestRestore) -> None:
         """Stop a guest whose disks are to be written."""
         self._begun[guest.uuid] = time.monotonic()
-        progress = self.journal.guests.get(guest.uuid) or GuestProgress(state_before=guest.state_now)
+        progress = self.journal.begun(guest.uuid, guest.state_now)
         self._note(guest, progress)
         if progress.written or guest.state_now == "shutoff":
             return
@@ -221,13 +221,12 @@ class _Work:
         self._keep(self.journal.without_safety_of(guest.uuid))
         try:
             self._fence.open(guest)
-            if before not in ("running", "paused"):
-                return ""
-            if self._actor.state(guest) == "shutoff":
+            if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
                 self._actor.start(guest, before)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
-        return f", and the guest is {before} again"
+        self._note(guest, replace(self._progress(guest), as_before=True))
+        return f", and the guest is {before} again" if before in ("running", "paused") else ""
 
     def _bring_up(self, guest: GuestRestore) -> None:
         if self._actor.state(guest) == "shutoff" and guest.state_after != "shutoff":

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -12,7 +13,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
@@ -416,3 +417,32 @@ def test_killed_at_any_step_the_guest_ends_restored_with_its_autostart(tmp_path:
     assert at == 9 or world.dies_at == -1, "there are nine steps to be killed at"
     assert set(world.content.values()) == {samples.BACKUP}
     assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("at", range(9))
+def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_first(
+    tmp_path: Path, at: int, fails: bool
+) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.dies_at = at
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, part(), safety=BEFORE)
+    world.dies_at = -1
+    world.fails_once = ["verify vdb"] if fails else []
+    record = restore_open.taken_over(journals.Journal("r2", "b2"), restore_open.survey(tmp_path), [samples.WEB])
+    guest = part(state=world.states[samples.WEB])
+    anew = replace(guest, disks=tuple(replace(disk, snapshot="b2") for disk in guest.disks))
+    (result,), _done = restore.run(
+        RestorePlan("b2", "r2", (anew,)),
+        actor=world,
+        journal=record,
+        save=lambda changed: journals.save(tmp_path, changed),
+        safety="hv1-safety_2",
+    )
+    assert result.restored is not fails
+    assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
+    kept = BEFORE if 3 <= at <= 6 else "hv1-safety_2"
+    assert set(world.content.values()) == {kept if fails else "b2"}
+    assert restore_open.survey(tmp_path).unfinished(samples.WEB) == []
