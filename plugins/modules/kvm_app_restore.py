@@ -20,6 +20,9 @@ description:
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
     past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
     disk is overwritten until all its disks are whole again.
+  - A managed-save image of a guest is moved aside before its first disk is overwritten. It comes back with the disks
+    when they are put back or the restore is undone, and is never resumed over restored disks. Where it cannot be moved
+    the restore is refused.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:

@@ -27,7 +27,8 @@ class GuestProgress:
     guest may have been started. ``done``: it is in the state it was to be in. ``autostart``: the guest starts with its
     host, and was kept from it until its disks are whole again. ``as_before``: it failed, and disks and power are as
     they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
-    one.
+    one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
+    to bring back with the disks.
     """
 
     state_before: str
@@ -37,6 +38,8 @@ class GuestProgress:
     autostart: bool = False
     as_before: bool = False
     took_over: tuple[str, ...] = ()
+    saved_image: str = ""
+    image_to_bring: str = ""
 
     @property
     def open(self) -> bool:
@@ -59,6 +62,8 @@ class GuestProgress:
             autostart=bool(record.get("autostart")),
             as_before=bool(record.get("as_before")),
             took_over=tuple(str(each) for each in record.get("took_over") or ()),
+            saved_image=str(record.get("saved_image") or ""),
+            image_to_bring=str(record.get("image_to_bring") or ""),
         )
 
 
@@ -189,6 +194,11 @@ def save(root: Path, journal: Journal) -> None:
         write_private(path, data.encode("utf-8"))
     except OSError as exc:
         raise CatalogError(f"Failed to write restore journal {path}: {exc}", path=str(path)) from exc
+
+
+def images_of(root: Path, restore_id: str) -> Path:
+    """Return the directory of the managed-save images that a restore moved aside; it may not exist."""
+    return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.images"
 
 
 def _path(root: Path, restore_id: str) -> Path:

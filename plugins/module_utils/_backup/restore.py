@@ -220,7 +220,7 @@ class _Work:
         before = self._progress(guest).state_before
         self._keep(self.journal.without_safety_of(guest.uuid))
         try:
-            self._fence.open(guest)
+            self._fence.undo(guest)
             if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
                 self._actor.start(guest, before)
         except KvmsnapError as exc:
@@ -229,17 +229,20 @@ class _Work:
         return f", and the guest is {before} again" if before in ("running", "paused") else ""
 
     def _bring_up(self, guest: GuestRestore) -> None:
-        if self._actor.state(guest) == "shutoff" and guest.state_after != "shutoff":
-            self._actor.start(guest, guest.state_after)
+        if self._actor.state(guest) == "shutoff":
+            self._fence.bring_image(guest)
+            if guest.state_after != "shutoff":
+                self._actor.start(guest, guest.state_after)
         self._fence.open(guest)
         self._note(guest, replace(self._progress(guest), done=True))
 
     def _refuse_active(self, guest: GuestRestore, disk: DiskRestore) -> None:
         state = self._actor.state(guest)
-        if state != "shutoff":
+        saved = state == "shutoff" and self._actor.saved_image(guest)
+        if state != "shutoff" or saved:
+            what = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
             raise KvmsnapError(
-                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {state}; somebody started"
-                " it",
+                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {what}",
                 guest=guest.name,
                 disk=disk.target,
             )

@@ -117,6 +117,7 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
                 state_before=known[-1].state_before,
                 disks=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.disks)),
                 autostart=any(each.autostart for each in known),
+                saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
             ),
         )
@@ -153,6 +154,20 @@ def told(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
             problems=[problem.as_dict() for problem in problems],
         )
     return replace(plan, guests=tuple(parts))
+
+
+def with_images(undone: Journal, record: Journal, plan: RestorePlan) -> tuple[Journal, RestorePlan]:
+    """Return the journal and the plan of an undo with the managed-save images that the undone restore moved aside."""
+    parts = []
+    for part in plan.guests:
+        place = undone.guests[part.uuid].saved_image
+        progress = record.begun(part.uuid, part.state_now)
+        notes: tuple[str, ...] = ()
+        if place and not progress.written:
+            record = record.with_guest(part.uuid, replace(progress, image_to_bring=place))
+            notes = ("its managed-save image of that time is brought back; its next start resumes it",)
+        parts.append(replace(part, notes=(*part.notes, *notes)))
+    return record, replace(plan, guests=tuple(parts))
 
 
 def refuse_half_restored(root: Path, guests: Sequence[tuple[str, str]]) -> None:

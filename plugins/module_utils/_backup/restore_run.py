@@ -11,7 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, restore, restore_open
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
+    catalog,
+    journal,
+    restore,
+    restore_guard,
+    restore_open,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
@@ -156,6 +162,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         plan = restore_open.told(_plan(options, before, again, todo, places, deadline), again, found)
+        again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
         results, again = _carried_out(root, options, before, again, plan, places)
@@ -210,6 +217,7 @@ def _carried_out(
             timeout=options["timeout"],
             restore_id=record.restore_id,
             luns=LunActor(record.restore_id),
+            images=journal.images_of(root, record.restore_id),
         )
         return restore.run(
             plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
@@ -275,6 +283,7 @@ def _plan(
         if manifest.backup_id in found
     }
     found, names = _guests_now(options, wanted)
+    found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     return restore_plan(
         manifest,

@@ -250,6 +250,11 @@ class Domain:
         with self._telling("look at"):
             return bool(self._domain.hasManagedSaveImage(0))
 
+    def managed_save_remove(self) -> None:
+        """Remove the saved memory image (virDomainManagedSaveRemove)."""
+        with self._telling("remove the managed-save image of"):
+            self._domain.managedSaveRemove(0)
+
     def suspend(self) -> None:
         """Stop the guest's virtual CPUs; QEMU flushes its disks (virDomainSuspend)."""
         with self._telling("suspend"):

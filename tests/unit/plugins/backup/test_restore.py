@@ -40,6 +40,9 @@ class World:
         self.steps: list[str] = []
         self.notes: tuple[str, ...] = ()
         self.autostarts: set[str] = set()
+        self.saved: dict[str, str] = {}
+        self.aside: dict[str, str] = {}
+        self.resumed: list[str] = []
         self.dies_at = -1
         self.done = 0
 
@@ -65,6 +68,7 @@ class World:
     def start(self, guest: GuestRestore, state: str) -> None:
         assert self.states[guest.uuid] == "shutoff", "a running guest cannot be started"
         self._step(f"start {guest.name}")
+        self.resumed += [self.saved.pop(guest.uuid)] if guest.uuid in self.saved else []
         self.states[guest.uuid] = state
 
     def state(self, guest: GuestRestore) -> str:
@@ -78,6 +82,21 @@ class World:
         if self.fails_at == f"set autostart {wanted}":
             raise KvmsnapError("Failed to set the autostart")
         self.autostarts = self.autostarts | {guest.uuid} if wanted else self.autostarts - {guest.uuid}
+
+    def saved_image(self, guest: GuestRestore) -> Optional[str]:
+        return f"place{len(self.aside)}" if guest.uuid in self.saved else None
+
+    def set_aside(self, guest: GuestRestore, place: str) -> None:
+        self._alive()
+        assert place not in self.aside, "an image would be lost"
+        self.aside[place] = self.saved.pop(guest.uuid)
+
+    def bring_back(self, guest: GuestRestore, place: str) -> None:
+        self._alive()
+        assert self.states[guest.uuid] == "shutoff"
+        if place in self.aside:
+            assert guest.uuid not in self.saved
+            self.saved[guest.uuid] = self.aside.pop(place)
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         self._step(f"secure {name}")
@@ -94,6 +113,7 @@ class World:
 
     def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
         assert not self.autostarts, "the boot of the host would start a half-restored guest"
+        assert not self.saved, "the next start would resume old memory"
         self._step(f"overwrite {disk.target}")
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
@@ -446,3 +466,95 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
     kept = BEFORE if 3 <= at <= 6 else "hv1-safety_2"
     assert set(world.content.values()) == {kept if fails else "b2"}
     assert restore_open.survey(tmp_path).unfinished(samples.WEB) == []
+
+
+OFF = part(state="shutoff", after="shutoff")
+
+
+def saved_world(*guests: GuestRestore) -> World:
+    """A world whose guest is off and has a managed-save image."""
+    world = World(*guests)
+    world.saved = {samples.WEB: "memory"}
+    return world
+
+
+def test_a_managed_save_image_is_aside_before_the_first_overwrite_and_never_resumed(tmp_path: Path) -> None:
+    guest = part(state="shutoff", after="running")
+    world = saved_world(guest)
+    (result,) = carried_out(tmp_path, world, guest, safety=BEFORE)
+    assert (result.restored, world.resumed, world.saved) == (True, [], {})
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert world.aside == {found.guests[samples.WEB].saved_image: "memory"}
+
+
+@pytest.mark.parametrize("step", ["overwrite vda", "verify vdb"])
+def test_a_guest_that_was_put_back_has_its_managed_save_image_again(tmp_path: Path, step: str) -> None:
+    world = saved_world(OFF)
+    world.fails_once = [step]
+    (result,) = carried_out(tmp_path, world, OFF, safety=BEFORE)
+    assert (result.restored, world.saved, world.aside) == (False, {samples.WEB: "memory"}, {})
+    assert set(world.content.values()) == {BEFORE}
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_killed_at_any_step_the_image_is_not_lost_and_not_resumed(tmp_path: Path, at: int) -> None:
+    world = saved_world(OFF)
+    world.dies_at = at
+    try:
+        carried_out(tmp_path, world, OFF, safety=BEFORE)
+    except Killed:
+        world.dies_at = -1
+        assert at < 6
+        found = journals.load(tmp_path, "r1")
+        assert found is not None
+        progress = found.guests[samples.WEB]
+        assert world.saved or progress.saved_image in world.aside
+        carried_out(tmp_path, world, OFF, safety="another")
+    assert (world.saved, list(world.aside.values()), world.resumed) == ({}, ["memory"], [])
+
+
+def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
+    world = saved_world(OFF)
+    carried_out(tmp_path, world, OFF, safety=BEFORE)
+    done = journals.load(tmp_path, "r1")
+    assert done is not None
+    world.states[samples.WEB] = "running"
+    before = part()
+    record, plan = restore_open.with_images(
+        done, journals.Journal("r1.undo", BEFORE), RestorePlan(BEFORE, "r1.undo", (before,))
+    )
+    assert "its managed-save image of that time is brought back" in plan.after()
+    (result,), _done = restore.run(
+        plan, actor=world, journal=record, save=lambda changed: journals.save(tmp_path, changed)
+    )
+    assert (result.restored, world.resumed, world.aside) == (True, ["memory"], {})
+
+
+def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
+    class Busy(World):
+        def verify(self, disk: DiskRestore) -> str:
+            self.saved = {samples.WEB: "another memory"}
+            return super().verify(disk)
+
+    (result,) = carried_out(tmp_path, Busy(OFF), OFF, safety=BEFORE)
+    assert "the guest is saved; somebody started and saved it" in str(result.error)
+
+
+def test_an_image_of_untouched_disks_is_of_no_use_once_the_guest_ran_without_it(tmp_path: Path) -> None:
+    class Dying(World):
+        def prepare(self, disk: DiskRestore) -> None:
+            if self.dies_at == 0:
+                raise Killed
+
+    world = Dying(OFF)
+    world.saved = {samples.WEB: "memory"}
+    world.dies_at, world.done = 0, 1
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, OFF, safety=BEFORE)
+    assert list(world.aside.values()) == ["memory"]
+    world.dies_at = -1
+    world.states[samples.WEB] = "running"
+    world.fails_once = ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety="another")
+    assert (result.restored, world.saved, world.states[samples.WEB]) == (False, {}, "shutoff")
