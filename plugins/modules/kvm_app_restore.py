@@ -83,6 +83,18 @@ options:
         running from it where this host cannot look.
     type: bool
     default: false
+  other_hosts:
+    description:
+      - What the other hosts that may run the guests said, by the name of the host; a list of the UUIDs of the guests
+        that are active there, or V(false) for a host that could not be asked.
+      - A guest that is active on another host is refused, and so is every guest while a host could not be asked that
+        O(hosts_off) does not name.
+    type: dict
+  hosts_off:
+    description: Hosts of O(other_hosts) that could not be asked and are known to be off.
+    type: list
+    elements: str
+    default: []
   power:
     description: State of the guests afterwards.
     type: str
@@ -220,6 +232,8 @@ def argument_spec() -> dict[str, Any]:
         "safety_snapshot": {"type": "bool", "default": True},
         "undo": {"type": "bool", "default": False},
         "other_hosts_off": {"type": "bool", "default": False},
+        "other_hosts": {"type": "dict"},
+        "hosts_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "stop_timeout": {"type": "int", "default": 120},

@@ -54,7 +54,8 @@ class DiskNow:
 class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
-    ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can.
+    ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
+    be restored now (active on another host, ...).
     """
 
     name: str
@@ -64,6 +65,7 @@ class GuestNow:
     persistent: bool
     disks: tuple[DiskNow, ...]
     save_hindrance: Optional[str] = None
+    obstacles: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def in_host_snapshot(host_path: str, mount_point: Optional[str], snapshot: str) 
 
 
 def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
-    problems = []
+    problems = [*now.obstacles]
     if now.managed_save and now.save_hindrance:
         problems.append(
             Problem(
@@ -468,7 +470,7 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     if now.name != saved.name:
         notes.append(f"it was called {saved.name} at the time of the backup")
     if now.managed_save:
-        notes.append("its managed-save image is moved aside, and comes back with the disks as they are now")
+        notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
     return tuple(notes)

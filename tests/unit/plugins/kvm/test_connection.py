@@ -95,6 +95,8 @@ def test_states(guests: Guests) -> None:
     domain.set_autostart(True)
     assert domain.autostart()
     domain.set_autostart(False)
+    assert not domain.busy()
+    assert not domain.block_job("vda")
     assert not domain.autostart()
     assert not domain.managed_save()
     host.close()
