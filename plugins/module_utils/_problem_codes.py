@@ -75,6 +75,32 @@ CODES: dict[str, Code] = {
         "the guest is transient: its definition is gone when it stops",
         "Define it ('virsh define') when it is meant to stay; the backup keeps its definition.",
     ),
+    "restore-unfinished": Code(
+        "error",
+        "a restore of the guest broke off: its disks are neither old nor new",
+        "Run that restore again (its restore_id, or the same backup without one), undo it, or restore another backup.",
+    ),
+    # what keeps a guest from being restored now
+    "guest-active-elsewhere": Code(
+        "error",
+        "the guest is active on another host of the play",
+        "Stop it there, and restore it on the host where it belongs.",
+    ),
+    "host-not-asked": Code(
+        "error",
+        "another host of the play could not be asked whether the guest is active there",
+        "Bring the host back, or, when it is certainly off, name it (kvm_restore_hosts_off, hosts_off).",
+    ),
+    "guest-busy": Code(
+        "error",
+        "a job of libvirt works on the guest or on one of its disks (block copy, commit, migration, save, backup)",
+        "Wait for its end, or end it ('virsh blockjob --abort', 'virsh domjobabort').",
+    ),
+    "image-locked": Code(
+        "error",
+        "the guest is off, and a QEMU holds its lock on the image, here or on another host",
+        "Stop what uses the image, on whichever host it runs.",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",

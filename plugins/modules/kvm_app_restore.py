@@ -18,7 +18,11 @@ description:
   - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
     or snapshot that does not fit stops the module before anything is touched, with both values named.
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
-    past the caches of the host, and starts the guests as they were.
+    past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
+    disk is overwritten until all its disks are whole again.
+  - A managed-save image of a guest is moved aside before its first disk is overwritten. It comes back with the disks
+    when they are put back or the restore is undone, and is never resumed over restored disks. Where it cannot be moved
+    the restore is refused.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -40,8 +44,13 @@ options:
     description:
       - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
         brought back. A new name is a new decision and restores again.
+      - Without a name, a restore of these guests from the same backup that broke off is gone on with; when there is
+        none, a new one is begun and called C(restore_<time>).
+      - A new restore of a guest whose earlier one broke off takes the place of that one. It brings all disks anew, and
+        takes over the guest's state, its autostart and the safety snapshot from before the earlier one. The plan names
+        the earlier one, which cannot be gone on with any more.
+      - Needed with O(undo).
     type: str
-    required: true
   method:
     description:
       - How the array brings a file back. V(file_clone) clones it out of the snapshot (FlexClone licence), V(sfsr_cli)
@@ -74,6 +83,18 @@ options:
         running from it where this host cannot look.
     type: bool
     default: false
+  other_hosts:
+    description:
+      - What the other hosts that may run the guests said, by the name of the host; a list of the UUIDs of the guests
+        that are active there, or V(false) for a host that could not be asked.
+      - A guest that is active on another host is refused, and so is every guest while a host could not be asked that
+        O(hosts_off) does not name.
+    type: dict
+  hosts_off:
+    description: Hosts of O(other_hosts) that could not be asked and are known to be off.
+    type: list
+    elements: str
+    default: []
   power:
     description: State of the guests afterwards.
     type: str
@@ -161,6 +182,7 @@ guests:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
     - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
     - C(safety) is the snapshot that holds the guest as it was before.
+    - C(autostart_off) is true while a guest that starts with its host is kept from it, since it is not brought back.
   returned: success and when a guest was not brought back
   type: list
   elements: dict
@@ -170,6 +192,7 @@ guests:
       safety: hv1-safety_20261122020000
       state_before: running
       state_after: running
+      autostart_off: false
       disks:
         - target: vda
           path: svm1:/vol/kvm_vol1/web1.img
@@ -204,11 +227,13 @@ def argument_spec() -> dict[str, Any]:
         "controllers": controllers_argument(),
         "guests": {"type": "list", "elements": "str", "required": True},
         "backup_id": {"type": "str", "default": "latest"},
-        "restore_id": {"type": "str", "required": True},
+        "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
         "undo": {"type": "bool", "default": False},
         "other_hosts_off": {"type": "bool", "default": False},
+        "other_hosts": {"type": "dict"},
+        "hosts_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "stop_timeout": {"type": "int", "default": 120},
@@ -223,7 +248,8 @@ def argument_spec() -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    needed = [("undo", True, ["restore_id"])]
+    module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
         run = restore_run.undo if module.params["undo"] else restore_run.run
         module.exit_json(**run(module.params, check=module.check_mode))

@@ -33,7 +33,7 @@ def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, An
         elif len(owners) > 1:
             several = ", ".join(host for host, _uuid in owners)
             one_guest = len({uuid for _host, uuid in owners}) == 1
-            advice = "leave one of these hosts in the play" if one_guest else "give its uuid"
+            advice = "undefine it where it does not belong" if one_guest else "give its uuid"
             faults.append(f"guest {name} is defined on {several}; {advice}")
         elif owners[0] not in seen:
             seen.add(owners[0])

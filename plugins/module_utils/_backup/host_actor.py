@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     first_difference,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_restore
@@ -50,7 +52,7 @@ class HostActor:
 
     ``places`` is where each volume is now, ``method`` auto or one way of ``_ontap.files``; ``refused`` remembers, per
     controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
-    ``luns`` knows what is done otherwise when a disk is a LUN.
+    ``luns`` knows what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images.
     """
 
     host: Host
@@ -63,6 +65,7 @@ class HostActor:
     timeout: float
     restore_id: str
     luns: LunActor
+    images: Path
     refused: dict[str, set[str]] = field(default_factory=dict)
 
     def stop(self, guest: GuestRestore) -> None:
@@ -77,6 +80,32 @@ class HostActor:
     def state(self, guest: GuestRestore) -> str:
         """Ask libvirt what the guest is doing."""
         return self._domain(guest).state().state
+
+    def autostart(self, guest: GuestRestore) -> bool:
+        """Ask libvirt whether the guest starts with this host."""
+        return self._domain(guest).autostart()
+
+    def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
+        """Let the guest start with this host, or not."""
+        self._domain(guest).set_autostart(wanted)
+
+    def saved_image(self, guest: GuestRestore) -> Optional[str]:
+        """Return a free place for the guest's managed-save image, None when it has none."""
+        domain = self._domain(guest)
+        if not managed_save.is_there(domain, managed_save.image_of(self.host.uri, domain.name)):
+            return None
+        places = (self.images / f"{guest.uuid}.{number}.save" for number in itertools.count(1))
+        return str(next(place for place in places if not os.path.lexists(place)))
+
+    def set_aside(self, guest: GuestRestore, place: str) -> None:
+        """Move the guest's managed-save image to this place."""
+        domain = self._domain(guest)
+        managed_save.set_aside(domain, self._image(domain), Path(place))
+
+    def bring_back(self, guest: GuestRestore, place: str) -> None:
+        """Move the guest's managed-save image back from this place."""
+        domain = self._domain(guest)
+        managed_save.bring_back(domain, self._image(domain), Path(place))
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""
@@ -241,6 +270,15 @@ class HostActor:
                 " Stop the guest that uses it",
                 path=disk.label,
             )
+
+    def _image(self, domain: Domain) -> Path:
+        image = managed_save.image_of(self.host.uri, domain.name)
+        if image is None:
+            raise KvmsnapError(
+                f"Failed to find the managed-save image of guest {domain.name}: {self.host.uri} keeps it elsewhere",
+                guest=domain.name,
+            )
+        return image
 
     def _domain(self, guest: GuestRestore) -> Domain:
         domain = self.host.domain(uuid=guest.uuid)

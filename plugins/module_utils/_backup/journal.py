@@ -24,13 +24,32 @@ class GuestProgress:
     """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) whose overwrite was begun.
 
     ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
-    guest may have been started. ``done``: it is in the state it was to be in.
+    guest may have been started. ``done``: it is in the state it was to be in. ``autostart``: the guest starts with its
+    host, and was kept from it until its disks are whole again. ``as_before``: it failed, and disks and power are as
+    they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
+    one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
+    to bring back with the disks.
     """
 
     state_before: str
     disks: tuple[str, ...] = ()
     written: bool = False
     done: bool = False
+    autostart: bool = False
+    as_before: bool = False
+    took_over: tuple[str, ...] = ()
+    saved_image: str = ""
+    image_to_bring: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the guest has yet to be brought to an end."""
+        return not self.done and not self.as_before
+
+    @property
+    def half(self) -> bool:
+        """Whether the disks may be neither old nor new."""
+        return self.open and bool(self.disks) and not self.written
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
@@ -40,6 +59,11 @@ class GuestProgress:
             disks=tuple(record.get("disks") or ()),
             written=bool(record.get("written")),
             done=bool(record.get("done")),
+            autostart=bool(record.get("autostart")),
+            as_before=bool(record.get("as_before")),
+            took_over=tuple(str(each) for each in record.get("took_over") or ()),
+            saved_image=str(record.get("saved_image") or ""),
+            image_to_bring=str(record.get("image_to_bring") or ""),
         )
 
 
@@ -97,6 +121,13 @@ class Journal:
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
         return replace(self, guests={**self.guests, uuid: progress})
+
+    def begun(self, uuid: str, state_now: str) -> GuestProgress:
+        """Return the guest's progress to go on with; one that is as before begins anew."""
+        known = self.guests.get(uuid)
+        if known is None or known.as_before:
+            return GuestProgress(state_before=state_now, took_over=known.took_over if known else ())
+        return known
 
     def with_safety(self, safety: Safety) -> Journal:
         """Return the journal with one more snapshot from before, which alone counts for its guests."""
@@ -163,6 +194,11 @@ def save(root: Path, journal: Journal) -> None:
         write_private(path, data.encode("utf-8"))
     except OSError as exc:
         raise CatalogError(f"Failed to write restore journal {path}: {exc}", path=str(path)) from exc
+
+
+def images_of(root: Path, restore_id: str) -> Path:
+    """Return the directory of the managed-save images that a restore moved aside; it may not exist."""
+    return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.images"
 
 
 def _path(root: Path, restore_id: str) -> Path:

@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan, complete
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import refuse_half_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
@@ -66,9 +67,10 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
 def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan]:
     """Return the manifest of a backup that is to be made, and its plan, from what a discovery found; writes nothing.
 
-    Raises :class:`InputError` when nothing can be protected.
+    Raises :class:`InputError` when nothing can be protected, or a restore broke off amid a guest's disks.
     """
     plan = backup_plan(options["guests"], volumes=options["volumes"], problems=options["problems"])
+    refuse_half_restored(Path(options["catalog_dir"]), [(guest.name, guest.uuid) for guest in plan.guests])
     manifest = Manifest(
         backup_id=name,
         phase=STARTED,

@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -220,13 +221,14 @@ def _temporary_files(scene: Scene) -> Iterator[Leftover]:
 
 
 def _interrupted_restores(root: Path) -> Iterator[Leftover]:
+    known = survey(root)
     for path in sorted((root / "restores").glob("*.json")):
         try:
             found = journal.load(root, path.stem)
         except KvmsnapError as exc:
             yield Leftover("restore", path.stem, exc.message)
             continue
-        open_guests = [uuid for uuid, progress in found.guests.items() if not progress.done] if found else []
+        open_guests = [uuid for uuid in found.guests if known.is_open(found, uuid)] if found else []
         if open_guests:
             what = f"it broke off before {len(open_guests)} of its guests were back: run it again with this restore_id"
             yield Leftover("restore", path.stem, what)

@@ -19,12 +19,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
     Safety,
     SafetySnapshot,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_fence import Fence, Fenced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+AUTOSTART_OFF = "Its autostart stays off until it is brought back"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Overwritten:
     notes: tuple[str, ...] = ()
 
 
-class Actor(Protocol):
+class Actor(Fenced, Protocol):
     """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
 
     def stop(self, guest: GuestRestore) -> None:
@@ -76,7 +79,8 @@ class DiskResult:
 class GuestResult:
     """What became of one guest; ``error`` is None when it was brought back.
 
-    ``safety`` is the snapshot that holds it as it was before.
+    ``safety`` is the snapshot that holds it as it was before. ``autostart_off``: the guest starts with its host, and is
+    kept from it until it is brought back.
     """
 
     name: str
@@ -88,6 +92,7 @@ class GuestResult:
     seconds: float
     error: Optional[str] = None
     safety: Optional[str] = None
+    autostart_off: bool = False
 
 
 def run(
@@ -117,11 +122,12 @@ class _Work:
         self._actor = actor
         self._save = save
         self._begun: dict[str, float] = {}
+        self._fence = Fence(actor, self._progress, self._note)
 
     def stop(self, guest: GuestRestore) -> None:
         """Stop a guest whose disks are to be written."""
         self._begun[guest.uuid] = time.monotonic()
-        progress = self.journal.guests.get(guest.uuid) or GuestProgress(state_before=guest.state_now)
+        progress = self.journal.begun(guest.uuid, guest.state_now)
         self._note(guest, progress)
         if progress.written or guest.state_now == "shutoff":
             return
@@ -171,6 +177,7 @@ class _Work:
         """Overwrite and compare all disks; when one fails, put back those that were touched."""
         touched: list[DiskRestore] = [disk for disk in guest.disks if disk.label in self._progress(guest).disks]
         try:
+            self._fence.close(guest)
             for disk in guest.disks:
                 self._refuse_active(guest, disk)
                 self._actor.prepare(disk)
@@ -212,26 +219,30 @@ class _Work:
         """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
         before = self._progress(guest).state_before
         self._keep(self.journal.without_safety_of(guest.uuid))
-        if before not in ("running", "paused"):
-            return ""
         try:
-            if self._actor.state(guest) == "shutoff":
+            self._fence.undo(guest)
+            if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
                 self._actor.start(guest, before)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
-        return f", and the guest is {before} again"
+        self._note(guest, replace(self._progress(guest), as_before=True))
+        return f", and the guest is {before} again" if before in ("running", "paused") else ""
 
     def _bring_up(self, guest: GuestRestore) -> None:
-        if self._actor.state(guest) == "shutoff" and guest.state_after != "shutoff":
-            self._actor.start(guest, guest.state_after)
+        if self._actor.state(guest) == "shutoff":
+            self._fence.bring_image(guest)
+            if guest.state_after != "shutoff":
+                self._actor.start(guest, guest.state_after)
+        self._fence.open(guest)
         self._note(guest, replace(self._progress(guest), done=True))
 
     def _refuse_active(self, guest: GuestRestore, disk: DiskRestore) -> None:
         state = self._actor.state(guest)
-        if state != "shutoff":
+        saved = state == "shutoff" and self._actor.saved_image(guest)
+        if state != "shutoff" or saved:
+            what = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
             raise KvmsnapError(
-                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {state}; somebody started"
-                " it",
+                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {what}",
                 guest=guest.name,
                 disk=disk.target,
             )
@@ -239,6 +250,7 @@ class _Work:
     def _result(self, guest: GuestRestore, disks: Sequence[DiskResult], error: Optional[str]) -> GuestResult:
         seconds = round(time.monotonic() - self._begun[guest.uuid], 3)
         safety = self._known_safety(guest)
+        kept_off = self._progress(guest).autostart
         try:
             state = self._actor.state(guest)
         except KvmsnapError:
@@ -251,8 +263,9 @@ class _Work:
             state_after=state,
             disks=tuple(disks),
             seconds=seconds,
-            error=error,
+            error=f"{error}. {AUTOSTART_OFF}" if error and kept_off else error,
             safety=safety.name if safety else None,
+            autostart_off=kept_off,
         )
 
     def _progress(self, guest: GuestRestore) -> GuestProgress:

@@ -52,7 +52,11 @@ class DiskNow:
 
 @dataclass(frozen=True)
 class GuestNow:
-    """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``."""
+    """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
+
+    ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
+    be restored now (active on another host, ...).
+    """
 
     name: str
     uuid: str
@@ -60,6 +64,8 @@ class GuestNow:
     managed_save: bool
     persistent: bool
     disks: tuple[DiskNow, ...]
+    save_hindrance: Optional[str] = None
+    obstacles: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,8 @@ class DiskRestore:
 class GuestRestore:
     """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
 
-    ``notes`` is what the backup does not bring back and what else one should know.
+    ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
+    memory is moved aside.
     """
 
     name: str
@@ -111,6 +118,7 @@ class GuestRestore:
     state_after: str
     disks: tuple[DiskRestore, ...]
     notes: tuple[str, ...] = ()
+    managed_save: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,7 @@ def restore_plan(
         before = states_before.get(saved.uuid, now.state)
         after = _state_after(before, power)
         notes = (*_notes(saved, now), *_disk_notes(disks, now, unseen))
-        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), notes))
+        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), notes, now.managed_save))
     if problems:
         raise RestoreRefusedError(
             f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
@@ -228,13 +236,14 @@ def in_host_snapshot(host_path: str, mount_point: Optional[str], snapshot: str) 
 
 
 def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
-    problems = []
-    if now.managed_save:
+    problems = [*now.obstacles]
+    if now.managed_save and now.save_hindrance:
         problems.append(
             Problem(
                 "managed-save",
                 "error",
-                f"Guest {now.name} has a managed-save image: a start would resume old memory over the restored disk",
+                f"Guest {now.name} has a managed-save image that cannot be moved aside ({now.save_hindrance}): a start"
+                " would resume old memory over the restored disk",
                 f"Start and shut the guest down, or discard the image: virsh managedsave-remove {now.name}.",
                 guest=now.name,
             )
@@ -460,6 +469,8 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     ]
     if now.name != saved.name:
         notes.append(f"it was called {saved.name} at the time of the backup")
+    if now.managed_save:
+        notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
     return tuple(notes)

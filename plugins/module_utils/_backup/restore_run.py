@@ -11,7 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, restore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
+    catalog,
+    journal,
+    restore,
+    restore_guard,
+    restore_open,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
@@ -89,19 +95,41 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
 
 
 def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
+    known = journal.load(root, checked_id(options["restore_id"], what="restore_id")) if options["restore_id"] else None
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
         manifest = _manifest(root, options, known, clients, deadline)
-        record = known or Journal(options["restore_id"], manifest.backup_id)
+        found = restore_open.survey(root)
+        record = known or _begun(root, options, manifest, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
-        plan = _plan(options, manifest, record, todo, places, deadline)
+        record = _heir(record, found, manifest, todo)
+        plan = restore_open.told(_plan(options, manifest, record, todo, places, deadline), record, found)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
+
+
+def _begun(root: Path, options: Mapping[str, Any], manifest: Manifest, found: restore_open.Survey) -> Journal:
+    """Return a new journal; without an id that of the restore of these guests from this backup that broke off."""
+    if options["restore_id"]:
+        return Journal(options["restore_id"], manifest.backup_id)
+    broken = restore_open.to_go_on_with(found, manifest.backup_id, _uuids(manifest, options["guests"]))
+    known = journal.load(root, broken) if broken else None
+    return known or Journal(f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}", manifest.backup_id)
+
+
+def _heir(record: Journal, found: restore_open.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
+    """Return the journal with what restores of these guests that broke off remember."""
+    uuids = _uuids(manifest, todo)
+    restore_open.refuse_taken(record, found, uuids)
+    return restore_open.taken_over(record, found, uuids)
+
+
+def _uuids(manifest: Manifest, guests: Sequence[str]) -> list[str]:
+    return [saved.uuid for saved in map(manifest.guest, guests) if saved is not None]
 
 
 def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -131,7 +159,10 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     ) as clients:
         todo = [name for name in names if not _done(before, again, name)]
         places = locate(clients, before.volumes, deadline=deadline)
-        plan = _plan(options, before, again, todo, places, deadline)
+        found = restore_open.survey(root)
+        again = _heir(again, found, before, todo)
+        plan = restore_open.told(_plan(options, before, again, todo, places, deadline), again, found)
+        again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
         results, again = _carried_out(root, options, before, again, plan, places)
@@ -186,6 +217,7 @@ def _carried_out(
             timeout=options["timeout"],
             restore_id=record.restore_id,
             luns=LunActor(record.restore_id),
+            images=journal.images_of(root, record.restore_id),
         )
         return restore.run(
             plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
@@ -251,6 +283,7 @@ def _plan(
         if manifest.backup_id in found
     }
     found, names = _guests_now(options, wanted)
+    found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     return restore_plan(
         manifest,
@@ -262,7 +295,7 @@ def _plan(
         unseen=unseen,
         restore_id=record.restore_id,
         power=options["power"],
-        states_before={uuid: progress.state_before for uuid, progress in record.guests.items()},
+        states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
     )
 
 

@@ -240,10 +240,32 @@ class Domain:
         with self._telling("look at"):
             return bool(self._domain.autostart())
 
+    def set_autostart(self, wanted: bool) -> None:
+        """Let the guest start with the host, or not (virDomainSetAutostart)."""
+        with self._telling("set the autostart of"):
+            self._domain.setAutostart(int(wanted))
+
     def managed_save(self) -> bool:
         """Say whether the next start would resume a saved memory image."""
         with self._telling("look at"):
             return bool(self._domain.hasManagedSaveImage(0))
+
+    def busy(self) -> bool:
+        """Say whether a job works on an active guest: a migration, a save, a dump, a backup (virDomainGetJobInfo)."""
+        with _telling(f"look for a job on guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return bool(self._domain.jobInfo()[0])
+        return False
+
+    def block_job(self, target: str) -> bool:
+        """Say whether a block job works on a disk of an active guest (virDomainGetBlockJobInfo)."""
+        with _telling(f"look for a block job on {target} of {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return bool(self._domain.blockJobInfo(target, 0))
+        return False
+
+    def managed_save_remove(self) -> None:
+        """Remove the saved memory image (virDomainManagedSaveRemove)."""
+        with self._telling("remove the managed-save image of"):
+            self._domain.managedSaveRemove(0)
 
     def suspend(self) -> None:
         """Stop the guest's virtual CPUs; QEMU flushes its disks (virDomainSuspend)."""

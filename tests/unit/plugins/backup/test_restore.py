@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -12,7 +13,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
@@ -22,6 +23,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+
+
+class Killed(BaseException):
+    """The process ends."""
 
 
 class World:
@@ -34,8 +39,21 @@ class World:
         self.fails_once: list[str] = []
         self.steps: list[str] = []
         self.notes: tuple[str, ...] = ()
+        self.autostarts: set[str] = set()
+        self.saved: dict[str, str] = {}
+        self.aside: dict[str, str] = {}
+        self.resumed: list[str] = []
+        self.dies_at = -1
+        self.done = 0
+
+    def _alive(self) -> None:
+        """Count what is done to the world; the process is killed before the one that is named."""
+        if self.done == self.dies_at:
+            raise Killed
+        self.done += 1
 
     def _step(self, name: str) -> None:
+        self._alive()
         self.steps.append(name)
         if name in self.fails_once:
             self.fails_once.remove(name)
@@ -50,10 +68,35 @@ class World:
     def start(self, guest: GuestRestore, state: str) -> None:
         assert self.states[guest.uuid] == "shutoff", "a running guest cannot be started"
         self._step(f"start {guest.name}")
+        self.resumed += [self.saved.pop(guest.uuid)] if guest.uuid in self.saved else []
         self.states[guest.uuid] = state
 
     def state(self, guest: GuestRestore) -> str:
         return self.states[guest.uuid]
+
+    def autostart(self, guest: GuestRestore) -> bool:
+        return guest.uuid in self.autostarts
+
+    def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
+        self._alive()
+        if self.fails_at == f"set autostart {wanted}":
+            raise KvmsnapError("Failed to set the autostart")
+        self.autostarts = self.autostarts | {guest.uuid} if wanted else self.autostarts - {guest.uuid}
+
+    def saved_image(self, guest: GuestRestore) -> Optional[str]:
+        return f"place{len(self.aside)}" if guest.uuid in self.saved else None
+
+    def set_aside(self, guest: GuestRestore, place: str) -> None:
+        self._alive()
+        assert place not in self.aside, "an image would be lost"
+        self.aside[place] = self.saved.pop(guest.uuid)
+
+    def bring_back(self, guest: GuestRestore, place: str) -> None:
+        self._alive()
+        assert self.states[guest.uuid] == "shutoff"
+        if place in self.aside:
+            assert guest.uuid not in self.saved
+            self.saved[guest.uuid] = self.aside.pop(place)
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         self._step(f"secure {name}")
@@ -69,6 +112,8 @@ class World:
             raise KvmsnapError(f"Failed to prepare {disk.target}")
 
     def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+        assert not self.autostarts, "the boot of the host would start a half-restored guest"
+        assert not self.saved, "the next start would resume old memory"
         self._step(f"overwrite {disk.target}")
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
@@ -302,9 +347,6 @@ def test_without_a_safety_snapshot_nothing_is_overwritten_and_the_guests_run_aga
 
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
-    class Killed(BaseException):
-        """The process ends."""
-
     class Dying(World):
         def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
             if disk.target == "vdb":
@@ -320,9 +362,6 @@ def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Pa
 
 
 def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Path) -> None:
-    class Killed(BaseException):
-        """The process ends."""
-
     class Dying(World):
         def prepare(self, disk: DiskRestore) -> None:
             raise Killed
@@ -331,3 +370,191 @@ def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Pat
         carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
     (result,) = carried_out(tmp_path, World(part()), part(), safety="hv1-safety_20261122030000")
     assert (result.restored, result.safety) == (True, "hv1-safety_20261122030000")
+
+
+def test_a_guest_does_not_start_with_its_host_while_its_disks_are_written_and_does_again_afterwards(
+    tmp_path: Path,
+) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.autostart_off, world.autostarts) == (True, False, {samples.WEB})
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert not found.guests[samples.WEB].autostart
+
+
+def test_a_guest_without_autostart_gets_none(tmp_path: Path) -> None:
+    world = World(part())
+    carried_out(tmp_path, world, part())
+    assert world.autostarts == set()
+
+
+def test_a_guest_that_was_put_back_starts_with_its_host_again(tmp_path: Path) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_once = ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.autostart_off, world.autostarts) == (False, False, {samples.WEB})
+    assert restore.AUTOSTART_OFF not in str(result.error)
+
+
+@pytest.mark.parametrize("step", ["overwrite vdb", "start web1"])
+def test_a_guest_that_stays_off_because_it_failed_does_not_start_with_its_host(tmp_path: Path, step: str) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_at = step
+    (result,) = carried_out(tmp_path, world, part())
+    assert (result.state_after, result.autostart_off, world.autostarts) == ("shutoff", True, set())
+    assert str(result.error).endswith(restore.AUTOSTART_OFF)
+    world.fails_at = ""
+    (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
+    assert (mended.restored, world.autostarts) == (True, {samples.WEB})
+
+
+def test_a_guest_whose_autostart_cannot_be_switched_off_is_not_overwritten(tmp_path: Path) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.fails_at = "set autostart False"
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.state_after, world.content) == (False, "running", {})
+    assert world.autostarts == {samples.WEB}
+
+
+@pytest.mark.parametrize("at", range(10))
+def test_killed_at_any_step_the_guest_ends_restored_with_its_autostart(tmp_path: Path, at: int) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.dies_at = at
+    try:
+        carried_out(tmp_path, world, part(), safety=BEFORE)
+    except Killed:
+        world.dies_at = -1
+        found = journals.load(tmp_path, "r1")
+        assert found is not None
+        assert found.guests[samples.WEB].autostart or samples.WEB in world.autostarts, "nobody knows that it was on"
+        carried_out(tmp_path, world, part(state=world.states[samples.WEB]), safety="another")
+    assert at == 9 or world.dies_at == -1, "there are nine steps to be killed at"
+    assert set(world.content.values()) == {samples.BACKUP}
+    assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("at", range(9))
+def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_first(
+    tmp_path: Path, at: int, fails: bool
+) -> None:
+    world = World(part())
+    world.autostarts = {samples.WEB}
+    world.dies_at = at
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, part(), safety=BEFORE)
+    world.dies_at = -1
+    world.fails_once = ["verify vdb"] if fails else []
+    record = restore_open.taken_over(journals.Journal("r2", "b2"), restore_open.survey(tmp_path), [samples.WEB])
+    guest = part(state=world.states[samples.WEB])
+    anew = replace(guest, disks=tuple(replace(disk, snapshot="b2") for disk in guest.disks))
+    (result,), _done = restore.run(
+        RestorePlan("b2", "r2", (anew,)),
+        actor=world,
+        journal=record,
+        save=lambda changed: journals.save(tmp_path, changed),
+        safety="hv1-safety_2",
+    )
+    assert result.restored is not fails
+    assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
+    kept = BEFORE if 3 <= at <= 6 else "hv1-safety_2"
+    assert set(world.content.values()) == {kept if fails else "b2"}
+    assert restore_open.survey(tmp_path).unfinished(samples.WEB) == []
+
+
+OFF = part(state="shutoff", after="shutoff")
+
+
+def saved_world(*guests: GuestRestore) -> World:
+    """A world whose guest is off and has a managed-save image."""
+    world = World(*guests)
+    world.saved = {samples.WEB: "memory"}
+    return world
+
+
+def test_a_managed_save_image_is_aside_before_the_first_overwrite_and_never_resumed(tmp_path: Path) -> None:
+    guest = part(state="shutoff", after="running")
+    world = saved_world(guest)
+    (result,) = carried_out(tmp_path, world, guest, safety=BEFORE)
+    assert (result.restored, world.resumed, world.saved) == (True, [], {})
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert world.aside == {found.guests[samples.WEB].saved_image: "memory"}
+
+
+@pytest.mark.parametrize("step", ["overwrite vda", "verify vdb"])
+def test_a_guest_that_was_put_back_has_its_managed_save_image_again(tmp_path: Path, step: str) -> None:
+    world = saved_world(OFF)
+    world.fails_once = [step]
+    (result,) = carried_out(tmp_path, world, OFF, safety=BEFORE)
+    assert (result.restored, world.saved, world.aside) == (False, {samples.WEB: "memory"}, {})
+    assert set(world.content.values()) == {BEFORE}
+
+
+@pytest.mark.parametrize("at", range(7))
+def test_killed_at_any_step_the_image_is_not_lost_and_not_resumed(tmp_path: Path, at: int) -> None:
+    world = saved_world(OFF)
+    world.dies_at = at
+    try:
+        carried_out(tmp_path, world, OFF, safety=BEFORE)
+    except Killed:
+        world.dies_at = -1
+        assert at < 6
+        found = journals.load(tmp_path, "r1")
+        assert found is not None
+        progress = found.guests[samples.WEB]
+        assert world.saved or progress.saved_image in world.aside
+        carried_out(tmp_path, world, OFF, safety="another")
+    assert (world.saved, list(world.aside.values()), world.resumed) == ({}, ["memory"], [])
+
+
+def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
+    world = saved_world(OFF)
+    carried_out(tmp_path, world, OFF, safety=BEFORE)
+    done = journals.load(tmp_path, "r1")
+    assert done is not None
+    world.states[samples.WEB] = "running"
+    before = part()
+    record, plan = restore_open.with_images(
+        done, journals.Journal("r1.undo", BEFORE), RestorePlan(BEFORE, "r1.undo", (before,))
+    )
+    assert "its managed-save image of that time is brought back" in plan.after()
+    (result,), _done = restore.run(
+        plan, actor=world, journal=record, save=lambda changed: journals.save(tmp_path, changed)
+    )
+    assert (result.restored, world.resumed, world.aside) == (True, ["memory"], {})
+
+
+def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
+    class Busy(World):
+        def verify(self, disk: DiskRestore) -> str:
+            self.saved = {samples.WEB: "another memory"}
+            return super().verify(disk)
+
+    (result,) = carried_out(tmp_path, Busy(OFF), OFF, safety=BEFORE)
+    assert "the guest is saved; somebody started and saved it" in str(result.error)
+
+
+def test_an_image_of_untouched_disks_is_of_no_use_once_the_guest_ran_without_it(tmp_path: Path) -> None:
+    class Dying(World):
+        def prepare(self, disk: DiskRestore) -> None:
+            if self.dies_at == 0:
+                raise Killed
+
+    world = Dying(OFF)
+    world.saved = {samples.WEB: "memory"}
+    world.dies_at, world.done = 0, 1
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, OFF, safety=BEFORE)
+    assert list(world.aside.values()) == ["memory"]
+    world.dies_at = -1
+    world.states[samples.WEB] = "running"
+    world.fails_once = ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety="another")
+    assert (result.restored, world.saved, world.states[samples.WEB]) == (False, {}, "shutoff")

@@ -28,6 +28,7 @@ VOLUMES = ("vol1", "vol2")
 
 
 SHARED = problem_of("disk-used-by-several-guests", "disk vda of guest web1: its image is used by web2 too")
+BUSY = problem_of("guest-busy", "guest web1: libvirt works on it")
 SILENT = Problem("multipathd-not-running", "error", "multipathd does not answer", "Start it.")
 
 
@@ -106,7 +107,8 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
         (web_now(disk_now(place=samples.storage("vol3"))), {}, "disk-moved", ["vol1", "vol3"]),
         (web_now(disk_now(storage=None, host_path="/var/x.img")), {}, "disk-moved", ["vol1", "/var/x.img"]),
         (web_now(disk_now("vdz", samples.storage("vol3"))), {}, "disk-moved", ["vda"]),
-        (web_now(managed_save=True), {}, "managed-save", ["web1"]),
+        (web_now(obstacles=(BUSY,)), {}, "guest-busy", ["web1"]),
+        (web_now(managed_save=True, save_hindrance="no file"), {}, "managed-save", ["web1", "no file"]),
         (web_now(disk_now(obstacles=(SHARED,))), {}, "disk-used-by-several-guests", ["web2"]),
         (
             web_now(disk_now(storage=None, obstacles=(SILENT,))),
@@ -141,7 +143,7 @@ def test_a_mismatch_refuses_and_names_both_values(now: GuestNow, changes: Any, c
 
 def test_one_bad_guest_refuses_all_and_every_reason_is_told() -> None:
     with pytest.raises(RestoreRefusedError) as caught:
-        planned(["web1", "db1", "ghost"], web_now(), db_now(managed_save=True))
+        planned(["web1", "db1", "ghost"], web_now(), db_now(managed_save=True, save_hindrance="no file"))
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["managed-save", "guest-not-in-backup"]
 
 

@@ -92,6 +92,12 @@ def test_states(guests: Guests) -> None:
     assert domain.state() == DomainState("running", "booted", guests.domain(uuid).ID())
     assert domain.persistent()
     assert not domain.autostart()
+    domain.set_autostart(True)
+    assert domain.autostart()
+    domain.set_autostart(False)
+    assert not domain.busy()
+    assert not domain.block_job("vda")
+    assert not domain.autostart()
     assert not domain.managed_save()
     host.close()
 

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a restore asks about a guest beyond its discovery, before anything is planned: off means off everywhere.
+
+What the other hosts of the play said, QEMU's lock on the image, jobs of libvirt and a managed-save image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+
+NO_LOCKS = "its mount takes no locks to the server: that no QEMU holds the file here proves nothing about other hosts"
+
+
+def looked_at(options: Mapping[str, Any], restore_id: str, guests: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
+    """Return the guests (by uuid) with what libvirt, their images and the other hosts say of each."""
+    if not guests:
+        return {}
+    images = journal.images_of(Path(options["catalog_dir"]), restore_id)
+    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+        return {uuid: _looked_at(options, now, host.domain(uuid=uuid), images) for uuid, now in guests.items()}
+
+
+def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]) -> list[Problem]:
+    """Return why the guest may be active on another host; pure.
+
+    ``said`` maps each other host to the uuids of the guests active there; anything but a list is a host that could not
+    be asked, which counts as off when ``hosts_off`` names it.
+    """
+    problems = [
+        problem_of("guest-active-elsewhere", f"guest {now.name} ({now.uuid}) is active on host {host}", guest=now.name)
+        for host, active in said.items()
+        if isinstance(active, list) and now.uuid in [str(each).lower() for each in active]
+    ]
+    silent = [host for host, active in said.items() if not isinstance(active, list) and host not in hosts_off]
+    if silent:
+        what = f"guest {now.name}: {', '.join(silent)} of the play could not be asked whether it is active there"
+        problems.append(problem_of("host-not-asked", what, guest=now.name))
+    return problems
+
+
+def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path) -> GuestNow:
+    obstacles = [*elsewhere(now, options["other_hosts"] or {}, options["hosts_off"]), *_locked(now)]
+    seen = replace(now, disks=tuple(_with_lock_note(disk) for disk in now.disks))
+    if domain is not None:
+        obstacles += _jobs(now, domain)
+        seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
+    return replace(seen, obstacles=tuple(obstacles))
+
+
+def _with_image(now: GuestNow, domain: Domain, image: Optional[Path], images: Path) -> GuestNow:
+    if not managed_save.is_there(domain, image):
+        return replace(now, managed_save=False)
+    return replace(now, managed_save=True, save_hindrance=managed_save.hindrance(image, images))
+
+
+def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
+    """Return the jobs of libvirt that work on the guest or on its disks; one that is off has none."""
+    if now.state == "shutoff":
+        return []
+    problems = []
+    if domain.busy():
+        what = f"guest {now.name}: libvirt works on it (a migration, a save, a dump or a backup)"
+        problems.append(problem_of("guest-busy", what, guest=now.name))
+    for disk in now.disks:
+        if disk.storage is not None and domain.block_job(disk.target):
+            what = f"disk {disk.target} of guest {now.name}: a block job of libvirt works on it"
+            problems.append(problem_of("guest-busy", what, guest=now.name, disk=disk.target))
+    return problems
+
+
+def _locked(now: GuestNow) -> list[Problem]:
+    """Return the images of a guest that is off and that a QEMU holds all the same."""
+    return [
+        problem_of(
+            "image-locked",
+            f"disk {disk.target} of guest {now.name}: the guest is off here, and a QEMU holds its lock on"
+            f" {disk.host_path}, here or on another host",
+            guest=now.name,
+            disk=disk.target,
+        )
+        for disk in now.disks
+        if now.state == "shutoff" and _takes_locks(disk) and in_use(disk.host_path, image_format=disk.format)
+    ]
+
+
+def _takes_locks(disk: DiskNow) -> bool:
+    return disk.locks and disk.storage is not None and disk.storage.lun is None and os.path.exists(disk.host_path)
+
+
+def _with_lock_note(disk: DiskNow) -> DiskNow:
+    if disk.locks or disk.storage is None or disk.storage.lun is not None:
+        return disk
+    return replace(disk, notes=(*disk.notes, NO_LOCKS))

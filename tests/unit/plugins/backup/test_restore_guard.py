@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Off means off everywhere: what other hosts, locks and libvirt's jobs say against a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import samples
+import virt
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
+
+WEB = GuestNow("web1", samples.WEB, "shutoff", False, True, ())
+
+
+@pytest.fixture
+def guests() -> Iterator[virt.Guests]:
+    """Guests that go with the test."""
+    made = virt.Guests()
+    yield made
+    made.close()
+
+
+def options(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """The options of the module that matter here."""
+    made = {"uri": virt.URI, "retry_count": 0, "catalog_dir": str(tmp_path), "other_hosts": None, "hosts_off": []}
+    return {**made, **changes}
+
+
+def codes(now: GuestNow) -> list[str]:
+    return [problem.code for problem in now.obstacles]
+
+
+@pytest.mark.parametrize(
+    ("said", "hosts_off", "found"),
+    [
+        ({}, [], []),
+        ({"hv2": []}, [], []),
+        ({"hv2": [samples.DB]}, [], []),
+        ({"hv2": [samples.WEB.upper()]}, [], ["guest-active-elsewhere"]),
+        ({"hv2": [samples.WEB]}, ["hv2"], ["guest-active-elsewhere"]),
+        ({"hv2": False}, [], ["host-not-asked"]),
+        ({"hv2": None, "hv3": [samples.WEB]}, [], ["guest-active-elsewhere", "host-not-asked"]),
+        ({"hv2": False}, ["hv2"], []),
+        ({"hv2": False, "hv3": False}, ["hv2"], ["host-not-asked"]),
+    ],
+)
+def test_what_the_other_hosts_said(said: dict[str, Any], hosts_off: list[str], found: list[str]) -> None:
+    problems = restore_guard.elsewhere(WEB, said, hosts_off)
+    assert [problem.code for problem in problems] == found
+    assert all(problem.guest == "web1" and problem.severity == "error" for problem in problems)
+
+
+def test_the_host_is_named() -> None:
+    (active,) = restore_guard.elsewhere(WEB, {"hv2": [samples.WEB], "hv3": []}, [])
+    assert active.message == f"guest web1 ({samples.WEB}) is active on host hv2"
+    (silent,) = restore_guard.elsewhere(WEB, {"hv2": False, "hv3": False}, ["hv2"])
+    assert "hv3 of the play could not be asked" in silent.message
+
+
+def image(tmp_path: Path, *, locks: bool) -> DiskNow:
+    path = tmp_path / "web1.img"
+    path.write_bytes(b"x")
+    storage = Storage.from_record(samples.storage())
+    return DiskNow("vda", "raw", str(path), str(tmp_path), 1, (), storage, locks=locks)
+
+
+@pytest.mark.parametrize(
+    ("state", "locks", "held", "found"),
+    [
+        ("shutoff", True, True, ["image-locked"]),
+        ("shutoff", True, False, []),
+        ("shutoff", False, True, []),
+        ("running", True, True, []),
+    ],
+)
+def test_an_image_that_a_qemu_holds(
+    tmp_path: Path,
+    guests: virt.Guests,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    locks: bool,
+    held: bool,
+    found: list[str],
+) -> None:
+    path = str(tmp_path / "web1.img")
+    locked = (path, "raw") if held else None
+    monkeypatch.setattr(restore_guard, "in_use", lambda asked, image_format: (asked, image_format) == locked)
+    uuid = guests.add("web1", running=state == "running")
+    now = replace(WEB, uuid=uuid, state=state, disks=(image(tmp_path, locks=locks),))
+    seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
+    assert codes(seen) == found
+    assert seen.disks[0].notes == (() if locks else (restore_guard.NO_LOCKS,))
+
+
+def test_a_guest_on_which_libvirt_works(tmp_path: Path, guests: virt.Guests, monkeypatch: pytest.MonkeyPatch) -> None:
+    uuid = guests.add("web1")
+    now = replace(WEB, uuid=uuid, state="running", disks=(image(tmp_path, locks=False),))
+    assert codes(restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]) == []
+    monkeypatch.setattr(Domain, "busy", lambda domain: domain.name == "web1")
+    monkeypatch.setattr(Domain, "block_job", lambda domain, target: (domain.name, target) == ("web1", "vda"))
+    seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
+    assert [(problem.code, problem.disk) for problem in seen.obstacles] == [("guest-busy", None), ("guest-busy", "vda")]
+
+
+def test_a_managed_save_image_of_another_driver_stays_where_it_is(tmp_path: Path, guests: virt.Guests) -> None:
+    uuid = guests.add("web1")
+    guests.domain(uuid).managedSave(0)
+    seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid]
+    assert seen.managed_save
+    assert "qemu:///system" in str(seen.save_hindrance)
+    guests.domain(uuid).managedSaveRemove(0)
+    assert not restore_guard.looked_at(options(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid].managed_save
+
+
+def test_a_guest_that_is_gone_is_left_to_the_plan(tmp_path: Path) -> None:
+    assert restore_guard.looked_at(options(tmp_path), "r1", {samples.WEB: WEB}) == {samples.WEB: WEB}
+    assert restore_guard.looked_at(options(tmp_path), "r1", {}) == {}

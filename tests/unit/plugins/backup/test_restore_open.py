@@ -1,0 +1,216 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restores that broke off: found again, gone on with, or replaced without forgetting what was before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+import samples
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, record, restore_open, restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    GuestProgress,
+    Journal,
+    Safety,
+    SafetySnapshot,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    DiskRestore,
+    GuestRestore,
+    RestorePlan,
+    RestoreRefusedError,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+
+VDA = "svm1:/vol/vol1/web1.img"
+SAFETY = Safety(
+    "hv1-safety_1", (samples.WEB,), (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", "vol1-safety"),)
+)
+HALF = GuestProgress("running", (VDA,), autostart=True)
+WRITTEN = GuestProgress("running", (VDA,), written=True, autostart=True)
+STOPPED = GuestProgress("running")
+DONE = GuestProgress("running", (VDA,), written=True, done=True)
+BACK = GuestProgress("running", as_before=True)
+
+
+def journal(
+    name: str = "r1", progress: GuestProgress = HALF, *, backup: str = samples.BACKUP, safety: Optional[Safety] = SAFETY
+) -> Journal:
+    return Journal(name, backup, {samples.WEB: progress}, (safety,) if safety else ())
+
+
+def backup() -> Manifest:
+    started = samples.manifest(samples.guest(), volumes=("vol1",))
+    return plan.complete(
+        started, holds=[samples.hold()], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00"
+    )
+
+
+def part(*paths: str) -> GuestRestore:
+    disks = tuple(
+        DiskRestore(
+            f"vd{letter}", "raw", Storage.from_record(samples.storage("vol1", path)), f"/mnt/{path}", None, "s", "u", 1
+        )
+        for letter, path in zip("abc", paths)
+    )
+    return GuestRestore("web1", samples.WEB, "shutoff", "running", disks)
+
+
+@pytest.mark.parametrize(
+    ("progress", "open_", "half"),
+    [
+        (HALF, True, True),
+        (WRITTEN, True, False),
+        (STOPPED, True, False),
+        (DONE, False, False),
+        (BACK, False, False),
+    ],
+)
+def test_what_is_unfinished_and_what_is_half_restored(progress: GuestProgress, open_: bool, half: bool) -> None:
+    found = restore_open.survey_of([journal(progress=progress)])
+    assert bool(found.unfinished(samples.WEB)) is open_
+    assert bool(found.half_restored(samples.WEB)) is half
+    assert found.unfinished(samples.DB) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "backup_id", "wanted"),
+    [
+        ([journal()], samples.BACKUP, "r1"),
+        ([journal(progress=STOPPED)], samples.BACKUP, "r1"),
+        ([journal()], "another", None),
+        ([journal(progress=DONE)], samples.BACKUP, None),
+        ([journal(progress=BACK)], samples.BACKUP, None),
+        ([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))], samples.BACKUP, "r2"),
+        ([journal(), journal("r2", GuestProgress("running", done=True, took_over=("r1",)))], samples.BACKUP, None),
+        ([], samples.BACKUP, None),
+    ],
+)
+def test_without_an_id_the_restore_that_broke_off_goes_on(
+    known: list[Journal], backup_id: str, wanted: Optional[str]
+) -> None:
+    assert restore_open.to_go_on_with(restore_open.survey_of(known), backup_id, [samples.WEB]) == wanted
+
+
+def test_several_that_broke_off_are_not_guessed_at() -> None:
+    found = restore_open.survey_of([journal(), Journal("r2", samples.BACKUP, {samples.DB: HALF})])
+    with pytest.raises(InputError, match="Restores r1, r2 from backup"):
+        restore_open.to_go_on_with(found, samples.BACKUP, [samples.WEB, samples.DB])
+
+
+def test_a_new_restore_takes_over_what_was_before_the_half_done_one() -> None:
+    found = restore_open.survey_of([journal()])
+    made = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB, samples.DB])
+    assert made.guests == {samples.WEB: GuestProgress("running", (VDA,), autostart=True, took_over=("r1",))}
+    assert made.safety_of(samples.WEB) == SAFETY
+
+
+def test_what_a_guest_holds_after_all_its_disks_were_written_is_kept_anew() -> None:
+    made = restore_open.taken_over(
+        Journal("r2", "another"), restore_open.survey_of([journal(progress=WRITTEN)]), [samples.WEB]
+    )
+    assert made.guests[samples.WEB] == GuestProgress("running", autostart=True, took_over=("r1",))
+    assert made.safety_of(samples.WEB) is None
+
+
+@pytest.mark.parametrize("own", [HALF, DONE])
+def test_a_restore_with_a_memory_of_its_own_takes_nothing_over(own: GuestProgress) -> None:
+    mine = journal("r2", own)
+    assert restore_open.taken_over(mine, restore_open.survey_of([journal(), mine]), [samples.WEB]) == mine
+
+
+def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> None:
+    settled = journal("r2", GuestProgress("running", as_before=True, took_over=("r0",)))
+    assert settled.begun(samples.WEB, "paused") == GuestProgress("paused", took_over=("r0",))
+    made = restore_open.taken_over(settled, restore_open.survey_of([journal(), settled]), [samples.WEB])
+    assert made.guests[samples.WEB].took_over == ("r0", "r1")
+
+
+def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
+    found = restore_open.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
+    with pytest.raises(InputError, match="restore r2 took its place"):
+        restore_open.refuse_taken(journal(), found, [samples.WEB])
+    restore_open.refuse_taken(journal("r2"), found, [samples.WEB])
+
+
+@pytest.mark.parametrize(
+    ("record_", "says"),
+    [
+        (journal(), "restore r1 broke off, 1 of its disks were begun; it goes on"),
+        (
+            Journal("r2", "another"),
+            f"restore r1 from {samples.BACKUP} broke off, 1 of its disks were begun; this restore takes its place",
+        ),
+    ],
+)
+def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
+    found = restore_open.survey_of([journal()])
+    heir = restore_open.taken_over(record_, found, [samples.WEB])
+    told = restore_open.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
+    assert told.guests[0].notes == (says,)
+    assert says in told.after()
+
+
+def test_a_disk_that_was_begun_is_never_left_out() -> None:
+    found = restore_open.survey_of([journal()])
+    heir = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
+        restore_open.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
+    assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
+
+
+def test_the_journals_of_a_host_are_read_and_a_damaged_one_hides_none(tmp_path: Path) -> None:
+    kept = journal(progress=GuestProgress("running", (VDA,), autostart=True, as_before=True, took_over=("r0",)))
+    journals.save(tmp_path, kept)
+    (tmp_path / "restores" / "r2.json").write_text("{")
+    assert restore_open.survey(tmp_path).journals == (kept,)
+    assert restore_open.survey(tmp_path / "nothing").journals == ()
+
+
+def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "restores").mkdir()
+    (tmp_path / "restores" / "r1.json").write_text(
+        '{"schema": "kvmsnap.restore/1", "restore_id": "r1", "backup_id": "b",'
+        ' "guests": {"u": {"state_before": "paused"}}}'
+    )
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert found.guests["u"] == GuestProgress("paused")
+    assert found.guests["u"].open
+
+
+@pytest.mark.parametrize(("asked", "name"), [("r9", "r9"), (None, "r1")])
+def test_the_name_of_a_restore(tmp_path: Path, asked: Optional[str], name: str) -> None:
+    journals.save(tmp_path, journal())
+    options: dict[str, Any] = {"restore_id": asked, "guests": ["web1"]}
+    made = restore_run._begun(tmp_path, options, backup(), restore_open.survey(tmp_path))
+    assert made.restore_id == name
+
+
+def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"restore_id": None, "guests": ["web1"]}
+    made = restore_run._begun(tmp_path, options, backup(), restore_open.survey(tmp_path))
+    assert made.restore_id.startswith("restore_2")
+    assert made.guests == {}
+
+
+def test_a_half_restored_guest_is_not_backed_up(tmp_path: Path) -> None:
+    options = {
+        "guests": [samples.guest()],
+        "volumes": [samples.volume(mount_point=None)],
+        "problems": [],
+        "owner": "hv1",
+        "policy": "daily",
+        "catalog_dir": str(tmp_path),
+    }
+    journals.save(tmp_path, journal())
+    with pytest.raises(InputError, match=f"guest web1: restore r1 from backup {samples.BACKUP} broke off") as caught:
+        record.planned("new", options)
+    assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
+    journals.save(tmp_path, journal(progress=WRITTEN))
+    assert record.planned("new", options)[0].backup_id == "new"
