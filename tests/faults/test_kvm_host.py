@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 import pytest
+from world import STAMP
 
 from kvmground.drive import OWNER, OneProcess, Report, Settings
 from kvmground.lab_host import CATALOG, LEFT, LabHost, LabWatch, Remote
@@ -204,7 +205,7 @@ class Theatre:
     def cell(self) -> LabStage:
         """Return the next cell."""
         self.count += 1
-        return LabStage(self.host, self.found, f"hv1-cell_{self.count:03d}")
+        return LabStage(self.host, self.found, f"hv1-cell_{STAMP}_{self.count:03d}")
 
     def left(self, cell: LabStage) -> Iterator[str]:
         """Yield what does not belong together."""
@@ -220,7 +221,7 @@ class Theatre:
             (volume["name"], name)
             for volume in cell.control.volumes()
             for name in volume["snapshots"]
-            if "-cell_" in name
+            if f"-cell_{STAMP}_" in name
         }
         for volume, name in there:
             if name not in complete:
@@ -241,7 +242,7 @@ def theatre() -> Iterator[Theatre]:
     found = host.module("kvm_vm_discover", guests=list(GUESTS))
     yield Theatre(host, {key: found[key] for key in ("guests", "volumes", "problems")})
     for row in lab.control.volumes():
-        for name in [name for name in row["snapshots"] if "-cell_" in name]:
+        for name in [name for name in row["snapshots"] if f"-cell_{STAMP}_" in name]:
             volumes = [{"svm": row["svm"], "volume": row["name"]}]
             host.module("ontap_snapshot", state="absent", name=name, volumes=volumes, owner=OWNER)
     host.remove()

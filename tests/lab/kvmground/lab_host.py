@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import struct
 import subprocess
 import tarfile
@@ -135,8 +136,27 @@ class LabHost:
         return ["ssh", "-F", "none", "-q", "-i", str(host.places.private_key), *spread, f"root@{topology.HOST_ADDRESS}"]
 
 
+# Run on the KVM host: tell whenever a guest is paused or not any more, also when libvirtd was away meanwhile.
+TELL_PAUSED = """\
+import sys, time, libvirt
+libvirt.registerErrorHandler(lambda *_said: None, None)
+known, connection = {}, None
+while True:
+    try:
+        connection = connection or libvirt.open("qemu:///system")
+        for name in sys.argv[1:]:
+            paused = connection.lookupByName(name).state()[0] == libvirt.VIR_DOMAIN_PAUSED
+            if known.get(name) != paused:
+                known[name] = paused
+                print(name, paused)
+    except libvirt.libvirtError:
+        connection = None
+    time.sleep(0.1)
+"""
+
+
 class LabWatch:
-    """Who is held on the KVM host: frozen guests by their superblocks on the array, others by libvirt's events there.
+    """Who is held on the KVM host: frozen guests by their superblocks on the array, others as libvirt there says.
 
     ``frozen`` maps guests to one of their images, as the KVM host calls it.
     """
@@ -151,7 +171,7 @@ class LabWatch:
         self.stretches: list[Stretch] = []
 
     def __enter__(self) -> LabWatch:
-        command = self._lab.host.ssh_command("stdbuf -oL virsh -q event --event lifecycle --loop")
+        command = self._lab.host.ssh_command(shlex.join(["python3", "-uc", TELL_PAUSED, *self._suspended]))
         self._events = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for work in (self._look, self._listen):
             threading.Thread(target=work, daemon=True).start()
@@ -189,9 +209,8 @@ class LabWatch:
         assert self._events is not None
         assert self._events.stdout is not None
         for line in self._events.stdout:
-            for guest in self._suspended:
-                if f"domain '{guest}'" in line or f" {guest}:" in line:
-                    self._note(guest, held="Suspended" in line)
+            guest, paused = line.split()
+            self._note(guest, held=paused == "True")
 
 
 def running_file_system(image: Path) -> bool:
