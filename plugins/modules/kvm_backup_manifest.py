@@ -15,6 +15,8 @@ description:
     what it came to (V(complete)) after the last was released. A backup exists only with its complete manifest.
   - The started manifest is also put into each NFS volume of the backup, so that the snapshots carry it, and taken out
     of the live volumes once the backup is complete. Copies of UEFI variables stay in the catalog.
+  - A guest whose restore broke off amid its disks is refused (C(restore-unfinished)), since they are neither old nor
+    new.
   - The role P(kvmsnap.ontap.kvm_backup#role) calls it; a playbook of your own may do the same.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)

@@ -68,8 +68,8 @@ def _with_image(now: GuestNow, domain: Domain, image: Optional[Path], images: Pa
 
 
 def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
-    """Return the jobs of libvirt that work on the guest or on its disks; one that is off has none."""
-    if now.state == "shutoff":
+    """Return the jobs of libvirt that work on the guest or on its disks; one without a process has none."""
+    if not domain.state().active:
         return []
     problems = []
     if domain.busy():

@@ -109,6 +109,8 @@ def test_a_guest_on_which_libvirt_works(tmp_path: Path, guests: virt.Guests, mon
     monkeypatch.setattr(Domain, "block_job", lambda domain, target: (domain.name, target) == ("web1", "vda"))
     seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
     assert [(problem.code, problem.disk) for problem in seen.obstacles] == [("guest-busy", None), ("guest-busy", "vda")]
+    guests.domain(uuid).destroy()
+    assert codes(restore_guard.looked_at(options(tmp_path), "r1", {uuid: replace(now, state="crashed")})[uuid]) == []
 
 
 def test_a_managed_save_image_of_another_driver_stays_where_it_is(tmp_path: Path, guests: virt.Guests) -> None:
