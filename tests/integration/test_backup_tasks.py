@@ -75,6 +75,15 @@ def test_hooks_inside_the_hold_are_refused_in_one_process(lab: Any) -> None:
     assert world_of(lab) == before
 
 
+def test_consistency_groups_are_refused_in_tasks(lab: Any) -> None:
+    before = world_of(lab)
+    asked = {"kvm_backup_mode": "tasks", "kvm_backup_consistency_groups": "auto", "kvm_backup_guests": ["web1"]}
+    play = lab.playbook("backup", extra_vars=asked)
+    assert play.rc != 0
+    assert "kvm_backup_consistency_groups is auto, and kvm_backup_mode is tasks" in play.failures("hv1")[-1]
+    assert world_of(lab) == before
+
+
 def test_fewer_forks_than_hosts_are_refused_before_anything(lab: Any, second: SecondHost, tmp_path: Path) -> None:
     before = world_of(lab)
     wanted = {"kvm_backup_id": TOGETHER}
