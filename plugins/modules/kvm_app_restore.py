@@ -32,6 +32,17 @@ options:
     type: list
     elements: str
     required: true
+  disks:
+    description:
+      - Disks of the guest to restore, by target (V(vdb)), by their path on the host at the time of the backup, or by
+        their place (C(svm:/vol/volume/path)). Left empty, all disks of the backup are restored.
+      - Only one guest can be named in O(guests) then. Its other disks stay as they are, so that the guest is a mix of
+        two points in time; the plan names them.
+      - A restore that goes on under its O(restore_id) keeps to the disks that it was begun for. An undo brings back
+        those, and takes no O(disks).
+    type: list
+    elements: str
+    default: []
   backup_id:
     description: The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
     type: str
@@ -130,7 +141,18 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
-- name: Undo that restore
+- name: Bring back its second disk alone
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    disks: [vdb]
+    restore_id: ticket-4712
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
+- name: Undo the first restore
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
     restore_id: ticket-4711
@@ -203,6 +225,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "controllers": controllers_argument(),
         "guests": {"type": "list", "elements": "str", "required": True},
+        "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
         "restore_id": {"type": "str", "required": True},
         "method": {"type": "str", "choices": methods, "default": "auto"},

@@ -87,12 +87,16 @@ class Safety:
 
 @dataclass(frozen=True)
 class Journal:
-    """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it."""
+    """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it.
+
+    ``disks`` are the places of the disks that it was begun for, none when it is for all disks of its guests.
+    """
 
     restore_id: str
     backup_id: str
     guests: dict[str, GuestProgress] = field(default_factory=dict)
     safeties: tuple[Safety, ...] = ()
+    disks: tuple[str, ...] = ()
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
@@ -131,7 +135,8 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
             )
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
         safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties)
+        disks = tuple(str(each) for each in record.get("disks") or ())
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:

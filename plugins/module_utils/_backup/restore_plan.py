@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -441,7 +442,7 @@ def _kind(storage: Storage) -> str:
 
 
 def _name(storage: Storage) -> str:
-    return f"{storage.svm}:/vol/{storage.volume}/{storage.path}"
+    return storage.label
 
 
 def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
@@ -452,8 +453,9 @@ def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ())
 
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
-    """Say what is not brought back: disks left out of the backup, disks that came later, a weak consistency."""
-    notes = [f"disk {disk.target} is not in the backup: {disk.reason}" for disk in saved.disks if not disk.included]
+    """Say what is not brought back: disks left out, disks that came later, a weak consistency."""
+    notes = [not_restored(disk) for disk in saved.disks if not disk.included]
+    notes += mixture(saved)
     known = {disk.target for disk in saved.disks}
     notes += [
         f"disk {disk.target} came after the backup and stays as it is" for disk in now.disks if disk.target not in known

@@ -29,6 +29,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import (
+    NOT_ASKED,
+    NOT_WRITTEN,
+    choose,
+    narrowed,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -93,8 +99,7 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        manifest = _manifest(root, options, known, clients, deadline)
-        record = known or Journal(options["restore_id"], manifest.backup_id)
+        manifest, record = _begun(options, known, _manifest(root, options, known, clients, deadline))
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
         plan = _plan(options, manifest, record, todo, places, deadline)
@@ -102,6 +107,19 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
+
+
+def _begun(options: Mapping[str, Any], known: Optional[Journal], whole: Manifest) -> tuple[Manifest, Journal]:
+    """Return the backup as far as it is to be restored, and the journal that says so."""
+    disks = choose(
+        whole,
+        guests=options["guests"],
+        wanted=options["disks"],
+        begun=known.disks if known else (),
+        resumed=known is not None,
+    )
+    record = known or Journal(options["restore_id"], whole.backup_id, disks=disks)
+    return narrowed(whole, disks, reason=NOT_ASKED), record
 
 
 def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -116,6 +134,11 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
 
 
 def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    if options["disks"]:
+        raise InputError(
+            "An undo brings back the disks that the restore overwrote; leave disks empty. Nothing was touched",
+            option="disks",
+        )
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
@@ -123,8 +146,10 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     if manifest is None:
         raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
     safety, names = _to_undo(known, manifest, options["guests"])
-    before = _as_before(manifest, safety)
-    again = journal.load(root, f"{known.restore_id}.undo") or Journal(f"{known.restore_id}.undo", before.backup_id)
+    before = narrowed(_as_before(manifest, safety), known.disks, reason=NOT_WRITTEN)
+    again = journal.load(root, f"{known.restore_id}.undo") or Journal(
+        f"{known.restore_id}.undo", before.backup_id, disks=known.disks
+    )
     deadline = Deadline.after(options["timeout"])
     with connected(
         options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
