@@ -19,6 +19,8 @@ description:
     or snapshot that does not fit stops the module before anything is touched, with both values named.
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
     past the caches of the host, and starts the guests as they were.
+  - UEFI variables and the state of an emulated TPM are restored with the disks, unless O(disks) are named. What was
+    there is set aside, and put back when something of the guest fails or the restore is undone.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -183,6 +185,7 @@ guests:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
     - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
     - C(safety) is the snapshot that holds the guest as it was before.
+    - C(files) are the UEFI variables and the TPM's state that were replaced.
   returned: success and when a guest was not brought back
   type: list
   elements: dict
@@ -190,6 +193,7 @@ guests:
     - name: web1
       restored: true
       safety: hv1-safety_20261122020000
+      files: [/var/lib/libvirt/qemu/nvram/web1_VARS.fd]
       state_before: running
       state_after: running
       disks:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 
@@ -25,12 +26,14 @@ class GuestProgress:
 
     ``written``: all disks were overwritten and compared; from then on none of them may be overwritten again, since the
     guest may have been started. ``done``: it is in the state it was to be in.
+    ``files`` are what was set aside before it was replaced beside the disks.
     """
 
     state_before: str
     disks: tuple[str, ...] = ()
     written: bool = False
     done: bool = False
+    files: tuple[Aside, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
@@ -40,6 +43,7 @@ class GuestProgress:
             disks=tuple(record.get("disks") or ()),
             written=bool(record.get("written")),
             done=bool(record.get("done")),
+            files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
         )
 
 
@@ -122,6 +126,11 @@ class Journal:
         """Whether this restore has already brought the guest back."""
         progress = self.guests.get(uuid)
         return progress is not None and progress.done
+
+
+def kept_directory(root: Path, restore_id: str) -> Path:
+    """Return the directory of what a restore set aside; the id is checked."""
+    return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.files"
 
 
 def load(root: Path, restore_id: str) -> Optional[Journal]:

@@ -40,14 +40,15 @@ def choose(
 
 
 def narrowed(manifest: Manifest, places: Collection[str], *, reason: str) -> Manifest:
-    """Return the backup as if it held of each guest these disks only; without ``places`` it stays whole.
+    """Return the backup as if it held of each guest these disks only, and nothing beside them.
 
+    Without ``places`` it stays whole.
     ``reason``, NOT_ASKED or NOT_WRITTEN, is what the plan says of the others.
     """
     if not places:
         return manifest
     guests = tuple(
-        replace(guest, disks=tuple(_left_out(disk, places, reason) for disk in guest.disks))
+        replace(guest, disks=tuple(_left_out(disk, places, reason) for disk in guest.disks), files=())
         for guest in manifest.guests
     )
     return replace(manifest, guests=guests)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
     Manifest,
@@ -53,7 +54,10 @@ class DiskNow:
 
 @dataclass(frozen=True)
 class GuestNow:
-    """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``."""
+    """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
+
+    ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an emulated TPM.
+    """
 
     name: str
     uuid: str
@@ -61,6 +65,8 @@ class GuestNow:
     managed_save: bool
     persistent: bool
     disks: tuple[DiskNow, ...]
+    nvram: Optional[str] = None
+    tpm: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ class DiskRestore:
 class GuestRestore:
     """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
 
-    ``notes`` is what the backup does not bring back and what else one should know.
+    ``notes`` is what the backup does not bring back and what else one should know; ``files`` are put with the disks.
     """
 
     name: str
@@ -112,6 +118,7 @@ class GuestRestore:
     state_after: str
     disks: tuple[DiskRestore, ...]
     notes: tuple[str, ...] = ()
+    files: tuple[FileRestore, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,12 +135,18 @@ class RestorePlan:
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""
-        return _text(self, lambda guest: guest.state_now, lambda _disk: "as it is now")
+        return _text(self, lambda guest: guest.state_now, lambda _part: "as it is now")
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
         return _text(
-            self, lambda guest: guest.state_after, lambda disk: f"as in snapshot {disk.snapshot} ({disk.snapshot_uuid})"
+            self,
+            lambda guest: guest.state_after,
+            lambda part: (
+                f"as in {part.source or 'nothing: there was none'}"
+                if isinstance(part, FileRestore)
+                else f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
+            ),
         )
 
 
@@ -493,5 +506,6 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
         lines.extend(
             f"  disk {disk.target} {_name(disk.storage)} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )
+        lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)
     return "\n".join(lines) + "\n"

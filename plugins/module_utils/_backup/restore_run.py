@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, restore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
@@ -35,6 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disk
     choose,
     narrowed,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -102,7 +104,8 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         manifest, record = _begun(options, known, _manifest(root, options, known, clients, deadline))
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
-        plan = _plan(options, manifest, record, todo, places, deadline)
+        saved = catalog.backup_directory(root, manifest.backup_id)
+        plan = _plan(options, manifest, record, todo, places, saved, deadline)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places)
@@ -146,7 +149,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     if manifest is None:
         raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
     safety, names = _to_undo(known, manifest, options["guests"])
-    before = narrowed(_as_before(manifest, safety), known.disks, reason=NOT_WRITTEN)
+    kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
+    before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
     again = journal.load(root, f"{known.restore_id}.undo") or Journal(
         f"{known.restore_id}.undo", before.backup_id, disks=known.disks
     )
@@ -156,7 +160,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     ) as clients:
         todo = [name for name in names if not _done(before, again, name)]
         places = locate(clients, before.volumes, deadline=deadline)
-        plan = _plan(options, before, again, todo, places, deadline)
+        saved = journal.kept_directory(root, known.restore_id)
+        plan = _plan(options, before, again, todo, places, saved, deadline)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
         results, again = _carried_out(root, options, before, again, plan, places)
@@ -211,6 +216,7 @@ def _carried_out(
             timeout=options["timeout"],
             restore_id=record.restore_id,
             luns=LunActor(record.restore_id),
+            kept=journal.kept_directory(root, record.restore_id),
         )
         return restore.run(
             plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
@@ -266,6 +272,7 @@ def _plan(
     record: Journal,
     todo: Sequence[str],
     places: Places,
+    saved: Path,
     deadline: Deadline,
 ) -> RestorePlan:
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
@@ -277,7 +284,7 @@ def _plan(
     }
     found, names = _guests_now(options, wanted)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
-    return restore_plan(
+    plan = restore_plan(
         manifest,
         wanted=todo,
         guests=found,
@@ -289,6 +296,7 @@ def _plan(
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items()},
     )
+    return with_firmware(plan, manifest, found, directory=saved)
 
 
 def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tuple[dict[str, GuestNow], dict[str, str]]:
@@ -329,6 +337,8 @@ def _guest_now(
         uuid=guest["uuid"],
         state=guest["state"],
         managed_save=guest["managed_save"],
+        nvram=guest["nvram"],
+        tpm=guest["tpm"],
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
@@ -490,5 +500,6 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
             for disk in each.disks
         )
+        lines.extend(f"    {path}: replaced by what was saved" for path in each.files)
         lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
     return lines
