@@ -17,6 +17,7 @@ description:
     have disks of both kinds.
   - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
     or snapshot that does not fit stops the module before anything is touched, with both values named.
+  - Leaves the definition of a guest as it is, and shows in the plan what changed in it since the backup.
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
     past the caches of the host, and starts the guests as they were.
   - UEFI variables and the state of an emulated TPM are restored with the disks, unless O(disks) are named. What was

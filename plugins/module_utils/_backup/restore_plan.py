@@ -56,7 +56,7 @@ class DiskNow:
 class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
-    ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an emulated TPM.
+    ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an emulated TPM, ``xml`` its definition.
     """
 
     name: str
@@ -67,6 +67,7 @@ class GuestNow:
     disks: tuple[DiskNow, ...]
     nvram: Optional[str] = None
     tpm: bool = False
+    xml: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class GuestRestore:
     """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
 
     ``notes`` is what the backup does not bring back and what else one should know; ``files`` are put with the disks.
+    ``changes`` are the lines of a diff of its definition, from the backup's to the present one, which stays.
     """
 
     name: str
@@ -119,6 +121,7 @@ class GuestRestore:
     disks: tuple[DiskRestore, ...]
     notes: tuple[str, ...] = ()
     files: tuple[FileRestore, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -508,4 +511,5 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
         )
         lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)
+        lines.extend(f"  definition, then and now: {line}" for line in guest.changes)
     return "\n".join(lines) + "\n"

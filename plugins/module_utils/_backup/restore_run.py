@@ -30,6 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_definition import with_changes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import (
     NOT_ASKED,
     NOT_WRITTEN,
@@ -296,7 +297,7 @@ def _plan(
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items()},
     )
-    return with_firmware(plan, manifest, found, directory=saved)
+    return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
 def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tuple[dict[str, GuestNow], dict[str, str]]:
@@ -339,6 +340,7 @@ def _guest_now(
         managed_save=guest["managed_save"],
         nvram=guest["nvram"],
         tpm=guest["tpm"],
+        xml=guest["xml"],
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
