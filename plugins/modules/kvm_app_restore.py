@@ -17,12 +17,15 @@ description:
     have disks of both kinds.
   - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
     or snapshot that does not fit stops the module before anything is touched, with both values named.
+  - Leaves the definition of a guest as it is, and shows in the plan what changed in it since the backup.
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
     past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
     disk is overwritten until all its disks are whole again.
   - A managed-save image of a guest is moved aside before its first disk is overwritten. It comes back with the disks
     when they are put back or the restore is undone, and is never resumed over restored disks. Where it cannot be moved
     the restore is refused.
+  - UEFI variables and the state of an emulated TPM are restored with the disks, unless O(disks) are named. What was
+    there is set aside, and put back when something of the guest fails or the restore is undone.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -36,6 +39,17 @@ options:
     type: list
     elements: str
     required: true
+  disks:
+    description:
+      - Disks of the guest to restore, by target (V(vdb)), by their path on the host at the time of the backup, or by
+        their place (C(svm:/vol/volume/path)). Left empty, all disks of the backup are restored.
+      - Only one guest can be named in O(guests) then. Its other disks stay as they are, so that the guest is a mix of
+        two points in time; the plan names them.
+      - A restore that goes on under its O(restore_id) keeps to the disks that it was begun for. An undo brings back
+        those, and takes no O(disks).
+    type: list
+    elements: str
+    default: []
   backup_id:
     description: The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
     type: str
@@ -151,7 +165,18 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
-- name: Undo that restore
+- name: Bring back its second disk alone
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    disks: [vdb]
+    restore_id: ticket-4712
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
+- name: Undo the first restore
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
     restore_id: ticket-4711
@@ -183,6 +208,7 @@ guests:
     - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
     - C(safety) is the snapshot that holds the guest as it was before.
     - C(autostart_off) is true while a guest that starts with its host is kept from it, since it is not brought back.
+    - C(files) are the UEFI variables and the TPM's state that were replaced.
   returned: success and when a guest was not brought back
   type: list
   elements: dict
@@ -190,6 +216,7 @@ guests:
     - name: web1
       restored: true
       safety: hv1-safety_20261122020000
+      files: [/var/lib/libvirt/qemu/nvram/web1_VARS.fd]
       state_before: running
       state_after: running
       autostart_off: false
@@ -226,6 +253,7 @@ def argument_spec() -> dict[str, Any]:
     return {
         "controllers": controllers_argument(),
         "guests": {"type": "list", "elements": "str", "required": True},
+        "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
         "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},

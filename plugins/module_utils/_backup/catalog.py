@@ -134,7 +134,7 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
     for item in found:
         stored = checked_id(f"{item.uuid}.{item.kind}", what="stored_as")
         try:
-            content = _content_of(Path(item.path))
+            content = content_of(Path(item.path))
             private_directory(directory)
             write_private(directory / stored, content)
         except FileNotFoundError:
@@ -150,7 +150,7 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
     return replace(manifest, guests=guests), remarks
 
 
-def _content_of(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """Return a file's bytes, or a directory as a tar archive (names, owners, modes and times kept)."""
     if not path.is_dir():
         return path.read_bytes()

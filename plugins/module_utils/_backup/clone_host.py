@@ -8,9 +8,7 @@ The record of all that a copy consists of is written first, so that ``clone_remo
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record
     CloneRecord,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import look_anew, telling
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware_files import unpack_tpm
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -297,28 +296,6 @@ class Maker:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.timeout)
-
-
-def unpack_tpm(archive: bytes, directory: Path) -> None:
-    """Unpack the state of a TPM into a directory of another name; owners and modes are kept, links and devices refused.
-
-    The archive holds one directory, named as the original's. Raises :class:`KvmsnapError`, :class:`OSError`.
-    """
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        members = tar.getmembers()
-        top = members[0].name if members else ""
-        for member in members:
-            inside = Path(member.name).relative_to(top) if Path(member.name).parts[:1] == (top,) else None
-            if inside is None or ".." in inside.parts or not (member.isdir() or member.isfile()):
-                raise KvmsnapError(f"Refused to unpack the TPM's state: it holds {member.name!r}")
-            target = directory / inside
-            if member.isdir():
-                target.mkdir(mode=0o700, parents=True, exist_ok=True)
-            else:
-                stream = tar.extractfile(member)
-                write_private(target, stream.read() if stream else b"")
-            os.chown(target, member.uid, member.gid)
-            os.chmod(target, member.mode & 0o770)
 
 
 def _copy(item: ClonedFile, seen: Optional[str]) -> None:

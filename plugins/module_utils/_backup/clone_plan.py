@@ -169,7 +169,7 @@ def lun_label(lun: ClonedLun) -> str:
 
 def label(storage: Storage) -> str:
     """Return where a file lies, in the words of KVM_VM_MAPPING."""
-    return f"{storage.svm}:/vol/{storage.volume}/{storage.path}"
+    return storage.label
 
 
 def _disk(

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import firmware_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
@@ -52,7 +54,8 @@ class HostActor:
 
     ``places`` is where each volume is now, ``method`` auto or one way of ``_ontap.files``; ``refused`` remembers, per
     controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
-    ``luns`` knows what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images.
+    ``luns`` knows what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images,
+    ``kept`` that for what else is set aside.
     """
 
     host: Host
@@ -66,6 +69,7 @@ class HostActor:
     restore_id: str
     luns: LunActor
     images: Path
+    kept: Path
     refused: dict[str, set[str]] = field(default_factory=dict)
 
     def stop(self, guest: GuestRestore) -> None:
@@ -155,6 +159,18 @@ class HostActor:
                 raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
             return self.luns.compared(disk)
         return self._verify_file(client, volume, disk)
+
+    def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
+        """Set aside what is at the file's place."""
+        return firmware_files.keep(self.kept, guest.uuid, file)
+
+    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
+        """Replace what is at the file's place."""
+        firmware_files.put(file, look)
+
+    def put_file_back(self, aside: Aside) -> None:
+        """Bring back what was set aside."""
+        firmware_files.put_back(self.kept, aside)
 
     def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
         """Compare size and sampled blocks with the snapshot's copy.

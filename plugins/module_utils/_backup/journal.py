@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 
@@ -28,7 +29,7 @@ class GuestProgress:
     host, and was kept from it until its disks are whole again. ``as_before``: it failed, and disks and power are as
     they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
     one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
-    to bring back with the disks.
+    to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks.
     """
 
     state_before: str
@@ -40,6 +41,7 @@ class GuestProgress:
     took_over: tuple[str, ...] = ()
     saved_image: str = ""
     image_to_bring: str = ""
+    files: tuple[Aside, ...] = ()
 
     @property
     def open(self) -> bool:
@@ -64,6 +66,7 @@ class GuestProgress:
             took_over=tuple(str(each) for each in record.get("took_over") or ()),
             saved_image=str(record.get("saved_image") or ""),
             image_to_bring=str(record.get("image_to_bring") or ""),
+            files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
         )
 
 
@@ -111,12 +114,16 @@ class Safety:
 
 @dataclass(frozen=True)
 class Journal:
-    """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it."""
+    """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it.
+
+    ``disks`` are the places of the disks that it was begun for, none when it is for all disks of its guests.
+    """
 
     restore_id: str
     backup_id: str
     guests: dict[str, GuestProgress] = field(default_factory=dict)
     safeties: tuple[Safety, ...] = ()
+    disks: tuple[str, ...] = ()
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
@@ -151,6 +158,11 @@ class Journal:
         return progress is not None and progress.done
 
 
+def kept_directory(root: Path, restore_id: str) -> Path:
+    """Return the directory of what a restore set aside; the id is checked."""
+    return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.files"
+
+
 def load(root: Path, restore_id: str) -> Optional[Journal]:
     """Return the journal of a restore, None when it was never begun; raises :class:`CatalogError`."""
     path = _path(root, restore_id)
@@ -162,7 +174,8 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
             )
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
         safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties)
+        disks = tuple(str(each) for each in record.get("disks") or ())
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -67,6 +67,11 @@ class Storage:
             lun=LunIdentity.from_record(lun) if lun else None,
         )
 
+    @property
+    def label(self) -> str:
+        """Where the disk lies, in the words of KVM_VM_MAPPING."""
+        return f"{self.svm}:/vol/{self.volume}/{self.path}"
+
 
 @dataclass(frozen=True)
 class BackingFile:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM_STATE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     STARTED,
@@ -25,8 +26,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
-
-TPM_STATE = "/var/lib/libvirt/swtpm"
 
 
 def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Optional, Protocol
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
     Journal,
@@ -62,6 +63,15 @@ class Actor(Fenced, Protocol):
     def verify(self, disk: DiskRestore) -> str:
         """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
 
+    def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
+        """Set aside what is at the file's place."""
+
+    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
+        """Replace what is at the file's place; ``look`` is that of what was set aside."""
+
+    def put_file_back(self, aside: Aside) -> None:
+        """Bring back what was set aside."""
+
 
 @dataclass(frozen=True)
 class DiskResult:
@@ -80,7 +90,7 @@ class GuestResult:
     """What became of one guest; ``error`` is None when it was brought back.
 
     ``safety`` is the snapshot that holds it as it was before. ``autostart_off``: the guest starts with its host, and is
-    kept from it until it is brought back.
+    kept from it until it is brought back. ``files`` are those that were replaced beside the disks.
     """
 
     name: str
@@ -93,6 +103,7 @@ class GuestResult:
     error: Optional[str] = None
     safety: Optional[str] = None
     autostart_off: bool = False
+    files: tuple[str, ...] = ()
 
 
 def run(
@@ -186,9 +197,21 @@ class _Work:
                 progress = self._progress(guest)
                 self._note(guest, replace(progress, disks=tuple(dict.fromkeys((*progress.disks, disk.label)))))
                 disks.append(self._overwritten(disk))
+            for file in guest.files:
+                self._refuse_active(guest, guest.disks[-1])
+                self._put_file(guest, file)
         except KvmsnapError as exc:
             raise KvmsnapError(f"{exc.message}{self._put_back(guest, touched)}") from exc
         self._note(guest, replace(self._progress(guest), written=True))
+
+    def _put_file(self, guest: GuestRestore, file: FileRestore) -> None:
+        """Replace a file beside the disks; what was there before the first attempt is what is kept."""
+        progress = self._progress(guest)
+        aside = next((each for each in progress.files if each.path == file.path), None)
+        if aside is None:
+            aside = self._actor.keep_file(guest, file)
+            self._note(guest, replace(progress, files=(*progress.files, aside)))
+        self._actor.put_file(file, aside.look)
 
     def _overwritten(self, disk: DiskRestore) -> DiskResult:
         begun = time.monotonic()
@@ -202,7 +225,8 @@ class _Work:
         if not touched:
             return f". Nothing of the guest was overwritten{self._power_back(guest)}"
         if safety is None:
-            return f". {_names(touched)} may have been overwritten"
+            replaced = "".join(f", {WHAT[each.kind]}" for each in self._progress(guest).files)
+            return f". {_names(touched)}{replaced} may have been overwritten"
         try:
             for disk in touched:
                 key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
@@ -210,9 +234,12 @@ class _Work:
                 self._refuse_active(guest, old)
                 self._actor.prepare(old)
                 self._overwritten(old)
+            for aside in self._progress(guest).files:
+                self._refuse_active(guest, touched[-1])
+                self._actor.put_file_back(aside)
         except KvmsnapError as exc:
             return f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
-        self._note(guest, replace(self._progress(guest), disks=()))
+        self._note(guest, replace(self._progress(guest), disks=(), files=()))
         return f". {_names(touched)} was put back from safety snapshot {safety.name}{self._power_back(guest)}"
 
     def _power_back(self, guest: GuestRestore) -> str:
@@ -266,6 +293,7 @@ class _Work:
             error=f"{error}. {AUTOSTART_OFF}" if error and kept_off else error,
             safety=safety.name if safety else None,
             autostart_off=kept_off,
+            files=tuple(each.path for each in self._progress(guest).files),
         )
 
     def _progress(self, guest: GuestRestore) -> GuestProgress:

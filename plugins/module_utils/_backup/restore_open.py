@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     GuestRestore,
@@ -116,6 +117,7 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
             GuestProgress(
                 state_before=known[-1].state_before,
                 disks=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.disks)),
+                files=_set_aside(others, uuid),
                 autostart=any(each.autostart for each in known),
                 saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
@@ -128,10 +130,19 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
     return record
 
 
+def _set_aside(others: Sequence[Journal], uuid: str) -> tuple[Aside, ...]:
+    """Return what the half-done restores set aside, of each file what was there before the first of them."""
+    found: dict[str, Aside] = {}
+    for each in others:
+        for aside in each.guests[uuid].files if each.guests[uuid].half else ():
+            found.setdefault(aside.path, replace(aside, kept_by=aside.kept_by or each.restore_id))
+    return tuple(found.values())
+
+
 def told(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
     """Return the plan with notes about what each guest's unfinished restores left.
 
-    Raises :class:`RestoreRefusedError` when one of them began a disk that this one does not bring back.
+    Raises :class:`RestoreRefusedError` when one of them began a disk or a file that this one does not bring back.
     """
     by_id = {each.restore_id: each for each in found.journals}
     problems = []
@@ -189,8 +200,9 @@ def refuse_half_restored(root: Path, guests: Sequence[tuple[str, str]]) -> None:
 
 
 def _left_out(part: GuestRestore, progress: Optional[GuestProgress]) -> list[str]:
-    restored = {disk.label for disk in part.disks}
-    return [label for label in (progress.disks if progress else ()) if label not in restored]
+    restored = {*(disk.label for disk in part.disks), *(file.path for file in part.files)}
+    begun = (*progress.disks, *(aside.path for aside in progress.files)) if progress else ()
+    return [label for label in begun if label not in restored]
 
 
 def _note(old: Journal, record: Journal, uuid: str) -> str:

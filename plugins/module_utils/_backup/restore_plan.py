@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
     Manifest,
@@ -20,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -55,7 +57,8 @@ class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
-    be restored now (active on another host, ...).
+    be restored now (active on another host, ...). ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
+    emulated TPM, ``xml`` its definition.
     """
 
     name: str
@@ -66,6 +69,9 @@ class GuestNow:
     disks: tuple[DiskNow, ...]
     save_hindrance: Optional[str] = None
     obstacles: tuple[Problem, ...] = ()
+    nvram: Optional[str] = None
+    tpm: bool = False
+    xml: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ class GuestRestore:
     """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
 
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
-    memory is moved aside.
+    memory is moved aside. ``files`` are put with the disks. ``changes`` are the lines of a diff of its definition, from
+    the backup's to the present one, which stays.
     """
 
     name: str
@@ -119,6 +126,8 @@ class GuestRestore:
     disks: tuple[DiskRestore, ...]
     notes: tuple[str, ...] = ()
     managed_save: bool = False
+    files: tuple[FileRestore, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,12 +144,18 @@ class RestorePlan:
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""
-        return _text(self, lambda guest: guest.state_now, lambda _disk: "as it is now")
+        return _text(self, lambda guest: guest.state_now, lambda _part: "as it is now")
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
         return _text(
-            self, lambda guest: guest.state_after, lambda disk: f"as in snapshot {disk.snapshot} ({disk.snapshot_uuid})"
+            self,
+            lambda guest: guest.state_after,
+            lambda part: (
+                f"as in {part.source or 'nothing: there was none'}"
+                if isinstance(part, FileRestore)
+                else f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
+            ),
         )
 
 
@@ -450,7 +465,7 @@ def _kind(storage: Storage) -> str:
 
 
 def _name(storage: Storage) -> str:
-    return f"{storage.svm}:/vol/{storage.volume}/{storage.path}"
+    return storage.label
 
 
 def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
@@ -461,8 +476,9 @@ def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ())
 
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
-    """Say what is not brought back: disks left out of the backup, disks that came later, a weak consistency."""
-    notes = [f"disk {disk.target} is not in the backup: {disk.reason}" for disk in saved.disks if not disk.included]
+    """Say what is not brought back: disks left out, disks that came later, a weak consistency."""
+    notes = [not_restored(disk) for disk in saved.disks if not disk.included]
+    notes += mixture(saved)
     known = {disk.target for disk in saved.disks}
     notes += [
         f"disk {disk.target} came after the backup and stays as it is" for disk in now.disks if disk.target not in known
@@ -502,5 +518,7 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
         lines.extend(
             f"  disk {disk.target} {_name(disk.storage)} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )
+        lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)
+        lines.extend(f"  definition, then and now: {line}" for line in guest.changes)
     return "\n".join(lines) + "\n"

@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_guard,
     restore_open,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
@@ -35,6 +36,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_definition import with_changes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import (
+    NOT_ASKED,
+    NOT_WRITTEN,
+    choose,
+    narrowed,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -99,26 +108,47 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        manifest = _manifest(root, options, known, clients, deadline)
+        whole = _manifest(root, options, known, clients, deadline)
         found = restore_open.survey(root)
-        record = known or _begun(root, options, manifest, found)
+        manifest, record = _begun(root, options, whole, known, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        plan = restore_open.told(_plan(options, manifest, record, todo, places, deadline), record, found)
+        saved = catalog.backup_directory(root, manifest.backup_id)
+        plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
 
 
-def _begun(root: Path, options: Mapping[str, Any], manifest: Manifest, found: restore_open.Survey) -> Journal:
-    """Return a new journal; without an id that of the restore of these guests from this backup that broke off."""
+def _begun(
+    root: Path, options: Mapping[str, Any], whole: Manifest, known: Optional[Journal], found: restore_open.Survey
+) -> tuple[Manifest, Journal]:
+    """Return the backup as far as it is to be restored, and the journal that says so.
+
+    Without an id it is that of the restore of these guests from this backup that broke off, if there is one.
+    """
+    begun = known or _broken_off(root, options, whole, found)
+    disks = choose(
+        whole,
+        guests=options["guests"],
+        wanted=options["disks"],
+        begun=begun.disks if begun else (),
+        resumed=begun is not None,
+    )
+    name = options["restore_id"] or f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
+    record = begun or Journal(name, whole.backup_id, disks=disks)
+    return narrowed(whole, disks, reason=NOT_ASKED), record
+
+
+def _broken_off(
+    root: Path, options: Mapping[str, Any], whole: Manifest, found: restore_open.Survey
+) -> Optional[Journal]:
     if options["restore_id"]:
-        return Journal(options["restore_id"], manifest.backup_id)
-    broken = restore_open.to_go_on_with(found, manifest.backup_id, _uuids(manifest, options["guests"]))
-    known = journal.load(root, broken) if broken else None
-    return known or Journal(f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}", manifest.backup_id)
+        return None
+    broken = restore_open.to_go_on_with(found, whole.backup_id, _uuids(whole, options["guests"]))
+    return journal.load(root, broken) if broken else None
 
 
 def _heir(record: Journal, found: restore_open.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
@@ -144,6 +174,11 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
 
 
 def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    if options["disks"]:
+        raise InputError(
+            "An undo brings back the disks that the restore overwrote; leave disks empty. Nothing was touched",
+            option="disks",
+        )
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
@@ -151,8 +186,11 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     if manifest is None:
         raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
     safety, names = _to_undo(known, manifest, options["guests"])
-    before = _as_before(manifest, safety)
-    again = journal.load(root, f"{known.restore_id}.undo") or Journal(f"{known.restore_id}.undo", before.backup_id)
+    kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
+    before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
+    again = journal.load(root, f"{known.restore_id}.undo") or Journal(
+        f"{known.restore_id}.undo", before.backup_id, disks=known.disks
+    )
     deadline = Deadline.after(options["timeout"])
     with connected(
         options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
@@ -161,7 +199,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
-        plan = restore_open.told(_plan(options, before, again, todo, places, deadline), again, found)
+        saved = journal.kept_directory(root, known.restore_id)
+        plan = restore_open.told(_plan(options, before, again, todo, places, saved, deadline), again, found)
         again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
@@ -218,6 +257,7 @@ def _carried_out(
             restore_id=record.restore_id,
             luns=LunActor(record.restore_id),
             images=journal.images_of(root, record.restore_id),
+            kept=journal.kept_directory(root, record.restore_id),
         )
         return restore.run(
             plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
@@ -273,6 +313,7 @@ def _plan(
     record: Journal,
     todo: Sequence[str],
     places: Places,
+    saved: Path,
     deadline: Deadline,
 ) -> RestorePlan:
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
@@ -285,7 +326,7 @@ def _plan(
     found, names = _guests_now(options, wanted)
     found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
-    return restore_plan(
+    plan = restore_plan(
         manifest,
         wanted=todo,
         guests=found,
@@ -297,6 +338,7 @@ def _plan(
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
     )
+    return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
 def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tuple[dict[str, GuestNow], dict[str, str]]:
@@ -337,6 +379,9 @@ def _guest_now(
         uuid=guest["uuid"],
         state=guest["state"],
         managed_save=guest["managed_save"],
+        nvram=guest["nvram"],
+        tpm=guest["tpm"],
+        xml=guest["xml"],
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
@@ -498,5 +543,6 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
             for disk in each.disks
         )
+        lines.extend(f"    {path}: replaced by what was saved" for path in each.files)
         lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
     return lines

@@ -4,14 +4,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 import samples
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
+    firmware_files,
+    plan,
+    record,
+    restore_open,
+    restore_run,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, record, restore_open, restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
     Journal,
@@ -49,6 +57,45 @@ def backup() -> Manifest:
     return plan.complete(
         started, holds=[samples.hold()], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00"
     )
+
+
+def test_a_new_restore_takes_over_what_the_half_done_ones_set_aside() -> None:
+    first = Aside("nvram", "/nvram/web1", "web1-nvram", "a" * 64)
+    tpm = Aside("tpm", "/tpm/web1", "web1-tpm", "b" * 64)
+    later = replace(HALF, files=(replace(first, stored_as="other"), tpm), took_over=("r0",))
+    found = restore_open.survey_of(
+        [
+            journal("r0", replace(HALF, files=(first,))),
+            journal("r1", replace(later, took_over=())),
+            journal("r9", replace(WRITTEN, files=(first,))),
+        ]
+    )
+    made = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    files = made.guests[samples.WEB].files
+    assert files == (replace(first, kept_by="r0"), replace(tpm, kept_by="r1"))
+    assert [each.place for each in files] == ["../r0.files/web1-nvram", "../r1.files/web1-tpm"]
+    again = restore_open.taken_over(Journal("r3", "another"), restore_open.survey_of([made]), [samples.WEB])
+    assert again.guests[samples.WEB].files == files
+    again_read = Aside.from_record(asdict(files[0]))
+    assert again_read == files[0]
+
+
+def test_what_was_set_aside_comes_back_though_the_new_restore_keeps_nothing_of_its_own(tmp_path: Path) -> None:
+    nvram, old = tmp_path / "web1_VARS.fd", tmp_path / "r1.files"
+    nvram.write_bytes(b"before")
+    aside = firmware_files.keep(old, samples.WEB, FileRestore("nvram", str(nvram), None, ""))
+    nvram.write_bytes(b"half restored")
+    firmware_files.put_back(tmp_path / "r2.files", replace(aside, kept_by="r1"))
+    assert nvram.read_bytes() == b"before"
+
+
+def test_a_file_that_was_begun_must_not_be_left_out() -> None:
+    begun = replace(HALF, files=(Aside("nvram", "/nvram/web1"),))
+    found = restore_open.survey_of([journal(progress=begun)])
+    heir = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    plan_ = RestorePlan("another", "r2", (part("web1.img"),))
+    with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
+        restore_open.told(plan_, heir, found)
 
 
 def part(*paths: str) -> GuestRestore:
@@ -187,14 +234,14 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("asked", "name"), [("r9", "r9"), (None, "r1")])
 def test_the_name_of_a_restore(tmp_path: Path, asked: Optional[str], name: str) -> None:
     journals.save(tmp_path, journal())
-    options: dict[str, Any] = {"restore_id": asked, "guests": ["web1"]}
-    made = restore_run._begun(tmp_path, options, backup(), restore_open.survey(tmp_path))
+    options: dict[str, Any] = {"restore_id": asked, "guests": ["web1"], "disks": []}
+    _saved, made = restore_run._begun(tmp_path, options, backup(), None, restore_open.survey(tmp_path))
     assert made.restore_id == name
 
 
 def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"restore_id": None, "guests": ["web1"]}
-    made = restore_run._begun(tmp_path, options, backup(), restore_open.survey(tmp_path))
+    options: dict[str, Any] = {"restore_id": None, "guests": ["web1"], "disks": []}
+    _saved, made = restore_run._begun(tmp_path, options, backup(), None, restore_open.survey(tmp_path))
     assert made.restore_id.startswith("restore_2")
     assert made.guests == {}
 

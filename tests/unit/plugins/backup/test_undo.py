@@ -89,7 +89,7 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 
 def test_an_undo_needs_a_restore(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": ["web1"]}
+    options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": ["web1"], "disks": []}
     with pytest.raises(InputError, match="There was no restore r1"):
         restore_run.undo(options, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
