@@ -91,7 +91,7 @@ class GroupUse:
         told = f"consistency group {self.group.label} takes the snapshots of {_names(self.own)} at once"
         if not self.foreign:
             return told
-        return f"{told}; it also holds {_names(self.foreign)}, not of this backup, which gets the snapshot as well"
+        return f"{told}; it also holds {_names(self.foreign)}, not of this backup; the snapshot is made there as well"
 
 
 @dataclass(frozen=True)

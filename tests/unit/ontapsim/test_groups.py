@@ -260,3 +260,12 @@ def test_groups_survive_a_restart(sim: Running, group: str, api: Api) -> None:
     sim.stop()
     sim.start()
     assert Api(sim).records(f"{group}/snapshots?fields=**") == before
+
+
+def test_groups_made_and_forgotten_by_the_control_port(api: Api, sim: Running) -> None:
+    uuid = sim.control.add_group("svm1", "cg9", ["kvm_vol1", "kvm_vol2"])
+    api.change("POST", f"{GROUPS}/{uuid}/snapshots", {"name": "s1"})
+    assert [record["name"] for record in api.records(GROUPS)] == ["cg9"]
+    sim.control.remove_groups()
+    assert api.records(GROUPS) == []
+    assert snapshots_of(sim, "kvm_vol1", "kvm_vol2") == [["s1"], ["s1"]]
