@@ -328,8 +328,8 @@ def faults(session: nox.Session) -> None:
 @nox.session(name="faults-part")
 def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
-    cells = "tests/faults/test_private_host.py"
-    pytest(session, cells, "--representative", "--timeout=300", report="faults-part")
+    cells = ("tests/faults/test_private_host.py", "tests/faults/test_private_restore.py")
+    pytest(session, *cells, "--representative", "--timeout=300", report="faults-part")
 
 
 def write_junit(name: str, cases: list[str], failed: list[str]) -> None:
