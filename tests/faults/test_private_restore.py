@@ -166,7 +166,7 @@ ARRAY = (
     Cell(
         "overwrite disk 1",
         "the other disk's volume goes offline",
-        _volume("overwrite disk 1", "before", state="offline"),
+        _volume("overwrite disk 1", "off", state="offline"),
     ),
     *_on_disk(1),
     *_on_disk(2),
