@@ -22,7 +22,7 @@ _RESULTS = pytest.StashKey[Results]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the part of the matrix that every run of the tests plays."""
     parser.addoption("--representative", action="store_true", help="only the cells that stand for the others")
-    parser.addoption("--operation", choices=("tasks", "module"), help="only this way to back up")
+    parser.addoption("--operation", choices=("tasks", "module", "restore"), help="only this operation")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,9 +46,9 @@ def results(request: pytest.FixtureRequest) -> Results:
     return request.config.stash[_RESULTS]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """Return the private host with its guests."""
+    """Return the private host with its guests; one file of cells has it at a time."""
     with Ground() as ground:
         found = Stage(ground)
         found.furnish()

@@ -54,11 +54,12 @@ class HostActor:
 
     ``places`` is where each volume is now, ``method`` auto or one way of ``_ontap.files``; ``refused`` remembers, per
     controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
-    ``luns`` knows what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images,
-    ``kept`` that for what else is set aside.
+    ``connect`` opens a connection to libvirt: at first, and again when libvirtd was restarted meanwhile. ``luns`` knows
+    what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images, ``kept`` that for
+    what else is set aside.
     """
 
-    host: Host
+    connect: Callable[[], Host]
     places: Places
     manifest: Manifest
     method: str
@@ -71,6 +72,19 @@ class HostActor:
     images: Path
     kept: Path
     refused: dict[str, set[str]] = field(default_factory=dict)
+    opened: list[Host] = field(default_factory=list)
+
+    @property
+    def host(self) -> Host:
+        """The connection to libvirt, which stands."""
+        if not self.opened or not self.opened[-1].alive:
+            self.opened.append(self.connect())
+        return self.opened[-1]
+
+    def close(self) -> None:
+        """End all connections."""
+        for host in self.opened:
+            host.close()
 
     def stop(self, guest: GuestRestore) -> None:
         """Bring the guest to ``shutoff``: asked to, or by force when it is to be or does not obey in time."""

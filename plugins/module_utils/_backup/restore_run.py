@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -244,21 +245,23 @@ def _carried_out(
     """Do what is planned."""
     now = datetime.now(timezone.utc)
     safety = backup_id(prefix=manifest.owner, policy="safety", taken=now) if options["safety_snapshot"] else None
-    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
-        actor = HostActor(
-            host=host,
-            places=places,
-            manifest=manifest,
-            method=options["method"],
-            graceful=options["stop"] == "shutdown",
-            stop_timeout=options["stop_timeout"],
-            start_timeout=options["start_timeout"],
-            timeout=options["timeout"],
-            restore_id=record.restore_id,
-            luns=LunActor(record.restore_id),
-            images=journal.images_of(root, record.restore_id),
-            kept=journal.kept_directory(root, record.restore_id),
-        )
+    reach = partial(connect, options["uri"], retry_count=options["retry_count"])
+    actor = HostActor(
+        connect=reach,
+        opened=[reach()],
+        places=places,
+        manifest=manifest,
+        method=options["method"],
+        graceful=options["stop"] == "shutdown",
+        stop_timeout=options["stop_timeout"],
+        start_timeout=options["start_timeout"],
+        timeout=options["timeout"],
+        restore_id=record.restore_id,
+        luns=LunActor(record.restore_id),
+        images=journal.images_of(root, record.restore_id),
+        kept=journal.kept_directory(root, record.restore_id),
+    )
+    with closing(actor):
         return restore.run(
             plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
         )

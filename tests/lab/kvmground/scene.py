@@ -330,9 +330,10 @@ class Stage:
             for volume in volumes:
                 if name not in snapshots.get(volume, []):
                     yield f"the manifest of {name} names a snapshot of {volume} that is not there"
-        yield from self._traces()
+        yield from self.traces()
 
-    def _traces(self) -> Iterator[str]:
+    def traces(self) -> Iterator[str]:
+        """Yield what is left of a run: records, held locks, processes, files in the volumes."""
         holds = self.ground.seen(HOLDS)
         for path in (*holds.rglob("*.json"), *holds.rglob("*.timer")):
             yield f"{path.name} of a hold is left"
