@@ -246,7 +246,7 @@ def test_cell(restores: RestoreStage, results: Results, cell: Cell) -> None:
     except Exception as exc:
         results.add(Played(OPERATION, cell.step, cell.fault, False, repr(exc), round(time.monotonic() - began, 1)))
         raise
-    told = "nobody reads it" if outcome is None else outcome.msg if outcome.failed else "restored"
+    told = outcome.msg if outcome.failed else "restored"
     detail = "; ".join(verdict.complaints) or told
     results.add(Played(OPERATION, cell.step, cell.fault, verdict.clean, detail, round(time.monotonic() - began, 1)))
     assert verdict.clean, f"{detail}\nthe restore: {told}\nwhat was staged: {scene.happened}"

@@ -113,9 +113,7 @@ class RestoreStage:
         """The guest's serial log; without its directory the guest does not start."""
         return self.ground.host / "serial" / "app.log"
 
-    def play(
-        self, act: Callable[[RestoreScene], None], *, undo: bool
-    ) -> tuple[Optional[Outcome], Verdict, RestoreScene]:
+    def play(self, act: Callable[[RestoreScene], None], *, undo: bool) -> tuple[Outcome, Verdict, RestoreScene]:
         """Restore while ``act`` stages what happens; look, run it again, look again, and undo it when asked."""
         self._prepare()
         self._count += 1
@@ -184,26 +182,22 @@ class RestoreStage:
         if power != "shutoff":
             domain.createWithFlags(1 if power == "paused" else 0)
 
-    def _run(self, scene: RestoreScene) -> Optional[Outcome]:
+    def _run(self, scene: RestoreScene) -> Outcome:
         scene.running = self.restore(scene, **scene.options)
-        try:
-            return scene.running.wait(WITHIN)
-        except ValueError:
-            scene.running.process.wait(WITHIN)
-            return None
+        return scene.running.wait(WITHIN)
 
     def _held(self, before: Bytes) -> str:
         """Return which bytes the guest's disks hold."""
         return {before: "before", self._saved: "restored"}.get(self.hashes(APP), "mixed")
 
-    def _judge(self, scene: RestoreScene, outcome: Optional[Outcome], before: Bytes, verdict: Verdict) -> None:
+    def _judge(self, scene: RestoreScene, outcome: Outcome, before: Bytes, verdict: Verdict) -> None:
         held, power = self._held(before), self.ground.guests.state(APP).state
         where = f"its disks are {held}, it is {power}"
-        if outcome is not None and outcome.rc < 0:
+        if outcome.rc < 0:
             verdict.add(f"killed: {where}" if held == "mixed" and power != "shutoff" else None)
             return
         whole = held != "mixed" and power == scene.power
-        if scene.lost or outcome is None:
+        if scene.lost:
             verdict.add(None if whole else f"the control node is gone: {where}")
             return
         if scene.ends in ("restored", "before") and (held != scene.ends or not whole):
@@ -222,16 +216,16 @@ class RestoreStage:
         elif not whole or held != "before":
             verdict.add(f"it failed: {where}")
 
-    def _told_safety(self, scene: RestoreScene, outcome: Optional[Outcome], verdict: Verdict) -> None:
+    def _told_safety(self, scene: RestoreScene, outcome: Outcome, verdict: Verdict) -> None:
         """Whatever snapshot was told is there; where the module lives, no other is."""
         new = set(self.safeties()) - scene.known
         noted = {str(each["name"]) for each in scene.journal().get("safeties", []) if each["guests"]}
-        rows = outcome.result.get("guests", []) if outcome is not None else []
+        rows = outcome.result.get("guests", [])
         told = {str(row["safety"]) for row in rows if row["safety"]}
         for name in (noted | told) - new:
             verdict.add(f"the safety snapshot {name} is told and not there")
 
-    def _again(self, scene: RestoreScene, outcome: Optional[Outcome], before: Bytes, verdict: Verdict) -> None:
+    def _again(self, scene: RestoreScene, outcome: Outcome, before: Bytes, verdict: Verdict) -> None:
         """A second run of the same name ends restored, or changes nothing when the first had."""
         done = bool(scene.progress().get("done"))
         if done:
