@@ -64,7 +64,7 @@ def test_only_portals_without_a_session_are_logged_in_to(tmp_path: Path, there: 
 
 
 def test_the_removal_of_a_map_is_a_script() -> None:
-    subprocess.run(["bash", "-n", "-c", forget_script(WWID)], check=True, timeout=20)
+    assert subprocess.run(["bash", "-n", "-c", forget_script(WWID)], check=False, timeout=20).returncode == 0
 
 
 @pytest.fixture(name="sanlun")

@@ -112,6 +112,7 @@ def test_what_was_left_stopped_can_be_continued(daemon: subprocess.Popen[bytes],
     wait_for(lambda: state_of(daemon.pid) == "T")
     Fence([str(tmp_path / "pidfile")]).free()
     wait_for(lambda: state_of(daemon.pid) != "T")
+    assert daemon.poll() is None
 
 
 def test_a_stranger_with_the_same_number_is_left_alone(daemon: subprocess.Popen[bytes], tmp_path: Path) -> None:

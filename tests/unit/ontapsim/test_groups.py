@@ -230,6 +230,7 @@ def test_writing_goes_on_when_nobody_commits(fenced: tuple[Running, Callable[[],
     begin(api, group, 1)
     before = written()
     wait_for(lambda: written() > before)
+    assert "s1" not in running.control.volumes()[0]["snapshots"]
 
 
 def test_without_a_fence_writing_goes_on(fenced: tuple[Running, Callable[[], list[int]]]) -> None:

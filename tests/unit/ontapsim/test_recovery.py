@@ -109,7 +109,9 @@ def test_leftovers_are_swept(engine_root: Path) -> None:
     if engine.seals:
         engine.create_snapshots([VOLUME], "s2", cause={})
         engine.delete_snapshot(VOLUME, "s2", cause={})
-    recovered(engine, "s1")
+    again = recovered(engine, "s1")
+    assert again.snapshot_names(VOLUME) == ["s1"]
+    assert list((again.root / "tmp").iterdir()) == []
 
 
 def test_a_snapshot_that_is_gone_is_not_reported(engine_root: Path) -> None:

@@ -72,7 +72,7 @@ BAD_NAMES = {
 
 @pytest.mark.parametrize("name", GOOD_NAMES)
 def test_names(api: Api, name: str) -> None:
-    api.snapshot(name)
+    assert api.snapshot(name)
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

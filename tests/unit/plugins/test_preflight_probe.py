@@ -15,6 +15,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight, probe
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.probe import library_version
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
@@ -250,8 +251,8 @@ def test_directories_are_looked_at(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_absent() -> None:
-    assert probe.library_version("no-such-distribution") is None
-    assert probe.library_version("pytest")
+    assert library_version("no-such-distribution") is None
+    assert library_version("pytest")
 
 
 WWID = "3600a0980383143393124515873683561"
