@@ -15,10 +15,10 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight, probe
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.probe import library_version
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.probe import library_version
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller
 from ontapsim import testing
 
