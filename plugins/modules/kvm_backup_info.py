@@ -98,6 +98,10 @@ backups:
       description: When it was started, ISO 8601, on the KVM host's clock.
       returned: success
       type: str
+    comment:
+      description: Comment of its snapshots, which names the run that made them.
+      returned: success
+      type: str
     completed:
       description: When it was completed, ISO 8601, on the KVM host's clock.
       returned: success

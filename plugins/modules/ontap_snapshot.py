@@ -94,6 +94,7 @@ options:
   keep_foreign:
     description:
       - Whether O(state=absent) leaves snapshots of that name which O(owner) did not make alone, instead of failing.
+      - With a O(comment), those of O(owner) that have another comment are left alone, too.
     type: bool
     default: false
   timeout:

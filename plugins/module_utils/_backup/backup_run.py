@@ -233,7 +233,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
     hold.wait_for_others(guests, run.name, run.ground, Deadline.after(run.patience))
-    wanted = replace(run.wanted, comment=record.comment_of(manifest))
+    wanted = replace(run.wanted, comment=manifest.comment)
     by_uuid = {volume.uuid: client for client, volume in found}
     made = Made(())
     try:

@@ -272,6 +272,11 @@ class Manifest:
         """Whether the run came to its end."""
         return self.phase == COMPLETE
 
+    @property
+    def comment(self) -> str:
+        """The comment of its snapshots, which names the run that makes them."""
+        return f"run {self.run_id}, {len(self.guests)} guests"
+
     def guest(self, wanted: str) -> Optional[SavedGuest]:
         """Find a guest by name or uuid."""
         return next((guest for guest in self.guests if wanted in (guest.name, guest.uuid)), None)

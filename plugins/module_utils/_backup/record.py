@@ -56,7 +56,7 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
     result = result_of(manifest, before="absent", remarks=remarks)
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
     unprotected = result["backup"]["unprotected"]
-    comment = comment_of(manifest)
+    comment = manifest.comment
     return {
         **result,
         "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
@@ -96,11 +96,6 @@ def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]]) -
     manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
     catalog.save(root, manifest)
     return manifest, remarks + catalog.put_into_volumes(manifest)
-
-
-def comment_of(manifest: Manifest) -> str:
-    """Return the comment of the snapshots, which names the run that makes them."""
-    return f"run {manifest.run_id}, {len(manifest.guests)} guests"
 
 
 def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str,
         "policy": manifest.policy,
         "created": manifest.created,
         "completed": manifest.completed,
+        "comment": manifest.comment,
         "guests": [_guest(guest) for guest in manifest.guests],
         "volumes": [
             {
@@ -68,6 +69,7 @@ def unreadable_record(backup_id: str, error: str) -> dict[str, Any]:
         "policy": None,
         "created": None,
         "completed": None,
+        "comment": None,
         "guests": [],
         "volumes": [],
         "groups": [],

@@ -89,7 +89,8 @@ class Wanted:
     """What the snapshots of a set shall be like; ``None`` leaves a property alone.
 
     One of the name that the owner did not make is an error, unless it is as good as one of ours (``allow_foreign``) or,
-    where snapshots are removed, none of our business (``keep_foreign``).
+    where snapshots are removed, none of our business (``keep_foreign``; one with another comment is none of ours either
+    when there is a ``comment``).
     """
 
     name: str
@@ -139,6 +140,11 @@ class Wanted:
     def stored_comment(self) -> str:
         """The comment as it stands on the array."""
         return f"kvmsnap/{self.owner}: {self.comment or ''}".rstrip()
+
+    def leaves(self, snapshot: Snapshot) -> bool:
+        """Tell whether a snapshot of the name is to stay where the owner's are removed."""
+        other = self.comment is not None and snapshot.comment != self.stored_comment
+        return self.keep_foreign and (other or not snapshot.is_of(self.owner))
 
     def late_properties(self) -> dict[str, Any]:
         """Return what is set once all snapshots exist, as fields of a PATCH; the one that can be undone first."""
@@ -298,7 +304,7 @@ def plan_absent(wanted: Wanted, known: Iterable[Known], *, now: Callable[[Volume
     steps: list[Step] = []
     refusals: list[Refusal] = []
     for each in known:
-        if each.snapshot is None or (wanted.keep_foreign and not each.snapshot.is_of(wanted.owner)):
+        if each.snapshot is None or wanted.leaves(each.snapshot):
             steps.append(Step(each, "nothing", {}))
             continue
         refusal = undeletable(each.volume, each.snapshot, wanted, now=now(each.volume))

@@ -54,6 +54,12 @@ class ControlClient:
         """Return ok, version, reflink, seals, running_jobs, pid, ports by address, and san (None: no trouble)."""
         return self.request("GET", "/health")
 
+    def settle(self, seconds: float = 10) -> None:
+        """Wait until jobs and background work have ended, but for jobs that hang for ever; raises ``TimeoutError``."""
+        going = self.request("POST", "/settle", {"seconds": seconds})["going"]
+        if going:
+            raise TimeoutError(f"{going} pieces of the array's work are still going on after {seconds} s")
+
     def journal(self, after: int = 0) -> list[dict[str, Any]]:
         """Return the byte-changing operations with a ``seq`` above ``after``."""
         entries: list[dict[str, Any]] = self.request("GET", f"/journal?after={after}")["entries"]

@@ -46,6 +46,7 @@ class Control:
         app.add_routes(
             [
                 web.get("/health", self._health),
+                web.post("/settle", self._settle),
                 web.get("/journal", self._journal),
                 web.get("/requests", self._requests),
                 web.delete("/requests", self._clear_requests),
@@ -98,6 +99,9 @@ class Control:
             "ports": simulator.ports,
             "san": simulator.san_trouble,
         }
+
+    async def _settle(self, request: web.Request) -> Any:
+        return {"going": await self.simulator.jobs.settle((await _json(request))["seconds"])}
 
     async def _journal(self, request: web.Request) -> Any:
         after = int(request.query.get("after", "0"))

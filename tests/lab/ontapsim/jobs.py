@@ -30,6 +30,7 @@ class Jobs:
     simulator: Simulator
     _ended: dict[str, asyncio.Event] = field(default_factory=dict)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _hung: set[asyncio.Task[None]] = field(default_factory=set)
 
     def start(
         self, call: Call, work: Callable[[], Awaitable[None]], *, svm: str | None, location: str | None = None
@@ -52,6 +53,16 @@ class Jobs:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def settle(self, seconds: float) -> int:
+        """Wait for all work under way but that which hangs for ever; return how much of it is not done by then."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while going := self._tasks - self._hung:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return len(going)
+            await asyncio.wait(going, timeout=min(left, 0.1))
+        return 0
 
     async def wait(self, uuid: str, seconds: float) -> bool:
         """Wait for a job's end; False when it is still running after ``seconds``."""
@@ -133,9 +144,12 @@ class Jobs:
         job.effective = True
         return None
 
-    @staticmethod
-    async def _hang(seconds: float | None) -> None:
+    async def _hang(self, seconds: float | None) -> None:
         if seconds is None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._hung.add(task)
+            task.add_done_callback(self._hung.discard)
             await asyncio.Event().wait()
         else:
             await asyncio.sleep(seconds)

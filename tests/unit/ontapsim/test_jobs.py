@@ -139,3 +139,15 @@ def test_an_ended_job_cannot_be_stopped(api: Api) -> None:
     ended(api, uuid)
     assert api.refused("PATCH", f"/cluster/jobs/{uuid}?action=cancel", {}) == (400, "458762")
     assert api.refused("PATCH", f"/cluster/jobs/{uuid}?action=dance", {}) == (400, "262197")
+
+
+def test_work_under_way_is_waited_for_and_what_hangs_is_not(api: Api, sim: Running) -> None:
+    sim.control.add_fault("job_hang", match={"count": 1})
+    api.ok("POST", snapshots(api), {"name": "hangs"})
+    sim.control.set_switches(job_seconds=0.3)
+    api.ok("POST", snapshots(api), {"name": "comes"})
+    with pytest.raises(TimeoutError, match="of the array's work are still going on"):
+        sim.control.settle(0.05)
+    sim.control.settle()
+    (volume,) = [item for item in sim.control.volumes() if item["name"] == "kvm_vol1"]
+    assert ("comes" in volume["snapshots"], "hangs" in volume["snapshots"]) == (True, False)

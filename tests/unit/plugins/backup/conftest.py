@@ -31,6 +31,7 @@ def sim(array: Running) -> Iterator[Running]:
     array.control.clear_faults()
     array.control.clear_requests()
     yield array
+    array.control.settle()
     array.control.clear_faults()
 
 

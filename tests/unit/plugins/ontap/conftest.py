@@ -144,6 +144,7 @@ def sim(array: Running) -> Iterator[Running]:
     array.control.set_version("9.19.1")
     array.control.clear_requests()
     yield array
+    array.control.settle()
     array.control.clear_faults()
     array.control.reset_switches()
     array.control.set_version("9.19.1")

@@ -70,7 +70,6 @@ def root(sim: Running) -> Path:
         ((_client, volume),) = find_volumes([admin], [VolumeRef("svm1", "kvm_vol1")])
         old = read_snapshot(admin, volume, name="s1", deadline=Deadline.after(10.0))
         if old:
-            wait_restored(admin, volume, snapshot_uuid=old.uuid)
             admin.delete(f"/storage/volumes/{volume.uuid}/snapshots/{old.uuid}")
     sim.control.add_snapshot("svm1", "kvm_vol1", "s1")
     for path in (PATH, "neighbour.img"):

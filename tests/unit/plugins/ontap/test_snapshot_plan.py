@@ -103,6 +103,8 @@ def test_what_must_not_be_made_present(found: list[Known], reasons: list[str]) -
         (Wanted("s1", allow_foreign=True), FOREIGN, "delete"),
         (Wanted("s1", keep_foreign=True), FOREIGN, "nothing"),
         (Wanted("s1", keep_foreign=True), OURS, "delete"),
+        (Wanted("s1", keep_foreign=True, comment="of another run"), OURS, "nothing"),
+        (Wanted("s1", keep_foreign=True, comment="nightly"), OURS, "delete"),
         (Wanted("s1"), replace(OURS, expiry_time=NOW), "delete"),
         (Wanted("s1"), replace(OURS, expiry_time=NOW - timedelta(days=1)), "delete"),
     ],
