@@ -142,7 +142,7 @@ def test_an_ended_job_cannot_be_stopped(api: Api) -> None:
 
 
 def test_work_under_way_is_waited_for_and_what_hangs_is_not(api: Api, sim: Running) -> None:
-    sim.control.add_fault("job_hang", match={"count": 1})
+    sim.control.add_fault("job_hang", match={"method": "POST", "count": 1})
     api.ok("POST", snapshots(api), {"name": "hangs"})
     sim.control.set_switches(job_seconds=0.3)
     api.ok("POST", snapshots(api), {"name": "comes"})
