@@ -241,7 +241,12 @@ def pytest(session: nox.Session, *arguments: str | Path, venv: str = "dev", repo
 
 
 def folders(session: nox.Session, *names: str) -> list[str]:
-    """Those of the test folders that hold a test; the session is skipped when none does."""
+    """Those of the test folders that hold a test; the session is skipped when none does.
+
+    None when an argument after ``--`` names a file or a folder: then that is what is tested.
+    """
+    if any((ground.ROOT / word.partition("::")[0]).exists() for word in session.posargs if not word.startswith("-")):
+        return []
     found = [name for name in names if any((ground.ROOT / name).rglob("test_*.py"))]
     if not found:
         session.skip(f"no test in {', '.join(names)}")
@@ -328,7 +333,7 @@ def faults(session: nox.Session) -> None:
 @nox.session(name="faults-part")
 def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
-    cells = ("private_host", "private_restore", "restore_power")
+    cells = ("private_host", "private_restore", "restore_power", "restore_redefined")
     files = [f"tests/faults/test_{each}.py" for each in cells]
     pytest(session, *files, "--representative", "--timeout=300", report="faults-part")
 

@@ -15,10 +15,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
 
 
-def kvm_restore_assignment(wanted: Any, defined: Mapping[str, Any]) -> dict[str, list[str]]:
+def kvm_restore_assignment(wanted: Any, defined: Mapping[str, Any], home: str = "") -> dict[str, list[str]]:
     """Return host -> guests to restore there; raise AnsibleFilterError when a guest is not on exactly one host."""
     try:
-        return assign(parse_vm_list(wanted), defined)
+        return assign(parse_vm_list(wanted), defined, home)
     except KvmsnapError as exc:
         raise AnsibleFilterError(exc.message) from exc
 

@@ -17,7 +17,10 @@ description:
     have disks of both kinds.
   - Decides first what is overwritten by what and proves that both are what they claim. A guest, disk, LUN, size, format
     or snapshot that does not fit stops the module before anything is touched, with both values named.
-  - Leaves the definition of a guest as it is, and shows in the plan what changed in it since the backup.
+  - Leaves the definition of a guest as it is, unless O(definition) or O(moved_disks) say otherwise, and shows in the
+    plan what changed in it since the backup, or what is to change.
+  - A file of a guest that is gone is made anew in its old place. A guest that was deleted is defined again with
+    O(define_missing).
   - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
     past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
     disk is overwritten until all its disks are whole again.
@@ -35,7 +38,9 @@ extends_documentation_fragment:
   - kvmsnap.ontap.attributes
 options:
   guests:
-    description: Guests to restore, by name or UUID. Each must be in the backup and defined on this host.
+    description:
+      - Guests to restore, by name or UUID. Each must be in the backup, and defined on this host unless
+        O(define_missing) is set.
     type: list
     elements: str
     required: true
@@ -88,6 +93,37 @@ options:
       - Undoes the restore O(restore_id), bringing the disks of the guests back to its safety snapshot. This is a
         restore of its own, called C(<restore_id>.undo), with a safety snapshot of its own.
       - O(backup_id) has no say then.
+    type: bool
+    default: false
+  definition:
+    description:
+      - What becomes of the definition of a guest that exists. V(keep) leaves it as it is. V(replace) brings back that
+        of the backup, under the name that the guest has now. V(merge) brings back that of the backup with title,
+        description, metadata, tuning, security labels, network interfaces and screens of the one that exists.
+      - A medium comes back only into a drive that still holds it. Passwords of screens are in no backup; V(merge) keeps
+        those that there are.
+      - What the host lacks of the new definition (machine type, processor, firmware, networks, pools, secrets) refuses
+        the restore. An undo brings back the definition of before.
+    type: str
+    choices: [keep, replace, merge]
+    default: keep
+  moved_disks:
+    description:
+      - What to do about a disk that lies elsewhere now than at the time of the backup, or has another name in the
+        guest. V(refuse) refuses the restore and names both places.
+      - V(old_place) restores the disk in its old place and points the guest to it again. What lies in the new place
+        stays, and nothing refers to it any more.
+    type: str
+    choices: [refuse, old_place]
+    default: refuse
+  define_missing:
+    description:
+      - Whether a guest of the backup that this host does not define is defined as it was in the backup, with its UUID,
+        its MAC addresses, its UEFI variables and the state of its TPM. Its disks are restored in their old places;
+        files that are gone are made anew. A LUN that is gone cannot get its serial again; copy the guest then
+        (M(kvmsnap.ontap.kvm_vm_clone)).
+      - Where this host has the volumes mounted elsewhere, or names the LUN's device otherwise, the definition says so.
+      - An undo undefines the guest and removes the files that were made.
     type: bool
     default: false
   other_hosts_off:
@@ -170,6 +206,17 @@ EXAMPLES = r"""
     guests: [web1]
     disks: [vdb]
     restore_id: ticket-4712
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
+- name: Bring back a guest that was deleted
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web2]
+    define_missing: true
+    restore_id: ticket-4713
     controllers:
       - hostname: cluster1.example.com
         username: kvmsnap
@@ -261,6 +308,9 @@ def argument_spec() -> dict[str, Any]:
         "undo": {"type": "bool", "default": False},
         "other_hosts_off": {"type": "bool", "default": False},
         "other_hosts": {"type": "dict"},
+        "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
+        "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
+        "define_missing": {"type": "bool", "default": False},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},

@@ -10,14 +10,22 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 
-def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]]) -> dict[str, list[str]]:
+def assign(
+    wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], home: str = ""
+) -> dict[str, list[str]]:
     """Return host -> the uuids of the wanted guests that it defines, in the order asked for, each once.
 
     A uuid leaves no doubt: the name may have been another guest's at the time of the backup.
 
-    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``). Raises
-    :class:`InputError` naming the hosts when a guest is defined on none or on several.
+    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``). ``home`` is the host
+    that gets the guests which none defines, as they were asked for. Raises :class:`InputError` naming the hosts when a
+    guest is defined on several, on none without a ``home``, or on another host than that.
     """
+    if home and home not in defined:
+        raise InputError(
+            f"Refused to restore, nothing was touched: {home}, which is to have the guests, is none of"
+            f" {', '.join(defined)}"
+        )
     shares: dict[str, list[str]] = {host: [] for host in defined}
     faults = []
     seen: set[tuple[str, str]] = set()
@@ -28,13 +36,23 @@ def assign(wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, An
             for guest in guests
             if name in (guest["name"], guest["uuid"])
         ]
-        if not owners:
-            faults.append(f"guest {name} is defined on none of {', '.join(defined)}")
+        if not owners and home:
+            shares[home] += [] if name in shares[home] else [name]
+        elif not owners:
+            faults.append(
+                f"guest {name} is defined on none of {', '.join(defined)}; if it was deleted, name the host that is to"
+                " have it (kvm_restore_host)"
+            )
         elif len(owners) > 1:
             several = ", ".join(host for host, _uuid in owners)
             one_guest = len({uuid for _host, uuid in owners}) == 1
             advice = "undefine it where it does not belong" if one_guest else "give its uuid"
             faults.append(f"guest {name} is defined on {several}; {advice}")
+        elif home and owners[0][0] != home:
+            faults.append(
+                f"guest {name} is defined on {owners[0][0]}, and {home} is to have it; undefine it there first, or"
+                f" restore it there"
+            )
         elif owners[0] not in seen:
             seen.add(owners[0])
             shares[owners[0][0]].append(owners[0][1])

@@ -27,7 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record
     ClonedLun,
     CloneRecord,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import look_anew, telling
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import telling
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware_files import unpack_tpm
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
@@ -42,6 +42,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
     copy_over,
     first_difference,
+    look_anew,
+    make_like,
     sample_offsets,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, image_info, point_to_backing
@@ -303,13 +305,7 @@ def _copy(item: ClonedFile, seen: Optional[str]) -> None:
     if seen is None or not Path(seen).is_file():
         raise KvmsnapError(f"Failed to copy {item.source} out of its snapshot: this host does not see it there")
     with telling(f"copy {seen} to {item.host_path}"):
-        state = os.stat(seen)
-        descriptor = os.open(item.host_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            os.fchown(descriptor, state.st_uid, state.st_gid)
-            os.fchmod(descriptor, state.st_mode & 0o777)
-        finally:
-            os.close(descriptor)
+        make_like(seen, item.host_path)
         copy_over(seen, item.host_path)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import look_anew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import NO_DOMAIN, Domain, Host, LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
@@ -76,17 +76,6 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
         if record.tpm and Path(record.tpm).exists():
             shutil.rmtree(record.tpm)
     clone_record.forget(root, record.name)
-
-
-def look_anew(path: str) -> None:
-    """Let this host look for a file again: an NFS client that saw none at a path goes on believing so for a while.
-
-    What it believes of a directory it gives up when it changes the directory itself and finds that somebody else has,
-    too. Raises :class:`OSError`.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f".{clone_record.PREFIX}", dir=os.path.dirname(path))
-    os.close(descriptor)
-    os.unlink(name)
 
 
 def _remove_file(item: ClonedFile, place: Place, *, timeout: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedGuest
 
-NVRAM, TPM = "nvram", "tpm"
+NVRAM, TPM, DEFINITION = "nvram", "tpm", "definition"
 TPM_STATE = "/var/lib/libvirt/swtpm"
 WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM"}
 

@@ -12,20 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import firmware_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Overwritten
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore, GuestRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    ABSENT,
+    DiskRestore,
+    GuestRestore,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
     copy_over,
     drop_cached,
     file_state,
     first_difference,
+    look_anew,
+    make_like,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
@@ -97,11 +103,13 @@ class HostActor:
 
     def state(self, guest: GuestRestore) -> str:
         """Ask libvirt what the guest is doing."""
-        return self._domain(guest).state().state
+        domain = self._known(guest)
+        return domain.state().state if domain else ABSENT
 
     def autostart(self, guest: GuestRestore) -> bool:
         """Ask libvirt whether the guest starts with this host."""
-        return self._domain(guest).autostart()
+        domain = self._known(guest)
+        return domain.autostart() if domain else False
 
     def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
         """Let the guest start with this host, or not."""
@@ -109,8 +117,8 @@ class HostActor:
 
     def saved_image(self, guest: GuestRestore) -> Optional[str]:
         """Return a free place for the guest's managed-save image, None when it has none."""
-        domain = self._domain(guest)
-        if not managed_save.is_there(domain, managed_save.image_of(self.host.uri, domain.name)):
+        domain = self._known(guest)
+        if domain is None or not managed_save.is_there(domain, managed_save.image_of(self.host.uri, domain.name)):
             return None
         places = (self.images / f"{guest.uuid}.{number}.save" for number in itertools.count(1))
         return str(next(place for place in places if not os.path.lexists(place)))
@@ -150,6 +158,9 @@ class HostActor:
 
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the disk's file or LUN from the snapshot by the first way that the array goes."""
+        if disk.remove:
+            self.remove(disk)
+            return Overwritten("removed")
         client, volume = self._place(disk)
         refused = self._refused(client)
         while True:
@@ -167,6 +178,8 @@ class HostActor:
     def verify(self, disk: DiskRestore) -> str:
         """Compare the disk with what the snapshot holds, past this host's caches."""
         client, volume = self._place(disk)
+        if disk.remove:
+            return self._verify_gone(client, volume, disk)
         if disk.storage.lun:
             differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
             if differs:
@@ -185,6 +198,30 @@ class HostActor:
     def put_file_back(self, aside: Aside) -> None:
         """Bring back what was set aside."""
         firmware_files.put_back(self.kept, aside)
+
+    def remove(self, disk: DiskRestore) -> None:
+        """Remove a disk's file that the restore made."""
+        with _telling(f"remove {disk.host_path}"):
+            Path(disk.host_path).unlink(missing_ok=True)
+
+    def keep_definition(self, guest: GuestRestore) -> Aside:
+        """Keep the guest's definition."""
+        return definition_actor.keep(self.host, self.kept, guest)
+
+    def define(self, guest: GuestRestore) -> None:
+        """Give the guest its new definition, or forget it."""
+        definition_actor.define(self.host, guest)
+
+    def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
+        """Define the guest as it was; one that was not defined is forgotten."""
+        definition_actor.bring_back(self.host, self.kept, guest.uuid, aside)
+
+    def _verify_gone(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
+        path = disk.storage.path
+        left = file_size(client, volume, path, snapshot=None, seen_at=disk.host_path, deadline=self._deadline())
+        if left is not None:
+            raise CheckFailedError(f"Failed to remove {disk.label}: it is still there", path=disk.label)
+        return "gone"
 
     def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
         """Compare size and sampled blocks with the snapshot's copy.
@@ -231,6 +268,8 @@ class HostActor:
             self.luns.settle(disk)
             return
         with _telling(f"drop what this host cached of {disk.host_path}"):
+            if not os.path.lexists(disk.host_path):
+                look_anew(disk.host_path)
             drop_cached(disk.host_path)
 
     def _by(self, way: str, client: Client, volume: Volume, disk: DiskRestore) -> tuple[str, ...]:
@@ -243,6 +282,8 @@ class HostActor:
             if source is None or not Path(source).is_file():
                 raise KvmsnapError(f"Failed to copy {disk.label} out of its snapshot: this host does not see {source}")
             with _telling(f"copy {source} over {disk.host_path}"):
+                if not os.path.lexists(disk.host_path):
+                    make_like(source, disk.host_path)
                 copy_over(source, disk.host_path)
             return ()
         if way == "file_clone":
@@ -252,7 +293,7 @@ class HostActor:
                 snapshot=disk.snapshot,
                 source=path,
                 destination=path,
-                overwrite=True,
+                overwrite=os.path.lexists(disk.host_path),
                 deadline=self._deadline(),
             )
             return ()
@@ -309,6 +350,10 @@ class HostActor:
                 guest=domain.name,
             )
         return image
+
+    def _known(self, guest: GuestRestore) -> Optional[Domain]:
+        """Return the guest, None when libvirt need not know it and does not."""
+        return self.host.domain(uuid=guest.uuid) if guest.may_be_absent else self._domain(guest)
 
     def _domain(self, guest: GuestRestore) -> Domain:
         domain = self.host.domain(uuid=guest.uuid)

@@ -29,7 +29,9 @@ class GuestProgress:
     host, and was kept from it until its disks are whole again. ``as_before``: it failed, and disks and power are as
     they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
     one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
-    to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks.
+    to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks. ``created``
+    are those of ``disks`` that were not there before. ``definition`` is the guest's from before it was changed, with no
+    name when it was not defined.
     """
 
     state_before: str
@@ -42,6 +44,13 @@ class GuestProgress:
     saved_image: str = ""
     image_to_bring: str = ""
     files: tuple[Aside, ...] = ()
+    created: tuple[str, ...] = ()
+    definition: Optional[Aside] = None
+
+    @property
+    def was_absent(self) -> bool:
+        """Whether the guest was not defined before."""
+        return self.definition is not None and not self.definition.stored_as
 
     @property
     def open(self) -> bool:
@@ -67,6 +76,8 @@ class GuestProgress:
             saved_image=str(record.get("saved_image") or ""),
             image_to_bring=str(record.get("image_to_bring") or ""),
             files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
+            created=tuple(str(each) for each in record.get("created") or ()),
+            definition=Aside.from_record(record["definition"]) if record.get("definition") else None,
         )
 
 

@@ -22,12 +22,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_fence import Fence, Fenced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    ABSENT,
     DiskRestore,
     GuestRestore,
     RestorePlan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
+OFF = ("shutoff", ABSENT)
 AUTOSTART_OFF = "Its autostart stays off until it is brought back"
 
 
@@ -71,6 +73,18 @@ class Actor(Fenced, Protocol):
 
     def put_file_back(self, aside: Aside) -> None:
         """Bring back what was set aside."""
+
+    def remove(self, disk: DiskRestore) -> None:
+        """Remove a disk's file that the restore made."""
+
+    def keep_definition(self, guest: GuestRestore) -> Aside:
+        """Keep the guest's definition; of a guest that is not defined there is none."""
+
+    def define(self, guest: GuestRestore) -> None:
+        """Give the guest its new definition, or forget it."""
+
+    def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
+        """Define the guest as it was; one that was not defined is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ class _Work:
         self._begun[guest.uuid] = time.monotonic()
         progress = self.journal.begun(guest.uuid, guest.state_now)
         self._note(guest, progress)
-        if progress.written or guest.state_now == "shutoff":
+        if progress.written or guest.state_now in OFF:
             return
         try:
             self._actor.stop(guest)
@@ -166,10 +180,12 @@ class _Work:
         """
         progress = self._progress(guest)
         untouched = not progress.disks and not progress.written
-        return untouched and (self._known_safety(guest) is None or guest.state_now != "shutoff")
+        return untouched and (self._known_safety(guest) is None or guest.state_now not in OFF)
 
     def restore(self, guest: GuestRestore) -> GuestResult:
         """Bring one guest back, or its disks as they were before."""
+        if self._progress(guest).state_before == ABSENT:
+            guest = replace(guest, state_now=ABSENT)
         if self.journal.done(guest.uuid):
             before = self._progress(guest).state_before
             return GuestResult(guest.name, guest.uuid, False, before, guest.state_now, (), 0.0)
@@ -194,15 +210,34 @@ class _Work:
                 self._actor.prepare(disk)
                 if disk not in touched:
                     touched.append(disk)
-                progress = self._progress(guest)
-                self._note(guest, replace(progress, disks=tuple(dict.fromkeys((*progress.disks, disk.label)))))
+                self._begin(guest, disk)
                 disks.append(self._overwritten(disk))
+            if guest.forget:
+                self._define(guest)
             for file in guest.files:
                 self._refuse_active(guest, guest.disks[-1])
                 self._put_file(guest, file)
+            if guest.definition is not None:
+                self._define(guest)
         except KvmsnapError as exc:
             raise KvmsnapError(f"{exc.message}{self._put_back(guest, touched)}") from exc
         self._note(guest, replace(self._progress(guest), written=True))
+
+    def _begin(self, guest: GuestRestore, disk: DiskRestore) -> None:
+        """Note that a disk is about to be written, and whether there was none before."""
+        progress = self._progress(guest)
+        if disk.label in progress.disks:
+            return
+        created = (*progress.created, disk.label) if disk.missing else progress.created
+        self._note(guest, replace(progress, disks=(*progress.disks, disk.label), created=created))
+
+    def _define(self, guest: GuestRestore) -> None:
+        """Change the guest's definition; the one from before the first attempt is what is kept."""
+        self._refuse_active(guest, guest.disks[-1])
+        progress = self._progress(guest)
+        if progress.definition is None:
+            self._note(guest, replace(progress, definition=self._actor.keep_definition(guest)))
+        self._actor.define(guest)
 
     def _put_file(self, guest: GuestRestore, file: FileRestore) -> None:
         """Replace a file beside the disks; what was there before the first attempt is what is kept."""
@@ -230,17 +265,26 @@ class _Work:
         try:
             for disk in touched:
                 key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
-                old = replace(disk, snapshot=safety.name, snapshot_uuid=safety.uuid_on(*key) or "")
+                made = disk.label in self._progress(guest).created
+                uuid = safety.uuid_on(*key) or ""
+                old = replace(disk, snapshot=safety.name, snapshot_uuid=uuid, missing=False, remove=made)
                 self._refuse_active(guest, old)
                 self._actor.prepare(old)
                 self._overwritten(old)
+            self._put_definition_back(guest)
             for aside in self._progress(guest).files:
                 self._refuse_active(guest, touched[-1])
                 self._actor.put_file_back(aside)
         except KvmsnapError as exc:
             return f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
-        self._note(guest, replace(self._progress(guest), disks=(), files=()))
+        self._note(guest, replace(self._progress(guest), disks=(), files=(), created=(), definition=None))
         return f". {_names(touched)} was put back from safety snapshot {safety.name}{self._power_back(guest)}"
+
+    def _put_definition_back(self, guest: GuestRestore) -> None:
+        kept = self._progress(guest).definition
+        if kept is not None:
+            self._refuse_active(guest, guest.disks[-1])
+            self._actor.bring_definition_back(guest, kept)
 
     def _power_back(self, guest: GuestRestore) -> str:
         """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
@@ -256,7 +300,7 @@ class _Work:
         return f", and the guest is {before} again" if before in ("running", "paused") else ""
 
     def _bring_up(self, guest: GuestRestore) -> None:
-        if self._actor.state(guest) == "shutoff":
+        if self._actor.state(guest) == "shutoff" and not guest.forget:
             self._fence.bring_image(guest)
             if guest.state_after != "shutoff":
                 self._actor.start(guest, guest.state_after)
@@ -266,7 +310,7 @@ class _Work:
     def _refuse_active(self, guest: GuestRestore, disk: DiskRestore) -> None:
         state = self._actor.state(guest)
         saved = state == "shutoff" and self._actor.saved_image(guest)
-        if state != "shutoff" or saved:
+        if state not in OFF or saved:
             what = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
             raise KvmsnapError(
                 f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {what}",

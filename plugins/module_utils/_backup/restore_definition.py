@@ -14,9 +14,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 
 
 def with_changes(plan: RestorePlan, manifest: Manifest, guests: Mapping[str, GuestNow]) -> RestorePlan:
-    """Return the plan with what became of each guest's definition since the backup, and a note where it differs."""
+    """Return the plan with what became of each definition that stays since the backup, and a note where it differs."""
     parts = []
     for part in plan.guests:
+        if part.definition is not None or part.forget:
+            parts.append(part)
+            continue
         saved = manifest.guest(part.uuid)
         lines, note = since(saved.xml if saved else "", guests[part.uuid].xml)
         parts.append(replace(part, changes=lines, notes=(*part.notes, *note)))

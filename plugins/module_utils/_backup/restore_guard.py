@@ -58,7 +58,7 @@ def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domai
     if domain is not None:
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
-    return replace(seen, obstacles=tuple(obstacles))
+    return replace(seen, obstacles=(*now.obstacles, *obstacles))
 
 
 def _with_image(now: GuestNow, domain: Domain, image: Optional[Path], images: Path) -> GuestNow:

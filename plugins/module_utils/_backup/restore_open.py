@@ -118,6 +118,8 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
                 state_before=known[-1].state_before,
                 disks=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.disks)),
                 files=_set_aside(others, uuid),
+                created=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.created)),
+                definition=_definition(others, uuid),
                 autostart=any(each.autostart for each in known),
                 saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
@@ -137,6 +139,15 @@ def _set_aside(others: Sequence[Journal], uuid: str) -> tuple[Aside, ...]:
         for aside in each.guests[uuid].files if each.guests[uuid].half else ():
             found.setdefault(aside.path, replace(aside, kept_by=aside.kept_by or each.restore_id))
     return tuple(found.values())
+
+
+def _definition(others: Sequence[Journal], uuid: str) -> Optional[Aside]:
+    """Return the guest's definition from before the first of the half-done restores that changed it."""
+    for each in others:
+        kept = each.guests[uuid].definition if each.guests[uuid].half else None
+        if kept is not None:
+            return replace(kept, kept_by=kept.kept_by or each.restore_id) if kept.stored_as else kept
+    return None
 
 
 def told(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:

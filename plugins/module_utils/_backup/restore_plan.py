@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Optional
+from types import MappingProxyType
+from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -21,11 +22,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 POWER = ("as_was", "running", "off")
+ABSENT = "absent"
 
 
 class RestoreRefusedError(KvmsnapError):
@@ -37,7 +40,8 @@ class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
     ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
-    with another guest, ...), ``notes``: what else there is to say of it.
+    with another guest, ...), ``notes``: what else there is to say of it. ``missing``: the file is gone, and the place
+    where it was is there.
     """
 
     target: str
@@ -50,6 +54,7 @@ class DiskNow:
     locks: bool = False
     obstacles: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class GuestNow:
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
     be restored now (active on another host, ...). ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
-    emulated TPM, ``xml`` its definition.
+    emulated TPM, ``xml`` its definition. ``definition`` is the one that it is to have, in place of its own or of none
+    (its state is ``absent`` then): the other fields are those of a guest that has it already, ``changes`` the lines of
+    the diff. ``forget``: it was not defined before the restore that is undone.
     """
 
     name: str
@@ -72,6 +79,10 @@ class GuestNow:
     nvram: Optional[str] = None
     tpm: bool = False
     xml: str = ""
+    definition: Optional[NewDefinition] = None
+    forget: bool = False
+    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,8 @@ class SnapshotNow:
 class DiskRestore:
     """One overwrite of a file or LUN by its content in the snapshot; ``size`` is what the guest sees, in bytes.
 
-    ``host_path`` is the file below its mount, or the LUN's device.
+    ``host_path`` is the file below its mount, or the LUN's device. ``missing``: it is made, since nothing is there.
+    ``remove``: nothing was there before the restore that is undone, so that it is removed.
     """
 
     target: str
@@ -98,6 +110,8 @@ class DiskRestore:
     snapshot_uuid: str
     size: Optional[int]
     locks: bool = False
+    missing: bool = False
+    remove: bool = False
 
     @property
     def label(self) -> str:
@@ -115,8 +129,9 @@ class GuestRestore:
     """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
 
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
-    memory is moved aside. ``files`` are put with the disks. ``changes`` are the lines of a diff of its definition, from
-    the backup's to the present one, which stays.
+    memory is moved aside. ``files`` are put with the disks. ``definition`` is the one it gets, None when its own stays;
+    ``forget``: it is to be undefined. ``changes`` are the lines of a diff of its definition, from the present one to
+    the new one, or from the backup's to the present one when that stays.
     """
 
     name: str
@@ -128,6 +143,13 @@ class GuestRestore:
     managed_save: bool = False
     files: tuple[FileRestore, ...] = ()
     changes: tuple[str, ...] = ()
+    definition: Optional[NewDefinition] = None
+    forget: bool = False
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether libvirt need not know the guest."""
+        return self.forget or self.state_now == ABSENT
 
 
 @dataclass(frozen=True)
@@ -139,24 +161,23 @@ class RestorePlan:
     guests: tuple[GuestRestore, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for the module's result and the journal."""
-        return asdict(self)
+        """Return plain data for the module's result, without the definitions, which may hold passwords."""
+        told = asdict(self)
+        for guest, part in zip(told["guests"], self.guests):
+            guest["definition"] = part.definition.policy if part.definition else None
+        return told
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""
-        return _text(self, lambda guest: guest.state_now, lambda _part: "as it is now")
+        return _text(
+            self,
+            lambda guest: guest.state_now,
+            lambda part: "not there" if isinstance(part, DiskRestore) and part.missing else "as it is now",
+        )
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
-        return _text(
-            self,
-            lambda guest: guest.state_after,
-            lambda part: (
-                f"as in {part.source or 'nothing: there was none'}"
-                if isinstance(part, FileRestore)
-                else f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
-            ),
-        )
+        return _text(self, lambda guest: ABSENT if guest.forget else guest.state_after, _content_after)
 
 
 def restore_plan(
@@ -171,6 +192,7 @@ def restore_plan(
     states_before: Mapping[str, str],
     names_now: Mapping[str, str],
     unseen: Collection[tuple[str, str, str]] = (),
+    created: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> RestorePlan:
     """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
@@ -178,7 +200,8 @@ def restore_plan(
     uuid, volume uuid, path) to the file's size inside the snapshot in bytes, None when it is not there;
     ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it;
     ``names_now`` maps the name of every guest of the host to its uuid; ``unseen`` are the LUNs whose size inside the
-    snapshot nobody may ask for: what overwrites them compares it.
+    snapshot nobody may ask for: what overwrites them compares it. ``created`` maps uuid to the places of disks that the
+    restore which is undone made: they are removed.
     """
     problems: list[Problem] = []
     parts = []
@@ -214,7 +237,7 @@ def restore_plan(
                     "guest-unknown",
                     "error",
                     f"Guest {saved.name} ({saved.uuid}) is not defined on this host",
-                    "Run the restore on the host that defines the guest.",
+                    "Run the restore on the host that defines the guest, or let this host define it (define_missing).",
                     guest=saved.name,
                 )
             )
@@ -223,7 +246,14 @@ def restore_plan(
         disks = []
         for disk in saved.saved_disks:
             found, part = _disk(
-                manifest, saved=saved, disk=disk, now=now, snapshots=snapshots, sizes=sizes_in_snapshot, unseen=unseen
+                manifest,
+                saved=saved,
+                disk=disk,
+                now=now,
+                snapshots=snapshots,
+                sizes=sizes_in_snapshot,
+                unseen=unseen,
+                remove=disk.storage is not None and disk.storage.label in created.get(saved.uuid, ()),
             )
             problems.extend(found)
             if part is not None:
@@ -231,7 +261,20 @@ def restore_plan(
         before = states_before.get(saved.uuid, now.state)
         after = _state_after(before, power)
         notes = (*_notes(saved, now), *_disk_notes(disks, now, unseen))
-        parts.append(GuestRestore(now.name, saved.uuid, now.state, after, tuple(disks), notes, now.managed_save))
+        parts.append(
+            GuestRestore(
+                now.name,
+                saved.uuid,
+                now.state,
+                after,
+                tuple(disks),
+                notes,
+                now.managed_save,
+                changes=now.changes,
+                definition=now.definition,
+                forget=now.forget,
+            )
+        )
     if problems:
         raise RestoreRefusedError(
             f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
@@ -295,6 +338,7 @@ def _disk(
     snapshots: Mapping[tuple[str, str], SnapshotNow],
     sizes: Mapping[tuple[str, str, str], Optional[int]],
     unseen: Collection[tuple[str, str, str]],
+    remove: bool,
 ) -> tuple[list[Problem], Optional[DiskRestore]]:
     storage = disk.storage
     volume = manifest.volume_of(storage) if storage else None
@@ -372,7 +416,7 @@ def _disk(
             )
         )
     key = (storage.svm_uuid, storage.volume_uuid, storage.path)
-    if key not in unseen:
+    if key not in unseen and not remove:
         problems.extend(_in_snapshot(manifest, saved, disk, storage, sizes.get(key)))
     if problems:
         return problems, None
@@ -386,6 +430,8 @@ def _disk(
         snapshot_uuid=snapshot.uuid,
         size=disk.size,
         locks=current.locks,
+        missing=current.missing,
+        remove=remove,
     )
 
 
@@ -440,7 +486,8 @@ def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) 
         saved,
         disk,
         f"it was the {_kind(storage)} {_name(storage)} in the backup and {there}",
-        "Move the disk back to its old place, or choose a backup that was taken after the move.",
+        "Move the disk back to its old place, let the restore bring it there (moved_disks=old_place), or choose a"
+        " backup that was taken after the move.",
     )
 
 
@@ -477,7 +524,7 @@ def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ())
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     """Say what is not brought back: disks left out, disks that came later, a weak consistency."""
-    notes = [not_restored(disk) for disk in saved.disks if not disk.included]
+    notes = [*now.notes, *(not_restored(disk) for disk in saved.disks if not disk.included)]
     notes += mixture(saved)
     known = {disk.target for disk in saved.disks}
     notes += [
@@ -511,6 +558,14 @@ def _what(disk: DiskRestore) -> str:
     return f"LUN serial {lun.serial}, WWID {lun.wwid}, {lun.device}, {disk.format}, {lun.size} bytes"
 
 
+def _content_after(part: Union[DiskRestore, FileRestore]) -> str:
+    if isinstance(part, FileRestore):
+        return f"as in {part.source or 'nothing: there was none'}"
+    if part.remove:
+        return "removed: there was none"
+    return f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
+
+
 def _text(plan: RestorePlan, state: Any, content: Any) -> str:
     lines = []
     for guest in plan.guests:
@@ -520,5 +575,6 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
         )
         lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)
-        lines.extend(f"  definition, then and now: {line}" for line in guest.changes)
+        when = "now and afterwards" if guest.definition else "then and now"
+        lines.extend(f"  definition, {when}: {line}" for line in guest.changes)
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore,
     restore_guard,
     restore_open,
+    restore_redefine,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
@@ -100,6 +102,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     root = Path(options["catalog_dir"])
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
+    restore_redefine.check_options(options)
     with _alone(root, check):
         return _run(root, options, check=check)
 
@@ -201,7 +204,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
-        plan = restore_open.told(_plan(options, before, again, todo, places, saved, deadline), again, found)
+        planned = _plan(options, before, again, todo, places, saved, deadline, undone=known)
+        plan = restore_open.told(planned, again, found)
         again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
@@ -318,7 +322,9 @@ def _plan(
     places: Places,
     saved: Path,
     deadline: Deadline,
+    undone: Optional[Journal] = None,
 ) -> RestorePlan:
+    """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo."""
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
     mine = {
@@ -326,7 +332,7 @@ def _plan(
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
-    found, names = _guests_now(options, wanted)
+    found, names = _intended(options, manifest, wanted, places, undone, deadline)
     found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     plan = restore_plan(
@@ -340,14 +346,58 @@ def _plan(
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
+        created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
     )
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
-def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tuple[dict[str, GuestNow], dict[str, str]]:
-    """Discover the guests again, now, whatever a playbook found earlier: the wanted by uuid, and all uuids by name."""
+def _intended(
+    options: Mapping[str, Any],
+    manifest: Manifest,
+    wanted: Sequence[SavedGuest],
+    places: Places,
+    undone: Optional[Journal],
+    deadline: Deadline,
+) -> tuple[dict[str, GuestNow], dict[str, str]]:
+    """Return the wanted guests as they are to be defined, and the uuids of all guests of now by name."""
+    now = _guests_now(options, wanted)
+    if undone is not None:
+        kept = journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
+        return restore_redefine.as_before(now.guests, undone, kept), now.names
+    here = {}
+    if restore_redefine.needs_places(wanted, now.guests, options):
+        clients = list({place.client.name: place.client for place in places.values()}.values())
+        here = mounted_volumes(clients, manifest.volumes, deadline)
+    found = restore_redefine.redefined(options, wanted, now.guests, here, look=partial(_guests_now, options, wanted))
+    for saved in wanted:
+        if saved.uuid in found:
+            used = now.paths_of_others(saved.uuid)
+            found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
+    return found, now.names
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The wanted guests by uuid, the uuids of all guests by name, and the paths of each guest's disks by uuid."""
+
+    guests: dict[str, GuestNow]
+    names: dict[str, str]
+    paths: dict[str, frozenset[str]]
+
+    def paths_of_others(self, uuid: str) -> frozenset[str]:
+        """Return the paths of the disks of all guests but one."""
+        return frozenset(path for owner, paths in self.paths.items() if owner != uuid for path in paths)
+
+
+def _guests_now(
+    options: Mapping[str, Any], wanted: Sequence[SavedGuest], planned: Optional[Mapping[str, str]] = None
+) -> _Found:
+    """Discover the guests again, now, whatever a playbook found earlier.
+
+    ``planned`` is the XML of guests that are to be looked at as if they had it.
+    """
     if not wanted:
-        return {}, {}
+        return _Found({}, {}, {})
     asked = {
         "guests": ["*"],
         "exclude": [],
@@ -357,7 +407,7 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tup
         "auto_discovery": True,
         **{key: options[key] for key in ("controllers", "uri", "config_dir", "retry_count", "timeout")},
     }
-    found = discover(asked)
+    found = discover(asked, planned=planned) if planned else discover(asked)
     if not found["libvirt_available"]:
         raise KvmsnapError(
             f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown"
@@ -371,7 +421,12 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tup
         for guest in found["guests"]
         if guest["uuid"] in uuids
     }
-    return guests, {guest["name"]: guest["uuid"] for guest in found["guests"]}
+    names = {guest["name"]: guest["uuid"] for guest in found["guests"]}
+    paths = {
+        guest["uuid"]: frozenset(path for disk in guest["disks"] for path in (disk["path"], disk["source"]) if path)
+        for guest in found["guests"]
+    }
+    return _Found(guests, names, paths)
 
 
 def _guest_now(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Optional
@@ -81,6 +82,28 @@ def copy_over(source: str, target: str) -> None:
             if block.strip(b"\0"):
                 os.pwrite(stream.fileno(), block, offset)
         os.fsync(stream.fileno())
+
+
+def make_like(source: str, target: str) -> None:
+    """Make an empty file with the owner and the mode of another; raises :class:`OSError`, also when it is there."""
+    state = os.stat(source)
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchown(descriptor, state.st_uid, state.st_gid)
+        os.fchmod(descriptor, state.st_mode & 0o777)
+    finally:
+        os.close(descriptor)
+
+
+def look_anew(path: str) -> None:
+    """Let this host look for a file again: an NFS client that saw none at a path goes on believing so for a while.
+
+    What it believes of a directory it gives up when it changes the directory itself and finds that somebody else has,
+    too. Raises :class:`OSError`.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".kvmsnap-look-", dir=os.path.dirname(path))
+    os.close(descriptor)
+    os.unlink(name)
 
 
 def _tail(size: int) -> int:

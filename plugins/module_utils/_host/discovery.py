@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -44,6 +44,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     Guest,
+    as_planned,
     guests_in_files,
     guests_of,
     select,
@@ -102,8 +103,15 @@ class Census:
     host: Optional[Host] = field(default=None, compare=False)
 
 
-def discover(options: Mapping[str, Any], surroundings: Optional[Surroundings] = None) -> dict[str, Any]:
+def discover(
+    options: Mapping[str, Any],
+    surroundings: Optional[Surroundings] = None,
+    *,
+    planned: Optional[Mapping[str, str]] = None,
+) -> dict[str, Any]:
     """Return the result of ``kvm_vm_discover``; ``options`` are the module's.
+
+    ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
 
     Raises :class:`InputError` (a guest that is not known, a mapping that cannot be used), ``OntapError``,
     :class:`LibvirtError`. Everything about single guests and disks is a problem in the result.
@@ -112,9 +120,10 @@ def discover(options: Mapping[str, Any], surroundings: Optional[Surroundings] = 
     policy = RetryPolicy(retry_count=options["retry_count"])
     deadline = Deadline.after(options["timeout"])
     with (
-        census_of(options) as census,
+        census_of(options) as counted,
         connected(options["controllers"], policy=policy, deadline=deadline) as clients,
     ):
+        census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
         if options["auto_discovery"]:
             found = _discover(options, census, clients, deadline, surroundings or Surroundings(), stored)
         else:

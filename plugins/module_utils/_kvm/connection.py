@@ -223,12 +223,13 @@ class Domain:
         word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"
         return DomainState(state, word, domain_id if domain_id >= 0 else None)
 
-    def xml(self, *, inactive: bool = False) -> str:
-        """Return the definition, without passwords: the one in effect, or the one of the next start."""
+    def xml(self, *, inactive: bool = False, secure: bool = False) -> str:
+        """Return the definition: the one in effect, or the one of the next start; ``secure``: with its passwords."""
         import libvirt
 
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0
         with self._telling("read the definition of"):
-            return str(self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if inactive else 0))
+            return str(self._domain.XMLDesc(flags | (libvirt.VIR_DOMAIN_XML_SECURE if secure else 0)))
 
     def persistent(self) -> bool:
         """Say whether the definition outlives a shutdown."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import difflib
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Optional
 
@@ -136,6 +136,17 @@ def merged(
     if policy == "merge":
         _take_site_parts(restored, current)
     return _edited(restored, notes)
+
+
+def with_paths(xml: str, paths: Mapping[str, str]) -> str:
+    """Return a definition whose disks (by target) lie at these paths of the host; a pool's volume stays what it is."""
+    domain = domain_element(xml)
+    for disk in disks_of(domain):
+        source = disk.find("source")
+        key = {"file": "file", "block": "dev"}.get(disk.get("type", "file"))
+        if source is not None and key is not None and target_of(disk) in paths:
+            source.set(key, paths[target_of(disk)])
+    return text_of(domain)
 
 
 def disks_of(domain: ET.Element) -> list[ET.Element]:

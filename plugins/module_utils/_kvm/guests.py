@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
-Source = Literal["libvirt", "config_dir", "mapping"]
+Source = Literal["libvirt", "config_dir", "mapping", "backup"]
 Unknown = Literal["fail", "ignore"]
 
 _GLOB = "*?["
@@ -102,6 +102,18 @@ def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
     return guests, problems
 
 
+def as_planned(guests: Iterable[Guest], planned: Mapping[str, str]) -> list[Guest]:
+    """Return the guests as if those of ``planned`` (uuid to XML) had these definitions; unknown ones are off.
+
+    Raises ``DomainXmlError``.
+    """
+    known = {guest.uuid: guest for guest in guests}
+    for uuid, xml in planned.items():
+        now = known.get(uuid)
+        known[uuid] = replace(now, definition=parse_guest(xml), xml=xml) if now else _planned(xml)
+    return list(known.values())
+
+
 def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str], unknown: Unknown = "fail") -> list[N]:
     """Return the guests that one of ``wanted`` calls by name, glob or uuid, and none of ``exclude`` does.
 
@@ -153,6 +165,21 @@ def _guest(domain: Domain) -> Guest:
         source="libvirt",
         definition=parse_guest(actual),
         xml=inactive or actual,
+    )
+
+
+def _planned(xml: str) -> Guest:
+    definition = parse_guest(xml)
+    return Guest(
+        name=definition.name,
+        uuid=definition.uuid,
+        state=DomainState("shutoff", "it is not defined", None),
+        persistent=True,
+        autostart=False,
+        managed_save=False,
+        source="backup",
+        definition=definition,
+        xml=xml,
     )
 
 

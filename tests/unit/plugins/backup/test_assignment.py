@@ -28,3 +28,17 @@ def test_faults_name_guest_and_hosts_all_at_once() -> None:
         assign(["twin", "ghost"], HOSTS)
     assert "twin is defined on hv1, hv2" in caught.value.message
     assert "ghost is defined on none of hv1, hv2" in caught.value.message
+
+
+def test_a_guest_that_none_defines_goes_to_the_host_that_is_named() -> None:
+    assert assign(["ghost", "web1", "ghost"], HOSTS, "hv1") == {"hv1": ["ghost", "u1"], "hv2": []}
+
+
+def test_a_guest_of_another_host_than_the_named_one_is_refused_there() -> None:
+    with pytest.raises(InputError, match="db1 is defined on hv2, and hv1 is to have it"):
+        assign(["db1"], HOSTS, "hv1")
+
+
+def test_a_named_host_must_be_one_of_the_play() -> None:
+    with pytest.raises(InputError, match="hv9"):
+        assign(["ghost"], HOSTS, "hv9")

@@ -48,6 +48,9 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "other_hosts": {},
         "hosts_off": [],
         "power": "as_was",
+        "definition": "keep",
+        "moved_disks": "refuse",
+        "define_missing": False,
     }
     return {**asked, **changes}
 
