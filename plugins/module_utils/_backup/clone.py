@@ -241,9 +241,10 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
     if options["network"] == "":
         raise InputError("network is empty; name one, or leave the option out for none", option="network")
     wanted_backup = known.mark.backup_id if known else options["backup_id"]
-    manifest, guest = chosen_backup(
-        scene.root, wanted_backup, guest=options["guest"], clients=scene.clients, deadline=scene.deadline
+    manifest = chosen_backup(
+        scene.root, wanted_backup, guests=[options["guest"]], clients=scene.clients, deadline=scene.deadline
     )
+    guest = _guest(manifest, options["guest"])
     places = locate(scene.clients, manifest.volumes, deadline=scene.deadline)
     snapshots = snapshots_of(places, manifest.volumes, deadline=scene.deadline)
     mounts = scene.ground.mounted(scene.clients, manifest.volumes, scene.deadline)
@@ -283,6 +284,18 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             guest=guest.name,
         )
     return Plan(manifest, guest, record, definition, mounts, tuple(problems))
+
+
+def _guest(manifest: Manifest, wanted: str) -> SavedGuest:
+    saved = manifest.guest(wanted)
+    if saved is None:
+        known = ", ".join(each.name for each in manifest.guests) or "none"
+        raise InputError(
+            f"Guest {wanted} is not in backup {manifest.backup_id}, which holds {known}",
+            backup_id=manifest.backup_id,
+            guest=wanted,
+        )
+    return saved
 
 
 def _definition(guest: SavedGuest, record: CloneRecord) -> Edited:

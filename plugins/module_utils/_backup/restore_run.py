@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_guard,
     restore_open,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import LATEST, chosen_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
@@ -26,7 +27,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     Key,
     Places,
     locate,
-    missing_volumes,
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, Safety
@@ -68,8 +68,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Pro
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 Where = tuple[str, str, str]
-
-LATEST = "latest"
 
 # A disk with one of these findings must not be written while it has it.
 NOT_FREE = (
@@ -270,7 +268,7 @@ def _carried_out(
 def _manifest(
     root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
 ) -> Manifest:
-    """Return the backup to restore from: the one named, the one this restore began with, or the newest that serves."""
+    """Return the backup to restore from: the one that this restore began with, or the one asked for."""
     wanted = options["backup_id"]
     if known is not None:
         if wanted not in (LATEST, known.backup_id):
@@ -280,34 +278,7 @@ def _manifest(
                 backup_id=wanted,
             )
         wanted = known.backup_id
-    if wanted == LATEST:
-        return _latest(root, options["guests"], clients, deadline)
-    found = catalog.load(root, wanted)
-    if found is None:
-        there = ", ".join(entry.backup_id for entry in catalog.entries(root)) or "none"
-        raise InputError(f"There is no backup {wanted} in the catalog {root}; it holds {there}", backup_id=wanted)
-    if not found.complete:
-        raise InputError(
-            f"Backup {wanted} was never completed and cannot be restored from; choose another", backup_id=wanted
-        )
-    return found
-
-
-def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadline: Deadline) -> Manifest:
-    serving = [
-        entry.manifest
-        for entry in catalog.entries(root)
-        if entry.manifest is not None and entry.manifest.complete and all(map(entry.manifest.guest, guests))
-    ]
-    for manifest in sorted(serving, key=lambda each: each.created, reverse=True):
-        places = locate(clients, manifest.volumes, deadline=deadline)
-        if not missing_volumes(manifest, snapshots_of(places, manifest.volumes, deadline=deadline)):
-            return manifest
-    raise InputError(
-        f"The catalog {root} has no backup that holds {', '.join(guests)} and whose snapshots are all there;"
-        " nothing was touched",
-        guests=list(guests),
-    )
+    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline)
 
 
 def _plan(
