@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
     journal,
     restore,
     restore_guard,
     restore_open,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import LATEST, chosen_backup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
+    LATEST,
+    Chosen,
+    backup_of,
+    chosen_backup,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
@@ -107,16 +111,17 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        whole = _manifest(root, options, known, clients, deadline)
+        chosen = _chosen(root, options, known, clients, deadline)
         found = restore_open.survey(root)
-        manifest, record = _begun(root, options, whole, known, found)
+        manifest, record = _begun(root, options, chosen.manifest, known, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        saved = catalog.backup_directory(root, manifest.backup_id)
-        plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
+        planned = partial(_plan, options, manifest, record, todo, places, deadline)
+        plan = restore_open.told(chosen.planned(root, planned), record, found)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
+        chosen.keep(root)
         results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
 
@@ -181,9 +186,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
-    manifest = catalog.load(root, known.backup_id)
-    if manifest is None:
-        raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
+    chosen = backup_of(root, known.backup_id, options)
+    manifest = chosen.manifest
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
@@ -199,10 +203,12 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
-        plan = restore_open.told(_plan(options, before, again, todo, places, saved, deadline), again, found)
+        plan = chosen.told(_plan(options, before, again, todo, places, deadline, saved))
+        plan = restore_open.told(plan, again, found)
         again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
+        chosen.keep(root)
         results, again = _carried_out(root, options, before, again, plan, places)
     return _told(plan, again, results)
 
@@ -265,9 +271,9 @@ def _carried_out(
         )
 
 
-def _manifest(
+def _chosen(
     root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
-) -> Manifest:
+) -> Chosen:
     """Return the backup to restore from: the one that this restore began with, or the one asked for."""
     wanted = options["backup_id"]
     if known is not None:
@@ -278,7 +284,8 @@ def _manifest(
                 backup_id=wanted,
             )
         wanted = known.backup_id
-    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline)
+    given = options.get("backup_from")
+    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline, given=given)
 
 
 def _plan(
@@ -287,8 +294,8 @@ def _plan(
     record: Journal,
     todo: Sequence[str],
     places: Places,
-    saved: Path,
     deadline: Deadline,
+    saved: Path,
 ) -> RestorePlan:
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
