@@ -66,13 +66,13 @@ options:
     type: dict
     suboptions:
       manifest:
-        description: The text of its C(manifest.json).
+        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
         type: str
         required: true
       files:
         description:
-          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), base64 by the name of the
-            file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
+          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
+            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
         type: dict
         default: {}
   restore_id:

@@ -44,7 +44,7 @@ def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[st
     Raises :class:`ManifestError`, :class:`InputError`, or :class:`CatalogError` when this catalog has another backup of
     that name.
     """
-    found = manifests.parse_foreign(option["manifest"].encode("utf-8", "surrogateescape"), where=WHERE)
+    found = manifests.parse_foreign(_decoded("manifest.json", option["manifest"]), where=WHERE)
     if not found.complete:
         raise InputError(
             f"Backup {found.backup_id} {WHERE} was never completed and cannot be used; choose another",

@@ -325,9 +325,13 @@ def given(found: Manifest | None = None, **files: bytes) -> dict[str, Any]:
     """The option ``backup_from``."""
     content = files or {"web.nvram": VARIABLES}
     return {
-        "manifest": manifest.dump(found or complete()),
-        "files": {name: base64.b64encode(data).decode() for name, data in content.items()},
+        "manifest": encoded(dumped(found or complete())),
+        "files": {name: encoded(data) for name, data in content.items()},
     }
+
+
+def encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def taken(root: Path, option: dict[str, Any], *, wanted: str = samples.BACKUP, guest: str = "web1") -> Chosen:
@@ -347,7 +351,7 @@ def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(
     assert (directory / "web.nvram").read_bytes() == VARIABLES
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (root, directory)} == {0o700}
-    again = taken(root, {"manifest": manifest.dump(complete()), "files": {}})
+    again = taken(root, {**given(), "files": {}})
     again.keep(root)
     assert (directory / "web.nvram").read_bytes() == VARIABLES
 
@@ -361,7 +365,8 @@ def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(
         (given(**{"../../x": b"x"}), "cannot be used as a name"),
         ({**given(), "files": {}}, "web.nvram of backup .* is neither in backup_from nor in the catalog"),
         ({**given(), "files": {"web.nvram": "!"}}, "is not base64"),
-        ({**given(), "manifest": given()["manifest"].replace("daily", "other")}, "checksum does not match"),
+        ({**given(), "manifest": encoded(dumped(complete()).replace(b"daily", b"other"))}, "checksum does not match"),
+        ({**given(), "manifest": "{}"}, "manifest.json in backup_from is not base64"),
         (given(replace(complete(), backup_id="hv1-other_20261121020000")), "holds backup hv1-other.*, not hv1-daily"),
         (given(replace(complete(), guests=(replace(complete().guests[0], xml=EVIL),))), "DOCTYPE"),
     ],

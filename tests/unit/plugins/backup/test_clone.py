@@ -515,9 +515,10 @@ def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
 
 def test_a_copy_is_made_from_the_catalog_of_another_host(bench: Bench) -> None:
     bench.back_up(files=(bench.keep("nvram", UEFI),))
-    text = (catalog.backup_directory(bench.root, BACKUP) / "manifest.json").read_text()
+    text = (catalog.backup_directory(bench.root, BACKUP) / "manifest.json").read_bytes()
     catalog.remove(bench.root, BACKUP)
-    option = {"manifest": text, "files": {f"{samples.WEB}.nvram": base64.b64encode(UEFI).decode()}}
+    nvram = {f"{samples.WEB}.nvram": base64.b64encode(UEFI).decode()}
+    option = {"manifest": base64.b64encode(text).decode(), "files": nvram}
     assert bench.present(check=True, backup_from=option)["changed"] is True
     assert catalog.entries(bench.root) == []
     made = bench.present(backup_from=option)

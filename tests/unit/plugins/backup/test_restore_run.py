@@ -229,9 +229,9 @@ def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
 def handed_over(root: Path) -> tuple[dict[str, Any], Path]:
     """What another host's catalog has of the backup, and an empty catalog of this host."""
     directory = catalog.backup_directory(root, samples.BACKUP)
-    text = (directory / "manifest.json").read_text()
-    mine = root / "mine"
-    return {"manifest": text, "files": {"db.nvram": base64.b64encode(SAVED).decode()}}, mine
+    found = {"manifest": (directory / "manifest.json").read_bytes(), "db.nvram": SAVED}
+    encoded = {name: base64.b64encode(content).decode("ascii") for name, content in found.items()}
+    return {"manifest": encoded.pop("manifest"), "files": encoded}, root / "mine"
 
 
 def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(

@@ -295,8 +295,8 @@ def test_interfaces_of_the_original_keep_their_networks_and_nothing_that_is_its_
     assert [shape(each) for each in root.findall("devices/interface")] == [
         (
             f'<interface type="bridge"><mac address="{first}"/><source bridge="br0"/><vlan><tag id="7"/></vlan>'
-            '<filterref filter="clean-traffic"/><model type="e1000e"/><boot order="2"/><address type="pci" slot="0x03"/>'
-            "</interface>"
+            '<filterref filter="clean-traffic"/><model type="e1000e"/><boot order="2"/>'
+            '<address type="pci" slot="0x03"/></interface>'
         ),
         (
             f'<interface type="network"><mac address="{second}"/><source network="lan" portgroup="web"/>'
