@@ -56,9 +56,30 @@ options:
     elements: str
     default: []
   backup_id:
-    description: The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
+    description:
+      - The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
+      - One that is named and not in the catalog is looked for in its snapshots, below every NFS mount of this host. It
+        must be borne out by the snapshots of its name on the array. Its levels are unknown then, and side files that
+        the catalog alone had stay as they are; the plan says so.
     type: str
     default: latest
+  backup_from:
+    description:
+      - A backup out of the catalog of another host, which takes the place of the catalog of this one. It is verified,
+        and brought into this catalog before anything is done; a catalog that has another backup of its name refuses it.
+      - The role reads it from the other host (C(kvm_restore_catalog_host)).
+    type: dict
+    suboptions:
+      manifest:
+        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
+        type: str
+        required: true
+      files:
+        description:
+          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
+            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
+        type: dict
+        default: {}
   restore_id:
     description:
       - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
@@ -290,6 +311,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 
@@ -302,6 +324,7 @@ def argument_spec() -> dict[str, Any]:
         "guests": {"type": "list", "elements": "str", "required": True},
         "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
+        "backup_from": backup_from_argument(),
         "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},

@@ -93,7 +93,7 @@ def firmware_plan(
         elif file is not None:
             notes.append(f"its {WHAT[kind]} was saved and is not put back: its definition has none now")
         elif path is not None:
-            notes.append(f"its {WHAT[kind]} at {path} is not restored: it was not saved")
+            notes.append(f"its {WHAT[kind]} at {path} is not restored: the backup does not have it")
     return tuple(found), tuple(notes)
 
 

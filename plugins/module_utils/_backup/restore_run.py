@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
     journal,
     restore,
     restore_guard,
     restore_open,
     restore_redefine,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
+    LATEST,
+    Chosen,
+    backup_of,
+    chosen_backup,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
@@ -28,7 +33,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     Key,
     Places,
     locate,
-    missing_volumes,
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, Safety
@@ -71,8 +75,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 Where = tuple[str, str, str]
 
-LATEST = "latest"
-
 # A disk with one of these findings must not be written while it has it.
 NOT_FREE = (
     "disk-used-by-several-guests",
@@ -112,16 +114,17 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        whole = _manifest(root, options, known, clients, deadline)
+        chosen = _chosen(root, options, known, clients, deadline)
         found = restore_open.survey(root)
-        manifest, record = _begun(root, options, whole, known, found)
+        manifest, record = _begun(root, options, chosen.manifest, known, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        saved = catalog.backup_directory(root, manifest.backup_id)
-        plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
+        planned = partial(_plan, options, manifest, record, todo, places, deadline)
+        plan = restore_open.told(chosen.planned(root, planned), record, found)
         if check or not todo:
             return _result(plan, record, [], changed=bool(todo))
+        chosen.keep(root)
         results, record = _carried_out(root, options, manifest, record, plan, places)
     return _told(plan, record, results)
 
@@ -186,9 +189,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
-    manifest = catalog.load(root, known.backup_id)
-    if manifest is None:
-        raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
+    chosen = backup_of(root, known.backup_id, options)
+    manifest = chosen.manifest
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
@@ -204,11 +206,12 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
-        planned = _plan(options, before, again, todo, places, saved, deadline, undone=known)
-        plan = restore_open.told(planned, again, found)
+        planned = _plan(options, before, again, todo, places, deadline, saved, undone=known)
+        plan = restore_open.told(chosen.told(planned), again, found)
         again, plan = restore_open.with_images(known, again, plan)
         if check or not todo:
             return _result(plan, again, [], changed=bool(todo))
+        chosen.keep(root)
         results, again = _carried_out(root, options, before, again, plan, places)
     return _told(plan, again, results)
 
@@ -271,10 +274,10 @@ def _carried_out(
         )
 
 
-def _manifest(
+def _chosen(
     root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
-) -> Manifest:
-    """Return the backup to restore from: the one named, the one this restore began with, or the newest that serves."""
+) -> Chosen:
+    """Return the backup to restore from: the one that this restore began with, or the one asked for."""
     wanted = options["backup_id"]
     if known is not None:
         if wanted not in (LATEST, known.backup_id):
@@ -284,34 +287,8 @@ def _manifest(
                 backup_id=wanted,
             )
         wanted = known.backup_id
-    if wanted == LATEST:
-        return _latest(root, options["guests"], clients, deadline)
-    found = catalog.load(root, wanted)
-    if found is None:
-        there = ", ".join(entry.backup_id for entry in catalog.entries(root)) or "none"
-        raise InputError(f"There is no backup {wanted} in the catalog {root}; it holds {there}", backup_id=wanted)
-    if not found.complete:
-        raise InputError(
-            f"Backup {wanted} was never completed and cannot be restored from; choose another", backup_id=wanted
-        )
-    return found
-
-
-def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadline: Deadline) -> Manifest:
-    serving = [
-        entry.manifest
-        for entry in catalog.entries(root)
-        if entry.manifest is not None and entry.manifest.complete and all(map(entry.manifest.guest, guests))
-    ]
-    for manifest in sorted(serving, key=lambda each: each.created, reverse=True):
-        places = locate(clients, manifest.volumes, deadline=deadline)
-        if not missing_volumes(manifest, snapshots_of(places, manifest.volumes, deadline=deadline)):
-            return manifest
-    raise InputError(
-        f"The catalog {root} has no backup that holds {', '.join(guests)} and whose snapshots are all there;"
-        " nothing was touched",
-        guests=list(guests),
-    )
+    given = options.get("backup_from")
+    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline, given=given)
 
 
 def _plan(
@@ -320,8 +297,8 @@ def _plan(
     record: Journal,
     todo: Sequence[str],
     places: Places,
-    saved: Path,
     deadline: Deadline,
+    saved: Path,
     undone: Optional[Journal] = None,
 ) -> RestorePlan:
     """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo."""
