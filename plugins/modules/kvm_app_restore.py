@@ -176,6 +176,13 @@ options:
     type: str
     choices: [shutdown, destroy]
     default: shutdown
+  on_failure:
+    description:
+      - What becomes of the guests after one that was not brought back. V(continue) restores each on its own. V(stop)
+        does not begin them and gives them back the power state that they had. The result tells each one's fate.
+    type: str
+    choices: [continue, stop]
+    default: continue
   stop_timeout:
     description: Seconds that a guest may take to shut down.
     type: int
@@ -337,6 +344,7 @@ def argument_spec() -> dict[str, Any]:
         "hosts_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
+        "on_failure": {"type": "str", "choices": ["continue", "stop"], "default": "continue"},
         "stop_timeout": {"type": "int", "default": 120},
         "start_timeout": {"type": "int", "default": 120},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},

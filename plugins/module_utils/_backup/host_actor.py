@@ -14,6 +14,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of, put_look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
@@ -78,6 +79,7 @@ class HostActor:
     images: Path
     kept: Path
     refused: dict[str, set[str]] = field(default_factory=dict)
+    looks: dict[str, Optional[Look]] = field(default_factory=dict)
     opened: list[Host] = field(default_factory=list)
 
     @property
@@ -155,6 +157,8 @@ class HostActor:
             self.luns.prepare(client, volume, disk, deadline=self._deadline())
         else:
             self._refuse_in_use(disk)
+            with _telling(f"look at {disk.host_path}"):
+                self.looks[disk.label] = look_of(disk.host_path)
 
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the disk's file or LUN from the snapshot by the first way that the array goes."""
@@ -173,7 +177,7 @@ class HostActor:
                 refused.add(way)
                 continue
             self._forget_cached(disk)
-            return Overwritten(way, notes)
+            return Overwritten(way, (*notes, *self._look_given_back(disk)))
 
     def verify(self, disk: DiskRestore) -> str:
         """Compare the disk with what the snapshot holds, past this host's caches."""
@@ -215,6 +219,15 @@ class HostActor:
     def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
         """Define the guest as it was; one that was not defined is forgotten."""
         definition_actor.bring_back(self.host, self.kept, guest.uuid, aside)
+
+    def _look_given_back(self, disk: DiskRestore) -> list[str]:
+        """Give the image the owner, mode and label that it had just before; return what could not be."""
+        look = self.looks.get(disk.label)
+        if look is None:
+            return []
+        with _telling(f"look at {disk.host_path}"):
+            note = put_look(disk.host_path, look)
+        return [note] if note else []
 
     def _verify_gone(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
         path = disk.storage.path

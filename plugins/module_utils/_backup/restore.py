@@ -121,13 +121,19 @@ class GuestResult:
 
 
 def run(
-    plan: RestorePlan, *, actor: Actor, journal: Journal, save: Callable[[Journal], None], safety: Optional[str] = None
+    plan: RestorePlan,
+    *,
+    actor: Actor,
+    journal: Journal,
+    save: Callable[[Journal], None],
+    safety: Optional[str] = None,
+    stop_at_failure: bool = False,
 ) -> tuple[list[GuestResult], Journal]:
     """Restore every guest of the plan that the journal does not show as done; return each one's fate.
 
     All guests are stopped first; then ``safety`` (a name, None for none) is created on their volumes, before any disk
     is overwritten. Guests stand alone: one that fails does not stop the next, and its disks are put back as they were.
-    ``save`` makes the journal durable.
+    With ``stop_at_failure`` those after it are not begun, and get their power back. ``save`` makes the journal durable.
     """
     work = _Work(actor, journal, save)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
@@ -135,7 +141,13 @@ def run(
         work.stop(guest)
     if safety:
         work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
-    return [work.restore(guest) for guest in plan.guests], work.journal
+    results: list[GuestResult] = []
+    for guest in plan.guests:
+        failed = next((each.name for each in results if each.error), None) if stop_at_failure else None
+        if failed and guest in todo:
+            work.leave(guest, f"Guest {guest.name} was not begun, since {failed} failed")
+        results.append(work.restore(guest))
+    return results, work.journal
 
 
 class _Work:
@@ -172,6 +184,12 @@ class _Work:
         except KvmsnapError as exc:
             for guest in fresh:
                 self.errors[guest.uuid] = f"{exc.message}. Nothing was overwritten{self._power_back(guest)}"
+
+    def leave(self, guest: GuestRestore, why: str) -> None:
+        """Do not begin a guest; one that an earlier run half restored is left for the next run."""
+        if guest.uuid in self.errors or self._progress(guest).written:
+            return
+        self.errors[guest.uuid] = f"{why}{'' if self._progress(guest).disks else self._power_back(guest)}"
 
     def _is_as_before(self, guest: GuestRestore) -> bool:
         """Tell whether what the guest holds is to be kept: nothing was written yet, and no snapshot holds its state.

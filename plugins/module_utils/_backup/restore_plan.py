@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Optional, Union
 
@@ -87,7 +88,7 @@ class GuestNow:
 
 @dataclass(frozen=True)
 class SnapshotNow:
-    """A volume's snapshot of the backup's name as the array knows it now."""
+    """A volume's snapshot of the backup's name as the array knows it now; ``create_time`` is in ISO 8601."""
 
     uuid: str
     create_time: Optional[str]
@@ -112,6 +113,7 @@ class DiskRestore:
     locks: bool = False
     missing: bool = False
     remove: bool = False
+    snapshot_time: Optional[str] = None
 
     @property
     def label(self) -> str:
@@ -405,6 +407,17 @@ def _disk(
             )
         )
         return problems, None
+    if not _same_time(snapshot.create_time, volume.create_time):
+        problems.append(
+            _problem(
+                "snapshot-replaced",
+                saved,
+                disk,
+                f"snapshot {manifest.backup_id} on {where} was made at {snapshot.create_time}, in the backup at"
+                f" {volume.create_time}",
+                "It is not the snapshot of this backup; choose another backup.",
+            )
+        )
     if snapshot.uuid != volume.snapshot_uuid:
         problems.append(
             _problem(
@@ -428,11 +441,22 @@ def _disk(
         mount_point=current.mount_point,
         snapshot=manifest.backup_id,
         snapshot_uuid=snapshot.uuid,
+        snapshot_time=snapshot.create_time,
         size=disk.size,
         locks=current.locks,
         missing=current.missing,
         remove=remove,
     )
+
+
+def _same_time(now: Optional[str], then: Optional[str]) -> bool:
+    """Tell whether two times are the same moment, also when one is not known or the array's time zone changed."""
+    if now is None or then is None:
+        return True
+    try:
+        return datetime.fromisoformat(now) == datetime.fromisoformat(then)
+    except (TypeError, ValueError):
+        return now == then
 
 
 def _in_snapshot(
@@ -563,7 +587,8 @@ def _content_after(part: Union[DiskRestore, FileRestore]) -> str:
         return f"as in {part.source or 'nothing: there was none'}"
     if part.remove:
         return "removed: there was none"
-    return f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
+    made = f", made {part.snapshot_time}" if part.snapshot_time else ""
+    return f"as in snapshot {part.snapshot} ({part.snapshot_uuid}{made})"
 
 
 def _text(plan: RestorePlan, state: Any, content: Any) -> str:

@@ -69,6 +69,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
@@ -270,7 +271,12 @@ def _carried_out(
     )
     with closing(actor):
         return restore.run(
-            plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
+            plan,
+            actor=actor,
+            journal=record,
+            save=lambda changed: journal.save(root, changed),
+            safety=safety,
+            stop_at_failure=options["on_failure"] == "stop",
         )
 
 
@@ -305,7 +311,7 @@ def _plan(
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
     mine = {
-        key: SnapshotNow(uuid=found[manifest.backup_id].uuid, create_time=None)
+        key: SnapshotNow(found[manifest.backup_id].uuid, _told_time(found[manifest.backup_id].create_time))
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
@@ -351,6 +357,10 @@ def _intended(
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
     return found, now.names
+
+
+def _told_time(moment: Optional[datetime]) -> Optional[str]:
+    return format_time(moment) if moment else None
 
 
 @dataclass(frozen=True)

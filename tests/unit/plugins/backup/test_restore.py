@@ -141,7 +141,7 @@ def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", af
 
 
 def carried_out(
-    root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None
+    root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None, stop_at_failure: bool = False
 ) -> list[restore.GuestResult]:
     journal = journals.load(root, "r1") or journals.Journal("r1", samples.BACKUP)
     results, _journal = restore.run(
@@ -150,6 +150,7 @@ def carried_out(
         journal=journal,
         save=lambda changed: journals.save(root, changed),
         safety=safety,
+        stop_at_failure=stop_at_failure,
     )
     return results
 
@@ -237,6 +238,20 @@ def test_one_guest_s_failure_does_not_stop_the_next(tmp_path: Path) -> None:
     world.fails_at = "stop web1"
     results = carried_out(tmp_path, world, part(), second)
     assert [result.restored for result in results] == [False, True]
+
+
+def test_after_a_failure_the_next_is_not_begun_when_asked_for_and_runs_again(tmp_path: Path) -> None:
+    second = part("db1", samples.DB)
+    world = World(part(), second)
+    world.fails_at = "overwrite vda"
+    results = carried_out(tmp_path, world, part(), second, safety="safe", stop_at_failure=True)
+    assert [result.restored for result in results] == [False, False]
+    assert "was not begun, since web1 failed, and the guest is running again" in str(results[1].error)
+    assert world.states[samples.DB] == "running"
+    assert world.steps.count("overwrite vda") == 2, "the first guest's disk, and putting it back"
+    world.fails_at = ""
+    again = [replace(each, state_now=world.states[each.uuid]) for each in (part(), second)]
+    assert [result.restored for result in carried_out(tmp_path, world, *again, safety="safe")] == [True, True]
 
 
 def test_a_guest_that_somebody_starts_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
             "snapshot-replaced",
             ["other", "vol1-snap"],
         ),
+        (
+            web_now(),
+            {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("vol1-snap", "2026-11-22T02:00:00+00:00")}},
+            "snapshot-replaced",
+            ["2026-11-22T02:00:00+00:00", "2026-11-21T"],
+        ),
         (web_now(), {"sizes_in_snapshot": {}}, "file-not-in-snapshot", ["web1.img"]),
         (
             web_now(),

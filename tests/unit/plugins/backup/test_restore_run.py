@@ -59,6 +59,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "other_hosts": {},
         "hosts_off": [],
         "power": "as_was",
+        "on_failure": "continue",
         "definition": "keep",
         "moved_disks": "refuse",
         "define_missing": False,
