@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, Protocol
+from typing import Any, Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
@@ -90,7 +90,8 @@ class GuestResult:
     """What became of one guest; ``error`` is None when it was brought back.
 
     ``safety`` is the snapshot that holds it as it was before. ``autostart_off``: the guest starts with its host, and is
-    kept from it until it is brought back. ``files`` are those that were replaced beside the disks.
+    kept from it until it is brought back. ``files`` are those that were replaced beside the disks. ``healthy`` is None
+    for a guest whose health was not looked at (it is off); ``health`` says what was wanted and seen.
     """
 
     name: str
@@ -104,6 +105,8 @@ class GuestResult:
     safety: Optional[str] = None
     autostart_off: bool = False
     files: tuple[str, ...] = ()
+    healthy: Optional[bool] = None
+    health: Optional[dict[str, Any]] = None
 
 
 def run(

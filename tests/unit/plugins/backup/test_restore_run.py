@@ -48,6 +48,8 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "other_hosts": {},
         "hosts_off": [],
         "power": "as_was",
+        "verify": "sampled",
+        "health": None,
     }
     return {**asked, **changes}
 
