@@ -39,6 +39,15 @@ class Overwritten:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What of a disk was compared, the SHA-256 of its content when that was all, and what else there is to say."""
+
+    what: str
+    sha256: Optional[str] = None
+    notes: tuple[str, ...] = ()
+
+
 class Actor(Fenced, Protocol):
     """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
 
@@ -60,8 +69,8 @@ class Actor(Fenced, Protocol):
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the prepared disk from the snapshot and return how it was done."""
 
-    def verify(self, disk: DiskRestore) -> str:
-        """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
+    def verify(self, disk: DiskRestore) -> Verified:
+        """Compare the disk with the snapshot's copy, past the host's caches, as far as the disk says."""
 
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
@@ -83,6 +92,7 @@ class DiskResult:
     verified: str
     seconds: float
     notes: tuple[str, ...] = ()
+    sha256: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,9 @@ class _Work:
         begun = time.monotonic()
         done = self._actor.overwrite(disk)
         seconds = round(time.monotonic() - begun, 3)
-        return DiskResult(disk.target, disk.label, done.method, self._actor.verify(disk), seconds, done.notes)
+        found = self._actor.verify(disk)
+        notes = (*done.notes, *found.notes)
+        return DiskResult(disk.target, disk.label, done.method, found.what, seconds, notes, found.sha256)
 
     def _put_back(self, guest: GuestRestore, touched: Sequence[DiskRestore]) -> str:
         """Bring the touched disks back from the safety snapshot, and the guest's power; return how that ended."""
@@ -233,7 +245,8 @@ class _Work:
         try:
             for disk in touched:
                 key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
-                old = replace(disk, snapshot=safety.name, snapshot_uuid=safety.uuid_on(*key) or "")
+                held = safety.uuid_on(*key) or ""
+                old = replace(disk, snapshot=safety.name, snapshot_uuid=held, verify="sampled", check_image=False)
                 self._refuse_active(guest, old)
                 self._actor.prepare(old)
                 self._overwritten(old)

@@ -86,7 +86,8 @@ class SnapshotNow:
 class DiskRestore:
     """One overwrite of a file or LUN by its content in the snapshot; ``size`` is what the guest sees, in bytes.
 
-    ``host_path`` is the file below its mount, or the LUN's device.
+    ``host_path`` is the file below its mount, or the LUN's device. ``verify``: how much is compared afterwards, sampled
+    or full. ``check_image``: whether the tables of an image (qcow2) must be sound; what is put back is as it was.
     """
 
     target: str
@@ -98,6 +99,8 @@ class DiskRestore:
     snapshot_uuid: str
     size: Optional[int]
     locks: bool = False
+    verify: str = "sampled"
+    check_image: bool = True
 
     @property
     def label(self) -> str:

@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_guard,
     restore_health,
     restore_open,
+    restore_verify,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
@@ -120,6 +121,7 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         record = _heir(record, found, manifest, todo)
         saved = catalog.backup_directory(root, manifest.backup_id)
         plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
+        plan = _verifying(options, plan, places, deadline, undo=False)
         if check:
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
@@ -208,11 +210,20 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         saved = journal.kept_directory(root, known.restore_id)
         plan = restore_open.told(_plan(options, before, again, todo, places, saved, deadline), again, found)
         again, plan = restore_open.with_images(known, again, plan)
+        plan = _verifying(options, plan, places, deadline, undo=True)
         if check:
             return _result(plan, again, [], changed=bool(todo))
         results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
     results = restore_health.looked_at(options, again, results, _names(before, names))
     return _told(plan, again, results, changed=bool(todo))
+
+
+def _verifying(
+    options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
+) -> RestorePlan:
+    return restore_verify.settled(
+        plan, verify=options["verify"], undo=undo, method=options["method"], places=places, deadline=deadline
+    )
 
 
 def _alone(root: Path, check: bool) -> AbstractContextManager[None]:

@@ -86,9 +86,7 @@ def condition_of(option: Optional[Mapping[str, Any]]) -> Condition:
     if not _are_words(given.get("command", ["word"])):
         faults.append("command is a list of words, a program of the guest and its arguments")
     if faults:
-        raise InputError(
-            f"Failed to read what health is: {'; '.join(faults)}. Nothing was touched", option="health"
-        )
+        raise InputError(f"Failed to read what health is: {'; '.join(faults)}. Nothing was touched", option="health")
     return Condition(
         kind=kind,
         timeout=given.get("timeout", TIMEOUT),

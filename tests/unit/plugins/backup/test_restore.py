@@ -118,9 +118,9 @@ class World:
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> str:
+    def verify(self, disk: DiskRestore) -> restore.Verified:
         self._step(f"verify {disk.target}")
-        return "size"
+        return restore.Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:
@@ -533,7 +533,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> str:
+        def verify(self, disk: DiskRestore) -> restore.Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 

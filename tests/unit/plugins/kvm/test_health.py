@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
     [
         (None, Condition(), "it runs"),
         ({}, Condition(), "it runs"),
-        ({"condition": "agent", "timeout": 9, "command": None, "port": None}, Condition("agent", 9), "its agent answers"),
+        ({"condition": "agent", "timeout": 9, "command": None}, Condition("agent", 9), "its agent answers"),
         (
             {"condition": "command", "command": ["/bin/check", "--fast"]},
             Condition("command", 300, ("/bin/check", "--fast")),
@@ -110,7 +110,7 @@ def encoded(text: bytes) -> str:
         ({"exited": False}, None, ""),
         ({"exited": True, "exitcode": 0, "out-data": encoded(b"secret")}, True, "check ended with exit code 0"),
         ({"exited": True, "exitcode": 3}, False, "check ended with exit code 3"),
-        ({"exited": True, "exitcode": 1, "out-data": encoded(b"no\tdb\n")}, False, "check ended with exit code 1: no db"),
+        ({"exited": True, "exitcode": 1, "out-data": encoded(b"a\tb\n")}, False, "check ended with exit code 1: a b"),
         (
             {"exited": True, "exitcode": 1, "out-data": encoded(b"out"), "err-data": encoded(b"err")},
             False,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for a guest's health, on libvirt's test driver; only the one function that sends agent commands is replaced."""
+"""Waiting for a guest's health, on libvirt's test driver; only the function that sends agent commands is replaced."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ import pytest
 from virt import URI, Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import health_watch
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Agent, LibvirtUnavailableError, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    Agent,
+    LibvirtUnavailableError,
+    connect,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import Health, reachable, wait_healthy
@@ -220,8 +224,8 @@ def test_the_addresses_that_the_agent_tells_are_tried(waited: Waited, monkeypatc
 
 
 def test_addresses_that_others_cannot_reach_are_left_out() -> None:
-    known = ["127.0.0.1", "::1", "fe80::1", "169.254.3.4", "0.0.0.0", "224.0.0.1", "no address", "192.0.2.1", "192.0.2.1"]
-    assert reachable([*known, "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1"]
+    others = ["127.0.0.1", "::1", "fe80::1", "169.254.3.4", "0.0.0.0", "224.0.0.1", "no address"]
+    assert reachable([*others, "192.0.2.1", "192.0.2.1", "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1"]
 
 
 def test_a_daemon_that_comes_back_is_asked_again(guests: Guests, time: Time) -> None:
