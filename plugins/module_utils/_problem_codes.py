@@ -107,6 +107,11 @@ CODES: dict[str, Code] = {
         "Let the host see .snapshot, give the role the LUNs' data (GET /api/storage/luns), use method auto, or use"
         " verify=sampled.",
     ),
+    "health-impossible": Code(
+        "error",
+        "health is to be seen by the guest's agent, and the guest's definition has no agent channel",
+        "Use condition running or tcp for the guest, or add a channel org.qemu.guest_agent.0 to it.",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",

@@ -144,7 +144,8 @@ options:
     description:
       - What a guest that is to run must show within its time after it was started. A guest that does not is left as it
         is, on its restored disks; the module fails, naming the guest, what was seen and how to undo the restore.
-      - All guests are looked at together, once all disks are written. A guest that stays off or paused is not.
+      - All guests are looked at together, once all disks are written. A guest that stays off or paused is not. One
+        without an agent channel, of which its agent's answer is asked, is refused before anything is touched.
       - Run again under the same O(restore_id), guests that were brought back are looked at again unless the condition
         is V(running); nothing is restored again.
     type: dict

@@ -16,15 +16,50 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, RestoreRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import RUNNING, Condition, condition_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
+    AGENT,
+    COMMAND,
+    RUNNING,
+    Condition,
+    condition_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import Health, wait_healthy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 
 
 class RestoreUnhealthyError(KvmsnapError):
     """All guests were brought back, and some did not become healthy; ``guests`` tells of each."""
+
+
+def foreseen(options: Mapping[str, Any], plan: RestorePlan) -> None:
+    """Raise :class:`RestoreRefusedError` when guests of the plan that are to run can never show their health."""
+    condition = condition_of(options.get("health"))
+    wanted = [guest for guest in plan.guests if guest.state_after == "running"]
+    if condition.kind not in (AGENT, COMMAND) or not wanted:
+        return
+    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+        faults = [
+            problem_of(
+                "health-impossible",
+                f"guest {guest.name}: to see that {condition.text} it needs an agent channel, and has none",
+                guest=guest.name,
+            )
+            for guest in wanted
+            for domain in [host.domain(uuid=guest.uuid)]
+            if domain is not None and parse_guest(domain.xml(inactive=True)).agent == "none"
+        ]
+    if faults:
+        raise RestoreRefusedError(
+            f"Refused to restore from backup {plan.backup_id}, nothing was touched: "
+            + "; ".join(problem.message for problem in faults),
+            backup_id=plan.backup_id,
+            problems=[problem.as_dict() for problem in faults],
+        )
 
 
 def looked_at(

@@ -121,7 +121,7 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         record = _heir(record, found, manifest, todo)
         saved = catalog.backup_directory(root, manifest.backup_id)
         plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
-        plan = _verifying(options, plan, places, deadline, undo=False)
+        plan = _checked(options, plan, places, deadline, undo=False)
         if check:
             return _result(plan, record, [], changed=bool(todo))
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
@@ -210,7 +210,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         saved = journal.kept_directory(root, known.restore_id)
         plan = restore_open.told(_plan(options, before, again, todo, places, saved, deadline), again, found)
         again, plan = restore_open.with_images(known, again, plan)
-        plan = _verifying(options, plan, places, deadline, undo=True)
+        plan = _checked(options, plan, places, deadline, undo=True)
         if check:
             return _result(plan, again, [], changed=bool(todo))
         results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
@@ -218,9 +218,11 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     return _told(plan, again, results, changed=bool(todo))
 
 
-def _verifying(
+def _checked(
     options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
 ) -> RestorePlan:
+    """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
+    restore_health.foreseen(options, plan)
     return restore_verify.settled(
         plan, verify=options["verify"], undo=undo, method=options["method"], places=places, deadline=deadline
     )

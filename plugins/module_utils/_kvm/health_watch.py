@@ -83,7 +83,7 @@ def reachable(addresses: Iterable[str]) -> list[str]:
 
 
 class _Watch:
-    """One guest under a condition: its connection, and the program that was started in it."""
+    """One guest under a condition: its connection, the program that was started in it, and how the last one ended."""
 
     def __init__(self, uuid: str, condition: Condition, connect: Callable[[], Host]) -> None:
         self._uuid = uuid
@@ -92,6 +92,7 @@ class _Watch:
         self._host: Optional[Host] = None
         self._pid: Optional[int] = None
         self._can_execute = False
+        self._ended = ""
 
     def look(self, timeout: int) -> Seen:
         """Look once; the agent is given ``timeout`` seconds."""
@@ -145,8 +146,9 @@ class _Watch:
                 self._pid = None
             raise
         if seen is None:
-            return Seen(False, f"{program} was still running")
-        self._pid = None
+            before = f", after {self._ended}" if self._ended else ""
+            return Seen(False, f"{program} was still running{before}")
+        self._pid, self._ended = None, seen.text
         return seen
 
     def _port(self, domain: Domain, timeout: int) -> Seen:

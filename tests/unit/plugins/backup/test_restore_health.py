@@ -12,6 +12,11 @@ from virt import URI, Guests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_health
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal, Safety
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    GuestRestore,
+    RestorePlan,
+    RestoreRefusedError,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 AGENT = {"condition": "agent", "timeout": 1}
@@ -90,6 +95,21 @@ def test_an_earlier_run_left_a_guest_off_that_was_off(guests: Guests) -> None:
 def test_a_wrong_condition_is_refused() -> None:
     with pytest.raises(InputError):
         restore_health.looked_at(options({"condition": "tcp"}), journal(), [], {})
+
+
+def plan(uuid: str, after: str = "running") -> RestorePlan:
+    return RestorePlan("backup", "r1", (GuestRestore("web1", uuid, "shutoff", after, ()),))
+
+
+def test_a_guest_without_agent_channel_is_refused_before_anything_is_touched(guests: Guests) -> None:
+    uuid = guests.add("web1", running=False)
+    for health in (AGENT, {"condition": "command", "command": ["/bin/true"]}):
+        with pytest.raises(RestoreRefusedError, match="nothing was touched: guest web1: to see that") as caught:
+            restore_health.foreseen(options(health), plan(uuid))
+        assert [each["code"] for each in caught.value.fields["problems"]] == ["health-impossible"]
+    for health in (None, NOBODY):
+        restore_health.foreseen(options(health, uri="none:///"), plan(uuid))
+    restore_health.foreseen(options(AGENT, uri="none:///"), plan(uuid, after="shutoff"))
 
 
 def sick(uuid: str = "u", **changes: Any) -> GuestResult:

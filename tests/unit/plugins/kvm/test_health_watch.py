@@ -169,6 +169,11 @@ def test_a_program_that_never_ends_is_not_started_twice(waited: Waited) -> None:
     assert inside.names.count("exec") == 1
 
 
+def test_how_the_last_run_ended_is_told_when_another_is_under_way(waited: Waited) -> None:
+    inside = Inside(guest_info=[EXECUTION], guest_exec=[{"pid": 7}], guest_exec_status=[FAILED, RUNNING])
+    assert waited(COMMAND, inside).seen == "/bin/check was still running, after /bin/check ended with exit code 2"
+
+
 def test_an_agent_that_runs_no_programs_is_told_at_once(waited: Waited) -> None:
     inside = Inside(guest_info=[NO_EXECUTION])
     found = waited(COMMAND, inside)
