@@ -335,7 +335,7 @@ def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
     names = sorted(path.name for path in (ground.ROOT / "tests" / "faults").glob("test_*.py"))
     files = [f"tests/faults/{name}" for name in names if name != "test_kvm_host.py"]
-    pytest(session, *files, "--representative", "--timeout=300", report="faults-part")
+    pytest(session, *files, "--representative", "-m", "not long", "--timeout=300", report="faults-part")
 
 
 def write_junit(name: str, cases: list[str], failed: list[str]) -> None:

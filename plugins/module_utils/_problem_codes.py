@@ -101,6 +101,17 @@ CODES: dict[str, Code] = {
         "the guest is off, and a QEMU holds its lock on the image, here or on another host",
         "Stop what uses the image, on whichever host it runs.",
     ),
+    "full-check-impossible": Code(
+        "error",
+        "all of a restored disk was to be compared with the snapshot's copy (verify=full), which cannot be read",
+        "Let the host see .snapshot, give the role the LUNs' data (GET /api/storage/luns), use method auto, or use"
+        " verify=sampled.",
+    ),
+    "health-impossible": Code(
+        "error",
+        "health is to be seen by the guest's agent, and the guest's definition has no agent channel",
+        "Use condition running or tcp for the guest, or add a channel org.qemu.guest_agent.0 to it.",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",

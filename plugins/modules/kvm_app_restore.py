@@ -191,6 +191,56 @@ options:
     description: Seconds that a guest may take to be running.
     type: int
     default: 120
+  verify:
+    description:
+      - How much of each restored disk is compared with the snapshot's copy before the guest starts, V(sampled) blocks
+        or, with V(full), all of it. Then the result has the SHA-256 of the content, too.
+      - V(full) reads all disks once on this host and once from the snapshot, below C(.snapshot) or, of a LUN, from the
+        array over REST, which takes its time while the guest is off. Reading has no time limit while it gets on; it
+        is given up when nothing comes for O(timeout) seconds.
+      - V(full) is refused before anything is touched where the snapshot's copy cannot be read, since this host does not
+        see C(.snapshot), the account may not read a LUN's data, or O(method) makes no temporary LUN.
+      - Disks that are put back since the restore failed are compared by samples.
+    type: str
+    choices: [sampled, full]
+    default: sampled
+  health:
+    description:
+      - What a guest that is to run must show within its time after it was started. A guest that does not is left as it
+        is, on its restored disks; the module fails, naming the guest, what was seen and how to undo the restore.
+      - All guests are looked at together, once all disks are written. A guest that stays off or paused is not. One
+        without an agent channel, of which its agent's answer is asked, is refused before anything is touched.
+      - Run again under the same O(restore_id), guests that were brought back are looked at again unless the condition
+        is V(running); nothing is restored again.
+    type: dict
+    suboptions:
+      condition:
+        description:
+          - V(running) is the guest's state alone, V(agent) an answer of its agent, V(command) exit code 0 of a program
+            that the agent runs in it, V(tcp) a TCP port that accepts a connection from this host.
+          - V(command) needs C(guest-exec), which is off by default in the agent on RHEL; then the condition fails at
+            once with 'not available'.
+        type: str
+        choices: [running, agent, command, tcp]
+        default: running
+      timeout:
+        description: Seconds that a guest may take. A last look may add ten seconds.
+        type: int
+        default: 300
+      command:
+        description:
+          - With V(command), the program and its arguments, run without a shell, again after it failed.
+          - At most 200 characters of what it prints are told, and only when it fails.
+        type: list
+        elements: str
+      port:
+        description: With V(tcp), the port.
+        type: int
+      address:
+        description:
+          - With V(tcp), name or address of the guest. Without it those addresses are tried that the agent tells, or a
+            lease of libvirt's networks.
+        type: str
   catalog_dir:
     description: Directory of the catalog on the KVM host.
     type: path
@@ -251,6 +301,21 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
+- name: Compare every byte, and wait until the web server answers
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    restore_id: ticket-4714
+    verify: full
+    health:
+      condition: tcp
+      port: 443
+      timeout: 180
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
 - name: Undo the first restore
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
@@ -280,11 +345,14 @@ plan:
 guests:
   description:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
-    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
+    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed, and leaked
+      clusters that C(qemu-img check) found. Its C(sha256) is that of its content, after a full comparison.
+    - C(healthy) is false for a guest that was brought back and did not become healthy, null for one that was not looked
+      at. C(health) says what was wanted and seen, and after how many seconds.
     - C(safety) is the snapshot that holds the guest as it was before.
     - C(autostart_off) is true while a guest that starts with its host is kept from it, since it is not brought back.
     - C(files) are the UEFI variables and the TPM's state that were replaced.
-  returned: success and when a guest was not brought back
+  returned: success and when a guest was not brought back or is not healthy
   type: list
   elements: dict
   sample:
@@ -300,10 +368,17 @@ guests:
           path: svm1:/vol/kvm_vol1/web1.img
           method: file_clone
           verified: size and sampled blocks
+          sha256: null
           notes: []
+      healthy: true
+      health:
+        condition: agent
+        wanted: its agent answers
+        seen: its agent answered
+        seconds: 21.5
 summary:
   description: The restore in lines for people.
-  returned: success and when a guest was not brought back
+  returned: success and when a guest was not brought back or is not healthy
   type: list
   elements: str
 problems:
@@ -320,6 +395,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 
 
@@ -347,6 +423,8 @@ def argument_spec() -> dict[str, Any]:
         "on_failure": {"type": "str", "choices": ["continue", "stop"], "default": "continue"},
         "stop_timeout": {"type": "int", "default": 120},
         "start_timeout": {"type": "int", "default": 120},
+        "verify": {"type": "str", "choices": ["sampled", "full"], "default": "sampled"},
+        "health": health_argument(),
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
         "uri": {"type": "str", "default": "qemu:///system"},

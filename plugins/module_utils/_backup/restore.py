@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, Protocol
+from typing import Any, Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
@@ -41,6 +41,15 @@ class Overwritten:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What of a disk was compared, the SHA-256 of its content when that was all, and what else there is to say."""
+
+    what: str
+    sha256: Optional[str] = None
+    notes: tuple[str, ...] = ()
+
+
 class Actor(Fenced, Protocol):
     """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
 
@@ -62,8 +71,8 @@ class Actor(Fenced, Protocol):
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the prepared disk from the snapshot and return how it was done."""
 
-    def verify(self, disk: DiskRestore) -> str:
-        """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
+    def verify(self, disk: DiskRestore) -> Verified:
+        """Compare the disk with the snapshot's copy, past the host's caches, as far as the disk says."""
 
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
@@ -97,6 +106,7 @@ class DiskResult:
     verified: str
     seconds: float
     notes: tuple[str, ...] = ()
+    sha256: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,8 @@ class GuestResult:
     """What became of one guest; ``error`` is None when it was brought back.
 
     ``safety`` is the snapshot that holds it as it was before. ``autostart_off``: the guest starts with its host, and is
-    kept from it until it is brought back. ``files`` are those that were replaced beside the disks.
+    kept from it until it is brought back. ``files`` are those that were replaced beside the disks. ``healthy`` is None
+    for a guest whose health was not looked at (it is off); ``health`` says what was wanted and seen.
     """
 
     name: str
@@ -118,6 +129,8 @@ class GuestResult:
     safety: Optional[str] = None
     autostart_off: bool = False
     files: tuple[str, ...] = ()
+    healthy: Optional[bool] = None
+    health: Optional[dict[str, Any]] = None
 
 
 def run(
@@ -270,7 +283,9 @@ class _Work:
         begun = time.monotonic()
         done = self._actor.overwrite(disk)
         seconds = round(time.monotonic() - begun, 3)
-        return DiskResult(disk.target, disk.label, done.method, self._actor.verify(disk), seconds, done.notes)
+        found = self._actor.verify(disk)
+        notes = (*done.notes, *found.notes)
+        return DiskResult(disk.target, disk.label, done.method, found.what, seconds, notes, found.sha256)
 
     def _put_back(self, guest: GuestRestore, touched: Sequence[DiskRestore]) -> str:
         """Bring the touched disks back from the safety snapshot, and the guest's power; return how that ended."""
@@ -284,8 +299,15 @@ class _Work:
             for disk in touched:
                 key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
                 made = disk.label in self._progress(guest).created
-                uuid = safety.uuid_on(*key) or ""
-                old = replace(disk, snapshot=safety.name, snapshot_uuid=uuid, missing=False, remove=made)
+                old = replace(
+                    disk,
+                    snapshot=safety.name,
+                    snapshot_uuid=safety.uuid_on(*key) or "",
+                    missing=False,
+                    remove=made,
+                    verify="sampled",
+                    check_image=False,
+                )
                 self._refuse_active(guest, old)
                 self._actor.prepare(old)
                 self._overwritten(old)

@@ -99,7 +99,9 @@ class DiskRestore:
     """One overwrite of a file or LUN by its content in the snapshot; ``size`` is what the guest sees, in bytes.
 
     ``host_path`` is the file below its mount, or the LUN's device. ``missing``: it is made, since nothing is there.
-    ``remove``: nothing was there before the restore that is undone, so that it is removed.
+    ``remove``: nothing was there before the restore that is undone, so that it is removed. ``verify``: how much is
+    compared afterwards, sampled or full. ``check_image``: whether the tables of an image (qcow2) must be sound; what is
+    put back is as it was.
     """
 
     target: str
@@ -114,6 +116,8 @@ class DiskRestore:
     missing: bool = False
     remove: bool = False
     snapshot_time: Optional[str] = None
+    verify: str = "sampled"
+    check_image: bool = True
 
     @property
     def label(self) -> str:

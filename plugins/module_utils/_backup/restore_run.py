@@ -16,8 +16,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     journal,
     restore,
     restore_guard,
+    restore_health,
     restore_open,
     restore_redefine,
+    restore_verify,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
     LATEST,
@@ -65,6 +67,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
@@ -106,6 +109,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
     restore_redefine.check_options(options)
+    condition_of(options.get("health"))
     with _alone(root, check):
         return _run(root, options, check=check)
 
@@ -123,11 +127,14 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         record = _heir(record, found, manifest, todo)
         planned = partial(_plan, options, manifest, record, todo, places, deadline)
         plan = restore_open.told(chosen.planned(root, planned), record, found)
-        if check or not todo:
+        plan = _checked(options, plan, places, deadline, undo=False)
+        if check:
             return _result(plan, record, [], changed=bool(todo))
-        chosen.keep(root)
-        results, record = _carried_out(root, options, manifest, record, plan, places)
-    return _told(plan, record, results)
+        if todo:
+            chosen.keep(root)
+        results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
+    results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
+    return _told(plan, record, results, changed=bool(todo))
 
 
 def _begun(
@@ -177,6 +184,7 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     Raises as :func:`run` does.
     """
     root = Path(options["catalog_dir"])
+    condition_of(options.get("health"))
     with _alone(root, check):
         return _undo(root, options, check=check)
 
@@ -210,11 +218,24 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         planned = _plan(options, before, again, todo, places, deadline, saved, undone=known)
         plan = restore_open.told(chosen.told(planned), again, found)
         again, plan = restore_open.with_images(known, again, plan)
-        if check or not todo:
+        plan = _checked(options, plan, places, deadline, undo=True)
+        if check:
             return _result(plan, again, [], changed=bool(todo))
-        chosen.keep(root)
-        results, again = _carried_out(root, options, before, again, plan, places)
-    return _told(plan, again, results)
+        if todo:
+            chosen.keep(root)
+        results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
+    results = restore_health.looked_at(options, again, results, _names(before, names))
+    return _told(plan, again, results, changed=bool(todo))
+
+
+def _checked(
+    options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
+) -> RestorePlan:
+    """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
+    restore_health.foreseen(options, plan)
+    return restore_verify.settled(
+        plan, verify=options["verify"], undo=undo, method=options["method"], places=places, deadline=deadline
+    )
 
 
 def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
@@ -546,19 +567,26 @@ def _done(manifest: Manifest, record: Journal, name: str) -> bool:
     return saved is not None and record.done(saved.uuid)
 
 
-def _told(plan: RestorePlan, record: Journal, results: list[restore.GuestResult]) -> dict[str, Any]:
-    result = _result(plan, record, results, changed=True)
+def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
+    """Return the guests asked for, uuid to name."""
+    return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
+
+
+def _told(plan: RestorePlan, record: Journal, results: list[restore.GuestResult], *, changed: bool) -> dict[str, Any]:
+    result = _result(plan, record, results, changed=changed)
     failed = [each for each in results if each.error is not None]
     if failed:
+        sick = restore_health.unhealthy(record, results)
         raise RestoreFailedError(
             f"Restore {record.restore_id} from backup {record.backup_id} did not bring back "
             + "; ".join(f"{each.name} (it is {each.state_after} now): {each.error}" for each in failed)
-            + f". Run again with restore_id {record.restore_id} to go on",
+            + f". Run again with restore_id {record.restore_id} to go on{f'. And {sick}' if sick else ''}",
             restore_id=record.restore_id,
             backup_id=record.backup_id,
             guests=result["guests"],
             summary=result["summary"],
         )
+    restore_health.refuse_unhealthy(record, result, results)
     return result
 
 
@@ -578,11 +606,12 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
     lines = [f"restore {record.restore_id} from backup {record.backup_id}"]
     lines += [f"  safety snapshot {name}" for name in dict.fromkeys(each.safety for each in results) if name]
     if not plan.guests:
-        return [*lines, "  all its guests were brought back by an earlier run; nothing was done"]
-    if not results:
+        lines.append("  all its guests were brought back by an earlier run; nothing was done")
+    elif not results:
         return [*lines, *(f"  {line}" for line in plan.after().splitlines())]
     for each in results:
-        lines.append(f"  {each.name}: {each.error or 'restored'}, {each.state_before} before, {each.state_after} now")
+        came = each.error or ("restored" if each.restored else "brought back by an earlier run")
+        lines.append(f"  {each.name}: {came}, {each.state_before} before, {each.state_after} now")
         lines.extend(f"    note: {note}" for part in plan.guests if part.uuid == each.uuid for note in part.notes)
         lines.extend(
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
@@ -590,4 +619,5 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
         )
         lines.extend(f"    {path}: replaced by what was saved" for path in each.files)
         lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
+        lines.extend(restore_health.lines(each))
     return lines

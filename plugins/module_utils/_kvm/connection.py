@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
@@ -144,6 +144,28 @@ class NetworkState:
     xml: str
 
 
+@dataclass(frozen=True)
+class Executed:
+    """How far a program in a guest is; ``code`` is None when a signal ended it. What it printed is in base64."""
+
+    exited: bool
+    code: Optional[int] = None
+    signal: Optional[int] = None
+    output: str = ""
+    error: str = ""
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Executed:
+        """Read the answer to guest-exec-status."""
+        return cls(
+            exited=bool(answer["exited"]),
+            code=answer.get("exitcode"),
+            signal=answer.get("signal"),
+            output=str(answer.get("out-data") or ""),
+            error=str(answer.get("err-data") or ""),
+        )
+
+
 class Agent:
     """The agent inside a guest, through libvirt. Methods raise :class:`LibvirtError`.
 
@@ -194,12 +216,46 @@ class Agent:
         with _telling(f"thaw guest {self._guest}", guest=self._guest):
             return int(self._domain.fsThaw(None, 0))
 
-    def _command(self, name: str, timeout: int) -> Any:
+    def commands(self, timeout: int) -> frozenset[str]:
+        """Return the commands that the agent has and that are enabled (guest-info)."""
+        with self._reading("guest-info"):
+            found = self._command("guest-info", timeout)["supported_commands"]
+            return frozenset(str(each["name"]) for each in found if each["enabled"])
+
+    def execute(self, command: Sequence[str], timeout: int) -> int:
+        """Start a program in the guest and return its pid (guest-exec); what it prints is kept."""
+        asked = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
+        with self._reading("guest-exec"):
+            return int(self._command("guest-exec", timeout, asked)["pid"])
+
+    def executed(self, pid: int, timeout: int) -> Executed:
+        """Ask how far a program is (guest-exec-status); once it was told to have ended, it is forgotten."""
+        with self._reading("guest-exec-status"):
+            return Executed.from_answer(self._command("guest-exec-status", timeout, {"pid": pid}))
+
+    def addresses(self, timeout: int) -> tuple[str, ...]:
+        """Return the addresses of the guest's network interfaces (guest-network-get-interfaces)."""
+        with self._reading("guest-network-get-interfaces"):
+            found = self._command("guest-network-get-interfaces", timeout)
+            return tuple(str(each["ip-address"]) for nic in found for each in nic.get("ip-addresses") or ())
+
+    def _command(self, name: str, timeout: int, arguments: Optional[Mapping[str, Any]] = None) -> Any:
         import libvirt_qemu
 
+        words = {"execute": name, **({"arguments": arguments} if arguments else {})}
         with _telling(f"ask the agent of guest {self._guest} ({name})", guest=self._guest):
-            text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps({"execute": name}), timeout, 0)
+            text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps(words), timeout, 0)
         return json.loads(text).get("return")
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Tell of an answer that is not what the agent's protocol says; it comes from inside the guest."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise LibvirtError(
+                f"Failed to ask the agent of guest {self._guest} ({name}): its answer cannot be read", guest=self._guest
+            ) from exc
 
 
 class Domain:
@@ -262,6 +318,15 @@ class Domain:
         with _telling(f"look for a block job on {target} of {self.name}", unless=NO_SUPPORT, guest=self.name):
             return bool(self._domain.blockJobInfo(target, 0))
         return False
+
+    def leased_addresses(self) -> tuple[str, ...]:
+        """Return the addresses that libvirt's own networks lent to an active guest (virDomainInterfaceAddresses)."""
+        import libvirt
+
+        with _telling(f"look for addresses of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            found = self._domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
+            return tuple(str(each["addr"]) for nic in found.values() for each in nic["addrs"] or ())
+        return ()
 
     def managed_save_remove(self) -> None:
         """Remove the saved memory image (virDomainManagedSaveRemove)."""

@@ -118,9 +118,9 @@ class World:
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> str:
+    def verify(self, disk: DiskRestore) -> restore.Verified:
         self._step(f"verify {disk.target}")
-        return "size"
+        return restore.Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:
@@ -548,7 +548,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> str:
+        def verify(self, disk: DiskRestore) -> restore.Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 
@@ -573,3 +573,38 @@ def test_an_image_of_untouched_disks_is_of_no_use_once_the_guest_ran_without_it(
     world.fails_once = ["overwrite vdb"]
     (result,) = carried_out(tmp_path, world, part(), safety="another")
     assert (result.restored, world.saved, world.states[samples.WEB]) == (False, {}, "shutoff")
+
+
+def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp_path: Path) -> None:
+    """What made the check fail may fail it for the disk of before as well, which must come back all the same."""
+
+    class Strict(World):
+        def verify(self, disk: DiskRestore) -> restore.Verified:
+            self.steps.append(f"{disk.snapshot} {disk.verify} {disk.check_image}")
+            if disk.check_image:
+                raise KvmsnapError("Failed to check the image")
+            return restore.Verified("size")
+
+    guest = part()
+    disk = replace(guest.disks[0], verify="full")
+    world = Strict(guest)
+    (result,) = carried_out(tmp_path, world, replace(guest, disks=(disk,)), safety=BEFORE)
+    assert [step for step in world.steps if "True" in step or "False" in step] == [
+        f"{samples.BACKUP} full True",
+        f"{BEFORE} sampled False",
+    ]
+    assert "vda was put back" in str(result.error)
+    assert world.states[samples.WEB] == "running"
+
+
+def test_what_the_comparison_found_is_told_of_the_disk(tmp_path: Path) -> None:
+    class Thorough(World):
+        def verify(self, disk: DiskRestore) -> restore.Verified:
+            return restore.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
+
+    world = Thorough(part())
+    world.notes = ("a clone is left",)
+    (result,) = carried_out(tmp_path, world, part())
+    (disk, _other) = result.disks
+    assert (disk.verified, disk.sha256) == ("size and all content", "c0ffee")
+    assert disk.notes == ("a clone is left", "1 leaked cluster")

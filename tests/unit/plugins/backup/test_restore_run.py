@@ -63,6 +63,8 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "definition": "keep",
         "moved_disks": "refuse",
         "define_missing": False,
+        "verify": "sampled",
+        "health": None,
     }
     return {**asked, **changes}
 
@@ -108,7 +110,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         restore_run,
         "snapshots_of",
         lambda _places, volumes, **_more: {
-            volume.key: {name: SimpleNamespace(uuid=snapshot_uuid(volume.volume, name)) for name in names}
+            volume.key: {
+                name: SimpleNamespace(uuid=snapshot_uuid(volume.volume, name), create_time=None) for name in names
+            }
             for volume in volumes
         },
     )
