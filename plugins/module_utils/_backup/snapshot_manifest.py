@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Optional
+from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import VOLUME_DIRECTORY
@@ -31,6 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedVolume,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted, format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -57,9 +58,12 @@ def from_snapshots(backup_id: str, *, clients: Sequence[Client], deadline: Deadl
     Raises :class:`ManifestError` for a manifest that cannot be trusted, or that the array's snapshots do not bear out.
     """
     checked_id(backup_id, what="backup_id")
-    copies, silent = _copies(nfs_points(), backup_id)
-    shown = volumes_at(clients, list(copies), deadline) if copies else {}
-    ours = {point: copies[point] for point in copies if point in shown}
+    points = nfs_points()
+    found = dict(zip(points, _looked(points, backup_id)))
+    silent = tuple(point for point in points if isinstance(found[point], OverdueError))
+    there = [point for point in points if found[point] is not None and point not in silent]
+    shown = volumes_at(clients, there, deadline) if there else {}
+    ours = _readable({point: found[point] for point in there if point in shown})
     if not ours:
         return InSnapshots(None, silent=silent)
     started = _agreed(ours, backup_id)
@@ -143,20 +147,25 @@ def _close(descriptors: Sequence[int]) -> None:
         os.close(descriptor)
 
 
-def _copies(points: Sequence[str], backup_id: str) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """Return what the snapshots below the mount points have, and the mounts that did not answer in time."""
+def _looked(points: Sequence[str], backup_id: str) -> list[Union[bytes, KvmsnapError, None]]:
+    """Return for each mount point the manifest in the snapshot below it, None, or why it could not be read."""
 
-    def look(point: str) -> tuple[Optional[bytes], bool]:
+    def look(point: str) -> Union[bytes, KvmsnapError, None]:
         try:
-            what = f"look below {point}"
-            return bounded(partial(copy_below, point, backup_id), seconds=_MOUNT_SECONDS, what=what), True
-        except OverdueError:
-            return None, False
+            return bounded(partial(copy_below, point, backup_id), seconds=_MOUNT_SECONDS, what=f"look below {point}")
+        except (ManifestError, OverdueError) as exc:
+            return exc
 
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = dict(zip(points, pool.map(look, points)))
-    copies = {point: content for point, (content, _answered) in found.items() if content is not None}
-    return copies, tuple(point for point, (_content, answered) in found.items() if not answered)
+        return list(pool.map(look, points))
+
+
+def _readable(found: Mapping[str, Union[bytes, KvmsnapError, None]]) -> dict[str, bytes]:
+    """Return the manifests, or raise the first reason why one is none."""
+    for content in found.values():
+        if isinstance(content, KvmsnapError):
+            raise content
+    return {point: content for point, content in found.items() if isinstance(content, bytes)}
 
 
 def _agreed(copies: Mapping[str, bytes], backup_id: str) -> Manifest:

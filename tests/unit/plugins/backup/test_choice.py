@@ -49,7 +49,12 @@ class Scene:
         self.site, self.id, self.root = site, site.name, site.root
         self.points = {name: site.sim.volume_root("svm1", name) for name in VOLUMES}
         self.stale: list[str] = []
-        keys = {str(self.points[name]): self._key(name) for name in VOLUMES}
+        self._patch = monkeypatch
+        self.mount()
+
+    def mount(self) -> None:
+        """Let the host have the volumes mounted where they are."""
+        monkeypatch, keys = self._patch, {str(self.points[name]): self._key(name) for name in VOLUMES}
         monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [*keys, *self.stale])
         monkeypatch.setattr(
             snapshot_manifest,
@@ -253,6 +258,20 @@ def test_a_copy_on_a_mount_that_is_none_of_the_array_is_passed_over(scene: Scene
         scene.chosen()
     scene.carry(dumped(scene.started()))
     assert scene.chosen().manifest.run_id == "run"
+    (place / f"{scene.id}.json").unlink()
+    (place / f"{scene.id}.json").symlink_to("/etc/passwd")
+    assert scene.chosen().manifest.run_id == "run"
+
+
+def test_a_link_on_a_volume_of_the_array_stops_the_restore(scene: Scene, tmp_path: Path) -> None:
+    scene.carry(dumped(scene.started()), "kvm_vol1")
+    place = tmp_path / "mount" / ".snapshot" / scene.id / ".kvmsnap"
+    place.mkdir(parents=True)
+    (place / f"{scene.id}.json").symlink_to("/etc/passwd")
+    scene.points["kvm_vol2"] = tmp_path / "mount"
+    scene.mount()
+    with pytest.raises(ManifestError, match="it is a link, or below one"):
+        scene.chosen()
 
 
 def link(place: Path) -> None:
