@@ -91,6 +91,7 @@ def test_a_deleted_guest_is_back_from_an_older_backup_and_runs(lab: Any) -> None
     lab.virsh("destroy", GUEST)
 
 
+@pytest.mark.long
 def test_disks_that_were_moved_come_back_to_their_old_places(lab: Any) -> None:
     lun = lab.luns.get(BOOT)
     moved = lab.san.provide(MOVED_BOOT, lun.size >> 20)

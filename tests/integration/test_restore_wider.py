@@ -163,6 +163,7 @@ def test_a_guest_on_a_lun_comes_back_beside_itself_from_the_catalog_of_another_h
     assert lab.ssh("ls /dev/mapper") == maps
 
 
+@pytest.mark.long
 def test_a_manifest_that_is_a_link_or_of_another_run_is_not_believed(lab: Any, lost: None) -> None:
     del lost
     before, here = world_of(lab), "/mnt/kvm_vol1/.kvmsnap"
