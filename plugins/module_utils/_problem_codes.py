@@ -101,6 +101,18 @@ CODES: dict[str, Code] = {
         "the guest is off, and a QEMU holds its lock on the image, here or on another host",
         "Stop what uses the image, on whichever host it runs.",
     ),
+    "cluster-managed": Code(
+        "error",
+        "a Pacemaker cluster manages the guest, and would start it while its disks are overwritten",
+        "Take it out of the cluster's hands until it is back ('pcs resource unmanage RESOURCE', or the maintenance mode of"
+        " the cluster); or say that no cluster starts it (kvm_restore_cluster_off, cluster_off).",
+    ),
+    "cluster-unknown": Code(
+        "error",
+        "this host belongs to a Pacemaker cluster whose configuration cannot be read",
+        "Start Pacemaker here, or let 'cibadmin --query --local' answer; or say that no cluster starts the guest"
+        " (kvm_restore_cluster_off, cluster_off).",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",

@@ -109,6 +109,16 @@ options:
     type: list
     elements: str
     default: []
+  cluster_off:
+    description:
+      - Guests, by name or UUID, that no Pacemaker cluster starts while they are restored, whatever its configuration
+        says.
+      - Without it a guest is refused that a resource C(VirtualDomain) of this host's cluster runs, unless the resource,
+        the cluster or all its nodes are unmanaged or in maintenance; and so is every guest when the cluster's
+        configuration cannot be read.
+    type: list
+    elements: str
+    default: []
   power:
     description: State of the guests afterwards.
     type: str
@@ -262,6 +272,7 @@ def argument_spec() -> dict[str, Any]:
         "other_hosts_off": {"type": "bool", "default": False},
         "other_hosts": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
+        "cluster_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "stop_timeout": {"type": "int", "default": 120},

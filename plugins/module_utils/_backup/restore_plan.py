@@ -57,7 +57,7 @@ class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
-    be restored now (active on another host, ...). ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
+    be restored now (active on another host, ...), ``notes``: what else there is to say of it. ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
     emulated TPM, ``xml`` its definition.
     """
 
@@ -72,6 +72,7 @@ class GuestNow:
     nvram: Optional[str] = None
     tpm: bool = False
     xml: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -489,7 +490,7 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
         notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
-    return tuple(notes)
+    return (*notes, *now.notes)
 
 
 def _disk_notes(disks: Iterable[DiskRestore], now: GuestNow, unseen: Collection[tuple[str, str, str]]) -> list[str]:
