@@ -104,8 +104,8 @@ CODES: dict[str, Code] = {
     "cluster-managed": Code(
         "error",
         "a Pacemaker cluster manages the guest, and would start it while its disks are overwritten",
-        "Take it out of the cluster's hands until it is back ('pcs resource unmanage RESOURCE', or the maintenance mode of"
-        " the cluster); or say that no cluster starts it (kvm_restore_cluster_off, cluster_off).",
+        "Take it out of the cluster's hands until it is back ('pcs resource unmanage RESOURCE', or the maintenance mode"
+        " of the cluster); or say that no cluster starts it (kvm_restore_cluster_off, cluster_off).",
     ),
     "cluster-unknown": Code(
         "error",

@@ -57,8 +57,8 @@ class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
-    be restored now (active on another host, ...), ``notes``: what else there is to say of it. ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
-    emulated TPM, ``xml`` its definition.
+    be restored now (active on another host, ...), ``notes``: what else there is to say of it. ``nvram`` is where its
+    UEFI variables are, ``tpm`` whether it has an emulated TPM, ``xml`` its definition.
     """
 
     name: str

@@ -191,9 +191,7 @@ class _Cib:
         template = self._by_id.get(element.get("template") or "")
         return (element,) if template is None else (element, template)
 
-    def _guest(
-        self, element: ET.Element, own: tuple[ET.Element, ...], around: tuple[ET.Element, ...]
-    ) -> ClusterGuest:
+    def _guest(self, element: ET.Element, own: tuple[ET.Element, ...], around: tuple[ET.Element, ...]) -> ClusterGuest:
         return ClusterGuest(
             resource=element.get("id", ""),
             configs=self._values(own, "config"),

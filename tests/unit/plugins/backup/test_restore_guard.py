@@ -137,7 +137,9 @@ def in_cluster(cluster: Cluster | None, *off: str) -> GuestNow:
     return restore_guard.in_cluster({WEB.uuid: WEB}, "qemu:///system", off, read=lambda: cluster)[WEB.uuid]
 
 
-@pytest.mark.parametrize(("off", "refused"), [((), True), (("db1",), True), (("web1",), False), ((samples.WEB,), False)])
+@pytest.mark.parametrize(
+    ("off", "refused"), [((), True), (("db1",), True), (("web1",), False), ((samples.WEB,), False)]
+)
 def test_a_guest_of_a_cluster_takes_a_word_of_a_person(off: tuple[str, ...], refused: bool) -> None:
     now = in_cluster(CLUSTER, *off)
     assert codes(now) == (["cluster-managed"] if refused else [])

@@ -131,7 +131,7 @@ def test_what_a_resource_says_by_reference(resources: str, refused: bool) -> Non
         (None, True),
     ],
 )
-def test_the_xml_of_a_resource_says_whose_it_is_and_its_name_where_it_cannot(named: Named | None, refused: bool) -> None:
+def test_the_xml_of_a_resource_says_whose_it_is_and_its_name_if_not(named: Named | None, refused: bool) -> None:
     assert found(cib(primitive()), named=named) == (["cluster-managed"] if refused else [])
 
 
