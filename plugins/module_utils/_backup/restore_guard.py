@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info, in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -82,8 +83,10 @@ def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]
 
 def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path) -> GuestNow:
     obstacles = [*now.obstacles, *elsewhere(now, options["other_hosts"] or {}, options["hosts_off"]), *_locked(now)]
-    seen = replace(now, disks=tuple(_with_lock_note(disk) for disk in now.disks))
+    seen = replace(now, disks=tuple(_with_losses(_with_lock_note(disk)) for disk in now.disks))
     if domain is not None:
+        lost = guest_losses(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
+        seen = replace(seen, notes=(*seen.notes, *lost))
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
     return replace(seen, obstacles=tuple(obstacles))
@@ -132,6 +135,17 @@ def _locked(now: GuestNow) -> list[Problem]:
 
 def _takes_locks(disk: DiskNow) -> bool:
     return disk.locks and disk.storage is not None and disk.storage.lun is None and os.path.exists(disk.host_path)
+
+
+def _with_losses(disk: DiskNow) -> DiskNow:
+    """Say what inside the image goes with it; one that cannot be read has nothing to lose."""
+    if disk.storage is None or disk.format in RAW or disk.unreadable:
+        return disk
+    try:
+        info = image_info(disk.host_path, image_format=disk.format)
+    except ImageError:
+        return disk
+    return replace(disk, notes=(*disk.notes, *image_losses(snapshots=info.snapshots, bitmaps=info.bitmaps)))
 
 
 def _with_lock_note(disk: DiskNow) -> DiskNow:

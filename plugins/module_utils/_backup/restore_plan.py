@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
@@ -37,7 +38,8 @@ class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
     ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
-    with another guest, ...), ``notes``: what else there is to say of it.
+    with another guest, ...), ``notes``: what else there is to say of it. ``unreadable``: why what lies below its image
+    is not known.
     """
 
     target: str
@@ -50,6 +52,7 @@ class DiskNow:
     locks: bool = False
     obstacles: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)
@@ -319,26 +322,9 @@ def _disk(
                 "Put the guest's definition right, or restore from a backup of the present format.",
             )
         )
-    if [layer.path for layer in current.backing] != [layer.path for layer in disk.backing]:
-        problems.append(
-            _problem(
-                "backing-chain-mismatch",
-                saved,
-                disk,
-                f"its backing chain is {_chain(current.backing)} now and was {_chain(disk.backing)} in the backup",
-                "Commit or remove the external snapshots that were taken since.",
-            )
-        )
-    elif current.backing != disk.backing:
-        problems.append(
-            _problem(
-                "backing-file-changed",
-                saved,
-                disk,
-                f"a file of its backing chain is not what it was: {_chain(current.backing, disk.backing)}",
-                "Bring the backing file back first, from the snapshot of the same backup.",
-            )
-        )
+    chain = restore_chain.compared(now.name, disk, current)
+    if chain is not None:
+        problems.append(_problem(chain.code, saved, disk, chain.what, chain.remedy))
     if disk.size is not None and current.size is not None and disk.size != current.size:
         problems.append(
             _problem(
@@ -424,6 +410,9 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
 
 
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
+    chain = restore_chain.moved_in_chain(now.name, disk, _name(storage), now.disks)
+    if chain is not None:
+        return _problem(chain.code, saved, disk, chain.what, chain.remedy)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
     if same_target is None:
         there = f"the guest has no disk {disk.target} any more"
@@ -467,13 +456,6 @@ def _kind(storage: Storage) -> str:
 
 def _name(storage: Storage) -> str:
     return storage.label
-
-
-def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
-    if not before:
-        return " <- ".join(layer.path for layer in files) or "none"
-    changed = [(now, then) for now, then in zip(files, before) if now != then]
-    return ", ".join(f"{now.path} ({now.size} bytes now, {then.size} then)" for now, then in changed)
 
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ NOT_FREE = (
 # Findings that other hosts may use the disk's LUN, about which only a person can know.
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
-WORTH_A_NOTE = (*ELSEWHERE, "path-failed")
+WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -430,6 +430,7 @@ def _disk_now(
         storage=storage,
         locks=bool(disk["storage"] and disk["storage"]["locks"]),
         obstacles=tuple(obstacles),
+        unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
         notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *_reservation(lun, obstacles)),
     )
 

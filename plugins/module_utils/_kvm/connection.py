@@ -262,6 +262,18 @@ class Domain:
             return bool(self._domain.blockJobInfo(target, 0))
         return False
 
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots that libvirt has of the guest (virDomainListAllSnapshots)."""
+        with _telling(f"list the snapshots of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllSnapshots(0))
+        return []
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the guest's checkpoints (virDomainListAllCheckpoints)."""
+        with _telling(f"list the checkpoints of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllCheckpoints(0))
+        return []
+
     def managed_save_remove(self) -> None:
         """Remove the saved memory image (virDomainManagedSaveRemove)."""
         with self._telling("remove the managed-save image of"):
