@@ -263,6 +263,12 @@ CODES: dict[str, Code] = {
         "the LUN is mapped to initiators that are not this host's; a guest may run on another host of the cluster",
         "Nothing is to be done for hosts of one cluster; before a restore make sure that none of them uses the LUN.",
     ),
+    "lun-reserved": Code(
+        "error",
+        "another host, or one that cannot be told, holds a persistent reservation on the LUN; a guest may write there",
+        "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_other_hosts_off,"
+        " other_hosts_off).",
+    ),
     "lun-maps-unknown": Code(
         "info",
         "to whom the LUN is mapped cannot be read, so other hosts that see it are not known",

@@ -93,8 +93,8 @@ options:
   other_hosts_off:
     description:
       - Says that no guest of another host uses the LUNs of the guests to restore. Without it a restore is refused when
-        a LUN is mapped to initiators that are not this host's, or when its maps cannot be read, since a guest may be
-        running from it where this host cannot look.
+        a LUN is mapped to, or reserved by, initiators that are not this host's, or when its maps cannot be read, since
+        a guest may be running from it where this host cannot look.
     type: bool
     default: false
   other_hosts:

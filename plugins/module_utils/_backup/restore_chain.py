@@ -92,8 +92,8 @@ def _flatten(guest: str, now: DiskNow, base: Optional[str]) -> str:
         )
     return (
         f"Merge them while the guest runs: virsh blockcommit {guest} {now.target} --base {base} --active --pivot"
-        f" --wait, then forget the snapshots: virsh snapshot-delete {guest} NAME --metadata. Or restore the guest as a copy"
-        " (kvm_vm_clone)."
+        f" --wait, then forget the snapshots: virsh snapshot-delete {guest} NAME --metadata. Or restore the guest as a"
+        " copy (kvm_vm_clone)."
     )
 
 

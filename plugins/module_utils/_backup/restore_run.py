@@ -58,6 +58,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_dev
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
@@ -420,6 +422,10 @@ def _disk_now(
             for each in found
             if each.code not in {known.code for known in obstacles}
         ]
+    held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
+    if held and held.foreign and not others_off:
+        reserved = problem_of("lun-reserved", f"{what}: {held.text}", guest=guest["name"], disk=disk["target"])
+        obstacles.append(reserved)
     return DiskNow(
         target=disk["target"],
         format=disk["format"],
@@ -431,16 +437,8 @@ def _disk_now(
         locks=bool(disk["storage"] and disk["storage"]["locks"]),
         obstacles=tuple(obstacles),
         unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
-        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *_reservation(lun, obstacles)),
+        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
     )
-
-
-def _reservation(lun: Optional[LunIdentity], obstacles: Sequence[Problem]) -> list[str]:
-    """Say whether somebody reserved the LUN; one that cannot be used is not asked."""
-    if lun is None or obstacles:
-        return []
-    note = lun_device.reservation_note(lun.device)
-    return [note] if note else []
 
 
 def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
