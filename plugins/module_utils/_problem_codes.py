@@ -391,7 +391,7 @@ CODES: dict[str, Code] = {
     "shareable-disk": Code(
         "warning",
         "the disk is marked as shared between guests",
-        "Restore it only while every guest that uses it is off.",
+        "Restore all guests that use it at once, or none of them.",
     ),
     "disk-used-by-several-guests": Code(
         "error",

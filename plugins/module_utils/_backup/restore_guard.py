@@ -119,7 +119,10 @@ def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
 
 
 def _locked(now: GuestNow) -> list[Problem]:
-    """Return the images of a guest that is off and that a QEMU holds all the same."""
+    """Return the images of a guest that is off and that a QEMU holds all the same.
+
+    One that a guest of this restore shares is held by that one while it runs; it is asked again when all are off.
+    """
     return [
         problem_of(
             "image-locked",
@@ -129,7 +132,10 @@ def _locked(now: GuestNow) -> list[Problem]:
             disk=disk.target,
         )
         for disk in now.disks
-        if now.state == "shutoff" and _takes_locks(disk) and in_use(disk.host_path, image_format=disk.format)
+        if now.state == "shutoff"
+        and not any(each.active for each in disk.sharers)
+        and _takes_locks(disk)
+        and in_use(disk.host_path, image_format=disk.format)
     ]
 
 

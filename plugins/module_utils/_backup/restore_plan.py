@@ -34,12 +34,22 @@ class RestoreRefusedError(KvmsnapError):
 
 
 @dataclass(frozen=True)
+class Sharer:
+    """Another guest of this host that uses a shareable disk, as its ``target``; ``active``: it is not off."""
+
+    uuid: str
+    name: str
+    target: str
+    active: bool
+
+
+@dataclass(frozen=True)
 class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
     ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
     with another guest, ...), ``notes``: what else there is to say of it. ``unreadable``: why what lies below its image
-    is not known.
+    is not known. ``shareable``: it is marked as shared between guests, ``sharers`` are the others of this host.
     """
 
     target: str
@@ -53,6 +63,8 @@ class DiskNow:
     obstacles: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     unreadable: str = ""
+    shareable: bool = False
+    sharers: tuple[Sharer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ class GuestRestore:
 
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
     memory is moved aside. ``files`` are put with the disks. ``changes`` are the lines of a diff of its definition, from
-    the backup's to the present one, which stays.
+    the backup's to the present one, which stays. ``shares`` are the uuids of guests that share a disk with it.
     """
 
     name: str
@@ -132,6 +144,7 @@ class GuestRestore:
     managed_save: bool = False
     files: tuple[FileRestore, ...] = ()
     changes: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

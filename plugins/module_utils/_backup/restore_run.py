@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore,
     restore_guard,
     restore_open,
+    restore_shared,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
@@ -49,6 +50,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     DiskNow,
     GuestNow,
     RestorePlan,
+    Sharer,
     SnapshotNow,
     in_host_snapshot,
     restore_plan,
@@ -80,7 +82,6 @@ NOT_FREE = (
     "lun-used-by-several-guests",
     "multipathd-not-running",
     "no-working-path",
-    "shareable-disk",
 )
 # Findings that other hosts may use the disk's LUN, about which only a person can know.
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
@@ -328,7 +329,14 @@ def _plan(
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
+    restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
     found, names = _guests_now(options, wanted)
+    found = restore_shared.judged(
+        found,
+        restored=restored,
+        elsewhere=options.get("other_hosts_shared") or {},
+        others_off=options["other_hosts_off"],
+    )
     found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     plan = restore_plan(
@@ -343,6 +351,7 @@ def _plan(
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
     )
+    plan = restore_shared.once(plan, manifest, found, restored=restored)
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
@@ -368,8 +377,11 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tup
     problems: dict[tuple[str, str], list[Problem]] = {}
     for each in found["problems"]:
         problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
+    shared = restore_shared.sharers_of(found["guests"])
     guests = {
-        guest["uuid"]: _guest_now(guest, problems, options["method"], others_off=options["other_hosts_off"])
+        guest["uuid"]: _guest_now(
+            guest, problems, options["method"], others_off=options["other_hosts_off"], shared=shared
+        )
         for guest in found["guests"]
         if guest["uuid"] in uuids
     }
@@ -377,7 +389,12 @@ def _guests_now(options: Mapping[str, Any], wanted: Sequence[SavedGuest]) -> tup
 
 
 def _guest_now(
-    guest: Mapping[str, Any], problems: Mapping[tuple[str, str], Sequence[Problem]], method: str, *, others_off: bool
+    guest: Mapping[str, Any],
+    problems: Mapping[tuple[str, str], Sequence[Problem]],
+    method: str,
+    *,
+    others_off: bool,
+    shared: Mapping[tuple[str, str], tuple[Sharer, ...]],
 ) -> GuestNow:
     return GuestNow(
         name=guest["name"],
@@ -390,7 +407,12 @@ def _guest_now(
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
-                guest, disk, problems.get((guest["name"], disk["target"]), ()), method=method, others_off=others_off
+                guest,
+                disk,
+                problems.get((guest["name"], disk["target"]), ()),
+                method=method,
+                others_off=others_off,
+                sharers=shared.get((guest["uuid"], disk["target"]), ()),
             )
             for disk in guest["disks"]
         ),
@@ -404,6 +426,7 @@ def _disk_now(
     *,
     method: str,
     others_off: bool,
+    sharers: tuple[Sharer, ...] = (),
 ) -> DiskNow:
     storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
     lun = storage.lun if storage else None
@@ -416,7 +439,8 @@ def _disk_now(
         code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
         obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
     if lun:
-        found = _lun_obstacles(lun, off=guest["state"] == "shutoff", method=method)
+        off = guest["state"] == "shutoff" and not any(each.active for each in sharers)
+        found = _lun_obstacles(lun, off=off, method=method)
         obstacles += [
             Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
             for each in found
@@ -436,6 +460,8 @@ def _disk_now(
         storage=storage,
         locks=bool(disk["storage"] and disk["storage"]["locks"]),
         obstacles=tuple(obstacles),
+        shareable=bool(disk.get("shareable")),
+        sharers=sharers,
         unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
         notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
     )
