@@ -94,9 +94,9 @@ options:
     default: false
   other_hosts_off:
     description:
-      - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore. Without it a
-        restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or when its
-        maps cannot be read, since a guest may be running from it where this host cannot look.
+      - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
+      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or
+        when its maps cannot be read, since a guest may be running from it where this host cannot look.
     type: bool
     default: false
   other_hosts:
