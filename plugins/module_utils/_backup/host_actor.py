@@ -99,6 +99,20 @@ class HostActor:
         """Ask libvirt what the guest is doing."""
         return self._domain(guest).state().state
 
+    def persistent(self, guest: GuestRestore) -> bool:
+        """Ask libvirt whether it knows the guest once it is off."""
+        return self._domain(guest).persistent()
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        """Let libvirt know the guest once it is off."""
+        self._domain(guest).keep_definition()
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        """Let the guest be transient again, unless it is off or is so already."""
+        domain = self._domain(guest)
+        if domain.state().active and domain.persistent():
+            domain.drop_definition()
+
     def autostart(self, guest: GuestRestore) -> bool:
         """Ask libvirt whether the guest starts with this host."""
         return self._domain(guest).autostart()

@@ -30,6 +30,7 @@ class GuestProgress:
     they were; nothing is left to do. ``took_over``: the ids of restores of this guest that broke off and end with this
     one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
     to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks.
+    ``transient``: libvirt did not keep its definition, and does so until it runs again.
     """
 
     state_before: str
@@ -42,6 +43,7 @@ class GuestProgress:
     saved_image: str = ""
     image_to_bring: str = ""
     files: tuple[Aside, ...] = ()
+    transient: bool = False
 
     @property
     def open(self) -> bool:
@@ -67,6 +69,7 @@ class GuestProgress:
             saved_image=str(record.get("saved_image") or ""),
             image_to_bring=str(record.get("image_to_bring") or ""),
             files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
+            transient=bool(record.get("transient")),
         )
 
 

@@ -152,6 +152,7 @@ class _Work:
         if progress.written or guest.state_now == "shutoff":
             return
         try:
+            self._fence.keep(guest)
             self._actor.stop(guest)
         except KvmsnapError as exc:
             self.errors[guest.uuid] = exc.message
@@ -321,6 +322,7 @@ class _Work:
             self._fence.undo(guest)
             if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
                 self._actor.start(guest, before)
+            self._fence.release(guest)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
         self._note(guest, replace(self._progress(guest), as_before=True))
@@ -332,6 +334,7 @@ class _Work:
             if guest.state_after != "shutoff":
                 self._actor.start(guest, guest.state_after)
         self._fence.open(guest)
+        self._fence.release(guest)
         self._note(guest, replace(self._progress(guest), done=True))
 
     def _refuse_active(self, guest: GuestRestore, what: str) -> None:

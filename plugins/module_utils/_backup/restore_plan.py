@@ -280,16 +280,6 @@ def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
                 guest=now.name,
             )
         )
-    if not now.persistent:
-        problems.append(
-            Problem(
-                "transient-guest",
-                "error",
-                f"Guest {now.name} is transient: it would be gone once it is stopped",
-                "Define the guest before it is restored.",
-                guest=now.name,
-            )
-        )
     if not saved.saved_disks:
         problems.append(
             Problem(
@@ -483,6 +473,8 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
         notes.append(f"it was called {saved.name} at the time of the backup")
     if now.managed_save:
         notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
+    if not now.persistent:
+        notes.append("it is transient: libvirt keeps its definition until it runs again, and for good if it stays off")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
     return (*notes, *now.notes)

@@ -318,6 +318,21 @@ class Domain:
             flags &= ~newer
         return self._undefine(flags)
 
+    def keep_definition(self) -> None:
+        """Let the definition of a transient guest outlive its end (virDomainDefineXML): the one in effect, whole."""
+        import libvirt
+
+        with self._telling("keep the definition of"):
+            xml = self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+            self._domain.connect().defineXML(xml)
+
+    def drop_definition(self) -> None:
+        """Let an active guest be transient; its UEFI variables stay (virDomainUndefineFlags)."""
+        import libvirt
+
+        with self._telling("drop the definition of"):
+            self._domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
+
     def _undefine(self, flags: int) -> None:
         with self._telling("undefine"):
             self._domain.undefineFlags(flags)

@@ -43,6 +43,7 @@ class World:
         self.saved: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         self.resumed: list[str] = []
+        self.transient: set[str] = set()
         self.dies_at = -1
         self.done = 0
 
@@ -63,6 +64,7 @@ class World:
 
     def stop(self, guest: GuestRestore) -> None:
         self._step(f"stop {guest.name}")
+        assert guest.uuid not in self.transient, "it would be gone"
         self.states[guest.uuid] = "shutoff"
 
     def start(self, guest: GuestRestore, state: str) -> None:
@@ -73,6 +75,18 @@ class World:
 
     def state(self, guest: GuestRestore) -> str:
         return self.states[guest.uuid]
+
+    def persistent(self, guest: GuestRestore) -> bool:
+        return guest.uuid not in self.transient
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        self._alive()
+        self.transient -= {guest.uuid}
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        if self.states[guest.uuid] != "shutoff":
+            self._alive()
+            self.transient |= {guest.uuid}
 
     def autostart(self, guest: GuestRestore) -> bool:
         return guest.uuid in self.autostarts
@@ -683,3 +697,40 @@ def test_what_was_written_is_written_anew_when_one_that_shares_it_ran_since(tmp_
         "overwrite sda",
     ]
     assert all(result.restored for result in results)
+
+
+def transient() -> World:
+    world = World(part())
+    world.transient = {samples.WEB}
+    return world
+
+
+@pytest.mark.parametrize("fails", ["", "overwrite vdb", "verify vda"])
+def test_a_transient_guest_is_transient_again_restored_or_put_back(tmp_path: Path, fails: str) -> None:
+    world = transient()
+    world.fails_once = [fails] if fails else []
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.state_after, world.transient) == (not fails, "running", {samples.WEB})
+
+
+def test_a_transient_guest_that_is_to_be_off_is_not_lost(tmp_path: Path) -> None:
+    world = transient()
+    (result,) = carried_out(tmp_path, world, part(after="shutoff"))
+    assert (result.restored, result.state_after, world.transient) == (True, "shutoff", set())
+
+
+def test_killed_at_any_moment_a_transient_guest_is_transient_again_in_the_end(tmp_path: Path) -> None:
+    for at in range(40):
+        world, root = transient(), tmp_path / str(at)
+        world.dies_at = at
+        try:
+            carried_out(root, world, part(), safety=BEFORE)
+        except Killed:
+            world.dies_at = -1
+            again = part(state=world.states[samples.WEB])
+            (result,) = carried_out(root, world, again, safety="another")
+            assert (result.error, result.state_after) == (None, "running")
+        else:
+            break
+        assert (set(world.content.values()), world.transient) == ({samples.BACKUP}, {samples.WEB})
+    assert at == 9, "there are nine steps to be killed at"
