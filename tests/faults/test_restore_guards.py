@@ -188,3 +188,31 @@ def test_an_external_snapshot_since_is_named_and_can_be_merged_as_the_remedy_say
     merged = restore(ground, "cow")
     assert not merged.failed, merged.msg
     assert domain.state()[0] == RUNNING
+
+
+def test_a_transient_guest_is_restored_and_one_that_was_killed_amid_is_not_lost(ground: Ground) -> None:
+    domain = ground.guests.domain("cow")
+    if not domain.isActive():
+        domain.create()
+    domain.undefine()
+    definition = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE)
+    image = ground.guests.image("cow", OWN).with_name("cow.qcow2")
+    running = ground.begin("kvm_app_restore", guests=["cow"], backup_id=BACKUP, stop="destroy", restore_id="transient")
+    wait_until(lambda: not is_active(ground, "cow"), seconds=60, what="a guest that is off", pause=0.001)
+    running.kill()
+    assert ground.guests.domain("cow").state()[0] == SHUTOFF, "libvirt knows it still"
+    saved = image.with_name(".snapshot") / BACKUP / image.name
+    again = restore(ground, "cow", restore_id="transient")
+    assert not again.failed, again.msg
+    domain = ground.guests.domain("cow")
+    assert (domain.state()[0], domain.isPersistent()) == (RUNNING, 0)
+    assert domain.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE) == definition
+    subprocess.run(["qemu-img", "compare", "-U", "-f", "qcow2", "-F", "qcow2", image, saved], check=True)
+    off = restore(ground, "cow", power="off")
+    assert "it is transient" in notes(off)
+    assert ground.guests.domain("cow").state()[0] == SHUTOFF, "it is not gone"
+
+
+def is_active(ground: Ground, name: str) -> bool:
+    """Whether a guest has a process, which it has not when libvirt does not know it either."""
+    return name in [domain.name() for domain in ground.guests.connection.listAllDomains(1)]

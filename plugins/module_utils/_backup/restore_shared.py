@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
     Sharer,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 CODE = "shareable-disk"
@@ -53,18 +54,22 @@ def judged(
     guests: Mapping[str, GuestNow],
     *,
     restored: Collection[str],
-    elsewhere: Mapping[str, Sequence[Mapping[str, Any]]],
+    elsewhere: Mapping[str, Any],
     others_off: bool,
 ) -> dict[str, GuestNow]:
     """Return the guests (by uuid) with what keeps their shareable disks from being overwritten.
 
     ``restored`` are the uuids of all guests of this restore, ``elsewhere`` the storages of the shareable disks of other
-    hosts' guests; with ``others_off`` those are off.
+    hosts' guests, by the host; with ``others_off`` those are off. Raises :class:`InputError` when they are none.
     """
     hosts: dict[Place, list[str]] = {}
     for host, storages in elsewhere.items():
-        for storage in storages:
-            hosts.setdefault(_place_in(storage), []).append(host)
+        try:
+            for storage in storages or ():
+                hosts.setdefault(_place_in(storage), []).append(host)
+        except (KeyError, TypeError) as exc:
+            message = f"Failed to read other_hosts_shared: {host} has {storages!r}, not a list of storages"
+            raise InputError(message, option="other_hosts_shared") from exc
     return {
         uuid: replace(
             now,

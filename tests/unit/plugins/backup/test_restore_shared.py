@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
     Sharer,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 QUORUM = samples.storage("vol1", "quorum.img")
 WEB2 = "33333333-3333-4333-8333-333333333333"
@@ -88,6 +89,12 @@ def test_a_shared_disk_takes_all_its_users(
         each.severity == "error" and "web1" in each.message and word in each.message
         for each, word in zip(obstacles, refused)
     )
+
+
+@pytest.mark.parametrize("said", [["svm1:/vol/vol1/quorum.img"], [{"path": "quorum.img"}], 3])
+def test_what_other_hosts_share_must_be_storages(said: Any) -> None:
+    with pytest.raises(InputError, match="hv2"):
+        restore_shared.judged({}, restored=[], elsewhere={"hv2": said}, others_off=False)
 
 
 def backup(*without: str) -> Manifest:
