@@ -322,9 +322,12 @@ class _Work:
             self._fence.undo(guest)
             if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
                 self._actor.start(guest, before)
-            self._fence.release(guest)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
+        try:
+            self._fence.release(guest)
+        except KvmsnapError as exc:
+            return f", but the guest is not transient again: {exc.message}"
         self._note(guest, replace(self._progress(guest), as_before=True))
         return f", and the guest is {before} again" if before in ("running", "paused") else ""
 

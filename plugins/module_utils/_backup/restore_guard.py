@@ -144,8 +144,8 @@ def _takes_locks(disk: DiskNow) -> bool:
 
 
 def _with_losses(disk: DiskNow) -> DiskNow:
-    """Say what inside the image goes with it; one that cannot be read has nothing to lose."""
-    if disk.storage is None or disk.format in RAW or disk.unreadable:
+    """Say what inside the image goes with it; one that must not be written, or cannot be read, is not asked."""
+    if disk.storage is None or disk.format in RAW or disk.unreadable or disk.obstacles:
         return disk
     try:
         info = image_info(disk.host_path, image_format=disk.format)

@@ -713,6 +713,25 @@ def test_a_transient_guest_is_transient_again_restored_or_put_back(tmp_path: Pat
     assert (result.restored, result.state_after, world.transient) == (not fails, "running", {samples.WEB})
 
 
+def test_a_guest_that_cannot_be_made_transient_again_is_told_and_mended(tmp_path: Path) -> None:
+    class Stubborn(World):
+        stubborn = True
+
+        def drop_definition(self, guest: GuestRestore) -> None:
+            if self.stubborn:
+                raise KvmsnapError("Failed to drop the definition")
+            super().drop_definition(guest)
+
+    world = Stubborn(part())
+    world.transient, world.fails_once = {samples.WEB}, ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert "but the guest is not transient again: Failed to drop the definition" in str(result.error)
+    assert result.state_after == "running"
+    world.stubborn = False
+    (mended,) = carried_out(tmp_path, world, part(), safety="another")
+    assert (mended.restored, world.transient) == (True, {samples.WEB})
+
+
 def test_a_transient_guest_that_is_to_be_off_is_not_lost(tmp_path: Path) -> None:
     world = transient()
     (result,) = carried_out(tmp_path, world, part(after="shutoff"))
