@@ -29,6 +29,8 @@ description:
     the restore is refused.
   - UEFI variables and the state of an emulated TPM are restored with the disks, unless O(disks) are named. What was
     there is set aside, and put back when something of the guest fails or the restore is undone.
+  - A disk that guests share (C(<shareable/>)) is restored when all guests that use it are restored at once. It is
+    overwritten once, when all of them are off; they all come back, or none does.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -149,9 +151,9 @@ options:
     default: false
   other_hosts_off:
     description:
-      - Says that no guest of another host uses the LUNs of the guests to restore. Without it a restore is refused when
-        a LUN is mapped to initiators that are not this host's, or when its maps cannot be read, since a guest may be
-        running from it where this host cannot look.
+      - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
+      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or
+        when its maps cannot be read, since a guest may be running from it where this host cannot look.
     type: bool
     default: false
   other_hosts:
@@ -161,8 +163,24 @@ options:
       - A guest that is active on another host is refused, and so is every guest while a host could not be asked that
         O(hosts_off) does not name.
     type: dict
+  other_hosts_shared:
+    description:
+      - Where the shareable disks of guests of the other hosts lie, by the name of the host; a list of C(storage) as
+        M(kvmsnap.ontap.kvm_vm_discover) returns it.
+      - A shareable disk that guests of another host use is refused, unless O(other_hosts_off) says that they are off.
+    type: dict
   hosts_off:
     description: Hosts of O(other_hosts) that could not be asked and are known to be off.
+    type: list
+    elements: str
+    default: []
+  cluster_off:
+    description:
+      - Guests, by name or UUID, that no Pacemaker cluster starts while they are restored, whatever its configuration
+        says.
+      - Without it a guest is refused that a resource C(VirtualDomain) of this host's cluster runs, unless the resource,
+        the cluster or all its nodes are unmanaged or in maintenance; and so is every guest when the cluster's
+        configuration cannot be read.
     type: list
     elements: str
     default: []
@@ -417,7 +435,9 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
+        "other_hosts_shared": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
+        "cluster_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "on_failure": {"type": "str", "choices": ["continue", "stop"], "default": "continue"},

@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 
 NVRAM, TPM, DEFINITION = "nvram", "tpm", "definition"
 TPM_STATE = "/var/lib/libvirt/swtpm"
-WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM"}
+WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM", DEFINITION: "definition"}
 
 
 @dataclass(frozen=True)

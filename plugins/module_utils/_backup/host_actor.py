@@ -109,6 +109,20 @@ class HostActor:
         domain = self._known(guest)
         return domain.state().state if domain else ABSENT
 
+    def persistent(self, guest: GuestRestore) -> bool:
+        """Ask libvirt whether it knows the guest once it is off."""
+        return self._domain(guest).persistent()
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        """Let libvirt know the guest once it is off."""
+        self._domain(guest).keep_definition()
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        """Let the guest be transient again, unless it is off or is so already."""
+        domain = self._domain(guest)
+        if domain.state().active and domain.persistent():
+            domain.drop_definition()
+
     def autostart(self, guest: GuestRestore) -> bool:
         """Ask libvirt whether the guest starts with this host."""
         domain = self._known(guest)
@@ -211,7 +225,7 @@ class HostActor:
         with _telling(f"remove {disk.host_path}"):
             Path(disk.host_path).unlink(missing_ok=True)
 
-    def keep_definition(self, guest: GuestRestore) -> Aside:
+    def set_definition_aside(self, guest: GuestRestore) -> Aside:
         """Keep the guest's definition."""
         return definition_actor.keep(self.host, self.kept, guest)
 

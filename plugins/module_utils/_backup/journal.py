@@ -31,7 +31,7 @@ class GuestProgress:
     one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
     to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks. ``created``
     are those of ``disks`` that were not there before. ``definition`` is the guest's from before it was changed, with no
-    name when it was not defined.
+    name when it was not defined. ``transient``: libvirt did not keep its definition, and does so until it runs again.
     """
 
     state_before: str
@@ -46,6 +46,7 @@ class GuestProgress:
     files: tuple[Aside, ...] = ()
     created: tuple[str, ...] = ()
     definition: Optional[Aside] = None
+    transient: bool = False
 
     @property
     def was_absent(self) -> bool:
@@ -78,6 +79,7 @@ class GuestProgress:
             files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
             created=tuple(str(each) for each in record.get("created") or ()),
             definition=Aside.from_record(record["definition"]) if record.get("definition") else None,
+            transient=bool(record.get("transient")),
         )
 
 

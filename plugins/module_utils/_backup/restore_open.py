@@ -121,6 +121,7 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
                 created=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.created)),
                 definition=_definition(others, uuid),
                 autostart=any(each.autostart for each in known),
+                transient=any(each.transient for each in known),
                 saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
             ),

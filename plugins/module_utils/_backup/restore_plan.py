@@ -15,6 +15,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
@@ -37,12 +38,23 @@ class RestoreRefusedError(KvmsnapError):
 
 
 @dataclass(frozen=True)
+class Sharer:
+    """Another guest of this host that uses a shareable disk, as its ``target``; ``active``: it is not off."""
+
+    uuid: str
+    name: str
+    target: str
+    active: bool
+
+
+@dataclass(frozen=True)
 class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
     ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
-    with another guest, ...), ``notes``: what else there is to say of it. ``missing``: the file is gone, and the place
-    where it was is there.
+    with another guest, ...), ``notes``: what else there is to say of it. ``unreadable``: why what lies below its image
+    is not known. ``shareable``: it is marked as shared between guests, ``sharers`` are the others of this host.
+    ``missing``: the file is gone, and the place where it was is there.
     """
 
     target: str
@@ -56,6 +68,9 @@ class DiskNow:
     obstacles: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     missing: bool = False
+    unreadable: str = ""
+    shareable: bool = False
+    sharers: tuple[Sharer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,10 +78,11 @@ class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
-    be restored now (active on another host, ...). ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
-    emulated TPM, ``xml`` its definition. ``definition`` is the one that it is to have, in place of its own or of none
-    (its state is ``absent`` then): the other fields are those of a guest that has it already, ``changes`` the lines of
-    the diff. ``forget``: it was not defined before the restore that is undone.
+    be restored now (active on another host, ...), ``notes``: what else there is to say of it. ``nvram`` is where its
+    UEFI variables are, ``tpm`` whether it has an emulated TPM, ``xml`` its definition. ``definition`` is the one that
+    it is to have, in place of its own or of none (its state is ``absent`` then): the other fields are those of a guest
+    that has it already, ``changes`` the lines of the diff. ``forget``: it was not defined before the restore that is
+    undone.
     """
 
     name: str
@@ -137,7 +153,8 @@ class GuestRestore:
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
     memory is moved aside. ``files`` are put with the disks. ``definition`` is the one it gets, None when its own stays;
     ``forget``: it is to be undefined. ``changes`` are the lines of a diff of its definition, from the present one to
-    the new one, or from the backup's to the present one when that stays.
+    the new one, or from the backup's to the present one when that stays. ``shares`` are the uuids of guests that share
+    a disk with it.
     """
 
     name: str
@@ -149,6 +166,7 @@ class GuestRestore:
     managed_save: bool = False
     files: tuple[FileRestore, ...] = ()
     changes: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     definition: Optional[NewDefinition] = None
     forget: bool = False
 
@@ -312,16 +330,6 @@ def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
                 guest=now.name,
             )
         )
-    if not now.persistent:
-        problems.append(
-            Problem(
-                "transient-guest",
-                "error",
-                f"Guest {now.name} is transient: it would be gone once it is stopped",
-                "Define the guest before it is restored.",
-                guest=now.name,
-            )
-        )
     if not saved.saved_disks:
         problems.append(
             Problem(
@@ -368,26 +376,9 @@ def _disk(
                 "Put the guest's definition right, or restore from a backup of the present format.",
             )
         )
-    if [layer.path for layer in current.backing] != [layer.path for layer in disk.backing]:
-        problems.append(
-            _problem(
-                "backing-chain-mismatch",
-                saved,
-                disk,
-                f"its backing chain is {_chain(current.backing)} now and was {_chain(disk.backing)} in the backup",
-                "Commit or remove the external snapshots that were taken since.",
-            )
-        )
-    elif current.backing != disk.backing:
-        problems.append(
-            _problem(
-                "backing-file-changed",
-                saved,
-                disk,
-                f"a file of its backing chain is not what it was: {_chain(current.backing, disk.backing)}",
-                "Bring the backing file back first, from the snapshot of the same backup.",
-            )
-        )
+    chain = restore_chain.compared(now.name, disk, current)
+    if chain is not None:
+        problems.append(_problem(chain.code, saved, disk, chain.what, chain.remedy))
     if disk.size is not None and current.size is not None and disk.size != current.size:
         problems.append(
             _problem(
@@ -497,6 +488,9 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
 
 
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
+    chain = restore_chain.moved_in_chain(now.name, disk, _name(storage), now.disks)
+    if chain is not None:
+        return _problem(chain.code, saved, disk, chain.what, chain.remedy)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
     if same_target is None:
         there = f"the guest has no disk {disk.target} any more"
@@ -543,13 +537,6 @@ def _name(storage: Storage) -> str:
     return storage.label
 
 
-def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
-    if not before:
-        return " <- ".join(layer.path for layer in files) or "none"
-    changed = [(now, then) for now, then in zip(files, before) if now != then]
-    return ", ".join(f"{now.path} ({now.size} bytes now, {then.size} then)" for now, then in changed)
-
-
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     """Say what is not brought back: disks left out, disks that came later, a weak consistency."""
     notes = [*now.notes, *(not_restored(disk) for disk in saved.disks if not disk.included)]
@@ -562,9 +549,11 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
         notes.append(f"it was called {saved.name} at the time of the backup")
     if now.managed_save:
         notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
+    if not now.persistent:
+        notes.append("it is transient: libvirt keeps its definition until it runs again, and for good if it stays off")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
-    return tuple(notes)
+    return (*notes, *now.notes)
 
 
 def _disk_notes(disks: Iterable[DiskRestore], now: GuestNow, unseen: Collection[tuple[str, str, str]]) -> list[str]:

@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_health,
     restore_open,
     restore_redefine,
+    restore_shared,
     restore_verify,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
@@ -57,6 +58,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     DiskNow,
     GuestNow,
     RestorePlan,
+    Sharer,
     SnapshotNow,
     in_host_snapshot,
     restore_plan,
@@ -66,6 +68,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_dev
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -86,12 +90,11 @@ NOT_FREE = (
     "lun-used-by-several-guests",
     "multipathd-not-running",
     "no-working-path",
-    "shareable-disk",
 )
 # Findings that other hosts may use the disk's LUN, about which only a person can know.
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
-WORTH_A_NOTE = (*ELSEWHERE, "path-failed")
+WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -336,7 +339,14 @@ def _plan(
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
+    restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
     found, names = _intended(options, manifest, wanted, places, undone, deadline)
+    found = restore_shared.judged(
+        found,
+        restored=restored,
+        elsewhere=options.get("other_hosts_shared") or {},
+        others_off=options["other_hosts_off"],
+    )
     found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     plan = restore_plan(
@@ -352,6 +362,7 @@ def _plan(
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
         created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
     )
+    plan = restore_shared.once(plan, manifest, found, restored=restored)
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
@@ -424,8 +435,11 @@ def _guests_now(
     problems: dict[tuple[str, str], list[Problem]] = {}
     for each in found["problems"]:
         problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
+    shared = restore_shared.sharers_of(found["guests"])
     guests = {
-        guest["uuid"]: _guest_now(guest, problems, options["method"], others_off=options["other_hosts_off"])
+        guest["uuid"]: _guest_now(
+            guest, problems, options["method"], others_off=options["other_hosts_off"], shared=shared
+        )
         for guest in found["guests"]
         if guest["uuid"] in uuids
     }
@@ -438,7 +452,12 @@ def _guests_now(
 
 
 def _guest_now(
-    guest: Mapping[str, Any], problems: Mapping[tuple[str, str], Sequence[Problem]], method: str, *, others_off: bool
+    guest: Mapping[str, Any],
+    problems: Mapping[tuple[str, str], Sequence[Problem]],
+    method: str,
+    *,
+    others_off: bool,
+    shared: Mapping[tuple[str, str], tuple[Sharer, ...]],
 ) -> GuestNow:
     return GuestNow(
         name=guest["name"],
@@ -451,7 +470,12 @@ def _guest_now(
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
-                guest, disk, problems.get((guest["name"], disk["target"]), ()), method=method, others_off=others_off
+                guest,
+                disk,
+                problems.get((guest["name"], disk["target"]), ()),
+                method=method,
+                others_off=others_off,
+                sharers=shared.get((guest["uuid"], disk["target"]), ()),
             )
             for disk in guest["disks"]
         ),
@@ -465,6 +489,7 @@ def _disk_now(
     *,
     method: str,
     others_off: bool,
+    sharers: tuple[Sharer, ...] = (),
 ) -> DiskNow:
     storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
     lun = storage.lun if storage else None
@@ -477,12 +502,17 @@ def _disk_now(
         code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
         obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
     if lun:
-        found = _lun_obstacles(lun, off=guest["state"] == "shutoff", method=method)
+        off = guest["state"] == "shutoff" and not any(each.active for each in sharers)
+        found = _lun_obstacles(lun, off=off, method=method)
         obstacles += [
             Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
             for each in found
             if each.code not in {known.code for known in obstacles}
         ]
+    held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
+    if held and held.foreign and not others_off:
+        reserved = problem_of("lun-reserved", f"{what}: {held.text}", guest=guest["name"], disk=disk["target"])
+        obstacles.append(reserved)
     return DiskNow(
         target=disk["target"],
         format=disk["format"],
@@ -493,16 +523,11 @@ def _disk_now(
         storage=storage,
         locks=bool(disk["storage"] and disk["storage"]["locks"]),
         obstacles=tuple(obstacles),
-        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *_reservation(lun, obstacles)),
+        shareable=bool(disk.get("shareable")),
+        sharers=sharers,
+        unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
+        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
     )
-
-
-def _reservation(lun: Optional[LunIdentity], obstacles: Sequence[Problem]) -> list[str]:
-    """Say whether somebody reserved the LUN; one that cannot be used is not asked."""
-    if lun is None or obstacles:
-        return []
-    note = lun_device.reservation_note(lun.device)
-    return [note] if note else []
 
 
 def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:

@@ -33,7 +33,10 @@ class ImageError(KvmsnapError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """One image file. ``virtual_size`` is what the guest sees (bytes), ``backing`` the file below as QEMU opens it."""
+    """One image file. ``virtual_size`` is what the guest sees (bytes), ``backing`` the file below as QEMU opens it.
+
+    ``bitmaps`` are the names of its persistent dirty bitmaps.
+    """
 
     path: str
     format: str
@@ -42,6 +45,7 @@ class ImageInfo:
     backing_format: Optional[str]
     data_files: tuple[str, ...]
     snapshots: tuple[str, ...]
+    bitmaps: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any], *, path: str) -> ImageInfo:
@@ -57,6 +61,7 @@ class ImageInfo:
             backing_format=record.get("backing-filename-format"),
             data_files=tuple(str(name) for name in outside if name),
             snapshots=tuple(str(each.get("name", "")) for each in record.get("snapshots") or ()),
+            bitmaps=tuple(str(each.get("name", "")) for each in specific.get("bitmaps") or ()),
         )
 
 

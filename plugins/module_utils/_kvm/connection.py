@@ -328,6 +328,18 @@ class Domain:
             return tuple(str(each["addr"]) for nic in found.values() for each in nic["addrs"] or ())
         return ()
 
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots that libvirt has of the guest (virDomainListAllSnapshots)."""
+        with _telling(f"list the snapshots of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllSnapshots(0))
+        return []
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the guest's checkpoints (virDomainListAllCheckpoints)."""
+        with _telling(f"list the checkpoints of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllCheckpoints(0))
+        return []
+
     def managed_save_remove(self) -> None:
         """Remove the saved memory image (virDomainManagedSaveRemove)."""
         with self._telling("remove the managed-save image of"):
@@ -371,6 +383,21 @@ class Domain:
                     raise
             flags &= ~newer
         return self._undefine(flags)
+
+    def keep_definition(self) -> None:
+        """Let the definition of a transient guest outlive its end (virDomainDefineXML): the one in effect, whole."""
+        import libvirt
+
+        with self._telling("keep the definition of"):
+            xml = self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+            self._domain.connect().defineXML(xml)
+
+    def drop_definition(self) -> None:
+        """Let an active guest be transient; its UEFI variables stay (virDomainUndefineFlags)."""
+        import libvirt
+
+        with self._telling("drop the definition of"):
+            self._domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
 
     def _undefine(self, flags: int) -> None:
         with self._telling("undefine"):

@@ -117,7 +117,6 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
             ["vol1", "does not answer"],
         ),
         (web_now(), {"names_now": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
-        (web_now(persistent=False), {}, "transient-guest", ["web1"]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
         (
             web_now(),
@@ -313,6 +312,11 @@ def test_a_guest_of_another_name_now_is_shown_by_both() -> None:
     made = planned([samples.WEB], web_now(name="web1-old"))
     assert made.guests[0].name == "web1-old"
     assert "it was called web1 at the time of the backup" in made.after()
+
+
+def test_a_transient_guest_is_told() -> None:
+    (part,) = planned(["web1"], web_now(persistent=False)).guests
+    assert any(note.startswith("it is transient") for note in part.notes)
 
 
 def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:

@@ -58,6 +58,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "other_hosts_off": False,
         "other_hosts": {},
         "hosts_off": [],
+        "cluster_off": [],
         "power": "as_was",
         "on_failure": "continue",
         "definition": "keep",
