@@ -89,7 +89,7 @@ def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domai
         seen = replace(seen, notes=(*seen.notes, *lost))
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
-    return replace(seen, obstacles=(*now.obstacles, *obstacles))
+    return replace(seen, obstacles=tuple(obstacles))
 
 
 def _with_verdict(now: GuestNow, verdict: pacemaker.Verdict) -> GuestNow:
