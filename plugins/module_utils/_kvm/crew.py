@@ -110,7 +110,7 @@ class Crew:
             lane.close()
 
     def warm(self, uuids: Collection[str]) -> None:
-        """Open every worker's connection now and look these guests up, so that nobody does in the middle of the work."""
+        """Open every worker's connection now and look these guests up; in the middle of the work nobody has to."""
         together = threading.Barrier(self.size)
 
         def open_one(lane: Lane, _number: int) -> None:
