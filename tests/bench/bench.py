@@ -34,6 +34,8 @@ def main() -> None:
     given = options.parse_args()
     sizes, agents = _numbers(given.guests), _numbers(given.agents)
     wanted = [restores.Disk.from_option(text) for text in given.disks.split(",") if text]
+    if given.document and not (sizes and wanted):
+        options.error("the document has guests and disks, so both are to be measured")
     with Ground() as ground:
         held = holds.measure(ground, sizes, agents, given.modes.split(",")) if sizes or agents else []
         restored = restores.measure(ground, wanted) if wanted else []

@@ -75,7 +75,7 @@ def _of_holds(rows: Sequence[Measured]) -> Iterator[Verdict]:
     for guests, own, other in ((32, many, peer), (64, most, peer_most)):
         if own and other:
             times = own.run_seconds / other.run_seconds
-            yield f"whole run with {guests} guests, against `peer`", "0.2 at most", f"{times:.2f}", times <= 0.2
+            yield f"whole run with {guests} guests, against `peer`", "0.2 at most", f"{times:.3f}", times <= 0.2
 
 
 def _of_restores(rows: Sequence[Restored]) -> Iterator[Verdict]:
