@@ -268,13 +268,19 @@ class Domain:
         self.agent = agent(domain, self.name)
 
     def state(self) -> DomainState:
-        """Return the guest's state now (virDomainGetState, virDomainGetID).
+        """Return the guest's state now, its id of the same moment (virDomainListGetStats).
 
-        A handle keeps the id that it was looked up with, also after the guest was started anew: it is looked up again.
+        A handle keeps the id that it was looked up with, also after the guest was started anew; the answer has its own.
         """
+        import libvirt
+
         with self._telling("read the state of"):
-            number, reason = self._domain.state(0)[:2]
-            domain_id = int(self._domain.connect().lookupByUUIDString(self.uuid).ID())
+            told = self._domain.connect().domainListGetStats([self._domain], libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        if not told:
+            message = f"Failed to read the state of guest {self.name}: libvirt does not know it any more"
+            raise LibvirtError(message, libvirt_code=NO_DOMAIN, guest=self.name)
+        found, values = told[0]
+        number, reason, domain_id = values["state.state"], values["state.reason"], int(found.ID())
         state, reasons = _STATES.get(number, ("unknown", ()))
         word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"
         return DomainState(state, word, domain_id if domain_id >= 0 else None)

@@ -223,6 +223,41 @@ def test_a_lane_opens_again_when_its_connection_broke(guests: Guests) -> None:
     lane.close()
 
 
+def test_a_lane_asks_for_the_state_alone_where_it_knows_the_handle(guests: Guests) -> None:
+    uuid, other = guests.add("g"), guests.add("h")
+    opened: list[Any] = []
+
+    def open_one() -> Any:
+        opened.append(guests.connect())
+        return opened[-1]
+
+    lane = Lane(open_one)
+    lane.learn([uuid])
+    (host,) = opened
+    lookups: list[str] = []
+    look_up = host.domain
+    host.domain = lambda *, uuid: lookups.append(uuid) or look_up(uuid=uuid)
+    raw = guests.domain(uuid)
+    for change in (raw.suspend, raw.destroy, raw.create):
+        change()
+        found = lane.seen(uuid)
+        assert found is not None
+        number = guests.domain(uuid).ID()
+        assert (found[0].name, found[1].domain_id) == ("g", number if number >= 0 else None)
+    assert lookups == []
+    assert lane.seen(other) is not None
+    assert lane.seen(other) is not None
+    assert lookups == [other]
+    raw.destroy()
+    raw.undefine()
+    assert lane.seen(uuid) is None
+    assert lane.seen("77777777-7777-4777-8777-777777777777") is None
+    host._connection = _Dead(host._connection)
+    assert lane.seen(other) is not None
+    assert len(opened) == 2, "a handle of a broken connection is no use"
+    lane.close()
+
+
 class _Dead:
     """A connection whose daemon went away."""
 
