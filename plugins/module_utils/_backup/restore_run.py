@@ -53,6 +53,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     in_host_snapshot,
     restore_plan,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
@@ -183,6 +184,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
+    refuse_removed(known)
     manifest = catalog.load(root, known.backup_id)
     if manifest is None:
         raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
