@@ -339,6 +339,7 @@ def _plan(
         snapshots=mine,
         sizes_in_snapshot=sizes,
         unseen=unseen,
+        undoes=options["undo"],
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
