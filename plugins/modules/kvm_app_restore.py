@@ -108,7 +108,8 @@ options:
   safety_snapshot:
     description:
       - Whether a snapshot C(<prefix>-safety_<time>) of every volume of the guests is taken once they are off and before
-        any of their disks is overwritten. It stays; the result names it.
+        any of their disks is overwritten. The result names it. It stays until M(kvmsnap.ontap.kvm_leftovers) finds it
+        old enough.
     type: bool
     default: true
   undo:

@@ -8,10 +8,7 @@ alike; runs are those of ansible-playbook.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from kvmground import VOLUMES, Ground
+from kvmground.playbooks import Playbooks
 from kvmlab.progress import say
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -105,82 +103,30 @@ class Bench:
 
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
-        self.work = ground.places.run / "bench"
-        self.work.mkdir()
-        self._python = self._interpreter()
-        self._inventory = self._write_inventory()
+        self._playbooks = Playbooks(ground)
         self._count = 0
 
     def run(self, mode: str, guests: Sequence[str], *, method: str) -> tuple[float, list[dict[str, Any]]]:
         """Back up the guests and return the seconds that ansible-playbook took, and what the tasks returned."""
         self._count += 1
-        name = f"bench-{mode}_{self._count:04d}"
-        record = self.work / f"{name}.jsonl"
-        venv = checks.ensure_venv("netapp-collection" if mode == "peer" else "dev")
+        venv = None
         variables: dict[str, Any]
         if mode == "peer":
+            venv = checks.ensure_venv("netapp-collection")
             playbook = str(Path(__file__).with_name("peer.yml"))
+            name = f"bench-{mode}_{self._count:04d}"
             variables = {"bench_guests": list(guests), "bench_volumes": list(VOLUMES), "bench_name": name}
             variables["ansible_python_interpreter"] = str(venv / "bin" / "python")
         else:
             playbook = "kvmsnap.ontap.backup"
             variables = {"kvm_backup_guests": list(guests), "kvm_backup_quiesce": {"*": method}}
             variables.update(MODES[mode])
-        command = [str(venv / "bin" / "ansible-playbook"), "-i", str(self._inventory), playbook]
         began = time.monotonic()
-        done = subprocess.run(
-            self.ground.inside([*command, "-e", json.dumps(variables)]),
-            check=False,
-            capture_output=True,
-            cwd=self.work,
-            env=self._environment(venv, record, peer=mode == "peer"),
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=RUN_SECONDS,
-        )
+        played = self._playbooks.run(playbook, variables, venv=venv, within=RUN_SECONDS)
         seconds = time.monotonic() - began
-        if done.returncode != 0:
-            raise SystemExit(f"the run of {mode} failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-        return seconds, [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-
-    def _interpreter(self) -> Path:
-        """Make the interpreter of the modules: Python, shown the volumes as NFS mounts."""
-        script = self.work / "python"
-        mounts = self.ground.places.run / "mountinfo"
-        script.write_text(
-            f'#!/bin/sh\nexec unshare --mount sh -c \'mount --bind {mounts} /proc/$$/mountinfo && exec "$0" "$@"\''
-            f' {sys.executable} "$@"\n',
-            encoding="utf-8",
-        )
-        script.chmod(0o755)
-        return script
-
-    def _write_inventory(self) -> Path:
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": str(self._python),
-            "kvm_controllers": self.ground.controllers(),
-            "kvm_catalog_dir": str(self.ground.catalog),
-        }
-        path = self.work / "inventory.json"
-        path.write_text(json.dumps({"kvm_hosts": {"hosts": {"hv0": variables}}}), encoding="utf-8")
-        return path
-
-    def _environment(self, venv: Path, record: Path, *, peer: bool) -> dict[str, str]:
-        own = {} if peer else {"ANSIBLE_COLLECTIONS_PATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
-        return {
-            "PATH": f"{venv / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(self.work),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(self.work / "none.cfg"),
-            "ANSIBLE_LOCAL_TEMP": str(self.work / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "integration" / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "record",
-            "KVMSNAP_RECORD": str(record),
-            **own,
-        }
+        if played.rc != 0:
+            raise SystemExit(f"the run of {mode} failed:\n{played.stdout[-6000:]}")
+        return seconds, played.entries
 
 
 def measure_suspended(bench: Bench, sizes: Sequence[int], modes: Sequence[str]) -> list[Measured]:

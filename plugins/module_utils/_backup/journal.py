@@ -130,6 +130,7 @@ class Journal:
     """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it.
 
     ``disks`` are the places of the disks that it was begun for, none when it is for all disks of its guests.
+    ``safety_removed`` is when what it kept from before was removed, as old as that was.
     """
 
     restore_id: str
@@ -137,6 +138,7 @@ class Journal:
     guests: dict[str, GuestProgress] = field(default_factory=dict)
     safeties: tuple[Safety, ...] = ()
     disks: tuple[str, ...] = ()
+    safety_removed: str = ""
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
@@ -188,17 +190,23 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
         safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
         disks = tuple(str(each) for each in record.get("disks") or ())
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks)
+        removed = str(record.get("safety_removed") or "")
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks, removed)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise CatalogError(f"Failed to read restore journal {path}: {exc}", path=str(path)) from exc
 
 
+def lock_of(root: Path) -> Path:
+    """Return the file that a restore of this host keeps locked."""
+    return root / "restores" / ".lock"
+
+
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Keep a second restore on this host out while one is under way; raises :class:`CatalogError` when one is."""
-    path = root / "restores" / ".lock"
+    path = lock_of(root)
     try:
         private_directory(root)
         private_directory(path.parent)

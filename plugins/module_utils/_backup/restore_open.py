@@ -41,6 +41,11 @@ class Survey:
         progress = journal.guests.get(uuid)
         return progress is not None and progress.open and (journal.restore_id, uuid) not in self.taken
 
+    def goes_on(self, restore_id: str) -> bool:
+        """Tell whether a restore of this name has yet to bring a guest to an end."""
+        mine = [each for each in self.journals if each.restore_id == restore_id]
+        return any(self.is_open(each, uuid) for each in mine for uuid in each.guests)
+
     def half_restored(self, uuid: str) -> Optional[Journal]:
         """Return the restore that left this guest's disks neither old nor new, None when there is none."""
         return next((each for each in self.unfinished(uuid) if each.guests[uuid].half), None)

@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_swaps import swapped
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -217,6 +218,7 @@ def restore_plan(
     names_now: Mapping[str, str],
     unseen: Collection[tuple[str, str, str]] = (),
     created: Mapping[str, Collection[str]] = MappingProxyType({}),
+    undoes: bool = False,
 ) -> RestorePlan:
     """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
@@ -225,7 +227,8 @@ def restore_plan(
     ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it;
     ``names_now`` maps the name of every guest of the host to its uuid; ``unseen`` are the LUNs whose size inside the
     snapshot nobody may ask for: what overwrites them compares it. ``created`` maps uuid to the places of disks that the
-    restore which is undone made: they are removed.
+    restore which is undone made: they are removed. ``undoes``: what is brought back is from before a
+    restore, and so are the targets that the guest gives its disks.
     """
     problems: list[Problem] = []
     parts = []
@@ -267,6 +270,8 @@ def restore_plan(
             )
             continue
         problems.extend(_guest_problems(saved, now))
+        if not undoes:
+            problems.extend(swapped(saved, ((disk.target, disk.storage) for disk in now.disks if disk.storage)))
         disks = []
         for disk in saved.saved_disks:
             found, part = _disk(

@@ -63,6 +63,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     in_host_snapshot,
     restore_plan,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
@@ -201,6 +202,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
+    refuse_removed(known)
     chosen = backup_of(root, known.backup_id, options)
     manifest = chosen.manifest
     safety, names = _to_undo(known, manifest, options["guests"])
@@ -357,6 +359,7 @@ def _plan(
         snapshots=mine,
         sizes_in_snapshot=sizes,
         unseen=unseen,
+        undoes=options["undo"],
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},

@@ -48,6 +48,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "disks": [],
         "backup_id": samples.BACKUP,
         "restore_id": "r1",
+        "undo": False,
         "catalog_dir": str(root),
         "config_dir": "/etc/libvirt/qemu",
         "controllers": [],
@@ -165,13 +166,13 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = restore_run.undo(options(root), check=True)
+    result = restore_run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = restore_run.undo(options(root), check=True)
+    result = restore_run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
 
 
