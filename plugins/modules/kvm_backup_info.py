@@ -112,7 +112,11 @@ backups:
       type: list
       elements: dict
     volumes:
-      description: Its volumes with the UUIDs of their snapshots.
+      description:
+        - Its volumes with the UUIDs of their snapshots.
+        - C(create_time_off) is by how many seconds at least the system dates the snapshot (C(create_time)) before
+          (below 0) or after what the host's clock says of it, the difference of both clocks taken into account. It is 0
+          when both agree and null when they were not compared. No level rests on it.
       returned: success
       type: list
       elements: dict

@@ -13,13 +13,15 @@ version_added: 0.1.0
 description:
   - Finds on a KVM host what a run left that died half-way, and puts it right. Guests that a dead hold froze or
     suspended are released, and its dead-man timer and lock removed; backups that were started and never completed are
-    taken back with their snapshots; files that were never finished are removed. What restores kept from before them is
-    removed once it is old enough (O(safety_days)).
+    taken back with their snapshots; files that were never finished are removed. So are temporary LUNs of this host's
+    restores that broke off, and copies that M(kvmsnap.ontap.kvm_vm_clone) never made or removed to the end. What
+    restores kept from before them is removed once it is old enough (O(safety_days)).
   - Nothing is touched that is not provably ours, and nothing that may belong to a run that is alive. A hold is alive
     while a process has its lock or its deadline has not passed. A started backup may be alive for O(settle) seconds,
     unless the host was booted since.
   - Frozen guests that no hold of this host explains, records and manifests that cannot be read, snapshots without a
-    manifest, temporary LUNs and restores that broke off are reported only; RV(leftovers[].what) says what to do.
+    manifest, temporary LUNs of other hosts, and restores that broke off are reported only; RV(leftovers[].what) says
+    what to do.
   - The host comes first and does not wait for the array. With an empty list of O(controllers) only the host is looked
     at, not the backups.
   - Check mode with diff shows it all and touches nothing. A second run changes nothing.
@@ -69,7 +71,7 @@ options:
   settle:
     description:
       - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
-        that is alive.
+        that is alive, and for which what a killed run asked of the array for a copy may yet appear.
     type: float
     default: 3600
   catalog_dir:
@@ -110,6 +112,7 @@ requirements:
 seealso:
   - module: kvmsnap.ontap.kvm_vm_quiesce
   - module: kvmsnap.ontap.kvm_backup_info
+  - module: kvmsnap.ontap.kvm_vm_clone
 """
 
 EXAMPLES = r"""
@@ -132,7 +135,7 @@ leftovers:
   elements: dict
   contains:
     kind:
-      description: V(hold), V(guest), V(file), V(restore), V(safety), V(backup), V(snapshot) or V(lun).
+      description: V(hold), V(guest), V(file), V(restore), V(safety), V(backup), V(snapshot), V(lun) or V(clone).
       returned: success
       type: str
       sample: hold

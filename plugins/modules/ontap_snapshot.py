@@ -222,6 +222,14 @@ snapshots:
       description: When the answer that it exists had arrived, on the same clock.
       type: float
       sample: 5021.391
+    array_ahead:
+      description:
+        - By how many seconds the clock of the system, since the epoch, was ahead of the same clock of the host, least
+          and most, as the C(Date) of its answer tells. It is what RV(snapshots[].create_time) is compared by.
+        - V(null) for one that this call did not create, or when no answer had a C(Date).
+      type: list
+      elements: float
+      sample: [1795220402.609, 1795220403.611]
 error_kind:
   description: The kind of failure, such as V(InputError), V(OntapDeniedError) or V(SnapshotSetError).
   type: str

@@ -110,6 +110,30 @@ def test_a_running_guest_is_stopped_restored_and_runs_again_from_its_saved_state
     assert unbroken(ticks)
 
 
+def test_a_disk_that_got_another_inode_is_what_host_and_guest_read(lab: Any) -> None:
+    """Whether a clone that overwrites a file keeps its inode is the array's affair; the host may know the old one."""
+    saved = lab.storage_ticks(DISK, snapshot=BACKUP)
+    damage(lab)
+    before = lab.storage_path(DISK).stat().st_ino
+    lab.control.set_switches(file_clone_keeps_inode=False)
+    try:
+        play = restored(
+            lab, kvm_restore_power="off", kvm_restore_id=f"it-inode-{STAMP}", kvm_restore_method="file_clone"
+        )
+    finally:
+        lab.control.set_switches(file_clone_keeps_inode=True)
+    assert "by file_clone" in play.stdout
+    assert lab.storage_path(DISK).stat().st_ino != before
+    assert sha256(lab) == sha256(lab, BACKUP)
+    assert lab.ssh(f"sha256sum {DISK}").split()[0] == sha256(lab, BACKUP), "the host reads the file that was replaced"
+    lab.virsh("start", GUEST)
+    lab.guests.wait([GuestSpec(GUEST, DISKS)])
+    ticks = lab.ticks(GUEST)
+    assert len(ticks) > len(saved)
+    assert ticks[: len(saved)] == saved
+    assert unbroken(ticks)
+
+
 def test_what_does_not_fit_is_refused_and_nothing_is_touched(lab: Any) -> None:
     lab.ssh(f"virsh -q destroy {GUEST}")
     before, bytes_before = world_of(lab), sha256(lab)

@@ -97,6 +97,26 @@ def restored(lab: Any, restore_id: str, **variables: Any) -> Any:
     return play
 
 
+def kill_at(lab: Any, restore_id: str, method: str) -> None:
+    """Kill a restore while the array works on its first request about LUNs of a method, which takes effect."""
+    lab.control.clear_requests()
+    lab.control.add_fault("delay", match={"method": method, "path": "/storage/luns", "count": 1}, seconds=8)
+
+    def under_way() -> bool:
+        return any(fault["hits"] for fault in lab.control.faults())
+
+    def answered() -> bool:
+        return any(each["method"] == method and "/storage/luns" in each["path"] for each in lab.control.requests())
+
+    with ThreadPoolExecutor() as pool:
+        play = pool.submit(asked, lab, restore_id)
+        wait_until(under_way, seconds=400, what=f"the {method}", pause=0.2)
+        lab.ssh(KILL_RESTORE)
+        assert play.result().rc != 0
+    wait_until(answered, seconds=30, what=f"the array's end of the {method}", pause=0.2)
+    lab.control.clear_faults()
+
+
 def refused(lab: Any, restore_id: str) -> str:
     """Run the restore playbook, which must be refused, and return what it says."""
     before, bytes_before = world_of(lab), (sha256(lab), data_sha256(lab))
@@ -157,6 +177,11 @@ def test_the_guest_runs_again_from_its_saved_state(lab: Any, lun: Any) -> None:
     ticks = lab.ticks(GUEST)
     assert ticks[: len(saved)] == saved
     assert unbroken(ticks)
+    assert lab.needs_recovery(BOOT), "it is mounted, and this is how one tells"
+    lab.virsh("shutdown", GUEST)
+    wait_until(lambda: lab.virsh("domstate", GUEST).strip() == "shut off", seconds=60, what="the guest's end")
+    assert not lab.needs_recovery(BOOT)
+    assert not lab.needs_recovery(DATA)
 
 
 @pytest.mark.parametrize(
@@ -174,22 +199,7 @@ def test_a_restore_that_was_killed_goes_on_and_leaves_nothing(
     damage(lab, lun)
     same = identity(lab, lun)
     restore_id = f"san-killed-{method}"
-    lab.control.clear_requests()
-    lab.control.add_fault("delay", match={"method": method, "path": "/storage/luns", "count": 1}, seconds=8)
-
-    def under_way() -> bool:
-        return any(fault["hits"] for fault in lab.control.faults())
-
-    def answered() -> bool:
-        return any(each["method"] == method and "/storage/luns" in each["path"] for each in lab.control.requests())
-
-    with ThreadPoolExecutor() as pool:
-        play = pool.submit(asked, lab, restore_id)
-        wait_until(under_way, seconds=400, what=f"the {method}", pause=0.2)
-        lab.ssh(KILL_RESTORE)
-        assert play.result().rc != 0
-    wait_until(answered, seconds=30, what=f"the array's end of the {method}", pause=0.2)
-    lab.control.clear_faults()
+    kill_at(lab, restore_id, method)
     assert (sha256(lab) == sha256(lab, BACKUP)) is bytes_are_back
     assert len(temporaries(lab)) == left
     assert lab.virsh("domstate", GUEST).strip() == "shut off"
@@ -198,6 +208,26 @@ def test_a_restore_that_was_killed_goes_on_and_leaves_nothing(
     assert lab.ssh(f"sha256sum {lun.device}").split()[0] == sha256(lab, BACKUP)
     assert identity(lab, lun) == same
     assert temporaries(lab) == []
+
+
+@pytest.mark.long
+def test_recovery_removes_what_a_killed_restore_left_on_the_array(lab: Any, lun: Any) -> None:
+    damage(lab, lun)
+    kill_at(lab, "san-recovered", "POST")
+    (left,) = temporaries(lab)
+    same = identity(lab, lun)
+    shown = lab.playbook("recover", check=True, diff=True)
+    assert shown.rc == 0, shown.stdout
+    assert f"lun svm1:{left}: a restore that broke off left it" in shown.stdout
+    assert temporaries(lab) == [left]
+    done = lab.playbook("recover")
+    assert done.rc == 0, done.stdout
+    assert temporaries(lab) == []
+    assert identity(lab, lun) == same
+    again = lab.playbook("recover")
+    assert again.stats[HOST]["changed"] == 0
+    restored(lab, "san-recovered")
+    assert sha256(lab) == sha256(lab, BACKUP)
 
 
 def test_a_guest_is_restored_wholly_or_not_at_all(lab: Any, lun: Any) -> None:

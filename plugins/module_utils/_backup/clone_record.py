@@ -19,7 +19,7 @@ from typing import Any, Literal, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
@@ -204,6 +204,20 @@ def forget(root: Path, name: str) -> None:
         raise CatalogError(f"Failed to remove {path}: {exc}", path=str(path)) from exc
 
 
+def names(root: Path) -> list[str]:
+    """Return the names of the copies of which there are records."""
+    return sorted(path.stem for path in (root / "clones").glob("*.json"))
+
+
+def written(root: Path, name: str) -> float:
+    """Return when a record was written last, in seconds since the epoch; raises :class:`CatalogError`."""
+    path = _path(root, name)
+    try:
+        return path.stat().st_mtime
+    except OSError as exc:
+        raise CatalogError(f"Failed to look at {path}: {exc.strerror}", path=str(path)) from exc
+
+
 def last_number(root: Path) -> int:
     """Return the number that was given to a LUN last, 0 when none was; numbers are not given again at once."""
     try:
@@ -219,6 +233,15 @@ def save_number(root: Path, number: int) -> None:
         write_private(path, f"{number}\n".encode("ascii"))
     except OSError as exc:
         raise CatalogError(f"Failed to write {path}: {exc}", path=str(path)) from exc
+
+
+def under_way(root: Path) -> bool:
+    """Say whether a copy is being made or removed on this host now; raises :class:`CatalogError`."""
+    path = root / "clones" / ".lock"
+    try:
+        return is_locked(path)
+    except OSError as exc:
+        raise CatalogError(f"Failed to look at {path}: {exc.strerror}", path=str(path)) from exc
 
 
 @contextmanager

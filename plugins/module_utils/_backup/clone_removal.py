@@ -47,17 +47,7 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
     record. Raises :class:`NotOursError` before anything is touched, and :class:`KvmsnapError` when a part could not be
     removed: the record stays, and the same call goes on.
     """
-    domain = own_domain(host, record)
-    refuse_used_by_others(host, record)
-    unreached = [label(item.storage) for item in record.files if item.key not in places]
-    unreached += [lun_label(lun) for lun in record.luns if lun.key not in places]
-    if unreached:
-        raise KvmsnapError(
-            f"Failed to remove copy {record.name}: the volume of {unreached[0]} is not reached through the controllers"
-            " given; nothing was touched",
-            guest=record.name,
-        )
-    luns = [(lun, found_lun(record, lun, places, deadline=Deadline.after(timeout))) for lun in record.luns]
+    domain, luns = check_removable(record, host=host, places=places, deadline=Deadline.after(timeout))
     clone_record.save(root, record.at("removing"))
     if domain is not None:
         power_off(domain, graceful=False, timeout=0.0)
@@ -76,6 +66,26 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
         if record.tpm and Path(record.tpm).exists():
             shutil.rmtree(record.tpm)
     clone_record.forget(root, record.name)
+
+
+def check_removable(
+    record: CloneRecord, *, host: Host, places: Places, deadline: Deadline
+) -> tuple[Optional[Domain], list[tuple[ClonedLun, Optional[LunNow]]]]:
+    """Return a copy's guest and its LUNs as they are now, None for what is gone; nothing is touched.
+
+    Raises :class:`NotOursError` and :class:`KvmsnapError` when it may not be taken away.
+    """
+    domain = own_domain(host, record)
+    refuse_used_by_others(host, record)
+    unreached = [label(item.storage) for item in record.files if item.key not in places]
+    unreached += [lun_label(lun) for lun in record.luns if lun.key not in places]
+    if unreached:
+        raise KvmsnapError(
+            f"Failed to remove copy {record.name}: the volume of {unreached[0]} is not reached through the controllers"
+            " given; nothing was touched",
+            guest=record.name,
+        )
+    return domain, [(lun, found_lun(record, lun, places, deadline=deadline)) for lun in record.luns]
 
 
 def _remove_file(item: ClonedFile, place: Place, *, timeout: float) -> None:

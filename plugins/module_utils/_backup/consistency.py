@@ -122,7 +122,7 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
             level = INCONSISTENT
             reason = _joined(reason, f"its {len(asked)} volumes were snapshotted one by one without a hold")
         return _of(hold, level, reason)
-    outside = [stamp.volume for stamp in asked if not _inside(hold, stamp)]
+    outside = [stamp.volume for stamp in asked if not spans(hold, stamp)]
     if outside:
         level = INCONSISTENT if hold.fired else _unheld(asked)
         return _of(hold, level, _joined(hold.reason, f"the hold did not span the snapshot of {', '.join(outside)}"))
@@ -132,7 +132,8 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
     return _of(hold, hold.consistency, hold.reason)
 
 
-def _inside(hold: Hold, stamp: Stamp) -> bool:
+def spans(hold: Hold, stamp: Stamp) -> bool:
+    """Say whether a hold proves itself to have lasted from before the snapshot was asked for until it existed."""
     if hold.freeze_answered is None or stamp.requested_at is None or stamp.confirmed_at is None:
         return False
     if hold.thaw_sent is None:

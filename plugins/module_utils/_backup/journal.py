@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 
 SCHEMA = "kvmsnap.restore/1"
 
@@ -201,6 +201,15 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
 def lock_of(root: Path) -> Path:
     """Return the file that a restore of this host keeps locked."""
     return root / "restores" / ".lock"
+
+
+def under_way(root: Path) -> bool:
+    """Say whether a restore of this host is under way now; raises :class:`CatalogError`."""
+    path = lock_of(root)
+    try:
+        return is_locked(path)
+    except OSError as exc:
+        raise CatalogError(f"Failed to look at {path}: {exc.strerror}", path=str(path)) from exc
 
 
 @contextmanager

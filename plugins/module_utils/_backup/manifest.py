@@ -180,7 +180,11 @@ class SavedGuest:
 
 @dataclass(frozen=True)
 class SavedVolume:
-    """One volume of the backup; ``snapshot_uuid`` and ``create_time`` (the array's clock) are known once it exists."""
+    """One volume of the backup; ``snapshot_uuid`` and ``create_time`` (the array's clock) are known once it exists.
+
+    ``create_time_off`` is by how many seconds the array dates the snapshot outside of what this host knows of it: 0.0
+    when both agree, None when they were not compared.
+    """
 
     controller: str
     svm: str
@@ -193,6 +197,7 @@ class SavedVolume:
     create_time: Optional[str] = None
     requested_at: Optional[float] = None
     confirmed_at: Optional[float] = None
+    create_time_off: Optional[float] = None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> SavedVolume:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     Manifest,
@@ -153,7 +154,23 @@ def complete(
         )
         for guest in started.guests
     )
-    return started.completed_with(guests=guests, volumes=volumes, at=at)
+    dated = tuple(
+        replace(
+            item,
+            create_time_off=outside(
+                item.create_time,
+                made[item.key].get("array_ahead"),
+                window(stamps[item.key], _held_on(item.key, started, by_uuid)),
+            ),
+        )
+        for item in volumes
+    )
+    return started.completed_with(guests=guests, volumes=dated, at=at)
+
+
+def _held_on(key: tuple[str, str], started: Manifest, holds: Mapping[str, Hold]) -> list[Hold]:
+    """Return the holds of the guests that have a disk on a volume."""
+    return [holds[guest.uuid] for guest in started.guests if guest.uuid in holds and key in _volume_keys(guest)]
 
 
 def _volume_keys(guest: SavedGuest) -> list[tuple[str, str]]:

@@ -19,12 +19,15 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies import Copies, LeftCopy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import LeftLun, left_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, Outlived, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
@@ -32,8 +35,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Gro
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.leftovers import HoldSeen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import TEMPORARY
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
@@ -217,7 +218,8 @@ def _of_hold(seen: HoldSeen, scene: Scene) -> Optional[Leftover]:
 
 def _temporary_files(scene: Scene) -> Iterator[Leftover]:
     """Yield the files that a process was writing when it died, beside those that they were to replace."""
-    places = [scene.ground.directory, *sorted((scene.root / "backups").glob("*/")), scene.root / "restores"]
+    places = [scene.ground.directory, *sorted((scene.root / "backups").glob("*/"))]
+    places += [scene.root / "restores", scene.root / "clones"]
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
             if not _TEMPORARY_FILE.fullmatch(path.name) or scene.wall - _modified(path, scene.wall) < scene.settle:
@@ -241,7 +243,7 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
 
 def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, Any]) -> list[Leftover]:
     """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
-    temporary LUNs.
+    temporary LUNs, half-made copies.
     """
     keeper = Keeper(scene.root, scene.owner, scene.safety_days, scene.wall)
     families = keeper.due()
@@ -266,12 +268,33 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
     found.extend(_of_safety("safety", each) for each in keeper.outlived(families, places, snapshots, time=scene.time))
     strays = keeper.strays(places, snapshots, remove=remove, time=scene.time)
     found.extend(_of_safety("snapshot", each) for each in strays)
-    found.extend(_temporary_luns(places, scene.time()))
+    found.extend(_of_lun(each) for each in left_luns(scene.root, places, time=scene.time))
+    found.extend(_of_copy(each) for each in _copies_of_guests(scene, clients).left())
     return found
 
 
 def _of_safety(kind: str, found: Outlived) -> Leftover:
     return Leftover(kind, found.name, found.what, "removed" if found.act else None, found.act)
+
+
+def _of_lun(found: LeftLun) -> Leftover:
+    return Leftover("lun", found.name, found.what, "removed" if found.act else None, found.act)
+
+
+def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
+    return Copies(
+        scene.root,
+        clients,
+        scene.ground.connect,
+        timeout=scene.timeout,
+        settle=scene.settle,
+        wall=scene.wall,
+        san=San(),
+    )
+
+
+def _of_copy(found: LeftCopy) -> Leftover:
+    return Leftover("clone", found.name, found.what, "taken away" if found.act else None, found.act)
 
 
 def _backup_under_way(scene: Scene) -> bool:
@@ -372,17 +395,6 @@ def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
                 "removed",
                 partial(catalog.take_out_of_volumes, manifest),
             )
-
-
-def _temporary_luns(places: Places, deadline: Deadline) -> Iterator[Leftover]:
-    """Yield the temporary LUNs of interrupted restores; the next restore of the same LUN removes them."""
-    clients = {place.client.name: place.client for place in places.values()}
-    for name, client in sorted(clients.items()):
-        uuids = [key[1] for key, place in places.items() if place.client.name == name]
-        params = {"location.volume.uuid": any_of(uuids), "name": Expression(f"*{TEMPORARY}*")}
-        for record in client.records("/storage/luns", params, fields=("name", "svm.name"), deadline=deadline):
-            label = f"{(record.get('svm') or {}).get('name', '')}:{record['name']}"
-            yield Leftover("lun", label, "a restore that broke off left it; the next restore of that guest removes it")
 
 
 def _ref(places: Places, key: Key) -> VolumeRef:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import array_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest
 
@@ -37,6 +38,7 @@ def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str,
                 "volume_uuid": item.volume_uuid,
                 "snapshot_uuid": item.snapshot_uuid,
                 "create_time": item.create_time,
+                "create_time_off": item.create_time_off,
             }
             for item in manifest.volumes
         ],
@@ -95,6 +97,11 @@ def lines(record: dict[str, Any]) -> list[str]:
             for disk in guest["disks"]
             if not disk["included"]
         )
+    told.extend(
+        f"  {item['svm']}:{item['volume']}: {array_time.told(item['create_time'], item['create_time_off'])}"
+        for item in record["volumes"]
+        if item["create_time_off"]
+    )
     for group in record["groups"]:
         foreign = f", and of {', '.join(group['foreign_volumes'])} (not of this backup)"
         told.append(

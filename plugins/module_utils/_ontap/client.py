@@ -174,6 +174,7 @@ class Client:
         self.cluster_uuid = ""
         self.version: Version = (0, 0, 0)
         self._skew = timedelta(0)
+        self._ahead: Optional[tuple[float, float]] = None
         self._verify = _verification(controller)
         self._origin, self._session = _open_session(controller, self._verify)
 
@@ -199,6 +200,15 @@ class Client:
     def array_time(self) -> datetime:
         """Return the system's own clock, to the second, as its last answer allows to reckon it."""
         return datetime.now(timezone.utc) + self._skew
+
+    @property
+    def array_ahead(self) -> Optional[tuple[float, float]]:
+        """By how many seconds the system's clock, since the epoch, is ahead of ``clock.monotonic()``: least and most.
+
+        Between the two lies the truth, as the last answer with a ``Date`` (to the second) tells; None before there was
+        any.
+        """
+        return self._ahead
 
     def identify(self, *, deadline: Optional[Deadline] = None) -> None:
         """Read the cluster's name and version.
@@ -414,19 +424,22 @@ class Client:
             requests.Request(method, self._origin + "/api", headers=headers, data=payload)
         )
         request.url = self._origin + target
+        sent = self.clock.monotonic()
         try:
             response = self._session.send(
                 request, timeout=timeouts, verify=self._verify, allow_redirects=False, proxies={}
             )
         except (requests.exceptions.RequestException, OSError) as exc:
             raise _transport_error(exc, action, controller=self.controller, timeouts=timeouts, fields=fields) from exc
-        self._note_time(response.headers.get("Date"))
+        self._note_time(response.headers.get("Date"), sent, self.clock.monotonic())
         return response
 
-    def _note_time(self, date: Optional[str]) -> None:
+    def _note_time(self, date: Optional[str], sent: float, received: float) -> None:
         told = email.utils.parsedate_tz(date) if date else None
         if told:
-            self._skew = datetime.fromtimestamp(email.utils.mktime_tz(told), timezone.utc) - datetime.now(timezone.utc)
+            second = email.utils.mktime_tz(told)
+            self._skew = datetime.fromtimestamp(second, timezone.utc) - datetime.now(timezone.utc)
+            self._ahead = (second - received, second + 1 - sent)
 
 
 def only_part(content: bytes, content_type: str) -> Optional[bytes]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional
 
@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import in_snapshot, relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, Params, segment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, Params, any_of, segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -39,6 +39,7 @@ _WAYS: Mapping[str, tuple[LunMethod, ...]] = {
     "sfsr": ("sfsr",),
 }
 _OURS = "kvmsnap: temporary clone"
+_COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) for restore (?P<restore_id>.+)")
 _FIELDS = ("uuid", "name", "comment", "space.size", "serial_number", "os_type", "location.volume.uuid")
 _REMOVAL_SECONDS = 60.0
 _CLONE_TRIES = 3
@@ -87,6 +88,32 @@ class LunNow:
         """Tell whether it is a temporary clone that a restore of the LUN with this uuid made."""
         name = posixpath.basename(self.name)
         return name.startswith(TEMPORARY) and self.comment.startswith(f"{_OURS} of {lun_uuid} ")
+
+
+@dataclass(frozen=True)
+class TemporaryLun:
+    """A LUN with the name of a temporary clone: of which LUN (its uuid) and for which restore, as its comment tells.
+
+    Both are empty when the comment is not one of ours.
+    """
+
+    lun: LunNow
+    svm: str
+    of: str
+    restore_id: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TemporaryLun:
+        """Read a record of ``GET /storage/luns``."""
+        lun = LunNow.from_record(record)
+        told = _COMMENT.fullmatch(lun.comment)
+        svm = str((record.get("svm") or {}).get("name", ""))
+        return cls(lun, svm, told["of"] if told else "", told["restore_id"] if told else "")
+
+    @property
+    def label(self) -> str:
+        """Where it lies: ``svm:/vol/volume/path``."""
+        return f"{self.svm}:{self.lun.name}"
 
 
 def choose_lun_method(wanted: str, refused: Collection[str] = ()) -> tuple[LunMethod, ...]:
@@ -168,6 +195,19 @@ def leftovers(
     return tuple(lun for lun in found if lun.is_temporary_of(lun_uuid) and lun.volume_uuid == volume.uuid)
 
 
+def temporary_luns(
+    client: Client, volumes: Iterable[str], *, deadline: Optional[Deadline] = None
+) -> list[TemporaryLun]:
+    """Return the LUNs with the name of a temporary clone on volumes (uuids), whoever made them; :raises OntapError:"""
+    params: Params = {"location.volume.uuid": any_of(volumes), "name": Expression(f"*{TEMPORARY}*")}
+    try:
+        records = client.records("/storage/luns", params, fields=(*_FIELDS, "svm.name"), deadline=deadline)
+    except OntapError as exc:
+        raise during(exc, f"list the temporary LUNs at {client.name}") from exc
+    found = map(TemporaryLun.from_record, records)
+    return [each for each in found if posixpath.basename(each.lun.name).startswith(TEMPORARY)]
+
+
 def clone_over(
     client: Client,
     volume: Volume,
@@ -192,7 +232,7 @@ def clone_over(
     made: list[LunNow] = []
     try:
         for old in leftovers(client, volume, lun_uuid=identity.uuid, deadline=deadline):
-            _delete(client, old, deadline)
+            delete_temporary(client, old, deadline=deadline)
         made.append(
             _temporary(
                 client, volume, path=path, lun=identity, snapshot=snapshot, restore_id=restore_id, deadline=deadline
@@ -214,6 +254,19 @@ def clone_over(
             _removed(client, volume, lun)
         raise
     return _removed(client, volume, made[0])
+
+
+def delete_temporary(client: Client, lun: LunNow, *, deadline: Deadline) -> None:
+    """Delete a temporary clone; one that is mapped (by a person: nobody else maps it) stays. :raises OntapError:"""
+
+    def gone() -> Optional[dict[str, Any]]:
+        return {} if read_lun(client, lun.uuid, deadline=deadline) is None else None
+
+    try:
+        client.delete(f"/storage/luns/{segment(lun.uuid)}", fate=gone, deadline=deadline)
+    except OntapError as exc:
+        if not exc.has_code(*codes.NO_SUCH_LUN):
+            raise during(exc, f"delete the temporary LUN {lun.name}") from exc
 
 
 def _temporary(
@@ -290,23 +343,10 @@ def _patiently(change: Callable[[], None], client: Client, deadline: Deadline) -
 def _removed(client: Client, volume: Volume, lun: LunNow) -> Optional[str]:
     """Delete a temporary clone in a time of its own; return a phrase that names it when that fails."""
     try:
-        _delete(client, lun, Deadline.after(_REMOVAL_SECONDS, client.clock))
+        delete_temporary(client, lun, deadline=Deadline.after(_REMOVAL_SECONDS, client.clock))
     except OntapError as exc:
         return f"the temporary LUN {volume.svm}:{lun.name} is left behind, delete it ({_told(exc)})"
     return None
-
-
-def _delete(client: Client, lun: LunNow, deadline: Deadline) -> None:
-    """Delete a temporary clone; one that is mapped (by a person: nobody else maps it) stays."""
-
-    def gone() -> Optional[dict[str, Any]]:
-        return {} if read_lun(client, lun.uuid, deadline=deadline) is None else None
-
-    try:
-        client.delete(f"/storage/luns/{segment(lun.uuid)}", fate=gone, deadline=deadline)
-    except OntapError as exc:
-        if not exc.has_code(*codes.NO_SUCH_LUN):
-            raise during(exc, f"delete the temporary LUN {lun.name}") from exc
 
 
 def _told(exc: OntapError) -> str:

@@ -71,6 +71,7 @@ def confirmed(
         absent_at=step.known.asked_at,
         requested_at=requested_at,
         confirmed_at=client.clock.monotonic(),
+        array_ahead=client.array_ahead,
     )
 
 

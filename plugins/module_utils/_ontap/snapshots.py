@@ -219,7 +219,8 @@ class Taken:
     """A snapshot as it is, with the proof of when it came to be (seconds on the host's monotonic clock).
 
     The name was absent when asked at ``absent_at``, the request went out at ``requested_at``, and that it exists was
-    answered at ``confirmed_at``. All three are ``None`` for one that existed before.
+    answered at ``confirmed_at``. All three are ``None`` for one that existed before. ``array_ahead`` is how far the
+    array's clock was ahead of the host's monotonic one then, least and most, where it told its time.
     """
 
     volume: Volume
@@ -228,6 +229,7 @@ class Taken:
     absent_at: Optional[float] = None
     requested_at: Optional[float] = None
     confirmed_at: Optional[float] = None
+    array_ahead: Optional[tuple[float, float]] = None
 
 
 def parse_time(text: str) -> datetime:
@@ -398,6 +400,7 @@ def as_result(taken: Taken) -> dict[str, Any]:
         "absent_at": taken.absent_at,
         "requested_at": taken.requested_at,
         "confirmed_at": taken.confirmed_at,
+        "array_ahead": taken.array_ahead and list(taken.array_ahead),
     }
 
 

@@ -33,6 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     clone_record,
     clone_removal,
     manifest,
+    recovery,
     snapshot_manifest,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
@@ -731,6 +732,110 @@ def test_a_removal_that_is_killed_goes_on(
             bench.absent()
     assert bench.absent()["changed"] is ((step, when) != ("forget", "after"))
     assert bench.world() == before
+
+
+Recovered = Callable[..., list[tuple[str, str, Any]]]
+
+
+@pytest.fixture(name="recovered")
+def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recovered:
+    """Run the recovery on the bench's host: what was found, and what was done about it."""
+    monkeypatch.setattr(recovery, "San", lambda: bench.san)
+    (tmp_path / "run").mkdir()
+
+    def run(*, check: bool = False, settle: float = 0.0) -> list[tuple[str, str, Any]]:
+        options = {
+            "controllers": [login(bench.array)],
+            "owner": "hv1",
+            "volumes": [],
+            "orphans": "keep",
+            "safety_days": 30,
+            "settle": settle,
+            "catalog_dir": str(bench.root),
+            "hold_dir": str(tmp_path / "run" / "holds"),
+            "freeze_timeout": 5,
+            "agent_ping_timeout": 5,
+            "retry_count": 0,
+            "timeout": 30,
+            "uri": URI,
+        }
+        result = recovery.recover(options, check=check)
+        assert result["changed"] is any(item["remedy"] for item in result["leftovers"])
+        return [(item["kind"], item["name"], item["remedy"] or item["what"]) for item in result["leftovers"]]
+
+    return run
+
+
+TAKEN_AWAY = [("clone", NAME, "taken away")]
+
+
+@pytest.mark.parametrize(("room", "step"), STEPS[:-1], ids=[step for _room, step in STEPS[:-1]])
+def test_recovery_takes_away_what_a_killed_run_left(
+    bench: Bench, recovered: Recovered, monkeypatch: pytest.MonkeyPatch, room: Any, step: str
+) -> None:
+    bench.back_up(bench.chain(), bench.lun("vdb"), files=(bench.keep("nvram", UEFI),))
+    before = bench.world()
+    with monkeypatch.context() as patched:
+        patched.setattr(room, step, dying(getattr(room, step), when="after"))
+        with pytest.raises(KilledError):
+            bench.present(running=True)
+    left = bench.world()
+    assert left != before
+    assert recovered(check=True) == TAKEN_AWAY
+    assert bench.world() == left
+    assert recovered() == TAKEN_AWAY
+    assert bench.world() == before
+    assert recovered() == []
+
+
+@pytest.mark.parametrize(("room", "step"), REMOVALS, ids=[step for _room, step in REMOVALS])
+def test_recovery_ends_a_removal_that_was_killed(
+    bench: Bench, recovered: Recovered, monkeypatch: pytest.MonkeyPatch, room: Any, step: str
+) -> None:
+    bench.back_up(bench.chain(), bench.lun("vdb"))
+    before = bench.world()
+    bench.present(running=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(room, step, dying(getattr(room, step), when="before"))
+        with pytest.raises(KilledError):
+            bench.absent()
+    assert recovered() == TAKEN_AWAY
+    assert bench.world() == before
+    assert recovered() == []
+
+
+def test_recovery_leaves_whole_copies_and_those_being_worked_on(bench: Bench, recovered: Recovered) -> None:
+    bench.back_up()
+    bench.present(running=True)
+    made = bench.world()
+    assert recovered() == []
+    record = clone_record.load(bench.root, NAME)
+    assert record is not None
+    clone_record.save(bench.root, record.at("making"))
+    with clone_record.alone(bench.root):
+        assert recovered() == []
+    ((_kind, _name, told),) = recovered(settle=3600.0)
+    assert re.search(r"what its run asked of the array may yet appear; it will count as left in 3[56]\d\d s", told)
+    assert bench.world() == made
+    assert recovered() == TAKEN_AWAY
+
+
+def test_recovery_tells_of_what_is_not_provably_a_copy(bench: Bench, recovered: Recovered) -> None:
+    bench.back_up()
+    bench.present()
+    record = clone_record.load(bench.root, NAME)
+    assert record is not None
+    clone_record.save(bench.root, replace(record.at("making"), mark=replace(record.mark, owner="another")))
+    (bench.root / "clones" / "broken.json").write_text("{", encoding="ascii")
+    left = bench.world()
+    unreadable, foreign = recovered()
+    assert unreadable[:2] == ("clone", "broken")
+    assert "Failed to read what is known of copy broken" in unreadable[2]
+    assert foreign[:2] == ("clone", NAME)
+    assert "never made to the end; Refused to remove guest" in foreign[2]
+    assert bench.world() == left
+    (bench.root / "clones" / "broken.json").unlink()
+    clone_record.save(bench.root, record)
 
 
 @pytest.mark.parametrize("after", [0, 1], ids=["first file", "second file"])

@@ -110,6 +110,8 @@ def test_a_set_is_created_once(sim: Running, clients: list[Client], name: str) -
         assert (told["uuid"], told["comment"], told["snapmirror_label"]) == (real.uuid, OURS, "daily")
         assert (real.comment, real.snapmirror_label, real.expiry_time) == (OURS, "daily", TOMORROW)
         assert before <= told["absent_at"] <= told["requested_at"] < told["confirmed_at"] <= after
+        least, most = told["array_ahead"]
+        assert least <= time.time() - time.monotonic() <= most
         assert told["created"] is True
     assert result["changed"] is True
     assert result["diff"]["before"] == {"svm1:kvm_vol1": None, "svm1:kvm_vol2": None, "svm2:kvm_vol3": None}

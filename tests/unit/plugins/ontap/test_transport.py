@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -268,7 +269,17 @@ def test_the_array_s_clock_is_known(authority: Any, stub: Any) -> None:
     stub.answers[CLUSTER_TARGET] = (status, {"Date": "Sat, 21 Nov 2009 02:00:00 GMT"}, body)
     with log_in(controller(stub.port, ca_path=authority.path)) as client:
         ahead = client.array_time() - datetime(2009, 11, 21, 2, tzinfo=timezone.utc)
+        bounds, now = client.array_ahead, time.monotonic()
     assert timedelta(seconds=-1) <= ahead <= timedelta(seconds=5)
+    assert bounds is not None
+    told = datetime(2009, 11, 21, 2, tzinfo=timezone.utc).timestamp()
+    assert bounds[0] + now - 5 <= told <= bounds[0] + now
+    assert bounds[0] + 1 <= bounds[1] <= bounds[0] + 6
+
+
+def test_an_answer_without_a_date_tells_nothing_of_the_array_s_clock(authority: Any, stub: Any) -> None:
+    with log_in(controller(stub.port, ca_path=authority.path)) as client:
+        assert client.array_ahead is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of a guest whose maker or remover is killed, with a real libvirtd: recovery takes away what is left, once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvmground import Ground
+from kvmground.ground import DEFAULT_ROOT
+from kvmlab.process import wait_until
+
+BACKUP, COPY = "hv1-daily_20261121020000", "c1-copy"
+VOLUMES = ("kvm_vol1", "kvm_vol2")
+CLONE = "/storage/file/clone"
+
+
+@pytest.fixture(scope="module")
+def ground() -> Iterator[Ground]:
+    """Return a private host of its own with one guest on two volumes and a backup of it."""
+    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
+    with Ground(root.with_name(f"{root.name}-copies")) as found:
+        found.guests.add_still("c1", *VOLUMES)
+        discovered = found.module("kvm_vm_discover").result
+        asked = {key: discovered[key] for key in ("guests", "volumes", "problems")}
+        outcome = found.module("kvm_vm_backup", backup_id=BACKUP, owner="hv1", **asked)
+        assert not outcome.failed, outcome.msg
+        yield found
+
+
+def world(ground: Ground) -> dict[str, Any]:
+    """Everything that a copy may leave: files where the array keeps them, guests, records."""
+    roots = {name: ground.seen(ground.volume(name)) for name in VOLUMES}
+    return {
+        "files": sorted(f"{name}/{path.name}" for name, root in roots.items() for path in root.iterdir()),
+        "guests": sorted(domain.name() for domain in ground.guests.connection.listAllDomains(0)),
+        "records": sorted(path.name for path in (ground.seen(ground.catalog) / "clones").glob("*.json")),
+    }
+
+
+def recovered(ground: Ground, *, settle: int = 0, check: bool = False) -> dict[str, Any]:
+    """Run the recovery, which must succeed."""
+    outcome = ground.module("kvm_leftovers", check=check, owner="hv1", settle=settle)
+    assert not outcome.failed, outcome.msg
+    return outcome.result
+
+
+def told(result: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    return [(item["kind"], item["name"], item["remedy"]) for item in result["leftovers"]]
+
+
+def cloning(**options: Any) -> dict[str, Any]:
+    """Return the options of a copy of the guest."""
+    return {"name": COPY, "guest": "c1", "backup_id": BACKUP, **options}
+
+
+@pytest.mark.parametrize("files", [1, 2], ids=["at the first file", "at the second file"])
+def test_a_copy_whose_maker_is_killed_is_taken_away(ground: Ground, files: int) -> None:
+    before = world(ground)
+    ground.control.clear_requests()
+    match = {"method": "POST", "path": CLONE, "after": files - 1, "count": 1}
+    ground.control.add_fault("delay", match=match, seconds=3)
+    running = ground.begin("kvm_vm_clone", **cloning())
+    wait_until(lambda: any(each["hits"] for each in ground.control.faults()), seconds=60, what="the request")
+    assert told(recovered(ground)) == [], "it is being made"
+    running.kill()
+    wait_until(
+        lambda: len([each for each in ground.control.requests() if each["path"].endswith(CLONE)]) == files,
+        seconds=30,
+        what="the array's end of the request",
+    )
+    ground.control.clear_faults()
+    left = world(ground)
+    assert left["records"] == [f"{COPY}.json"]
+    assert len(left["files"]) == len(before["files"]) + files
+    young = recovered(ground, settle=3600)
+    assert (young["changed"], told(young)) == (False, [("clone", COPY, None)])
+    shown = recovered(ground, check=True)
+    assert (shown["changed"], told(shown)) == (True, [("clone", COPY, "taken away")])
+    assert world(ground) == left
+    assert told(recovered(ground)) == [("clone", COPY, "taken away")]
+    assert world(ground) == before
+    again = recovered(ground)
+    assert (again["changed"], again["leftovers"]) == (False, [])
+
+
+def test_a_copy_whose_remover_is_killed_is_taken_away_and_a_whole_one_stays(ground: Ground) -> None:
+    before = world(ground)
+    made = ground.module("kvm_vm_clone", **cloning(running=True))
+    assert not made.failed, made.msg
+    assert told(recovered(ground)) == []
+    domain = ground.guests.domain(COPY)
+    assert domain.isActive()
+    ground.control.add_fault("delay", match={"method": "GET", "path": "/files/kvmsnap-clone-", "count": 1}, seconds=3)
+    running = ground.begin("kvm_vm_clone", **cloning(state="absent"))
+    wait_until(lambda: any(each["hits"] for each in ground.control.faults()), seconds=60, what="the look at a file")
+    running.kill()
+    ground.control.clear_faults()
+    left = world(ground)
+    assert left["records"] == [f"{COPY}.json"]
+    assert left["guests"] == before["guests"]
+    assert told(recovered(ground)) == [("clone", COPY, "taken away")]
+    assert world(ground) == before
+    assert told(recovered(ground)) == []
