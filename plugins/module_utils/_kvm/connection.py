@@ -88,7 +88,10 @@ _STATES: dict[int, tuple[State, tuple[str, ...]]] = {
 # virDomainUndefineFlags, the newest first: what older libvirt does not know is left out, one after the other. A guest
 # that is undefined takes with it its managed save, its snapshots' and checkpoints' descriptions, NVRAM and TPM state.
 _UNDEFINE_ALWAYS = 1 | 2
-_UNDEFINE_NEWER = (64, 16, 4)
+_UNDEFINE_NEWER = (32, 16, 4)
+# A guest that runs on as a transient one keeps its UEFI variables, and its TPM's state where libvirt can be told so.
+_UNDEFINE_KEEP = 8
+_UNDEFINE_KEEP_NEWER = (64,)
 
 _VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
 
@@ -380,15 +383,7 @@ class Domain:
 
     def undefine(self) -> None:
         """Forget a guest that is off, with all that libvirt keeps of it but its disks (virDomainUndefineFlags)."""
-        flags = _UNDEFINE_ALWAYS | sum(_UNDEFINE_NEWER)
-        for newer in _UNDEFINE_NEWER:
-            try:
-                return self._undefine(flags)
-            except LibvirtError as exc:
-                if exc.code not in (INVALID_ARGUMENT, NO_SUPPORT):
-                    raise
-            flags &= ~newer
-        return self._undefine(flags)
+        self._undefine(_UNDEFINE_ALWAYS, _UNDEFINE_NEWER)
 
     def keep_definition(self) -> None:
         """Let the definition of a transient guest outlive its end (virDomainDefineXML): the one in effect, whole."""
@@ -399,15 +394,21 @@ class Domain:
             self._domain.connect().defineXML(xml)
 
     def drop_definition(self) -> None:
-        """Let an active guest be transient; its UEFI variables stay (virDomainUndefineFlags)."""
-        import libvirt
+        """Let an active guest be transient; UEFI variables and TPM state stay (virDomainUndefineFlags)."""
+        self._undefine(_UNDEFINE_KEEP, _UNDEFINE_KEEP_NEWER)
 
-        with self._telling("drop the definition of"):
-            self._domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM)
-
-    def _undefine(self, flags: int) -> None:
-        with self._telling("undefine"):
-            self._domain.undefineFlags(flags)
+    def _undefine(self, always: int, newer: Sequence[int]) -> None:
+        """Undefine with the flags of ``newer`` that this libvirt knows, of which it refuses the first first."""
+        flags = always | sum(newer)
+        for each in (*newer, 0):
+            try:
+                with self._telling("undefine"):
+                    self._domain.undefineFlags(flags)
+                return
+            except LibvirtError as exc:
+                if exc.code not in (INVALID_ARGUMENT, NO_SUPPORT) or not each:
+                    raise
+            flags &= ~each
 
     def _telling(self, verb: str) -> AbstractContextManager[None]:
         return _telling(f"{verb} guest {self.name}", guest=self.name)

@@ -343,12 +343,12 @@ def test_an_older_libvirt_is_asked_to_forget_less(guests: Guests) -> None:
             return getattr(self._domain, name)
 
     def _unsupported() -> None:
-        error = libvirt.libvirtError("unsupported flags (0x40)")
-        error.err = (8, 10, "unsupported flags (0x40)", 2, "", None, None, 0, 0)
+        error = libvirt.libvirtError("unsupported flags (0x20)")
+        error.err = (8, 10, "unsupported flags (0x20)", 2, "", None, None, 0, 0)
         raise error
 
     connection.Domain(Older(guests.add("g", running=False))).undefine()
-    assert asked == [64 + 16 + 7, 16 + 7]
+    assert asked == [libvirt.VIR_DOMAIN_UNDEFINE_TPM + 16 + 7, 16 + 7]
 
 
 def test_what_the_host_offers(guests: Guests) -> None:
