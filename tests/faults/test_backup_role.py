@@ -97,7 +97,7 @@ def test_a_name_is_made_of_host_policy_and_time_and_hooks_run_where_they_are_to(
     ("hook", "said"),
     [
         ({"command": "sleep 60", "timeout": 2}, "Timed out after 2 second"),
-        ({"command": "false"}, "non-zero return code"),
+        pytest.param({"command": "false"}, "non-zero return code", marks=pytest.mark.long),
     ],
     ids=["out of time", "failed"],
 )
@@ -118,6 +118,7 @@ def test_a_hook_that_fails_ends_the_backup_before_anybody_is_held(
     assert (watch.stretches, ground.snapshots()) == ([], before)
 
 
+@pytest.mark.long
 def test_a_mapping_that_is_given_is_backed_up_as_it_is(ground: Ground, playbooks: Playbooks) -> None:
     name = "hv0-given_20261121020000"
     given = {"kvm_auto_discovery": False, "kvm_vm_mapping": f"p1:{SVM}:/vol/{VOLUME}/p1.img;"}
@@ -155,6 +156,7 @@ def test_a_hold_in_tasks_that_others_could_prolong_is_refused(
     assert (watch.stretches, ground.snapshots()) == ([], before)
 
 
+@pytest.mark.long
 def test_a_windows_guest_is_not_frozen_in_tasks(ground: Ground, playbooks: Playbooks) -> None:
     agent = ground.guests.add_relayed("w1", "kvm_vol4", os="windows")
     before, frozen = ground.snapshots(), agent.frozen
