@@ -79,7 +79,7 @@ def due(found: Survey, ended: Mapping[str, float], *, holding: Collection[str], 
 def reduced(journal: Journal, *, at: str) -> Journal:
     """Return the journal once nothing from before the restore is kept any more; ``at`` says since when."""
     guests = {
-        uuid: replace(progress, files=(), saved_image="", image_to_bring="")
+        uuid: replace(progress, files=(), definition=None, saved_image="", image_to_bring="")
         for uuid, progress in journal.guests.items()
     }
     return replace(journal, guests=guests, safeties=(), safety_removed=at)
@@ -100,7 +100,8 @@ def _marks(journal: Journal, safeties: Collection[str]) -> set[str]:
     """Return what a restore has in common with those it hangs together with."""
     restores = [journal.restore_id, _without(journal.restore_id, _UNDO)]
     for progress in journal.guests.values():
-        restores += [*progress.took_over, *(each.kept_by for each in progress.files)]
+        aside = (*progress.files, *filter(None, [progress.definition]))
+        restores += [*progress.took_over, *(each.kept_by for each in aside)]
         images = (progress.saved_image, progress.image_to_bring)
         restores += [_without(PurePath(place).parent.name, _IMAGES) for place in images]
     snapshots = [safety.name for safety in journal.safeties]

@@ -89,6 +89,7 @@ def test_what_is_kept_goes_when_its_restore_ended_long_ago(
 
 HEIR = GuestProgress("running", DONE.disks, written=True, done=True, took_over=("r1",))
 KEEPS = GuestProgress("running", written=True, done=True, files=(Aside("nvram", "/x", "web1", "a", kept_by="r1"),))
+DEFINED = GuestProgress("running", written=True, done=True, definition=Aside("xml", "web1", "web1.xml", kept_by="r1"))
 IMAGE = GuestProgress("running", written=True, done=True, image_to_bring="/c/restores/r1.images/web1.1.save")
 
 
@@ -97,12 +98,21 @@ IMAGE = GuestProgress("running", written=True, done=True, image_to_bring="/c/res
     [
         journal("r2", HEIR),
         journal("r2", KEEPS),
+        journal("r2", DEFINED),
         journal("r2", IMAGE),
         journal("r2", DONE, "r1-safety"),
         journal("r1.undo"),
         journal("r2", DONE, "other", backup="r1-safety"),
     ],
-    ids=["took its place", "has its files", "brings its image", "has its snapshot", "undid it", "is made from it"],
+    ids=[
+        "took its place",
+        "has its files",
+        "has its definition",
+        "brings its image",
+        "has its snapshot",
+        "undid it",
+        "is made from it",
+    ],
 )
 def test_restores_that_hang_together_go_together(other: Journal) -> None:
     first = journal("r1")
@@ -134,6 +144,7 @@ def test_restores_from_one_backup_do_not_hang_together() -> None:
 def test_a_reduced_journal_keeps_what_was_done_and_says_why_there_is_no_undo(tmp_path: Path) -> None:
     known = reduced(journal("r1", IMAGE), at="2026-12-24T02:00:00+00:00")
     assert (known.safeties, known.guests[samples.WEB].image_to_bring, known.done(samples.WEB)) == ((), "", True)
+    assert reduced(journal("r1", DEFINED), at="x").guests[samples.WEB].definition is None
     assert removed(known) == []
     journals.save(tmp_path, known)
     assert journals.load(tmp_path, "r1") == known
