@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run groups of checks (nox sessions) and count what they found; ``make lint``, ``make unit`` and the like call this.
 
-``checks.py run GROUP...`` runs as many checks at a time as there are processors (those on the lab one by one). Each
-writes to its own file in build/logs; a line tells its end, and the last lines of its log why it failed. ``checks.py
+``checks.py run GROUP...`` runs as many checks at a time as there are processors (those on the lab one by one, with one
+beside them that needs no lab). Each writes to its own file in build/logs; a line tells its end, and the last lines of its log why it failed. ``checks.py
 table GROUP...`` prints what the last runs found by kind, and as its very last line ``N passed, N failed, N skipped``.
 """
 
@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -35,11 +35,15 @@ NOT_A_TEST = re.compile(rf"No tests applicable\.|.* on Python (?!{OFFERED}).* be
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One nox session: the kind its tests are counted under, and the seconds it may take."""
+    """One nox session: the kind its tests are counted under, and the seconds it may take.
+
+    ``apart``: of a group on the lab, one that needs no lab and runs beside the others, which keep one processor busy.
+    """
 
     session: str
     kind: str
     timeout: float = 900
+    apart: bool = False
 
 
 # The long ones come first, so that no processor idles at the end of a group.
@@ -66,7 +70,7 @@ GROUPS: dict[str, tuple[Check, ...]] = {
     "integration": (
         Check("integration", "integration", timeout=2400),
         Check("molecule", "molecule", timeout=1500),
-        Check("faults-part", "faults", timeout=600),
+        Check("faults-part", "faults", timeout=1500, apart=True),
     ),
     "integration-long": (Check("integration-long", "integration", timeout=3600),),
     "faults": (Check("faults", "faults", timeout=3600),),
@@ -238,7 +242,22 @@ def lab(runner: Runner, command: str, *, timeout: float) -> bool:
     return runner.run(words, name=f"lab-{command}", timeout=timeout, env=env)
 
 
-def run_on_lab(runner: Runner, checks: Iterable[Check]) -> list[Count]:
+def run_on_lab(runner: Runner, checks: Sequence[Check]) -> list[Count]:
+    """Run checks one by one on the lab, and beside them those that need none."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            apart = {check: pool.submit(run_check, runner, check) for check in checks if check.apart}
+            on_it = [check for check in checks if not check.apart]
+            found = dict(zip(on_it, run_in_turn(runner, on_it)))
+            found.update({check: future.result() for check, future in apart.items()})
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.end()
+            raise
+    return [found[check] for check in checks]
+
+
+def run_in_turn(runner: Runner, checks: Sequence[Check]) -> list[Count]:
     """Run checks one by one on the lab; it is brought up when it is not, and then taken down again."""
     was_up = lab(runner, "status", timeout=60)
     counts = []
