@@ -3,8 +3,9 @@
 """Run groups of checks (nox sessions) and count what they found; ``make lint``, ``make unit`` and the like call this.
 
 ``checks.py run GROUP...`` runs as many checks at a time as there are processors (those on the lab one by one, with one
-beside them that needs no lab). Each writes to its own file in build/logs; a line tells its end, and the last lines of its log why it failed. ``checks.py
-table GROUP...`` prints what the last runs found by kind, and as its very last line ``N passed, N failed, N skipped``.
+beside them that needs no lab). Each writes to its own file in build/logs; a line tells its end, and the last lines of
+its log why it failed. ``checks.py table GROUP...`` prints what the last runs found by kind, and as its very last line
+``N passed, N failed, N skipped``.
 """
 
 from __future__ import annotations
