@@ -333,7 +333,7 @@ def faults(session: nox.Session) -> None:
 @nox.session(name="faults-part")
 def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
-    cells = ("private_host", "private_restore", "restore_power", "restore_redefined")
+    cells = ("private_host", "private_restore", "restore_power", "restore_redefined", "recover_copies")
     files = [f"tests/faults/test_{each}.py" for each in cells]
     pytest(session, *files, "--representative", "--timeout=300", report="faults-part")
 
