@@ -63,7 +63,7 @@ faults: lab-packages ## the fault matrix: every step of a backup by what may hap
 	@$(AS_ROOT) $(CHECKS) run faults; $(GIVE_BACK); sed -n '/ fault matrix /,/cells are clean/p' build/logs/faults.log; $(CHECKS) table faults
 
 .PHONY: bench
-bench: lab-packages ## how long guests are held, beside what a user would write with other collections
+bench: lab-packages ## how long guests are held and restores take, beside what a user would do without this collection
 	@$(RUN_AS_ROOT) tests/bench/bench.py; status=$$?; $(GIVE_BACK); exit $$status
 
 .PHONY: sanity

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, Optional, TypeVar
 
@@ -29,6 +30,18 @@ class _Call(Generic[T]):
     def result(self, seconds: float, what: str) -> T:
         self._thread.start()
         self._thread.join(seconds)
+        return self._ended(seconds, what)
+
+    def result_of_progress(self, last: Callable[[], float], seconds: float, what: str) -> T:
+        self._thread.start()
+        while self._thread.is_alive():
+            left = last() + seconds - time.monotonic()
+            if left <= 0:
+                break
+            self._thread.join(left)
+        return self._ended(seconds, what)
+
+    def _ended(self, seconds: float, what: str) -> T:
         if self._error is not None:
             raise self._error
         if not self._value:
@@ -48,3 +61,16 @@ def bounded(call: Callable[[], T], *, seconds: float, what: str) -> T:
     ``what`` completes the sentence "Failed to ...".
     """
     return _Call(call).result(seconds, what)
+
+
+def progressing(call: Callable[[Callable[[], None]], T], *, seconds: float, what: str) -> T:
+    """Return what ``call`` returns, however long it takes, while it goes on: it calls its argument at each step.
+
+    :class:`OverdueError` when ``seconds`` pass without a step; otherwise as :func:`bounded`.
+    """
+    steps = [time.monotonic()]
+
+    def step() -> None:
+        steps[0] = time.monotonic()
+
+    return _Call(lambda: call(step)).result_of_progress(lambda: steps[0], seconds, what)

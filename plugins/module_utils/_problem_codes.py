@@ -101,6 +101,29 @@ CODES: dict[str, Code] = {
         "the guest is off, and a QEMU holds its lock on the image, here or on another host",
         "Stop what uses the image, on whichever host it runs.",
     ),
+    "full-check-impossible": Code(
+        "error",
+        "all of a restored disk was to be compared with the snapshot's copy (verify=full), which cannot be read",
+        "Let the host see .snapshot, give the role the LUNs' data (GET /api/storage/luns), use method auto, or use"
+        " verify=sampled.",
+    ),
+    "health-impossible": Code(
+        "error",
+        "health is to be seen by the guest's agent, and the guest's definition has no agent channel",
+        "Use condition running or tcp for the guest, or add a channel org.qemu.guest_agent.0 to it.",
+    ),
+    "cluster-managed": Code(
+        "error",
+        "a Pacemaker cluster manages the guest, and would start it while its disks are overwritten",
+        "Take it out of the cluster's hands until it is back ('pcs resource unmanage RESOURCE', or the maintenance mode"
+        " of the cluster); or say that no cluster starts it (kvm_restore_cluster_off, cluster_off).",
+    ),
+    "cluster-unknown": Code(
+        "error",
+        "this host belongs to a Pacemaker cluster whose configuration cannot be read",
+        "Start Pacemaker here, or let 'cibadmin --query --local' answer; or say that no cluster starts the guest"
+        " (kvm_restore_cluster_off, cluster_off).",
+    ),
     "media-attached": Code(
         "warning",
         "a medium (an ISO or a floppy image) is in a drive of the guest; the guest is saved without it",
@@ -251,6 +274,12 @@ CODES: dict[str, Code] = {
         "the LUN is mapped to initiators that are not this host's; a guest may run on another host of the cluster",
         "Nothing is to be done for hosts of one cluster; before a restore make sure that none of them uses the LUN.",
     ),
+    "lun-reserved": Code(
+        "error",
+        "another host, or one that cannot be told, holds a persistent reservation on the LUN; a guest may write there",
+        "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_other_hosts_off,"
+        " other_hosts_off).",
+    ),
     "lun-maps-unknown": Code(
         "info",
         "to whom the LUN is mapped cannot be read, so other hosts that see it are not known",
@@ -373,7 +402,7 @@ CODES: dict[str, Code] = {
     "shareable-disk": Code(
         "warning",
         "the disk is marked as shared between guests",
-        "Restore it only while every guest that uses it is off.",
+        "Restore all guests that use it at once, or none of them.",
     ),
     "disk-used-by-several-guests": Code(
         "error",

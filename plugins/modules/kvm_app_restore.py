@@ -29,6 +29,8 @@ description:
     the restore is refused.
   - UEFI variables and the state of an emulated TPM are restored with the disks, unless O(disks) are named. What was
     there is set aside, and put back when something of the guest fails or the restore is undone.
+  - A disk that guests share (C(<shareable/>)) is restored when all guests that use it are restored at once. It is
+    overwritten once, when all of them are off; they all come back, or none does.
   - When a disk of a guest fails, the disks of that guest that were touched are put back from the safety snapshot, and
     the guest gets back the power state that it had.
 author:
@@ -56,9 +58,30 @@ options:
     elements: str
     default: []
   backup_id:
-    description: The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
+    description:
+      - The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
+      - One that is named and not in the catalog is looked for in its snapshots, below every NFS mount of this host. It
+        must be borne out by the snapshots of its name on the array. Its levels are unknown then, and side files that
+        the catalog alone had stay as they are; the plan says so.
     type: str
     default: latest
+  backup_from:
+    description:
+      - A backup out of the catalog of another host, which takes the place of the catalog of this one. It is verified,
+        and brought into this catalog before anything is done; a catalog that has another backup of its name refuses it.
+      - The role reads it from the other host (C(kvm_restore_catalog_host)).
+    type: dict
+    suboptions:
+      manifest:
+        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
+        type: str
+        required: true
+      files:
+        description:
+          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
+            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
+        type: dict
+        default: {}
   restore_id:
     description:
       - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
@@ -85,7 +108,8 @@ options:
   safety_snapshot:
     description:
       - Whether a snapshot C(<prefix>-safety_<time>) of every volume of the guests is taken once they are off and before
-        any of their disks is overwritten. It stays; the result names it.
+        any of their disks is overwritten. The result names it. It stays until M(kvmsnap.ontap.kvm_leftovers) finds it
+        old enough.
     type: bool
     default: true
   undo:
@@ -128,9 +152,9 @@ options:
     default: false
   other_hosts_off:
     description:
-      - Says that no guest of another host uses the LUNs of the guests to restore. Without it a restore is refused when
-        a LUN is mapped to initiators that are not this host's, or when its maps cannot be read, since a guest may be
-        running from it where this host cannot look.
+      - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
+      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or
+        when its maps cannot be read, since a guest may be running from it where this host cannot look.
     type: bool
     default: false
   other_hosts:
@@ -140,8 +164,24 @@ options:
       - A guest that is active on another host is refused, and so is every guest while a host could not be asked that
         O(hosts_off) does not name.
     type: dict
+  other_hosts_shared:
+    description:
+      - Where the shareable disks of guests of the other hosts lie, by the name of the host; a list of C(storage) as
+        M(kvmsnap.ontap.kvm_vm_discover) returns it.
+      - A shareable disk that guests of another host use is refused, unless O(other_hosts_off) says that they are off.
+    type: dict
   hosts_off:
     description: Hosts of O(other_hosts) that could not be asked and are known to be off.
+    type: list
+    elements: str
+    default: []
+  cluster_off:
+    description:
+      - Guests, by name or UUID, that no Pacemaker cluster starts while they are restored, whatever its configuration
+        says.
+      - Without it a guest is refused that a resource C(VirtualDomain) of this host's cluster runs, unless the resource,
+        the cluster or all its nodes are unmanaged or in maintenance; and so is every guest when the cluster's
+        configuration cannot be read.
     type: list
     elements: str
     default: []
@@ -155,6 +195,13 @@ options:
     type: str
     choices: [shutdown, destroy]
     default: shutdown
+  on_failure:
+    description:
+      - What becomes of the guests after one that was not brought back. V(continue) restores each on its own. V(stop)
+        does not begin them and gives them back the power state that they had. The result tells each one's fate.
+    type: str
+    choices: [continue, stop]
+    default: continue
   stop_timeout:
     description: Seconds that a guest may take to shut down.
     type: int
@@ -163,6 +210,56 @@ options:
     description: Seconds that a guest may take to be running.
     type: int
     default: 120
+  verify:
+    description:
+      - How much of each restored disk is compared with the snapshot's copy before the guest starts, V(sampled) blocks
+        or, with V(full), all of it. Then the result has the SHA-256 of the content, too.
+      - V(full) reads all disks once on this host and once from the snapshot, below C(.snapshot) or, of a LUN, from the
+        array over REST, which takes its time while the guest is off. Reading has no time limit while it gets on; it
+        is given up when nothing comes for O(timeout) seconds.
+      - V(full) is refused before anything is touched where the snapshot's copy cannot be read, since this host does not
+        see C(.snapshot), the account may not read a LUN's data, or O(method) makes no temporary LUN.
+      - Disks that are put back since the restore failed are compared by samples.
+    type: str
+    choices: [sampled, full]
+    default: sampled
+  health:
+    description:
+      - What a guest that is to run must show within its time after it was started. A guest that does not is left as it
+        is, on its restored disks; the module fails, naming the guest, what was seen and how to undo the restore.
+      - All guests are looked at together, once all disks are written. A guest that stays off or paused is not. One
+        without an agent channel, of which its agent's answer is asked, is refused before anything is touched.
+      - Run again under the same O(restore_id), guests that were brought back are looked at again unless the condition
+        is V(running); nothing is restored again.
+    type: dict
+    suboptions:
+      condition:
+        description:
+          - V(running) is the guest's state alone, V(agent) an answer of its agent, V(command) exit code 0 of a program
+            that the agent runs in it, V(tcp) a TCP port that accepts a connection from this host.
+          - V(command) needs C(guest-exec), which is off by default in the agent on RHEL; then the condition fails at
+            once with 'not available'.
+        type: str
+        choices: [running, agent, command, tcp]
+        default: running
+      timeout:
+        description: Seconds that a guest may take. A last look may add ten seconds.
+        type: int
+        default: 300
+      command:
+        description:
+          - With V(command), the program and its arguments, run without a shell, again after it failed.
+          - At most 200 characters of what it prints are told, and only when it fails.
+        type: list
+        elements: str
+      port:
+        description: With V(tcp), the port.
+        type: int
+      address:
+        description:
+          - With V(tcp), name or address of the guest. Without it those addresses are tried that the agent tells, or a
+            lease of libvirt's networks.
+        type: str
   catalog_dir:
     description: Directory of the catalog on the KVM host.
     type: path
@@ -223,6 +320,21 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
+- name: Compare every byte, and wait until the web server answers
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web1]
+    restore_id: ticket-4714
+    verify: full
+    health:
+      condition: tcp
+      port: 443
+      timeout: 180
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
 - name: Undo the first restore
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
@@ -252,11 +364,14 @@ plan:
 guests:
   description:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
-    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed.
+    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed, and leaked
+      clusters that C(qemu-img check) found. Its C(sha256) is that of its content, after a full comparison.
+    - C(healthy) is false for a guest that was brought back and did not become healthy, null for one that was not looked
+      at. C(health) says what was wanted and seen, and after how many seconds.
     - C(safety) is the snapshot that holds the guest as it was before.
     - C(autostart_off) is true while a guest that starts with its host is kept from it, since it is not brought back.
     - C(files) are the UEFI variables and the TPM's state that were replaced.
-  returned: success and when a guest was not brought back
+  returned: success and when a guest was not brought back or is not healthy
   type: list
   elements: dict
   sample:
@@ -272,10 +387,17 @@ guests:
           path: svm1:/vol/kvm_vol1/web1.img
           method: file_clone
           verified: size and sampled blocks
+          sha256: null
           notes: []
+      healthy: true
+      health:
+        condition: agent
+        wanted: its agent answers
+        seen: its agent answered
+        seconds: 21.5
 summary:
   description: The restore in lines for people.
-  returned: success and when a guest was not brought back
+  returned: success and when a guest was not brought back or is not healthy
   type: list
   elements: str
 problems:
@@ -290,7 +412,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 
 
@@ -302,6 +426,7 @@ def argument_spec() -> dict[str, Any]:
         "guests": {"type": "list", "elements": "str", "required": True},
         "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
+        "backup_from": backup_from_argument(),
         "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
@@ -311,11 +436,16 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
+        "other_hosts_shared": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
+        "cluster_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
+        "on_failure": {"type": "str", "choices": ["continue", "stop"], "default": "continue"},
         "stop_timeout": {"type": "int", "default": 120},
         "start_timeout": {"type": "int", "default": 120},
+        "verify": {"type": "str", "choices": ["sampled", "full"], "default": "sampled"},
+        "health": health_argument(),
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
         "uri": {"type": "str", "default": "qemu:///system"},

@@ -14,7 +14,8 @@ description:
   - Finds on a KVM host what a run left that died half-way, and puts it right. Guests that a dead hold froze or
     suspended are released, and its dead-man timer and lock removed; backups that were started and never completed are
     taken back with their snapshots; files that were never finished are removed. So are temporary LUNs of this host's
-    restores that broke off, and copies that M(kvmsnap.ontap.kvm_vm_clone) never made or removed to the end.
+    restores that broke off, and copies that M(kvmsnap.ontap.kvm_vm_clone) never made or removed to the end. What
+    restores kept from before them is removed once it is old enough (O(safety_days)).
   - Nothing is touched that is not provably ours, and nothing that may belong to a run that is alive. A hold is alive
     while a process has its lock or its deadline has not passed. A started backup may be alive for O(settle) seconds,
     unless the host was booted since.
@@ -56,6 +57,17 @@ options:
     type: str
     choices: [keep, absent]
     default: keep
+  safety_days:
+    description:
+      - For how many days what a restore kept from before it stays once that restore has ended; V(0) keeps it for ever.
+      - After that the restore's safety snapshots are removed, and the files and managed-save images that it set aside.
+        It cannot be undone any more then, and an undo says why. Its journal stays, so that the same name still changes
+        nothing.
+      - A restore that broke off keeps all of it, and so do those whose place it took and those it undoes. A snapshot
+        that is busy, locked or has an expiry time to come stays, and all that belongs to it.
+      - Safety snapshots as old that no journal in O(catalog_dir) knows are subject to O(orphans).
+    type: int
+    default: 30
   settle:
     description:
       - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
@@ -123,7 +135,7 @@ leftovers:
   elements: dict
   contains:
     kind:
-      description: V(hold), V(guest), V(file), V(restore), V(backup), V(snapshot), V(lun) or V(clone).
+      description: V(hold), V(guest), V(file), V(restore), V(safety), V(backup), V(snapshot), V(lun) or V(clone).
       returned: success
       type: str
       sample: hold
@@ -170,6 +182,7 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "required": True},
         "volumes": {"type": "list", "elements": "dict", "default": []},
         "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
+        "safety_days": {"type": "int", "default": 30},
         "settle": {"type": "float", "default": recovery.SETTLE},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},

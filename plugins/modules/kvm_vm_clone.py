@@ -14,7 +14,8 @@ description:
   - Makes a copy of a guest beside the original, as it was in a backup that P(kvmsnap.ontap.kvm_backup#role) made. Each
     disk is a clone of its own on the array, out of the snapshot; the original and its disks stay as they are and may
     run.
-  - The copy has a new UUID, new MAC addresses, and no network or interfaces on an isolated one. What could collide with
+  - The copy has a new UUID, new MAC addresses, and no network or interfaces on an isolated one, unless it is to have
+    those of the original. What could collide with
     the original or reach out of the copy is renewed or left out, and RV(notes) tells of each.
   - Everything that a copy consists of is written down on the host before it is made, and its definition carries a mark;
     O(state=absent) removes what carries the mark and was written down, also after a run that was killed half-way, and
@@ -43,9 +44,28 @@ options:
     description:
       - The backup to copy from; V(latest) is the newest that holds the guest and has all its snapshots. A copy that is
         there already is that of its own backup.
+      - One that is named and not in the catalog is looked for in its snapshots, as M(kvmsnap.ontap.kvm_app_restore)
+        does. The copy has new UEFI variables and a new TPM then, when the catalog alone had the old ones.
       - With O(state=absent) a copy from another backup is refused; V(latest) fits any.
     type: str
     default: latest
+  backup_from:
+    description:
+      - A backup out of the catalog of another host, which takes the place of the catalog of this one. It is verified,
+        and brought into this catalog before anything is done; a catalog that has another backup of its name refuses it.
+      - The role reads it from the other host (C(kvm_clone_catalog_host)).
+    type: dict
+    suboptions:
+      manifest:
+        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
+        type: str
+        required: true
+      files:
+        description:
+          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
+            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
+        type: dict
+        default: {}
   owner:
     description: On whose behalf the copy is made. A copy of another owner is never touched.
     type: str
@@ -53,8 +73,16 @@ options:
   network:
     description:
       - A network of libvirt to put all interfaces of the copy on. It must be active and isolated (no C(<forward>)).
-      - Left out, the copy has no interfaces.
+      - Left out, O(interfaces) has its say.
     type: str
+  interfaces:
+    description:
+      - What becomes of the interfaces where no O(network) is named. V(none) leaves them out. V(original) keeps those on
+        networks and bridges of this host, with new MAC addresses, so that the copy is on the network as its original
+        is, with the host name and the addresses that its disks give it.
+    type: str
+    choices: [none, original]
+    default: none
   running:
     description: Whether the copy is started. V(false) leaves a copy that is there in the state that it is in.
     type: bool
@@ -105,6 +133,19 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
+- name: Bring web1 back under another name, on the networks it had
+  kvmsnap.ontap.kvm_vm_clone:
+    name: web1-old
+    guest: web1
+    backup_id: hv1-daily_20261121020000
+    interfaces: original
+    running: true
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
 - name: Take it away again
   kvmsnap.ontap.kvm_vm_clone:
     name: web1-look
@@ -144,7 +185,10 @@ clone:
       description: When it was made, in UTC.
       type: str
     network:
-      description: The network of its interfaces, null for none.
+      description: The network that was named for its interfaces, null for none.
+      type: str
+    interfaces:
+      description: What became of its interfaces where no network was named, V(none) or V(original).
       type: str
     state:
       description: What it is doing, a word of M(kvmsnap.ontap.kvm_vm_discover), or V(absent) before it is made.
@@ -203,6 +247,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 
@@ -216,8 +261,10 @@ def argument_spec() -> dict[str, Any]:
         "name": {"type": "str", "required": True},
         "guest": {"type": "str"},
         "backup_id": {"type": "str", "default": "latest"},
+        "backup_from": backup_from_argument(),
         "owner": {"type": "str", "default": "kvmsnap"},
         "network": {"type": "str"},
+        "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},
         "running": {"type": "bool", "default": False},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "start_timeout": {"type": "int", "default": 120},

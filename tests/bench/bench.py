@@ -1,362 +1,55 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long guests stand still during a backup, beside what a user would write with other collections.
+"""What a backup costs its guests, and how long a restore takes, on a private host (see tests/lab/kvmground).
 
-On a private host (see tests/lab/kvmground) with four volumes whose snapshots take 200 ms. How long a guest was
-suspended is told by libvirt's events, for all modes alike; runs are those of ansible-playbook. What is measured goes
-into build/bench.json and, with --document, into the table of docs/benchmarks.md between its marks.
+What is measured goes into build/bench.json and, with --document, into the tables of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import statistics
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, Optional
+from dataclasses import asdict
 
-from kvmground import VOLUMES, Ground
-from kvmlab.progress import say
+import holds
+import report
+import restores
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from kvmground import Ground
 
-import ground as checks
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "build" / "bench.json"
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
-MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
-LATENCY = 0.2
+RESULTS = holds.ROOT / "build" / "bench.json"
 SIZES = (1, 8, 32, 64)
 AGENTS = (1, 4, 8)
-RUN_SECONDS = 900
-SNAPSHOTS = r"/snapshots$"
-
-MODES: Mapping[str, Mapping[str, Any]] = {
-    "module": {"kvm_backup_mode": "module"},
-    "tasks": {"kvm_backup_mode": "tasks"},
-    "peer": {},
-}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run. Times are in seconds; p50, p95 and max are of the guests' holds. None: not to be had in this mode."""
-
-    mode: str
-    guests: int
-    volumes: int
-    held_by: str
-    p50: float
-    p95: float
-    max: float
-    run_seconds: float
-    snapshot_call_seconds: Optional[float]
-    freeze_seconds: Optional[float]
-    thaw_seconds: Optional[float]
-
-
-class Suspensions:
-    """How long each guest was suspended, from libvirt's events; they are stamped when they arrive."""
-
-    def __init__(self, uri: str) -> None:
-        import libvirt
-
-        libvirt.virEventRegisterDefaultImpl()
-        self._over = threading.Event()
-        self._lock = threading.Lock()
-        self._since: dict[str, float] = {}
-        self.held: dict[str, float] = {}
-        self.suspended: list[float] = []
-        self.resumed: list[float] = []
-        self._connection = libvirt.open(uri)
-        event = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
-        self._connection.domainEventRegisterAny(None, event, self._note, None)
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        with self._lock:
-            for known in (self._since, self.held, self.suspended, self.resumed):
-                known.clear()
-
-    def _run(self) -> None:
-        import libvirt
-
-        while not self._over.is_set():
-            libvirt.virEventRunDefaultImpl()
-
-    def _note(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: Any) -> None:
-        import libvirt
-
-        now, name = time.monotonic(), domain.name()
-        with self._lock:
-            if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED:
-                self._since[name] = now
-                self.suspended.append(now)
-            elif event == libvirt.VIR_DOMAIN_EVENT_RESUMED and name in self._since:
-                self.held[name] = now - self._since.pop(name)
-                self.resumed.append(now)
-
-
-class Bench:
-    """The private host and the ways to back up its guests."""
-
-    def __init__(self, ground: Ground) -> None:
-        self.ground = ground
-        self.work = ground.places.run / "bench"
-        self.work.mkdir()
-        self._python = self._interpreter()
-        self._inventory = self._write_inventory()
-        self._count = 0
-
-    def run(self, mode: str, guests: Sequence[str], *, method: str) -> tuple[float, list[dict[str, Any]]]:
-        """Back up the guests and return the seconds that ansible-playbook took, and what the tasks returned."""
-        self._count += 1
-        name = f"bench-{mode}_{self._count:04d}"
-        record = self.work / f"{name}.jsonl"
-        venv = checks.ensure_venv("netapp-collection" if mode == "peer" else "dev")
-        variables: dict[str, Any]
-        if mode == "peer":
-            playbook = str(Path(__file__).with_name("peer.yml"))
-            variables = {"bench_guests": list(guests), "bench_volumes": list(VOLUMES), "bench_name": name}
-            variables["ansible_python_interpreter"] = str(venv / "bin" / "python")
-        else:
-            playbook = "kvmsnap.ontap.backup"
-            variables = {"kvm_backup_guests": list(guests), "kvm_backup_quiesce": {"*": method}}
-            variables.update(MODES[mode])
-        command = [str(venv / "bin" / "ansible-playbook"), "-i", str(self._inventory), playbook]
-        began = time.monotonic()
-        done = subprocess.run(
-            self.ground.inside([*command, "-e", json.dumps(variables)]),
-            check=False,
-            capture_output=True,
-            cwd=self.work,
-            env=self._environment(venv, record, peer=mode == "peer"),
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=RUN_SECONDS,
-        )
-        seconds = time.monotonic() - began
-        if done.returncode != 0:
-            raise SystemExit(f"the run of {mode} failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-        return seconds, [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-
-    def _interpreter(self) -> Path:
-        """Make the interpreter of the modules: Python, shown the volumes as NFS mounts."""
-        script = self.work / "python"
-        mounts = self.ground.places.run / "mountinfo"
-        script.write_text(
-            f'#!/bin/sh\nexec unshare --mount sh -c \'mount --bind {mounts} /proc/$$/mountinfo && exec "$0" "$@"\''
-            f' {sys.executable} "$@"\n',
-            encoding="utf-8",
-        )
-        script.chmod(0o755)
-        return script
-
-    def _write_inventory(self) -> Path:
-        variables = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": str(self._python),
-            "kvm_controllers": self.ground.controllers(),
-            "kvm_catalog_dir": str(self.ground.catalog),
-        }
-        path = self.work / "inventory.json"
-        path.write_text(json.dumps({"kvm_hosts": {"hosts": {"hv0": variables}}}), encoding="utf-8")
-        return path
-
-    def _environment(self, venv: Path, record: Path, *, peer: bool) -> dict[str, str]:
-        own = {} if peer else {"ANSIBLE_COLLECTIONS_PATH": os.environ["ANSIBLE_COLLECTIONS_PATH"]}
-        return {
-            "PATH": f"{venv / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": str(self.work),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(self.work / "none.cfg"),
-            "ANSIBLE_LOCAL_TEMP": str(self.work / "tmp"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests" / "integration" / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "record",
-            "KVMSNAP_RECORD": str(record),
-            **own,
-        }
-
-
-def measure_suspended(bench: Bench, sizes: Sequence[int], modes: Sequence[str]) -> list[Measured]:
-    """Return the holds of guests that are suspended, for each number of guests and each mode."""
-    guests = [f"g{number:02d}" for number in range(1, max(sizes) + 1)]
-    with_disks = [(guest, VOLUMES[number % len(VOLUMES)]) for number, guest in enumerate(guests)]
-    events = Suspensions(bench.ground.uri)
-    found = []
-    running = 0
-    for size in sorted(sizes):
-        for guest, volume in with_disks[running:size]:
-            bench.ground.guests.add_still(guest, volume)
-        running = size
-        for mode in modes:
-            say(f"{mode}: {size} suspended guests")
-            events.forget()
-            seconds, entries = bench.run(mode, guests[:size], method="suspend")
-            if len(events.held) != size:
-                raise SystemExit(f"libvirt told of {len(events.held)} suspended guests, not of {size}")
-            own = _own_figures(entries) if mode != "peer" else _peer_figures(bench, events)
-            found.append(_measured(mode, size, "suspend", list(events.held.values()), seconds, own))
-            say(f"    {_line(found[-1])}")
-    bench.ground.guests.in_parallel([partial(bench.ground.guests.remove, guest) for guest in guests])
-    return found
-
-
-def measure_frozen(bench: Bench, sizes: Sequence[int], modes: Sequence[str]) -> list[Measured]:
-    """Return the holds of guests that are frozen by their agents; their images show whether they were."""
-    guests = bench.ground.guests
-    names = [f"a{number}" for number in range(1, max(sizes) + 1)]
-    volume_of = {name: VOLUMES[number % len(VOLUMES)] for number, name in enumerate(names)}
-    found = []
-    running = 0
-    for size in sorted(sizes):
-        for name in names[running:size]:
-            guests.add_linux(name, volume_of[name])
-        running = size
-        for mode in modes:
-            say(f"{mode}: {size} guests with agents")
-            seconds, entries = bench.run(mode, names[:size], method="agent")
-            rows = _rows(entries)
-            snapshot = _backup_id(entries)
-            for name in names[:size]:
-                if guests.needs_recovery(name, volume_of[name], snapshot=snapshot):
-                    raise SystemExit(f"{name} was not frozen in {snapshot}")
-            holds = [float(row["held_seconds"]) for row in rows]
-            found.append(_measured(mode, size, "agent", holds, seconds, _own_figures(entries)))
-            say(f"    {_line(found[-1])}")
-    return found
-
-
-def _measured(
-    mode: str, guests: int, held_by: str, holds: Sequence[float], run: float, own: Mapping[str, Optional[float]]
-) -> Measured:
-    ordered = sorted(holds)
-    return Measured(
-        mode=mode,
-        guests=guests,
-        volumes=min(guests, len(VOLUMES)) if mode != "peer" else len(VOLUMES),
-        held_by=held_by,
-        p50=round(statistics.median(ordered), 3),
-        p95=round(ordered[max(0, -(-len(ordered) * 95 // 100) - 1)], 3),
-        max=round(ordered[-1], 3),
-        run_seconds=round(run, 1),
-        **{key: None if value is None else round(value, 3) for key, value in own.items()},
-    )
-
-
-def _rows(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of the guests as they were after the release."""
-    found = [entry["result"]["guests"] for entry in entries if _has_holds(entry)]
-    return list(found[-1])
-
-
-def _backup_id(entries: Iterable[Mapping[str, Any]]) -> str:
-    """Return the name of the backup, which is that of its snapshots."""
-    found = [entry["result"]["backup"] for entry in entries if entry.get("result", {}).get("backup")]
-    return str(found[-1]["backup_id"])
-
-
-def _has_holds(entry: Mapping[str, Any]) -> bool:
-    guests = entry.get("result", {}).get("guests")
-    return bool(guests) and all(isinstance(row, dict) and row.get("held_seconds") for row in guests)
-
-
-def _own_figures(entries: Sequence[Mapping[str, Any]]) -> dict[str, Optional[float]]:
-    """Return the slowest single snapshot call, freeze (or suspend) and thaw (or resume) that our modules tell of."""
-    rows = _rows(entries)
-    snapshots = next(
-        entry["result"]["snapshots"]
-        for entry in entries
-        if any(row.get("confirmed_at") for row in entry.get("result", {}).get("snapshots") or ())
-    )
-    return {
-        "snapshot_call_seconds": max(row["confirmed_at"] - row["requested_at"] for row in snapshots),
-        "freeze_seconds": max(row["freeze_answered"] - row["freeze_sent"] for row in rows),
-        "thaw_seconds": max(row["thaw_answered"] - row["thaw_sent"] for row in rows),
-    }
-
-
-def _peer_figures(bench: Bench, events: Suspensions) -> dict[str, Optional[float]]:
-    """Return what can be told of the other way: from one suspended guest to the next, and the slowest request."""
-    asked = [
-        row for row in bench.ground.control.requests() if row["method"] == "POST" and row["path"].endswith("snapshots")
-    ]
-    return {
-        "snapshot_call_seconds": max(float(row["seconds"]) for row in asked[-len(VOLUMES) :]),
-        "freeze_seconds": _widest(events.suspended),
-        "thaw_seconds": _widest(events.resumed),
-    }
-
-
-def _widest(moments: Sequence[float]) -> Optional[float]:
-    return max((after - before for before, after in zip(moments, moments[1:])), default=None)
-
-
-def _line(row: Measured) -> str:
-    return f"held {row.p50:.2f} s (p95 {row.p95:.2f}, max {row.max:.2f}), run {row.run_seconds:.1f} s"
-
-
-def table(rows: Iterable[Measured]) -> list[str]:
-    """Return the table of the document."""
-    lines = [
-        "| guests | held by | mode | hold p50 | p95 | max | whole run | slowest snapshot | hold | release |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in sorted(rows, key=lambda each: (each.held_by != "suspend", each.guests)):
-        figures = (row.p50, row.p95, row.max, row.run_seconds)
-        single = (row.snapshot_call_seconds, row.freeze_seconds, row.thaw_seconds)
-        cells = [f"{each:.2f} s" for each in figures] + ["-" if each is None else f"{each:.3f} s" for each in single]
-        lines.append(f"| {row.guests} | {row.held_by} | {row.mode} | {' | '.join(cells)} |")
-    return lines
-
-
-def write_document(rows: Sequence[Measured]) -> None:
-    """Put the table between the marks of the document."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    load = os.getloadavg()[2]
-    heading = (
-        f"Measured on {os.cpu_count()} processors; load over the last 15 minutes {load:.1f}, the runs' own included."
-    )
-    body = "\n".join([MARKS[0], "", heading, "", *table(rows), "", MARKS[1]])
-    pattern = f"{re.escape(MARKS[0])}.*{re.escape(MARKS[1])}"
-    DOCUMENT.write_text(re.sub(pattern, lambda _found: body, text, flags=re.DOTALL), encoding="utf-8")
 
 
 def main() -> None:
     """Measure."""
+    disks = ",".join(f"{disk.gib}:{disk.written_mib}" for disk in restores.DISKS)
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--guests", default=",".join(map(str, SIZES)), help="numbers of suspended guests")
+    options.add_argument("--guests", default=",".join(map(str, SIZES)), help="numbers of suspended guests, or nothing")
     options.add_argument("--agents", default=",".join(map(str, AGENTS)), help="numbers of guests with agents")
-    options.add_argument("--modes", default=",".join(MODES))
-    options.add_argument("--document", action="store_true", help="put the table into docs/benchmarks.md")
+    options.add_argument("--modes", default=",".join(holds.MODES))
+    options.add_argument("--disks", default=disks, help="disks to restore, each GIB:MIB-WRITTEN, or nothing")
+    options.add_argument("--document", action="store_true", help="put the tables into docs/benchmarks.md")
     given = options.parse_args()
-    modes = given.modes.split(",")
+    sizes, agents = _numbers(given.guests), _numbers(given.agents)
+    wanted = [restores.Disk.from_option(text) for text in given.disks.split(",") if text]
+    if given.document and not (sizes and wanted):
+        options.error("the document has guests and disks, so both are to be measured")
     with Ground() as ground:
-        bench = Bench(ground)
-        match = {"method": "POST", "path": SNAPSHOTS}
-        ground.control.add_fault("delay", match=match, seconds=LATENCY, where="job")
-        rows = measure_suspended(bench, [int(size) for size in given.guests.split(",")], modes)
-        if given.agents:
-            own = [mode for mode in modes if mode != "peer"]
-            rows += measure_frozen(bench, [int(size) for size in given.agents.split(",")], own)
+        held = holds.measure(ground, sizes, agents, given.modes.split(",")) if sizes or agents else []
+        restored = restores.measure(ground, wanted) if wanted else []
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"hold": [asdict(row) for row in rows]}, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(table(rows)))
+    found = {"hold": [asdict(row) for row in held], "restore": [asdict(row) for row in restored]}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    for table in (report.hold_table(held), report.restore_table(restored), report.verdicts(held, restored)):
+        print("\n".join(table), end="\n\n")
     if given.document:
-        write_document(rows)
+        report.write_document(held, restored)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",") if word]
 
 
 if __name__ == "__main__":

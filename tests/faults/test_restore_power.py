@@ -14,7 +14,7 @@ import libvirt
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
+from kvmground.ground import DEFAULT_ROOT, SVM
 from kvmlab.process import wait_until
 
 # On one file system with libvirt's managed-save images, as on a host.
@@ -107,6 +107,37 @@ def test_a_killed_restore_leaves_a_guest_that_nothing_starts_and_another_takes_i
     assert "restore other took its place" in refused.msg
     restored(ground, restore_id="other", undo=True)
     assert (content(ground), domain.autostart()) == (before, 1)
+
+
+def test_what_a_restore_kept_goes_in_time_and_an_undo_says_so(ground: Ground) -> None:
+    domain = ground.guests.domain("p1")
+    if domain.isActive():
+        domain.destroy()
+    domain.create()
+    domain.managedSave(0)
+    changed(ground, b"before the old restore")
+    told = restored(ground, restore_id="old", power="off")
+    safety = told["guests"][0]["safety"]
+    restores = ground.seen(Path(CATALOG, "restores"))
+    journal, images = restores / "old.json", restores / "old.images"
+    now, snapshots = content(ground), ground.snapshots()[f"{SVM}:{VOLUME}"]
+    assert (safety in snapshots, len(list(images.iterdir()))) == (True, 1)
+    swept: dict[str, Any] = {"owner": "hv1", "catalog_dir": CATALOG}
+    assert not ground.module("kvm_leftovers", **swept)["changed"]
+    then = journal.stat().st_mtime - 31 * 86400
+    os.utime(journal, (then, then))
+    shown = ground.module("kvm_leftovers", check=True, **swept)
+    assert shown["changed"]
+    assert (images.exists(), ground.snapshots()[f"{SVM}:{VOLUME}"]) == (True, snapshots)
+    assert ground.module("kvm_leftovers", **swept)["leftovers"] == shown["leftovers"]
+    assert not ground.module("kvm_leftovers", **swept)["changed"]
+    assert ground.snapshots()[f"{SVM}:{VOLUME}"] == [each for each in snapshots if each != safety]
+    assert not images.exists()
+    again = restored(ground, restore_id="old", power="off")
+    assert (again["changed"], content(ground)) == (False, now)
+    refused = ground.module("kvm_app_restore", **asked(restore_id="old", undo=True))
+    assert "its safety snapshot was removed at" in refused.msg
+    assert content(ground) == now
 
 
 def test_a_guest_with_a_block_job_is_refused(ground: Ground) -> None:

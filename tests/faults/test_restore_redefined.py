@@ -240,6 +240,16 @@ def test_a_file_that_is_gone_is_copied_where_nothing_else_serves(ground: Ground)
     assert bytes_now(ground) == saved(ground)
 
 
+def test_an_image_keeps_the_owner_and_the_mode_that_it_had_just_before(ground: Ground) -> None:
+    place = image(ground, FIRST)
+    os.chown(place, 12345, 23456)
+    place.chmod(0o640)
+    restored(ground, restore_id="look")
+    now = place.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode & 0o777) == (12345, 23456, 0o640)
+    assert bytes_now(ground) == saved(ground)
+
+
 def moved(ground: Ground) -> Path:
     """Move the second disk to the third volume, and return its place there."""
     new = ground.guests.disk(GUEST, THIRD)

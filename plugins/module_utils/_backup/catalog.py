@@ -36,6 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import (
     write_private,
     write_private_at,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import refuse_doctype
 
 VOLUME_DIRECTORY = ".kvmsnap"
 _MANIFEST = "manifest.json"
@@ -68,7 +69,15 @@ def load(root: Path, backup_id: str) -> Optional[Manifest]:
         return None
     except (OSError, UnicodeDecodeError) as exc:
         raise CatalogError(f"Failed to read manifest {path}: {exc}", path=str(path)) from exc
-    found = manifests.parse(text, where=str(path))
+    try:
+        found = manifests.parse(text, where=str(path))
+        for guest in found.guests:
+            refuse_doctype(guest.xml)
+    except manifests.ManifestError:
+        raise
+    except KvmsnapError as exc:
+        message = f"Failed to trust manifest {path}: {exc.message}"
+        raise manifests.ManifestError(message, path=str(path)) from exc
     if found.backup_id != backup_id:
         raise manifests.ManifestError(
             f"Failed to trust manifest {path}: it is that of backup {found.backup_id}", path=str(path)

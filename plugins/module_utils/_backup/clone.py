@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import LATEST, chosen_backup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
+    LATEST,
+    Chosen,
+    chosen_backup,
+    guest_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import facts_of, network_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import (
     CloneFailedError,
@@ -91,7 +96,7 @@ class Scene:
 class Plan:
     """A copy that is to be made."""
 
-    manifest: Manifest
+    chosen: Chosen
     guest: SavedGuest
     record: CloneRecord
     definition: Edited
@@ -101,7 +106,8 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """What the copy lacks of the original, and what else one should know."""
-        return [*self.definition.notes, *(problem.message for problem in self.remarks)]
+        origin = self.chosen.notes_on(self.guest.uuid, instead="the copy has new ones")
+        return [*self.definition.notes, *(problem.message for problem in self.remarks), *origin]
 
 
 def run(options: Mapping[str, Any], *, check: bool, ground: Optional[Ground] = None) -> dict[str, Any]:
@@ -203,12 +209,18 @@ def _refuse_other(scene: Scene, known: CloneRecord) -> None:
     if options["state"] == "present":
         wanted = options["network"]
         meant.append(("network", f"{known.network or 'none'}, not {wanted or 'none'}", known.network == wanted))
+        own = _interfaces(options)
+        meant.append(("choice of interfaces", f"{known.interfaces}, not {own}", known.interfaces == own))
     wrong = [f"its {what} is {found}" for what, found, fits in meant if not fits]
     if wrong:
         raise NotOursError(
             f"Refused to touch copy {scene.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
             guest=scene.name,
         )
+
+
+def _interfaces(options: Mapping[str, Any]) -> str:
+    return str(options.get("interfaces") or clone_record.NO_INTERFACES)
 
 
 def _whole(scene: Scene, known: CloneRecord) -> bool:
@@ -240,10 +252,22 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
         raise InputError("guest is empty; name the guest of the backup to copy", option="guest")
     if options["network"] == "":
         raise InputError("network is empty; name one, or leave the option out for none", option="network")
+    if options["network"] is not None and _interfaces(options) == clone_record.ORIGINAL:
+        raise InputError(
+            "network and interfaces=original exclude each other; the copy is on one network or on those that the"
+            " original had. Nothing was made",
+            option="interfaces",
+        )
     wanted_backup = known.mark.backup_id if known else options["backup_id"]
-    manifest, guest = chosen_backup(
-        scene.root, wanted_backup, guest=options["guest"], clients=scene.clients, deadline=scene.deadline
+    chosen = chosen_backup(
+        scene.root,
+        wanted_backup,
+        guests=[options["guest"]],
+        clients=scene.clients,
+        deadline=scene.deadline,
+        given=options.get("backup_from"),
     )
+    manifest, guest = chosen.manifest, guest_of(chosen, options["guest"])
     places = locate(scene.clients, manifest.volumes, deadline=scene.deadline)
     snapshots = snapshots_of(places, manifest.volumes, deadline=scene.deadline)
     mounts = scene.ground.mounted(scene.clients, manifest.volumes, scene.deadline)
@@ -260,6 +284,7 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             nvram=f"{scene.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
             tpm=f"{scene.ground.tpm}/{uuid}" if saved.tpm else None,
+            interfaces=_interfaces(options),
         ),
         Seen(
             snapshots={
@@ -282,7 +307,7 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             problems=[problem.as_dict() for problem in problems],
             guest=guest.name,
         )
-    return Plan(manifest, guest, record, definition, mounts, tuple(problems))
+    return Plan(chosen, guest, record, definition, mounts, tuple(problems))
 
 
 def _definition(guest: SavedGuest, record: CloneRecord) -> Edited:
@@ -293,6 +318,7 @@ def _definition(guest: SavedGuest, record: CloneRecord) -> Edited:
         sources=sources_of(record),
         network=record.network,
         nvram=record.nvram,
+        own_networks=record.interfaces == clone_record.ORIGINAL,
     )
     return copy_of(guest.xml, spec)
 
@@ -331,11 +357,12 @@ def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, Hos
 def _made(scene: Scene, plan: Plan) -> list[Made]:
     """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
     options, record = scene.options, plan.record
+    plan.chosen.keep(scene.root)
     maker = Maker(
         root=scene.root,
         host=scene.host,
-        places=locate(scene.clients, plan.manifest.volumes, deadline=scene.deadline),
-        manifest=plan.manifest,
+        places=locate(scene.clients, plan.chosen.manifest.volumes, deadline=scene.deadline),
+        manifest=plan.chosen.manifest,
         guest=plan.guest,
         method=options["method"],
         timeout=options["timeout"],
@@ -387,6 +414,7 @@ def _told(scene: Scene, record: CloneRecord) -> dict[str, Any]:
         "uuid": record.uuid,
         **asdict(record.mark),
         "network": record.network,
+        "interfaces": record.interfaces,
         "state": domain.state().state if domain is not None else "absent",
         "disks": [
             {"target": item.target, "path": item.host_path, "storage": label(item.storage)}

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
@@ -33,17 +33,35 @@ def mounted_volumes(
     mounts = read_mounts()
     points = [volume.mount_point for volume in wanted.values() if volume.mount_point]
     points += [mount.mount_point for mount in nfs_mounts(mounts)]
-    places = [place for place in (_nfs_place(mounts, point) for point in dict.fromkeys(points)) if place]
     found: dict[Key, HostVolume] = {}
+    for place, storage in _lying(clients, mounts, points, deadline):
+        volume = wanted.get(storage.volume_key)
+        if volume is not None and (volume.key not in found or place.realpath == volume.mount_point):
+            found[volume.key] = HostVolume(place.realpath, storage.path)
+    return found
+
+
+def nfs_points() -> list[str]:
+    """Return the mount points at which this host shows NFS; one that lies under another mount is left out."""
+    mounts = read_mounts()
+    return [mount.mount_point for mount in nfs_mounts(mounts) if mount_of(mounts, mount.mount_point) is mount]
+
+
+def volumes_at(clients: Sequence[Client], points: Sequence[str], deadline: Deadline) -> dict[str, Key]:
+    """Return which volume is at each mount point, as the array says; a point that shows none of it is left out."""
+    return {place.realpath: storage.volume_key for place, storage in _lying(clients, read_mounts(), points, deadline)}
+
+
+def _lying(
+    clients: Sequence[Client], mounts: Sequence[Mount], points: Iterable[str], deadline: Deadline
+) -> Iterator[tuple[NfsPlace, Storage]]:
+    """Yield the points that show a volume of the array, those that show most of it first."""
+    places = [place for place in (_nfs_place(mounts, point) for point in dict.fromkeys(points)) if place]
     lying = storages(clients, places, addresses_of=_addresses_of, deadline=deadline)
     for place in sorted(places, key=lambda each: len(each.remote_path)):
         storage = lying[place]
-        volume = wanted.get(storage.volume_key) if isinstance(storage, Storage) else None
-        if volume is None or not isinstance(storage, Storage):
-            continue
-        if volume.key not in found or place.realpath == volume.mount_point:
-            found[volume.key] = HostVolume(place.realpath, storage.path)
-    return found
+        if isinstance(storage, Storage):
+            yield place, storage
 
 
 def _nfs_place(mounts: Sequence[Mount], point: str) -> Optional[NfsPlace]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import (
+    NO_INTERFACES,
+    ORIGINAL,
     ClonedFile,
     ClonedLun,
     CloneRecord,
@@ -37,6 +39,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Pro
 
 NFS = "nfs"
 UNKNOWN_DEVICE = "/dev/mapper/unknown-until-it-is-made"
+_NETWORKS = {NO_INTERFACES: "none", ORIGINAL: "those of the original, with new addresses"}
 
 
 class CloneRefusedError(KvmsnapError):
@@ -76,6 +79,7 @@ class Wanted:
     created: str
     nvram: Optional[str] = None
     tpm: Optional[str] = None
+    interfaces: str = NO_INTERFACES
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def plan_clone(
         luns=tuple(luns),
         nvram=wanted.nvram,
         tpm=wanted.tpm,
+        interfaces=wanted.interfaces,
     )
 
 
@@ -154,7 +159,7 @@ def described(record: Optional[CloneRecord], name: str) -> str:
         return f"copy {name}: absent\n"
     lines = [
         f"copy {name} ({record.mark.owner}): guest {record.mark.guest} from backup {record.mark.backup_id}",
-        f"  network: {record.network or 'none'}",
+        f"  network: {record.network or _NETWORKS[record.interfaces]}",
     ]
     lines += [f"  {item.target}: {label(item.storage)} at {item.host_path}" for item in record.files]
     lines += [f"  {lun.target}: {lun_label(lun)} for igroup {lun.igroup}" for lun in record.luns]

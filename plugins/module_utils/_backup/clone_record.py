@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import w
 
 SCHEMA = "kvmsnap.clone/1"
 PREFIX = "kvmsnap-clone-"
+NO_INTERFACES, ORIGINAL = "none", "original"
 _NUMBER = "last-lun-number"
 
 Phase = Literal["making", "made", "removing"]
@@ -121,6 +122,7 @@ class CloneRecord:
     luns: tuple[ClonedLun, ...] = ()
     nvram: Optional[str] = None
     tpm: Optional[str] = None
+    interfaces: str = NO_INTERFACES
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> CloneRecord:
@@ -138,6 +140,7 @@ class CloneRecord:
             luns=tuple(ClonedLun.from_record(item) for item in record["luns"]),
             nvram=record.get("nvram"),
             tpm=record.get("tpm"),
+            interfaces=ORIGINAL if record.get("interfaces") == ORIGINAL else NO_INTERFACES,
         )
 
     def at(self, phase: Phase) -> CloneRecord:

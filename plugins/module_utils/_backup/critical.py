@@ -77,7 +77,7 @@ def moment(
     with locked(directory, wanted.name), crew, _deferred() as to_end:
         record = HoldRecord(directory, wanted.name, boot)
         rows = prepare(crew, guests, record, ground, check=False, go_on=go_on)
-        crew.warm()
+        crew.warm([row.uuid for row in rows])
         plan = absent(wanted, found, deadline=Deadline.after(WARM_SECONDS))
         hold_all(crew, rows, record, ground, go_on=go_on)
         deadline = Deadline(at=_began(record) + ground.hold_deadline)

@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 
 NVRAM, TPM, DEFINITION = "nvram", "tpm", "definition"
 TPM_STATE = "/var/lib/libvirt/swtpm"
-WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM"}
+WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM", DEFINITION: "definition"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def firmware_plan(
         elif file is not None:
             notes.append(f"its {WHAT[kind]} was saved and is not put back: its definition has none now")
         elif path is not None:
-            notes.append(f"its {WHAT[kind]} at {path} is not restored: it was not saved")
+            notes.append(f"its {WHAT[kind]} at {path} is not restored: the backup does not have it")
     return tuple(found), tuple(notes)
 
 

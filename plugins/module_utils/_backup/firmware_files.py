@@ -20,6 +20,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM, WHAT, Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 
@@ -125,14 +126,7 @@ def _there(kind: str, path: str) -> Optional[Look]:
                 f"Refused to replace the {WHAT[kind]} at {path}: it is no {'directory' if kind == TPM else 'file'}",
                 path=path,
             )
-        return Look(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode), _label(path))
-
-
-def _label(path: str) -> Optional[str]:
-    try:
-        return os.getxattr(path, _LABEL, follow_symlinks=False).decode("ascii", "surrogateescape")
-    except OSError:
-        return None
+        return look_of(path)
 
 
 def _put(kind: str, path: Path, content: Optional[bytes], look: Optional[Look]) -> None:

@@ -8,17 +8,18 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of, put_look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Overwritten
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Overwritten, Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     ABSENT,
     DiskRestore,
@@ -33,7 +34,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     look_anew,
     make_like,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, check_image, in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
@@ -78,6 +80,7 @@ class HostActor:
     images: Path
     kept: Path
     refused: dict[str, set[str]] = field(default_factory=dict)
+    looks: dict[str, Optional[Look]] = field(default_factory=dict)
     opened: list[Host] = field(default_factory=list)
 
     @property
@@ -105,6 +108,20 @@ class HostActor:
         """Ask libvirt what the guest is doing."""
         domain = self._known(guest)
         return domain.state().state if domain else ABSENT
+
+    def persistent(self, guest: GuestRestore) -> bool:
+        """Ask libvirt whether it knows the guest once it is off."""
+        return self._domain(guest).persistent()
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        """Let libvirt know the guest once it is off."""
+        self._domain(guest).keep_definition()
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        """Let the guest be transient again, unless it is off or is so already."""
+        domain = self._domain(guest)
+        if domain.state().active and domain.persistent():
+            domain.drop_definition()
 
     def autostart(self, guest: GuestRestore) -> bool:
         """Ask libvirt whether the guest starts with this host."""
@@ -155,6 +172,8 @@ class HostActor:
             self.luns.prepare(client, volume, disk, deadline=self._deadline())
         else:
             self._refuse_in_use(disk)
+            with _telling(f"look at {disk.host_path}"):
+                self.looks[disk.label] = look_of(disk.host_path)
 
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the disk's file or LUN from the snapshot by the first way that the array goes."""
@@ -173,19 +192,21 @@ class HostActor:
                 refused.add(way)
                 continue
             self._forget_cached(disk)
-            return Overwritten(way, notes)
+            return Overwritten(way, (*notes, *self._look_given_back(disk)))
 
-    def verify(self, disk: DiskRestore) -> str:
-        """Compare the disk with what the snapshot holds, past this host's caches."""
+    def verify(self, disk: DiskRestore) -> Verified:
+        """Compare the disk with what the snapshot holds, past this host's caches; look at the tables of an image."""
         client, volume = self._place(disk)
         if disk.remove:
             return self._verify_gone(client, volume, disk)
-        if disk.storage.lun:
-            differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
-            if differs:
-                raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
-            return self.luns.compared(disk)
-        return self._verify_file(client, volume, disk)
+        verify = self._verify_lun if disk.storage.lun else self._verify_file
+        found = verify(client, volume, disk)
+        if disk.verify == "full" and not found.sha256:
+            raise CheckFailedError(
+                f"Failed to check restored disk {disk.label}: all of it was to be compared, and only {found.what} was",
+                path=disk.label,
+            )
+        return replace(found, notes=self._checked_image(disk))
 
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
@@ -204,7 +225,7 @@ class HostActor:
         with _telling(f"remove {disk.host_path}"):
             Path(disk.host_path).unlink(missing_ok=True)
 
-    def keep_definition(self, guest: GuestRestore) -> Aside:
+    def set_definition_aside(self, guest: GuestRestore) -> Aside:
         """Keep the guest's definition."""
         return definition_actor.keep(self.host, self.kept, guest)
 
@@ -216,15 +237,38 @@ class HostActor:
         """Define the guest as it was; one that was not defined is forgotten."""
         definition_actor.bring_back(self.host, self.kept, guest.uuid, aside)
 
-    def _verify_gone(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
+    def _look_given_back(self, disk: DiskRestore) -> list[str]:
+        """Give the image the owner, mode and label that it had just before; return what could not be."""
+        look = self.looks.get(disk.label)
+        if look is None:
+            return []
+        with _telling(f"look at {disk.host_path}"):
+            note = put_look(disk.host_path, look)
+        return [note] if note else []
+
+    def _verify_gone(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
         path = disk.storage.path
         left = file_size(client, volume, path, snapshot=None, seen_at=disk.host_path, deadline=self._deadline())
         if left is not None:
             raise CheckFailedError(f"Failed to remove {disk.label}: it is still there", path=disk.label)
-        return "gone"
+        return Verified("gone")
 
-    def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> str:
-        """Compare size and sampled blocks with the snapshot's copy.
+    def _checked_image(self, disk: DiskRestore) -> tuple[str, ...]:
+        """Let qemu-img look at an image whose format has tables; a raw one is never looked into."""
+        if not disk.check_image or disk.format not in INSPECTED:
+            return ()
+        with _telling(f"check the image {disk.host_path}"):
+            remark = check_image(disk.host_path, image_format=disk.format, timeout=self.timeout)
+        return (remark,) if remark else ()
+
+    def _verify_lun(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
+        differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
+        if differs:
+            raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
+        return Verified(self.luns.compared(disk), self.luns.sha256(disk))
+
+    def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
+        """Compare size, and sampled blocks or all of them, with the snapshot's copy.
 
         Where ``.snapshot`` is not to be seen on the host, the array's word on the sizes has to do.
         """
@@ -240,15 +284,19 @@ class HostActor:
             )
         source = disk.host_source
         if source is None or not os.path.exists(source):
-            return "size"
+            return Verified("size")
         with _telling(f"compare {disk.host_path} with {source}"):
-            offset = first_difference(source, disk.host_path)
+            if disk.verify == "full":
+                whole = compare_files(source, disk.host_path, stalled_after=self.timeout)
+                offset, found = whole.difference, Verified("size and all content", whole.sha256)
+            else:
+                offset, found = first_difference(source, disk.host_path), Verified("size and sampled blocks")
         if offset is not None:
             raise CheckFailedError(
                 f"Failed to check restored disk {disk.label}: it differs from {disk.snapshot} at byte {offset}",
                 path=disk.label,
             )
-        return "size and sampled blocks"
+        return found
 
     def _refused(self, client: Client) -> set[str]:
         """Return the ways that this system does not go; with auto, those without a licence from the start."""

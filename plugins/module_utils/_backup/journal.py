@@ -31,7 +31,7 @@ class GuestProgress:
     one. ``saved_image``: where the guest's managed-save image was moved to; ``image_to_bring``: the one that an undo is
     to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks. ``created``
     are those of ``disks`` that were not there before. ``definition`` is the guest's from before it was changed, with no
-    name when it was not defined.
+    name when it was not defined. ``transient``: libvirt did not keep its definition, and does so until it runs again.
     """
 
     state_before: str
@@ -46,6 +46,7 @@ class GuestProgress:
     files: tuple[Aside, ...] = ()
     created: tuple[str, ...] = ()
     definition: Optional[Aside] = None
+    transient: bool = False
 
     @property
     def was_absent(self) -> bool:
@@ -78,6 +79,7 @@ class GuestProgress:
             files=tuple(Aside.from_record(each) for each in record.get("files") or ()),
             created=tuple(str(each) for each in record.get("created") or ()),
             definition=Aside.from_record(record["definition"]) if record.get("definition") else None,
+            transient=bool(record.get("transient")),
         )
 
 
@@ -128,6 +130,7 @@ class Journal:
     """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it.
 
     ``disks`` are the places of the disks that it was begun for, none when it is for all disks of its guests.
+    ``safety_removed`` is when what it kept from before was removed, as old as that was.
     """
 
     restore_id: str
@@ -135,6 +138,7 @@ class Journal:
     guests: dict[str, GuestProgress] = field(default_factory=dict)
     safeties: tuple[Safety, ...] = ()
     disks: tuple[str, ...] = ()
+    safety_removed: str = ""
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
@@ -186,16 +190,22 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
         guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
         safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
         disks = tuple(str(each) for each in record.get("disks") or ())
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks)
+        removed = str(record.get("safety_removed") or "")
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks, removed)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
         raise CatalogError(f"Failed to read restore journal {path}: {exc}", path=str(path)) from exc
 
 
+def lock_of(root: Path) -> Path:
+    """Return the file that a restore of this host keeps locked."""
+    return root / "restores" / ".lock"
+
+
 def under_way(root: Path) -> bool:
     """Say whether a restore of this host is under way now; raises :class:`CatalogError`."""
-    path = root / "restores" / ".lock"
+    path = lock_of(root)
     try:
         return is_locked(path)
     except OSError as exc:
@@ -205,7 +215,7 @@ def under_way(root: Path) -> bool:
 @contextmanager
 def alone(root: Path) -> Iterator[None]:
     """Keep a second restore on this host out while one is under way; raises :class:`CatalogError` when one is."""
-    path = root / "restores" / ".lock"
+    path = lock_of(root)
     try:
         private_directory(root)
         private_directory(path.parent)

@@ -29,13 +29,16 @@ Maps = frozenset[tuple[str, Optional[int]]]
 class Before:
     """A LUN just before its overwrite. ``maps`` is None when the account may not read them.
 
-    ``samples`` are the digests of the snapshot's content by offset; ``blind`` says why there are none.
+    ``samples`` are the digests of the snapshot's content by offset, each of ``length`` bytes; ``blind`` says why there
+    are none. ``sha256`` is that of all content, when they cover it.
     """
 
     state: MapState
     maps: Optional[Maps]
     samples: dict[int, bytes] = field(default_factory=dict)
     blind: str = "the LUN was not restored through a clone"
+    length: int = SAMPLE_BYTES
+    sha256: Optional[str] = None
 
 
 class LunActor:
@@ -64,7 +67,8 @@ class LunActor:
         before = self._before[disk.label]
 
         def sample(clone: lun_restore.LunNow) -> None:
-            self._before[disk.label] = _sampled(client, clone, before, deadline)
+            found = _read_whole(client, clone, before, deadline) if disk.verify == "full" else None
+            self._before[disk.label] = found or _sampled(client, clone, before, deadline)
 
         left = lun_restore.clone_over(
             client,
@@ -95,14 +99,20 @@ class LunActor:
             return "it is mapped otherwise than before"
         with _of(disk, "read"):
             for offset, digest in before.samples.items():
-                if _digest(lun_device.read_block(lun.device, offset, length=SAMPLE_BYTES)) != digest:
+                if _digest(lun_device.read_block(lun.device, offset, length=before.length)) != digest:
                     return f"it differs from {disk.snapshot} at byte {offset}"
         return None
 
     def compared(self, disk: DiskRestore) -> str:
         """Return what :meth:`difference` could compare."""
         before = self._before[disk.label]
+        if before.sha256:
+            return "identity and all content"
         return "identity and sampled blocks" if before.samples else f"identity; content not compared: {before.blind}"
+
+    def sha256(self, disk: DiskRestore) -> Optional[str]:
+        """Return the SHA-256 of the content that :meth:`difference` compared whole, None when it did not."""
+        return self._before[disk.label].sha256
 
 
 def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
@@ -115,6 +125,17 @@ def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline
     except OntapError as exc:
         return replace(before, samples={}, blind=exc.message)
     return replace(before, samples=samples)
+
+
+def _read_whole(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
+    """Read all of the clone's content from the array; each answer has as much time as all else has together."""
+    samples, whole, patience = {}, hashlib.sha256(), deadline.remaining()
+    for offset in range(0, clone.size, lun_restore.BLOCK_LIMIT):
+        again = Deadline.after(patience, deadline.clock)
+        data = lun_restore.read_data(client, clone, offset, length=lun_restore.BLOCK_LIMIT, deadline=again)
+        samples[offset] = _digest(data)
+        whole.update(data)
+    return replace(before, samples=samples, length=lun_restore.BLOCK_LIMIT, sha256=whole.hexdigest())
 
 
 def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, deadline: Deadline) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 
@@ -202,6 +203,9 @@ class SavedVolume:
     def from_record(cls, record: Mapping[str, Any]) -> SavedVolume:
         """Read a volume, from a discovery or from a manifest."""
         known = {key: record.get(key) for key in cls.__dataclass_fields__}
+        for key in ("controller", "svm", "svm_uuid", "volume", "volume_uuid"):
+            if not isinstance(known[key], str):
+                raise TypeError(key)
         known["mount_path"] = str(known["mount_path"] or "")
         return cls(**known)  # type: ignore[arg-type]
 
@@ -305,7 +309,7 @@ def parse(text: str, *, where: str) -> Manifest:
     """Read a manifest; ``where`` names the file in errors. Raises :class:`ManifestError`."""
     try:
         record = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ManifestError(f"Failed to read manifest {where}: it is not JSON ({exc})", path=where) from exc
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else type(record).__name__
@@ -318,10 +322,26 @@ def parse(text: str, *, where: str) -> Manifest:
         )
     try:
         return _from_record(record)
-    except (KeyError, TypeError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise ManifestError(
             f"Failed to read manifest {where}: field {exc} is missing or of a wrong kind", path=where
         ) from exc
+
+
+def parse_foreign(content: bytes, *, where: str) -> Manifest:
+    """Read a manifest from outside of the catalog, the guests' definitions too: they are well-formed, without DOCTYPE.
+
+    Raises :class:`ManifestError`.
+    """
+    try:
+        found = parse(content.decode("utf-8"), where=where)
+        for guest in found.guests:
+            xml_root(guest.xml)
+    except ManifestError:
+        raise
+    except (KvmsnapError, UnicodeDecodeError) as exc:
+        raise ManifestError(f"Failed to trust manifest {where}: {getattr(exc, 'message', exc)}", path=where) from exc
+    return found
 
 
 def _from_record(record: Mapping[str, Any]) -> Manifest:

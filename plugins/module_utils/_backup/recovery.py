@@ -23,6 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import LeftLun, left_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, Outlived, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -89,12 +90,15 @@ class Scene:
     wall: float
     now: float
     booted: float
+    safety_days: int
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Scene:
         """Return the scene that the module's options describe; raises :class:`InputError`."""
         if options["settle"] < 0:
             raise InputError(f"settle is {options['settle']}; it must be at least 0")
+        if options["safety_days"] < 0:
+            raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0")
         uri, retry_count = options["uri"], options["retry_count"]
         ground = Ground(
             directory=Path(options["hold_dir"]),
@@ -114,6 +118,7 @@ class Scene:
             wall=time.time(),
             now=time.monotonic(),
             booted=_booted(),
+            safety_days=options["safety_days"],
         )
 
     def time(self) -> Deadline:
@@ -237,11 +242,16 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
 
 
 def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, Any]) -> list[Leftover]:
-    """Return what is left on the array: halves of backups, snapshots without a manifest, temporary LUNs, copies."""
+    """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
+    temporary LUNs, half-made copies.
+    """
+    keeper = Keeper(scene.root, scene.owner, scene.safety_days, scene.wall)
+    families = keeper.due()
     entries = catalog.entries(scene.root)
     manifests = [entry.manifest for entry in entries if entry.manifest]
     volumes = {volume.key: volume for manifest in manifests for volume in _touched(manifest)}
     volumes.update({volume.key: volume for volume in map(SavedVolume.from_record, options["volumes"])})
+    volumes = {**{volume.key: volume for volume in volumes_of(families)}, **volumes}
     places = locate(clients, volumes.values(), deadline=scene.time())
     snapshots = snapshots_of(places, volumes.values(), deadline=scene.time())
     found = [Leftover("backup", entry.backup_id, entry.error or "") for entry in entries if entry.manifest is None]
@@ -254,9 +264,17 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
         )
         known = {entry.backup_id for entry in entries}
         found.extend(_orphans(scene, places, snapshots, known, remove=options["orphans"] == "absent"))
+    remove = options["orphans"] == "absent"
+    found.extend(_of_safety("safety", each) for each in keeper.outlived(families, places, snapshots, time=scene.time))
+    strays = keeper.strays(places, snapshots, remove=remove, time=scene.time)
+    found.extend(_of_safety("snapshot", each) for each in strays)
     found.extend(_of_lun(each) for each in left_luns(scene.root, places, time=scene.time))
     found.extend(_of_copy(each) for each in _copies_of_guests(scene, clients).left())
     return found
+
+
+def _of_safety(kind: str, found: Outlived) -> Leftover:
+    return Leftover(kind, found.name, found.what, "removed" if found.act else None, found.act)
 
 
 def _of_lun(found: LeftLun) -> Leftover:

@@ -11,9 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Optional, Protocol
+from typing import Any, Optional, Protocol
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, Aside, FileRestore, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import (
+    DEFINITION,
+    WHAT,
+    Aside,
+    FileRestore,
+    Look,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
     Journal,
@@ -27,6 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     GuestRestore,
     RestorePlan,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_shared import units
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 OFF = ("shutoff", ABSENT)
@@ -38,6 +45,15 @@ class Overwritten:
     """How a disk was overwritten: the method, and what else there is to say (what was left behind)."""
 
     method: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What of a disk was compared, the SHA-256 of its content when that was all, and what else there is to say."""
+
+    what: str
+    sha256: Optional[str] = None
     notes: tuple[str, ...] = ()
 
 
@@ -62,8 +78,8 @@ class Actor(Fenced, Protocol):
     def overwrite(self, disk: DiskRestore) -> Overwritten:
         """Overwrite the prepared disk from the snapshot and return how it was done."""
 
-    def verify(self, disk: DiskRestore) -> str:
-        """Compare the disk with the snapshot's copy, past the host's caches; return what was compared."""
+    def verify(self, disk: DiskRestore) -> Verified:
+        """Compare the disk with the snapshot's copy, past the host's caches, as far as the disk says."""
 
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
@@ -77,7 +93,7 @@ class Actor(Fenced, Protocol):
     def remove(self, disk: DiskRestore) -> None:
         """Remove a disk's file that the restore made."""
 
-    def keep_definition(self, guest: GuestRestore) -> Aside:
+    def set_definition_aside(self, guest: GuestRestore) -> Aside:
         """Keep the guest's definition; of a guest that is not defined there is none."""
 
     def define(self, guest: GuestRestore) -> None:
@@ -97,6 +113,7 @@ class DiskResult:
     verified: str
     seconds: float
     notes: tuple[str, ...] = ()
+    sha256: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +121,8 @@ class GuestResult:
     """What became of one guest; ``error`` is None when it was brought back.
 
     ``safety`` is the snapshot that holds it as it was before. ``autostart_off``: the guest starts with its host, and is
-    kept from it until it is brought back. ``files`` are those that were replaced beside the disks.
+    kept from it until it is brought back. ``files`` are those that were replaced beside the disks. ``healthy`` is None
+    for a guest whose health was not looked at (it is off); ``health`` says what was wanted and seen.
     """
 
     name: str
@@ -118,24 +136,44 @@ class GuestResult:
     safety: Optional[str] = None
     autostart_off: bool = False
     files: tuple[str, ...] = ()
+    healthy: Optional[bool] = None
+    health: Optional[dict[str, Any]] = None
 
 
 def run(
-    plan: RestorePlan, *, actor: Actor, journal: Journal, save: Callable[[Journal], None], safety: Optional[str] = None
+    plan: RestorePlan,
+    *,
+    actor: Actor,
+    journal: Journal,
+    save: Callable[[Journal], None],
+    safety: Optional[str] = None,
+    stop_at_failure: bool = False,
 ) -> tuple[list[GuestResult], Journal]:
     """Restore every guest of the plan that the journal does not show as done; return each one's fate.
 
     All guests are stopped first; then ``safety`` (a name, None for none) is created on their volumes, before any disk
-    is overwritten. Guests stand alone: one that fails does not stop the next, and its disks are put back as they were.
-    ``save`` makes the journal durable.
+    is overwritten. Guests stand alone: one that fails does not stop the next, and its disks are put back as they were;
+    only those that share a disk come back together, or none of them. With ``stop_at_failure`` those after it are not
+    begun, and get their power back. ``save`` makes the journal durable.
     """
     work = _Work(actor, journal, save)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
     for guest in todo:
         work.stop(guest)
+    sharing = units(todo)
+    for unit in sharing:
+        work.hold_together(unit)
     if safety:
         work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
-    return [work.restore(guest) for guest in plan.guests], work.journal
+    for unit in sharing:
+        work.write_together(unit)
+    results: list[GuestResult] = []
+    for guest in plan.guests:
+        failed = next((each.name for each in results if each.error), None) if stop_at_failure else None
+        if failed and guest in todo:
+            work.leave(guest, f"Guest {guest.name} was not begun, since {failed} failed")
+        results.append(work.restore(guest))
+    return results, work.journal
 
 
 class _Work:
@@ -147,6 +185,8 @@ class _Work:
         self._actor = actor
         self._save = save
         self._begun: dict[str, float] = {}
+        self._written: dict[str, list[DiskResult]] = {}
+        self._together: dict[str, tuple[GuestRestore, ...]] = {}
         self._fence = Fence(actor, self._progress, self._note)
 
     def stop(self, guest: GuestRestore) -> None:
@@ -157,6 +197,7 @@ class _Work:
         if progress.written or guest.state_now in OFF:
             return
         try:
+            self._fence.keep(guest)
             self._actor.stop(guest)
         except KvmsnapError as exc:
             self.errors[guest.uuid] = exc.message
@@ -173,6 +214,12 @@ class _Work:
             for guest in fresh:
                 self.errors[guest.uuid] = f"{exc.message}. Nothing was overwritten{self._power_back(guest)}"
 
+    def leave(self, guest: GuestRestore, why: str) -> None:
+        """Do not begin a guest; one that an earlier run half restored is left for the next run."""
+        if guest.uuid in self.errors or self._progress(guest).written:
+            return
+        self.errors[guest.uuid] = f"{why}{'' if self._progress(guest).disks else self._power_back(guest)}"
+
     def _is_as_before(self, guest: GuestRestore) -> bool:
         """Tell whether what the guest holds is to be kept: nothing was written yet, and no snapshot holds its state.
 
@@ -182,14 +229,65 @@ class _Work:
         untouched = not progress.disks and not progress.written
         return untouched and (self._known_safety(guest) is None or guest.state_now not in OFF)
 
+    def hold_together(self, unit: tuple[GuestRestore, ...]) -> None:
+        """Remember which guests share a disk; when one of them could not be stopped, none is touched."""
+        self._together.update((guest.uuid, unit) for guest in unit)
+        self._give_up_with(unit)
+
+    def write_together(self, unit: tuple[GuestRestore, ...]) -> None:
+        """Overwrite the disks of guests that share one: all of them, or none, before any of them is brought up.
+
+        The journal and the errors tell :meth:`restore` how that ended.
+        """
+        if not self._give_up_with(unit):
+            failed, why = self._write_unit(unit)
+            if failed is not None:
+                self._give_up(unit, failed, why)
+
+    def _give_up_with(self, unit: Sequence[GuestRestore]) -> bool:
+        """Give up the others when one of them failed already, and tell whether one has."""
+        failed = next((guest for guest in unit if guest.uuid in self.errors), None)
+        if failed is not None:
+            self._give_up([guest for guest in unit if guest.uuid not in self.errors], failed, "")
+        return failed is not None
+
+    def _write_unit(self, unit: Sequence[GuestRestore]) -> tuple[Optional[GuestRestore], str]:
+        """Keep all from being started, then write all; return the guest that failed, if any, and why.
+
+        What an earlier run wrote is written anew when one ran since: it may have written to what they share.
+        """
+        todo = [guest for guest in unit if not self._progress(guest).written]
+        if any(guest.state_now not in OFF for guest in todo):
+            todo = list(unit)
+        for guest in todo:
+            self._note(guest, replace(self._progress(guest), written=False))
+        for write in (False, True):
+            for guest in todo:
+                try:
+                    if write:
+                        self._write_all(guest, self._written.setdefault(guest.uuid, []))
+                    else:
+                        self._fence.close(guest)
+                except KvmsnapError as exc:
+                    return guest, exc.message
+        return None, ""
+
+    def _give_up(self, unit: Sequence[GuestRestore], failed: GuestRestore, why: str) -> None:
+        """Put back the disks of all guests, and only then their power."""
+        told = [self._disks_back(guest) for guest in unit]
+        whole = all(back for _text, back in told)
+        for guest, (text, _back) in zip(unit, told):
+            reason = why if guest is failed else f"Guest {failed.name}, which shares a disk with it, was not restored"
+            power = self._power_back(guest) if whole else ""
+            self.errors[guest.uuid] = f"{reason}{text}{power}"
+
     def restore(self, guest: GuestRestore) -> GuestResult:
         """Bring one guest back, or its disks as they were before."""
-        if self._progress(guest).state_before == ABSENT:
-            guest = replace(guest, state_now=ABSENT)
+        guest = self._seen(guest)
         if self.journal.done(guest.uuid):
             before = self._progress(guest).state_before
             return GuestResult(guest.name, guest.uuid, False, before, guest.state_now, (), 0.0)
-        disks: list[DiskResult] = []
+        disks = self._written.setdefault(guest.uuid, [])
         error = self.errors.get(guest.uuid)
         if error is None:
             try:
@@ -202,25 +300,26 @@ class _Work:
 
     def _write(self, guest: GuestRestore, disks: list[DiskResult]) -> None:
         """Overwrite and compare all disks; when one fails, put back those that were touched."""
-        touched: list[DiskRestore] = [disk for disk in guest.disks if disk.label in self._progress(guest).disks]
         try:
-            self._fence.close(guest)
-            for disk in guest.disks:
-                self._refuse_active(guest, disk)
-                self._actor.prepare(disk)
-                if disk not in touched:
-                    touched.append(disk)
-                self._begin(guest, disk)
-                disks.append(self._overwritten(disk))
-            if guest.forget:
-                self._define(guest)
-            for file in guest.files:
-                self._refuse_active(guest, guest.disks[-1])
-                self._put_file(guest, file)
-            if guest.definition is not None:
-                self._define(guest)
+            self._write_all(guest, disks)
         except KvmsnapError as exc:
-            raise KvmsnapError(f"{exc.message}{self._put_back(guest, touched)}") from exc
+            text, whole = self._disks_back(guest)
+            raise KvmsnapError(f"{exc.message}{text}{self._power_back(guest) if whole else ''}") from exc
+
+    def _write_all(self, guest: GuestRestore, disks: list[DiskResult]) -> None:
+        self._fence.close(guest)
+        for disk in guest.disks:
+            self._refuse_active(guest, f"disk {disk.target}")
+            self._actor.prepare(disk)
+            self._begin(guest, disk)
+            disks.append(self._overwritten(disk))
+        if guest.forget:
+            self._define(guest)
+        for file in guest.files:
+            self._refuse_active(guest, WHAT[file.kind])
+            self._put_file(guest, file)
+        if guest.definition is not None:
+            self._define(guest)
         self._note(guest, replace(self._progress(guest), written=True))
 
     def _begin(self, guest: GuestRestore, disk: DiskRestore) -> None:
@@ -233,10 +332,10 @@ class _Work:
 
     def _define(self, guest: GuestRestore) -> None:
         """Change the guest's definition; the one from before the first attempt is what is kept."""
-        self._refuse_active(guest, guest.disks[-1])
+        self._refuse_active(guest, WHAT[DEFINITION])
         progress = self._progress(guest)
         if progress.definition is None:
-            self._note(guest, replace(progress, definition=self._actor.keep_definition(guest)))
+            self._note(guest, replace(progress, definition=self._actor.set_definition_aside(guest)))
         self._actor.define(guest)
 
     def _put_file(self, guest: GuestRestore, file: FileRestore) -> None:
@@ -252,43 +351,60 @@ class _Work:
         begun = time.monotonic()
         done = self._actor.overwrite(disk)
         seconds = round(time.monotonic() - begun, 3)
-        return DiskResult(disk.target, disk.label, done.method, self._actor.verify(disk), seconds, done.notes)
+        found = self._actor.verify(disk)
+        notes = (*done.notes, *found.notes)
+        return DiskResult(disk.target, disk.label, done.method, found.what, seconds, notes, found.sha256)
 
-    def _put_back(self, guest: GuestRestore, touched: Sequence[DiskRestore]) -> str:
-        """Bring the touched disks back from the safety snapshot, and the guest's power; return how that ended."""
+    def _disks_back(self, guest: GuestRestore) -> tuple[str, bool]:
+        """Bring the touched disks back from the safety snapshot; return how that ended, and whether all is as before.
+
+        The journal forgets first that all was written: a run that goes on from here writes anew.
+        """
+        progress = replace(self._progress(guest), written=False)
+        touched = [disk for disk in guest.disks if disk.label in progress.disks]
+        if not touched and not progress.files:
+            return ". Nothing of the guest was overwritten", True
+        self._note(guest, progress)
         safety = self._known_safety(guest)
-        if not touched:
-            return f". Nothing of the guest was overwritten{self._power_back(guest)}"
         if safety is None:
-            replaced = "".join(f", {WHAT[each.kind]}" for each in self._progress(guest).files)
-            return f". {_names(touched)}{replaced} may have been overwritten"
+            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in progress.files)]
+            return f". {', '.join(names)} may have been overwritten", False
         try:
             for disk in touched:
                 key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
-                made = disk.label in self._progress(guest).created
-                uuid = safety.uuid_on(*key) or ""
-                old = replace(disk, snapshot=safety.name, snapshot_uuid=uuid, missing=False, remove=made)
-                self._refuse_active(guest, old)
+                old = replace(
+                    disk,
+                    snapshot=safety.name,
+                    snapshot_uuid=safety.uuid_on(*key) or "",
+                    missing=False,
+                    remove=disk.label in progress.created,
+                    verify="sampled",
+                    check_image=False,
+                )
+                self._refuse_active(guest, f"disk {disk.target}")
                 self._actor.prepare(old)
                 self._overwritten(old)
             self._put_definition_back(guest)
-            for aside in self._progress(guest).files:
-                self._refuse_active(guest, touched[-1])
+            for aside in progress.files:
+                self._refuse_active(guest, WHAT[aside.kind])
                 self._actor.put_file_back(aside)
         except KvmsnapError as exc:
-            return f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
+            return (
+                f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}",
+                False,
+            )
         self._note(guest, replace(self._progress(guest), disks=(), files=(), created=(), definition=None))
-        return f". {_names(touched)} was put back from safety snapshot {safety.name}{self._power_back(guest)}"
+        return f". {_names(touched)} was put back from safety snapshot {safety.name}", True
 
     def _put_definition_back(self, guest: GuestRestore) -> None:
         kept = self._progress(guest).definition
         if kept is not None:
-            self._refuse_active(guest, guest.disks[-1])
+            self._refuse_active(guest, WHAT[DEFINITION])
             self._actor.bring_definition_back(guest, kept)
 
     def _power_back(self, guest: GuestRestore) -> str:
         """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
-        before = self._progress(guest).state_before
+        guest, before = self._seen(guest), self._progress(guest).state_before
         self._keep(self.journal.without_safety_of(guest.uuid))
         try:
             self._fence.undo(guest)
@@ -296,6 +412,10 @@ class _Work:
                 self._actor.start(guest, before)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
+        try:
+            self._fence.release(guest)
+        except KvmsnapError as exc:
+            return f", but the guest is not transient again: {exc.message}"
         self._note(guest, replace(self._progress(guest), as_before=True))
         return f", and the guest is {before} again" if before in ("running", "paused") else ""
 
@@ -305,18 +425,20 @@ class _Work:
             if guest.state_after != "shutoff":
                 self._actor.start(guest, guest.state_after)
         self._fence.open(guest)
+        self._fence.release(guest)
         self._note(guest, replace(self._progress(guest), done=True))
 
-    def _refuse_active(self, guest: GuestRestore, disk: DiskRestore) -> None:
-        state = self._actor.state(guest)
-        saved = state == "shutoff" and self._actor.saved_image(guest)
-        if state not in OFF or saved:
-            what = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
-            raise KvmsnapError(
-                f"Failed to restore disk {disk.target} of guest {guest.name}: the guest is {what}",
-                guest=guest.name,
-                disk=disk.target,
-            )
+    def _refuse_active(self, guest: GuestRestore, what: str) -> None:
+        """Raise unless the guest is off, and all that share a disk with it, with no memory to be resumed."""
+        for each in map(self._seen, self._together.get(guest.uuid, (guest,))):
+            state = self._actor.state(each)
+            saved = state == "shutoff" and self._actor.saved_image(each)
+            if state not in OFF or saved:
+                who = "the guest" if each.uuid == guest.uuid else f"guest {each.name}, which shares a disk with it,"
+                found = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
+                raise KvmsnapError(
+                    f"Failed to restore {what} of guest {guest.name}: {who} is {found}", guest=guest.name
+                )
 
     def _result(self, guest: GuestRestore, disks: Sequence[DiskResult], error: Optional[str]) -> GuestResult:
         seconds = round(time.monotonic() - self._begun[guest.uuid], 3)
@@ -340,6 +462,10 @@ class _Work:
             files=tuple(each.path for each in self._progress(guest).files),
         )
 
+    def _seen(self, guest: GuestRestore) -> GuestRestore:
+        """Return the guest as one that need not be defined, when it was not before the restore."""
+        return replace(guest, state_now=ABSENT) if self._progress(guest).state_before == ABSENT else guest
+
     def _progress(self, guest: GuestRestore) -> GuestProgress:
         return self.journal.guests[guest.uuid]
 
@@ -355,4 +481,4 @@ class _Work:
 
 
 def _names(disks: Sequence[DiskRestore]) -> str:
-    return ", ".join(disk.target for disk in disks)
+    return ", ".join(disk.target for disk in disks) or "what lies beside its disks"

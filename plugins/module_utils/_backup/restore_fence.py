@@ -19,6 +19,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 class Fenced(Protocol):
     """What the fence does to a guest; every call is bounded and raises :class:`KvmsnapError`."""
 
+    def persistent(self, guest: GuestRestore) -> bool:
+        """Tell whether libvirt knows the guest once it is off."""
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        """Let libvirt know a running guest once it is off."""
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        """Let a guest that is active be transient again; one that is off stays."""
+
     def autostart(self, guest: GuestRestore) -> bool:
         """Tell whether the guest starts with its host."""
 
@@ -47,6 +56,20 @@ class Fence:
         self._actor = actor
         self._progress = progress
         self._note = note
+
+    def keep(self, guest: GuestRestore) -> None:
+        """Keep the definition of a guest that would be gone once it is off, from before it is stopped.
+
+        It is libvirt that keeps it, so that whoever goes on finds the guest like any other.
+        """
+        if not self._actor.persistent(guest):
+            self._note(guest, replace(self._progress(guest), transient=True))
+            self._actor.keep_definition(guest)
+
+    def release(self, guest: GuestRestore) -> None:
+        """Let a guest be transient again once it runs; one that stays off stays defined."""
+        if self._progress(guest).transient:
+            self._actor.drop_definition(guest)
 
     def close(self, guest: GuestRestore) -> None:
         """Keep the guest from being started by its host, and from resuming what was in its memory before.

@@ -2,21 +2,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a restore asks about a guest beyond its discovery, before anything is planned: off means off everywhere.
 
-What the other hosts of the play said, QEMU's lock on the image, jobs of libvirt and a managed-save image.
+What the other hosts of the play said, a cluster, QEMU's lock on the image, jobs of libvirt and a managed-save image.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info, in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -30,8 +32,35 @@ def looked_at(options: Mapping[str, Any], restore_id: str, guests: Mapping[str, 
     if not guests:
         return {}
     images = journal.images_of(Path(options["catalog_dir"]), restore_id)
+    guests = in_cluster(guests, options["uri"], options["cluster_off"])
     with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
         return {uuid: _looked_at(options, now, host.domain(uuid=uuid), images) for uuid, now in guests.items()}
+
+
+def in_cluster(
+    guests: Mapping[str, GuestNow],
+    uri: str,
+    off: Collection[str],
+    *,
+    read: Callable[[], Optional[pacemaker.Cluster]] = pacemaker.read_cluster,
+) -> dict[str, GuestNow]:
+    """Return the guests (by uuid) with what Pacemaker means for each; ``off`` names those that it will not start."""
+    cluster, failure = None, None
+    try:
+        cluster = read()
+    except pacemaker.ClusterError as exc:
+        failure = exc
+    named = pacemaker.definitions_of(cluster) if cluster else {}
+
+    def verdict(now: GuestNow) -> pacemaker.Verdict:
+        is_off = now.name in off or now.uuid in [word.lower() for word in off]
+        if failure is not None:
+            return pacemaker.unreadable(failure, name=now.name, off=is_off)
+        if cluster is None:
+            return pacemaker.Verdict()
+        return pacemaker.verdict(cluster, named, name=now.name, uuid=now.uuid, uri=uri, off=is_off)
+
+    return {uuid: _with_verdict(now, verdict(now)) for uuid, now in guests.items()}
 
 
 def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]) -> list[Problem]:
@@ -53,12 +82,19 @@ def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]
 
 
 def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path) -> GuestNow:
-    obstacles = [*elsewhere(now, options["other_hosts"] or {}, options["hosts_off"]), *_locked(now)]
-    seen = replace(now, disks=tuple(_with_lock_note(disk) for disk in now.disks))
+    obstacles = [*now.obstacles, *elsewhere(now, options["other_hosts"] or {}, options["hosts_off"]), *_locked(now)]
+    seen = replace(now, disks=tuple(_with_losses(_with_lock_note(disk)) for disk in now.disks))
     if domain is not None:
+        lost = guest_losses(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
+        seen = replace(seen, notes=(*seen.notes, *lost))
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
-    return replace(seen, obstacles=(*now.obstacles, *obstacles))
+    return replace(seen, obstacles=tuple(obstacles))
+
+
+def _with_verdict(now: GuestNow, verdict: pacemaker.Verdict) -> GuestNow:
+    obstacles, notes = (*now.obstacles, *verdict.problems), (*now.notes, *verdict.notes)
+    return replace(now, obstacles=obstacles, notes=notes)
 
 
 def _with_image(now: GuestNow, domain: Domain, image: Optional[Path], images: Path) -> GuestNow:
@@ -83,7 +119,10 @@ def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
 
 
 def _locked(now: GuestNow) -> list[Problem]:
-    """Return the images of a guest that is off and that a QEMU holds all the same."""
+    """Return the images of a guest that is off and that a QEMU holds all the same.
+
+    One that a guest of this restore shares is held by that one while it runs; it is asked again when all are off.
+    """
     return [
         problem_of(
             "image-locked",
@@ -93,12 +132,26 @@ def _locked(now: GuestNow) -> list[Problem]:
             disk=disk.target,
         )
         for disk in now.disks
-        if now.state == "shutoff" and _takes_locks(disk) and in_use(disk.host_path, image_format=disk.format)
+        if now.state == "shutoff"
+        and not any(each.active for each in disk.sharers)
+        and _takes_locks(disk)
+        and in_use(disk.host_path, image_format=disk.format)
     ]
 
 
 def _takes_locks(disk: DiskNow) -> bool:
     return disk.locks and disk.storage is not None and disk.storage.lun is None and os.path.exists(disk.host_path)
+
+
+def _with_losses(disk: DiskNow) -> DiskNow:
+    """Say what inside the image goes with it; one that must not be written, or cannot be read, is not asked."""
+    if disk.storage is None or disk.format in RAW or disk.unreadable or disk.obstacles:
+        return disk
+    try:
+        info = image_info(disk.host_path, image_format=disk.format)
+    except ImageError:
+        return disk
+    return replace(disk, notes=(*disk.notes, *image_losses(snapshots=info.snapshots, bitmaps=info.bitmaps)))
 
 
 def _with_lock_note(disk: DiskNow) -> DiskNow:

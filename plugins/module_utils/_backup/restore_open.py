@@ -41,6 +41,11 @@ class Survey:
         progress = journal.guests.get(uuid)
         return progress is not None and progress.open and (journal.restore_id, uuid) not in self.taken
 
+    def goes_on(self, restore_id: str) -> bool:
+        """Tell whether a restore of this name has yet to bring a guest to an end."""
+        mine = [each for each in self.journals if each.restore_id == restore_id]
+        return any(self.is_open(each, uuid) for each in mine for uuid in each.guests)
+
     def half_restored(self, uuid: str) -> Optional[Journal]:
         """Return the restore that left this guest's disks neither old nor new, None when there is none."""
         return next((each for each in self.unfinished(uuid) if each.guests[uuid].half), None)
@@ -121,6 +126,7 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
                 created=tuple(dict.fromkeys(disk for each in known if each.half for disk in each.created)),
                 definition=_definition(others, uuid),
                 autostart=any(each.autostart for each in known),
+                transient=any(each.transient for each in known),
                 saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
             ),

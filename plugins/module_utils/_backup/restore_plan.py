@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT, FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     BackingFile,
@@ -24,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_swaps import swapped
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -36,12 +39,23 @@ class RestoreRefusedError(KvmsnapError):
 
 
 @dataclass(frozen=True)
+class Sharer:
+    """Another guest of this host that uses a shareable disk, as its ``target``; ``active``: it is not off."""
+
+    uuid: str
+    name: str
+    target: str
+    active: bool
+
+
+@dataclass(frozen=True)
 class DiskNow:
     """A disk of the guest as it is now; ``size`` is the size the guest sees in bytes, None when it cannot be read.
 
     ``locks``: whether the mount takes QEMU's locks to the server. ``obstacles``: why it must not be written now (shared
-    with another guest, ...), ``notes``: what else there is to say of it. ``missing``: the file is gone, and the place
-    where it was is there.
+    with another guest, ...), ``notes``: what else there is to say of it. ``unreadable``: why what lies below its image
+    is not known. ``shareable``: it is marked as shared between guests, ``sharers`` are the others of this host.
+    ``missing``: the file is gone, and the place where it was is there.
     """
 
     target: str
@@ -55,6 +69,9 @@ class DiskNow:
     obstacles: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     missing: bool = False
+    unreadable: str = ""
+    shareable: bool = False
+    sharers: tuple[Sharer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,10 +79,11 @@ class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
     ``save_hindrance``: why its managed-save image cannot be moved aside, None if it can. ``obstacles``: why it must not
-    be restored now (active on another host, ...). ``nvram`` is where its UEFI variables are, ``tpm`` whether it has an
-    emulated TPM, ``xml`` its definition. ``definition`` is the one that it is to have, in place of its own or of none
-    (its state is ``absent`` then): the other fields are those of a guest that has it already, ``changes`` the lines of
-    the diff. ``forget``: it was not defined before the restore that is undone.
+    be restored now (active on another host, ...), ``notes``: what else there is to say of it. ``nvram`` is where its
+    UEFI variables are, ``tpm`` whether it has an emulated TPM, ``xml`` its definition. ``definition`` is the one that
+    it is to have, in place of its own or of none (its state is ``absent`` then): the other fields are those of a guest
+    that has it already, ``changes`` the lines of the diff. ``forget``: it was not defined before the restore that is
+    undone.
     """
 
     name: str
@@ -87,7 +105,7 @@ class GuestNow:
 
 @dataclass(frozen=True)
 class SnapshotNow:
-    """A volume's snapshot of the backup's name as the array knows it now."""
+    """A volume's snapshot of the backup's name as the array knows it now; ``create_time`` is in ISO 8601."""
 
     uuid: str
     create_time: Optional[str]
@@ -98,7 +116,9 @@ class DiskRestore:
     """One overwrite of a file or LUN by its content in the snapshot; ``size`` is what the guest sees, in bytes.
 
     ``host_path`` is the file below its mount, or the LUN's device. ``missing``: it is made, since nothing is there.
-    ``remove``: nothing was there before the restore that is undone, so that it is removed.
+    ``remove``: nothing was there before the restore that is undone, so that it is removed. ``verify``: how much is
+    compared afterwards, sampled or full. ``check_image``: whether the tables of an image (qcow2) must be sound; what is
+    put back is as it was.
     """
 
     target: str
@@ -112,6 +132,9 @@ class DiskRestore:
     locks: bool = False
     missing: bool = False
     remove: bool = False
+    snapshot_time: Optional[str] = None
+    verify: str = "sampled"
+    check_image: bool = True
 
     @property
     def label(self) -> str:
@@ -131,7 +154,8 @@ class GuestRestore:
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
     memory is moved aside. ``files`` are put with the disks. ``definition`` is the one it gets, None when its own stays;
     ``forget``: it is to be undefined. ``changes`` are the lines of a diff of its definition, from the present one to
-    the new one, or from the backup's to the present one when that stays.
+    the new one, or from the backup's to the present one when that stays. ``shares`` are the uuids of guests that share
+    a disk with it.
     """
 
     name: str
@@ -143,6 +167,7 @@ class GuestRestore:
     managed_save: bool = False
     files: tuple[FileRestore, ...] = ()
     changes: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     definition: Optional[NewDefinition] = None
     forget: bool = False
 
@@ -193,6 +218,7 @@ def restore_plan(
     names_now: Mapping[str, str],
     unseen: Collection[tuple[str, str, str]] = (),
     created: Mapping[str, Collection[str]] = MappingProxyType({}),
+    undoes: bool = False,
 ) -> RestorePlan:
     """Decide, or raise :class:`RestoreRefusedError` with every reason.
 
@@ -201,7 +227,8 @@ def restore_plan(
     ``states_before`` maps uuid to the state a guest had when an interrupted run of this restore first saw it;
     ``names_now`` maps the name of every guest of the host to its uuid; ``unseen`` are the LUNs whose size inside the
     snapshot nobody may ask for: what overwrites them compares it. ``created`` maps uuid to the places of disks that the
-    restore which is undone made: they are removed.
+    restore which is undone made: they are removed. ``undoes``: what is brought back is from before a
+    restore, and so are the targets that the guest gives its disks.
     """
     problems: list[Problem] = []
     parts = []
@@ -243,6 +270,8 @@ def restore_plan(
             )
             continue
         problems.extend(_guest_problems(saved, now))
+        if not undoes:
+            problems.extend(swapped(saved, ((disk.target, disk.storage) for disk in now.disks if disk.storage)))
         disks = []
         for disk in saved.saved_disks:
             found, part = _disk(
@@ -306,16 +335,6 @@ def _guest_problems(saved: SavedGuest, now: GuestNow) -> list[Problem]:
                 guest=now.name,
             )
         )
-    if not now.persistent:
-        problems.append(
-            Problem(
-                "transient-guest",
-                "error",
-                f"Guest {now.name} is transient: it would be gone once it is stopped",
-                "Define the guest before it is restored.",
-                guest=now.name,
-            )
-        )
     if not saved.saved_disks:
         problems.append(
             Problem(
@@ -362,26 +381,9 @@ def _disk(
                 "Put the guest's definition right, or restore from a backup of the present format.",
             )
         )
-    if [layer.path for layer in current.backing] != [layer.path for layer in disk.backing]:
-        problems.append(
-            _problem(
-                "backing-chain-mismatch",
-                saved,
-                disk,
-                f"its backing chain is {_chain(current.backing)} now and was {_chain(disk.backing)} in the backup",
-                "Commit or remove the external snapshots that were taken since.",
-            )
-        )
-    elif current.backing != disk.backing:
-        problems.append(
-            _problem(
-                "backing-file-changed",
-                saved,
-                disk,
-                f"a file of its backing chain is not what it was: {_chain(current.backing, disk.backing)}",
-                "Bring the backing file back first, from the snapshot of the same backup.",
-            )
-        )
+    chain = restore_chain.compared(now.name, disk, current)
+    if chain is not None:
+        problems.append(_problem(chain.code, saved, disk, chain.what, chain.remedy))
     if disk.size is not None and current.size is not None and disk.size != current.size:
         problems.append(
             _problem(
@@ -405,6 +407,17 @@ def _disk(
             )
         )
         return problems, None
+    if not _same_time(snapshot.create_time, volume.create_time):
+        problems.append(
+            _problem(
+                "snapshot-replaced",
+                saved,
+                disk,
+                f"snapshot {manifest.backup_id} on {where} was made at {snapshot.create_time}, in the backup at"
+                f" {volume.create_time}",
+                "It is not the snapshot of this backup; choose another backup.",
+            )
+        )
     if snapshot.uuid != volume.snapshot_uuid:
         problems.append(
             _problem(
@@ -428,11 +441,22 @@ def _disk(
         mount_point=current.mount_point,
         snapshot=manifest.backup_id,
         snapshot_uuid=snapshot.uuid,
+        snapshot_time=snapshot.create_time,
         size=disk.size,
         locks=current.locks,
         missing=current.missing,
         remove=remove,
     )
+
+
+def _same_time(now: Optional[str], then: Optional[str]) -> bool:
+    """Tell whether two times are the same moment, also when one is not known or the array's time zone changed."""
+    if now is None or then is None:
+        return True
+    try:
+        return datetime.fromisoformat(now) == datetime.fromisoformat(then)
+    except (TypeError, ValueError):
+        return now == then
 
 
 def _in_snapshot(
@@ -469,6 +493,9 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
 
 
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
+    chain = restore_chain.moved_in_chain(now.name, disk, _name(storage), now.disks)
+    if chain is not None:
+        return _problem(chain.code, saved, disk, chain.what, chain.remedy)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
     if same_target is None:
         there = f"the guest has no disk {disk.target} any more"
@@ -515,13 +542,6 @@ def _name(storage: Storage) -> str:
     return storage.label
 
 
-def _chain(files: tuple[BackingFile, ...], before: tuple[BackingFile, ...] = ()) -> str:
-    if not before:
-        return " <- ".join(layer.path for layer in files) or "none"
-    changed = [(now, then) for now, then in zip(files, before) if now != then]
-    return ", ".join(f"{now.path} ({now.size} bytes now, {then.size} then)" for now, then in changed)
-
-
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
     """Say what is not brought back: disks left out, disks that came later, a weak consistency."""
     notes = [*now.notes, *(not_restored(disk) for disk in saved.disks if not disk.included)]
@@ -534,9 +554,11 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
         notes.append(f"it was called {saved.name} at the time of the backup")
     if now.managed_save:
         notes.append("its managed-save image is moved aside, not resumed; an undo brings it back")
+    if not now.persistent:
+        notes.append("it is transient: libvirt keeps its definition until it runs again, and for good if it stays off")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
-    return tuple(notes)
+    return (*notes, *now.notes)
 
 
 def _disk_notes(disks: Iterable[DiskRestore], now: GuestNow, unseen: Collection[tuple[str, str, str]]) -> list[str]:
@@ -563,7 +585,8 @@ def _content_after(part: Union[DiskRestore, FileRestore]) -> str:
         return f"as in {part.source or 'nothing: there was none'}"
     if part.remove:
         return "removed: there was none"
-    return f"as in snapshot {part.snapshot} ({part.snapshot_uuid})"
+    made = f", made {part.snapshot_time}" if part.snapshot_time else ""
+    return f"as in snapshot {part.snapshot} ({part.snapshot_uuid}{made})"
 
 
 def _text(plan: RestorePlan, state: Any, content: Any) -> str:

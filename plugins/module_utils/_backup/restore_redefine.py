@@ -121,7 +121,8 @@ def redefined(
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
                 told = with_definition(seen[saved.uuid], found.get(saved.uuid), saved, new[saved.uuid])
-                result[saved.uuid] = fit(told, host, xml[saved.uuid])
+                keeps = new[saved.uuid].policy == KEEP
+                result[saved.uuid] = told if keeps else fit(told, host, xml[saved.uuid])
     return result
 
 
@@ -233,7 +234,7 @@ def _or_missing(
     place = mount.on_host(storage.path)
     if place is None or os.path.realpath(disk.host_path) != place or not _is_free(place, mount.mount_point):
         return disk
-    obstacles = []
+    obstacles = [each for each in disk.obstacles if each.code != "missing-file"]
     if place in used:
         what = f"disk {disk.target} of guest {now.name}: its file {place} is gone, and another guest is to have it"
         obstacles.append(problem_of("disk-used-by-several-guests", what, guest=now.name, disk=disk.target))

@@ -13,12 +13,20 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
     journal,
     restore,
     restore_guard,
+    restore_health,
     restore_open,
     restore_redefine,
+    restore_shared,
+    restore_verify,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
+    LATEST,
+    Chosen,
+    backup_of,
+    chosen_backup,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
@@ -28,7 +36,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     Key,
     Places,
     locate,
-    missing_volumes,
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, Safety
@@ -51,27 +58,31 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     DiskNow,
     GuestNow,
     RestorePlan,
+    Sharer,
     SnapshotNow,
     in_host_snapshot,
     restore_plan,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 Where = tuple[str, str, str]
-
-LATEST = "latest"
 
 # A disk with one of these findings must not be written while it has it.
 NOT_FREE = (
@@ -80,12 +91,11 @@ NOT_FREE = (
     "lun-used-by-several-guests",
     "multipathd-not-running",
     "no-working-path",
-    "shareable-disk",
 )
 # Findings that other hosts may use the disk's LUN, about which only a person can know.
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
-WORTH_A_NOTE = (*ELSEWHERE, "path-failed")
+WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -103,6 +113,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
     restore_redefine.check_options(options)
+    condition_of(options.get("health"))
     with _alone(root, check):
         return _run(root, options, check=check)
 
@@ -112,18 +123,22 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        whole = _manifest(root, options, known, clients, deadline)
+        chosen = _chosen(root, options, known, clients, deadline)
         found = restore_open.survey(root)
-        manifest, record = _begun(root, options, whole, known, found)
+        manifest, record = _begun(root, options, chosen.manifest, known, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        saved = catalog.backup_directory(root, manifest.backup_id)
-        plan = restore_open.told(_plan(options, manifest, record, todo, places, saved, deadline), record, found)
-        if check or not todo:
+        planned = partial(_plan, options, manifest, record, todo, places, deadline)
+        plan = restore_open.told(chosen.planned(root, planned), record, found)
+        plan = _checked(options, plan, places, deadline, undo=False)
+        if check:
             return _result(plan, record, [], changed=bool(todo))
-        results, record = _carried_out(root, options, manifest, record, plan, places)
-    return _told(plan, record, results)
+        if todo:
+            chosen.keep(root)
+        results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
+    results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
+    return _told(plan, record, results, changed=bool(todo))
 
 
 def _begun(
@@ -173,6 +188,7 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     Raises as :func:`run` does.
     """
     root = Path(options["catalog_dir"])
+    condition_of(options.get("health"))
     with _alone(root, check):
         return _undo(root, options, check=check)
 
@@ -186,9 +202,9 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id"))
     if known is None:
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
-    manifest = catalog.load(root, known.backup_id)
-    if manifest is None:
-        raise InputError(f"Backup {known.backup_id}, from which {known.restore_id} was made, is not in {root} any more")
+    refuse_removed(known)
+    chosen = backup_of(root, known.backup_id, options)
+    manifest = chosen.manifest
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
@@ -204,13 +220,27 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
-        planned = _plan(options, before, again, todo, places, saved, deadline, undone=known)
-        plan = restore_open.told(planned, again, found)
+        planned = _plan(options, before, again, todo, places, deadline, saved, undone=known)
+        plan = restore_open.told(chosen.told(planned), again, found)
         again, plan = restore_open.with_images(known, again, plan)
-        if check or not todo:
+        plan = _checked(options, plan, places, deadline, undo=True)
+        if check:
             return _result(plan, again, [], changed=bool(todo))
-        results, again = _carried_out(root, options, before, again, plan, places)
-    return _told(plan, again, results)
+        if todo:
+            chosen.keep(root)
+        results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
+    results = restore_health.looked_at(options, again, results, _names(before, names))
+    return _told(plan, again, results, changed=bool(todo))
+
+
+def _checked(
+    options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
+) -> RestorePlan:
+    """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
+    restore_health.foreseen(options, plan)
+    return restore_verify.settled(
+        plan, verify=options["verify"], undo=undo, method=options["method"], places=places, deadline=deadline
+    )
 
 
 def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
@@ -267,14 +297,19 @@ def _carried_out(
     )
     with closing(actor):
         return restore.run(
-            plan, actor=actor, journal=record, save=lambda changed: journal.save(root, changed), safety=safety
+            plan,
+            actor=actor,
+            journal=record,
+            save=lambda changed: journal.save(root, changed),
+            safety=safety,
+            stop_at_failure=options["on_failure"] == "stop",
         )
 
 
-def _manifest(
+def _chosen(
     root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
-) -> Manifest:
-    """Return the backup to restore from: the one named, the one this restore began with, or the newest that serves."""
+) -> Chosen:
+    """Return the backup to restore from: the one that this restore began with, or the one asked for."""
     wanted = options["backup_id"]
     if known is not None:
         if wanted not in (LATEST, known.backup_id):
@@ -284,34 +319,8 @@ def _manifest(
                 backup_id=wanted,
             )
         wanted = known.backup_id
-    if wanted == LATEST:
-        return _latest(root, options["guests"], clients, deadline)
-    found = catalog.load(root, wanted)
-    if found is None:
-        there = ", ".join(entry.backup_id for entry in catalog.entries(root)) or "none"
-        raise InputError(f"There is no backup {wanted} in the catalog {root}; it holds {there}", backup_id=wanted)
-    if not found.complete:
-        raise InputError(
-            f"Backup {wanted} was never completed and cannot be restored from; choose another", backup_id=wanted
-        )
-    return found
-
-
-def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadline: Deadline) -> Manifest:
-    serving = [
-        entry.manifest
-        for entry in catalog.entries(root)
-        if entry.manifest is not None and entry.manifest.complete and all(map(entry.manifest.guest, guests))
-    ]
-    for manifest in sorted(serving, key=lambda each: each.created, reverse=True):
-        places = locate(clients, manifest.volumes, deadline=deadline)
-        if not missing_volumes(manifest, snapshots_of(places, manifest.volumes, deadline=deadline)):
-            return manifest
-    raise InputError(
-        f"The catalog {root} has no backup that holds {', '.join(guests)} and whose snapshots are all there;"
-        " nothing was touched",
-        guests=list(guests),
-    )
+    given = options.get("backup_from")
+    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline, given=given)
 
 
 def _plan(
@@ -320,19 +329,26 @@ def _plan(
     record: Journal,
     todo: Sequence[str],
     places: Places,
-    saved: Path,
     deadline: Deadline,
+    saved: Path,
     undone: Optional[Journal] = None,
 ) -> RestorePlan:
     """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo."""
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
     mine = {
-        key: SnapshotNow(uuid=found[manifest.backup_id].uuid, create_time=None)
+        key: SnapshotNow(found[manifest.backup_id].uuid, _told_time(found[manifest.backup_id].create_time))
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
+    restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
     found, names = _intended(options, manifest, wanted, places, undone, deadline)
+    found = restore_shared.judged(
+        found,
+        restored=restored,
+        elsewhere=options.get("other_hosts_shared") or {},
+        others_off=options["other_hosts_off"],
+    )
     found = restore_guard.looked_at(options, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     plan = restore_plan(
@@ -343,11 +359,13 @@ def _plan(
         snapshots=mine,
         sizes_in_snapshot=sizes,
         unseen=unseen,
+        undoes=options["undo"],
         restore_id=record.restore_id,
         power=options["power"],
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
         created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
     )
+    plan = restore_shared.once(plan, manifest, found, restored=restored)
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
@@ -374,6 +392,10 @@ def _intended(
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
     return found, now.names
+
+
+def _told_time(moment: Optional[datetime]) -> Optional[str]:
+    return format_time(moment) if moment else None
 
 
 @dataclass(frozen=True)
@@ -416,8 +438,11 @@ def _guests_now(
     problems: dict[tuple[str, str], list[Problem]] = {}
     for each in found["problems"]:
         problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
+    shared = restore_shared.sharers_of(found["guests"])
     guests = {
-        guest["uuid"]: _guest_now(guest, problems, options["method"], others_off=options["other_hosts_off"])
+        guest["uuid"]: _guest_now(
+            guest, problems, options["method"], others_off=options["other_hosts_off"], shared=shared
+        )
         for guest in found["guests"]
         if guest["uuid"] in uuids
     }
@@ -430,7 +455,12 @@ def _guests_now(
 
 
 def _guest_now(
-    guest: Mapping[str, Any], problems: Mapping[tuple[str, str], Sequence[Problem]], method: str, *, others_off: bool
+    guest: Mapping[str, Any],
+    problems: Mapping[tuple[str, str], Sequence[Problem]],
+    method: str,
+    *,
+    others_off: bool,
+    shared: Mapping[tuple[str, str], tuple[Sharer, ...]],
 ) -> GuestNow:
     return GuestNow(
         name=guest["name"],
@@ -443,7 +473,12 @@ def _guest_now(
         persistent=guest["persistent"],
         disks=tuple(
             _disk_now(
-                guest, disk, problems.get((guest["name"], disk["target"]), ()), method=method, others_off=others_off
+                guest,
+                disk,
+                problems.get((guest["name"], disk["target"]), ()),
+                method=method,
+                others_off=others_off,
+                sharers=shared.get((guest["uuid"], disk["target"]), ()),
             )
             for disk in guest["disks"]
         ),
@@ -457,6 +492,7 @@ def _disk_now(
     *,
     method: str,
     others_off: bool,
+    sharers: tuple[Sharer, ...] = (),
 ) -> DiskNow:
     storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
     lun = storage.lun if storage else None
@@ -469,12 +505,17 @@ def _disk_now(
         code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
         obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
     if lun:
-        found = _lun_obstacles(lun, off=guest["state"] == "shutoff", method=method)
+        off = guest["state"] == "shutoff" and not any(each.active for each in sharers)
+        found = _lun_obstacles(lun, off=off, method=method)
         obstacles += [
             Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
             for each in found
             if each.code not in {known.code for known in obstacles}
         ]
+    held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
+    if held and held.foreign and not others_off:
+        reserved = problem_of("lun-reserved", f"{what}: {held.text}", guest=guest["name"], disk=disk["target"])
+        obstacles.append(reserved)
     return DiskNow(
         target=disk["target"],
         format=disk["format"],
@@ -485,16 +526,11 @@ def _disk_now(
         storage=storage,
         locks=bool(disk["storage"] and disk["storage"]["locks"]),
         obstacles=tuple(obstacles),
-        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *_reservation(lun, obstacles)),
+        shareable=bool(disk.get("shareable")),
+        sharers=sharers,
+        unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
+        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
     )
-
-
-def _reservation(lun: Optional[LunIdentity], obstacles: Sequence[Problem]) -> list[str]:
-    """Say whether somebody reserved the LUN; one that cannot be used is not asked."""
-    if lun is None or obstacles:
-        return []
-    note = lun_device.reservation_note(lun.device)
-    return [note] if note else []
 
 
 def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
@@ -559,19 +595,26 @@ def _done(manifest: Manifest, record: Journal, name: str) -> bool:
     return saved is not None and record.done(saved.uuid)
 
 
-def _told(plan: RestorePlan, record: Journal, results: list[restore.GuestResult]) -> dict[str, Any]:
-    result = _result(plan, record, results, changed=True)
+def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
+    """Return the guests asked for, uuid to name."""
+    return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
+
+
+def _told(plan: RestorePlan, record: Journal, results: list[restore.GuestResult], *, changed: bool) -> dict[str, Any]:
+    result = _result(plan, record, results, changed=changed)
     failed = [each for each in results if each.error is not None]
     if failed:
+        sick = restore_health.unhealthy(record, results)
         raise RestoreFailedError(
             f"Restore {record.restore_id} from backup {record.backup_id} did not bring back "
             + "; ".join(f"{each.name} (it is {each.state_after} now): {each.error}" for each in failed)
-            + f". Run again with restore_id {record.restore_id} to go on",
+            + f". Run again with restore_id {record.restore_id} to go on{f'. And {sick}' if sick else ''}",
             restore_id=record.restore_id,
             backup_id=record.backup_id,
             guests=result["guests"],
             summary=result["summary"],
         )
+    restore_health.refuse_unhealthy(record, result, results)
     return result
 
 
@@ -591,11 +634,12 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
     lines = [f"restore {record.restore_id} from backup {record.backup_id}"]
     lines += [f"  safety snapshot {name}" for name in dict.fromkeys(each.safety for each in results) if name]
     if not plan.guests:
-        return [*lines, "  all its guests were brought back by an earlier run; nothing was done"]
-    if not results:
+        lines.append("  all its guests were brought back by an earlier run; nothing was done")
+    elif not results:
         return [*lines, *(f"  {line}" for line in plan.after().splitlines())]
     for each in results:
-        lines.append(f"  {each.name}: {each.error or 'restored'}, {each.state_before} before, {each.state_after} now")
+        came = each.error or ("restored" if each.restored else "brought back by an earlier run")
+        lines.append(f"  {each.name}: {came}, {each.state_before} before, {each.state_after} now")
         lines.extend(f"    note: {note}" for part in plan.guests if part.uuid == each.uuid for note in part.notes)
         lines.extend(
             f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
@@ -603,4 +647,5 @@ def _lines(plan: RestorePlan, record: Journal, results: list[restore.GuestResult
         )
         lines.extend(f"    {path}: replaced by what was saved" for path in each.files)
         lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
+        lines.extend(restore_health.lines(each))
     return lines

@@ -58,7 +58,7 @@ def first_difference(one: str, other: str) -> Optional[int]:
 
     Both are read directly. A difference in size is a difference at the shorter one's end. Raises :class:`OSError`.
     """
-    with _direct(one) as first, _direct(other) as second:
+    with direct(one) as first, direct(other) as second:
         sizes = os.fstat(first).st_size, os.fstat(second).st_size
         if sizes[0] != sizes[1]:
             return min(sizes)
@@ -73,7 +73,7 @@ def copy_over(source: str, target: str) -> None:
 
     Broken off, the target is partly written; the same call again brings it to its end. Raises :class:`OSError`.
     """
-    with _direct(source) as origin, open(os.open(target, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as stream:
+    with direct(source) as origin, open(os.open(target, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as stream:
         size = os.fstat(origin).st_size
         stream.truncate(0)
         stream.truncate(size)
@@ -111,7 +111,7 @@ def _tail(size: int) -> int:
 
 
 @contextmanager
-def _direct(path: str) -> Iterator[int]:
+def direct(path: str) -> Iterator[int]:
     """Open for direct reading; where the file system has no direct I/O (EINVAL), drop the pages and read plainly."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECT)

@@ -198,19 +198,6 @@ def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[
     return found
 
 
-def reservation_note(device: str, *, run: Run = command) -> Optional[str]:
-    """Return that somebody holds a persistent reservation on a LUN, None when nobody does or it cannot be read.
-
-    A path must be up: this asks the array.
-    """
-    try:
-        said = run(["mpathpersist", "--in", "--read-reservation", device]).decode("utf-8", "replace")
-    except DeviceError:
-        return None
-    keys = re.findall(r"Key\s*=\s*(0x[0-9a-fA-F]+)", said)
-    return f"a persistent reservation is held on {device} (key {', '.join(keys)})" if keys else None
-
-
 def free_hindrance(look: Callable[[], MapState], *, timeout: float = FREE_TIMEOUT) -> Optional[Hindrance]:
     """Return why the map of a guest that is off is not free: somebody has it open.
 

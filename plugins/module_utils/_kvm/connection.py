@@ -11,7 +11,7 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
@@ -88,7 +88,10 @@ _STATES: dict[int, tuple[State, tuple[str, ...]]] = {
 # virDomainUndefineFlags, the newest first: what older libvirt does not know is left out, one after the other. A guest
 # that is undefined takes with it its managed save, its snapshots' and checkpoints' descriptions, NVRAM and TPM state.
 _UNDEFINE_ALWAYS = 1 | 2
-_UNDEFINE_NEWER = (64, 16, 4)
+_UNDEFINE_NEWER = (32, 16, 4)
+# A guest that runs on as a transient one keeps its UEFI variables, and its TPM's state where libvirt can be told so.
+_UNDEFINE_KEEP = 8
+_UNDEFINE_KEEP_NEWER = (64,)
 
 _VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
 
@@ -144,6 +147,28 @@ class NetworkState:
     xml: str
 
 
+@dataclass(frozen=True)
+class Executed:
+    """How far a program in a guest is; ``code`` is None when a signal ended it. What it printed is in base64."""
+
+    exited: bool
+    code: Optional[int] = None
+    signal: Optional[int] = None
+    output: str = ""
+    error: str = ""
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Executed:
+        """Read the answer to guest-exec-status."""
+        return cls(
+            exited=bool(answer["exited"]),
+            code=answer.get("exitcode"),
+            signal=answer.get("signal"),
+            output=str(answer.get("out-data") or ""),
+            error=str(answer.get("err-data") or ""),
+        )
+
+
 class Agent:
     """The agent inside a guest, through libvirt. Methods raise :class:`LibvirtError`.
 
@@ -194,12 +219,46 @@ class Agent:
         with _telling(f"thaw guest {self._guest}", guest=self._guest):
             return int(self._domain.fsThaw(None, 0))
 
-    def _command(self, name: str, timeout: int) -> Any:
+    def commands(self, timeout: int) -> frozenset[str]:
+        """Return the commands that the agent has and that are enabled (guest-info)."""
+        with self._reading("guest-info"):
+            found = self._command("guest-info", timeout)["supported_commands"]
+            return frozenset(str(each["name"]) for each in found if each["enabled"])
+
+    def execute(self, command: Sequence[str], timeout: int) -> int:
+        """Start a program in the guest and return its pid (guest-exec); what it prints is kept."""
+        asked = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
+        with self._reading("guest-exec"):
+            return int(self._command("guest-exec", timeout, asked)["pid"])
+
+    def executed(self, pid: int, timeout: int) -> Executed:
+        """Ask how far a program is (guest-exec-status); once it was told to have ended, it is forgotten."""
+        with self._reading("guest-exec-status"):
+            return Executed.from_answer(self._command("guest-exec-status", timeout, {"pid": pid}))
+
+    def addresses(self, timeout: int) -> tuple[str, ...]:
+        """Return the addresses of the guest's network interfaces (guest-network-get-interfaces)."""
+        with self._reading("guest-network-get-interfaces"):
+            found = self._command("guest-network-get-interfaces", timeout)
+            return tuple(str(each["ip-address"]) for nic in found for each in nic.get("ip-addresses") or ())
+
+    def _command(self, name: str, timeout: int, arguments: Optional[Mapping[str, Any]] = None) -> Any:
         import libvirt_qemu
 
+        words = {"execute": name, **({"arguments": arguments} if arguments else {})}
         with _telling(f"ask the agent of guest {self._guest} ({name})", guest=self._guest):
-            text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps({"execute": name}), timeout, 0)
+            text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps(words), timeout, 0)
         return json.loads(text).get("return")
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
+        """Tell of an answer that is not what the agent's protocol says; it comes from inside the guest."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise LibvirtError(
+                f"Failed to ask the agent of guest {self._guest} ({name}): its answer cannot be read", guest=self._guest
+            ) from exc
 
 
 class Domain:
@@ -212,13 +271,19 @@ class Domain:
         self.agent = agent(domain, self.name)
 
     def state(self) -> DomainState:
-        """Return the guest's state now (virDomainGetState, virDomainGetID).
+        """Return the guest's state now, its id of the same moment (virDomainListGetStats).
 
-        A handle keeps the id that it was looked up with, also after the guest was started anew: it is looked up again.
+        A handle keeps the id that it was looked up with, also after the guest was started anew; the answer has its own.
         """
+        import libvirt
+
         with self._telling("read the state of"):
-            number, reason = self._domain.state(0)[:2]
-            domain_id = int(self._domain.connect().lookupByUUIDString(self.uuid).ID())
+            told = self._domain.connect().domainListGetStats([self._domain], libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        if not told:
+            message = f"Failed to read the state of guest {self.name}: libvirt does not know it any more"
+            raise LibvirtError(message, libvirt_code=NO_DOMAIN, guest=self.name)
+        found, values = told[0]
+        number, reason, domain_id = values["state.state"], values["state.reason"], int(found.ID())
         state, reasons = _STATES.get(number, ("unknown", ()))
         word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"
         return DomainState(state, word, domain_id if domain_id >= 0 else None)
@@ -263,6 +328,27 @@ class Domain:
             return bool(self._domain.blockJobInfo(target, 0))
         return False
 
+    def leased_addresses(self) -> tuple[str, ...]:
+        """Return the addresses that libvirt's own networks lent to an active guest (virDomainInterfaceAddresses)."""
+        import libvirt
+
+        with _telling(f"look for addresses of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            found = self._domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE)
+            return tuple(str(each["addr"]) for nic in found.values() for each in nic["addrs"] or ())
+        return ()
+
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots that libvirt has of the guest (virDomainListAllSnapshots)."""
+        with _telling(f"list the snapshots of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllSnapshots(0))
+        return []
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the guest's checkpoints (virDomainListAllCheckpoints)."""
+        with _telling(f"list the checkpoints of guest {self.name}", unless=NO_SUPPORT, guest=self.name):
+            return sorted(str(each.getName()) for each in self._domain.listAllCheckpoints(0))
+        return []
+
     def managed_save_remove(self) -> None:
         """Remove the saved memory image (virDomainManagedSaveRemove)."""
         with self._telling("remove the managed-save image of"):
@@ -297,19 +383,32 @@ class Domain:
 
     def undefine(self) -> None:
         """Forget a guest that is off, with all that libvirt keeps of it but its disks (virDomainUndefineFlags)."""
-        flags = _UNDEFINE_ALWAYS | sum(_UNDEFINE_NEWER)
-        for newer in _UNDEFINE_NEWER:
-            try:
-                return self._undefine(flags)
-            except LibvirtError as exc:
-                if exc.code not in (INVALID_ARGUMENT, NO_SUPPORT):
-                    raise
-            flags &= ~newer
-        return self._undefine(flags)
+        self._undefine(_UNDEFINE_ALWAYS, _UNDEFINE_NEWER)
 
-    def _undefine(self, flags: int) -> None:
-        with self._telling("undefine"):
-            self._domain.undefineFlags(flags)
+    def keep_definition(self) -> None:
+        """Let the definition of a transient guest outlive its end (virDomainDefineXML): the one in effect, whole."""
+        import libvirt
+
+        with self._telling("keep the definition of"):
+            xml = self._domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+            self._domain.connect().defineXML(xml)
+
+    def drop_definition(self) -> None:
+        """Let an active guest be transient; UEFI variables and TPM state stay (virDomainUndefineFlags)."""
+        self._undefine(_UNDEFINE_KEEP, _UNDEFINE_KEEP_NEWER)
+
+    def _undefine(self, always: int, newer: Sequence[int]) -> None:
+        """Undefine with the flags of ``newer`` that this libvirt knows, of which it refuses the first first."""
+        flags = always | sum(newer)
+        for each in (*newer, 0):
+            try:
+                with self._telling("undefine"):
+                    self._domain.undefineFlags(flags)
+                return
+            except LibvirtError as exc:
+                if exc.code not in (INVALID_ARGUMENT, NO_SUPPORT) or not each:
+                    raise
+            flags &= ~each
 
     def _telling(self, verb: str) -> AbstractContextManager[None]:
         return _telling(f"{verb} guest {self.name}", guest=self.name)

@@ -9,13 +9,19 @@ given up.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import TracebackType
 from typing import Optional, TypeVar
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    NO_DOMAIN,
+    Domain,
+    DomainState,
+    Host,
+    LibvirtError,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import MAX_WORKERS, SPARE_WORKERS
 
 T = TypeVar("T")
@@ -31,6 +37,7 @@ class Lane:
     def __init__(self, connect: Callable[[], Host]) -> None:
         self._connect = connect
         self._host: Optional[Host] = None
+        self._domains: dict[str, Domain] = {}
 
     @property
     def alive(self) -> bool:
@@ -41,6 +48,28 @@ class Lane:
         """Return a guest, None when libvirt does not know it; raises :class:`LibvirtError`."""
         return self.open().domain(uuid=uuid, name=name)
 
+    def seen(self, uuid: str) -> Optional[tuple[Domain, DomainState]]:
+        """Return a guest and its state now, None when libvirt does not know it; raises :class:`LibvirtError`.
+
+        That is one question where its handle is known from before, as after :meth:`learn`.
+        """
+        host = self.open()
+        domain = self._domains.get(uuid) or host.domain(uuid=uuid)
+        if domain is None:
+            return None
+        self._domains[uuid] = domain
+        try:
+            return domain, domain.state()
+        except LibvirtError as exc:
+            if exc.code != NO_DOMAIN:
+                raise
+        return None
+
+    def learn(self, uuids: Collection[str]) -> None:
+        """Get the handles of these guests, as far as libvirt knows them."""
+        host = self.open()
+        self._domains.update({domain.uuid: domain for domain in host.domains() if domain.uuid in uuids})
+
     def open(self) -> Host:
         """Return a connection that stands; raises :class:`LibvirtError`."""
         if not self.alive:
@@ -50,8 +79,9 @@ class Lane:
         return self._host
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection, and with it the handles that it gave."""
         host, self._host = self._host, None
+        self._domains.clear()
         if host is not None:
             host.close()
 
@@ -79,13 +109,13 @@ class Crew:
         for lane in self._lanes:
             lane.close()
 
-    def warm(self) -> None:
-        """Open every worker's connection now, so that none is opened in the middle of the work."""
+    def warm(self, uuids: Collection[str]) -> None:
+        """Open every worker's connection now and look these guests up; in the middle of the work nobody has to."""
         together = threading.Barrier(self.size)
 
         def open_one(lane: Lane, _number: int) -> None:
             try:
-                lane.open()
+                lane.learn(uuids)
             except BaseException:
                 together.abort()
                 raise

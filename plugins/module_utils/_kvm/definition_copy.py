@@ -12,7 +12,7 @@ import copy
 import hashlib
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Callable, Optional
 
@@ -39,6 +39,12 @@ BLOCK = "block"
 _MARK = f"{{{OURS}}}copy"
 _HOST_DEVICES = ("hostdev", "filesystem", "shmem", "lease", "redirdev", "smartcard", "redirfilter")
 _HOST_INPUTS = ("passthrough", "evdev")
+_KEPT_INTERFACES = ("network", "bridge", "direct", "user")
+_KEPT_IN_INTERFACE = (
+    "source", "virtualport", "vlan", "bandwidth", "filterref", "model", "driver", "boot", "link", "mtu", "coalesce",
+    "port", "address",
+)  # fmt: skip
+_KEPT_OF_NETWORK = ("network", "portgroup", "bridge", "dev", "mode")
 _KEPT_CHARDEVS = ("pty", "null", "vc", "spicevmc", "spiceport", "qemu-vdagent")
 _LOCAL_SCREENS = ("sdl", "desktop")
 _HOST_AUDIO = ("alsa", "coreaudio", "file", "jack", "oss", "pipewire", "pulseaudio", "sdl")
@@ -72,8 +78,9 @@ class NewSource:
 
 @dataclass(frozen=True)
 class CopySpec:
-    """What a copy is to be. ``network`` is None for no network at all, else the name of one of libvirt's networks.
+    """What a copy is to be. ``network`` is the name of one of libvirt's networks for all interfaces, or None.
 
+    Without one there are no interfaces, or with ``own_networks`` those of the original, with new addresses.
     ``sources`` maps the disk's target to its new place; a disk without one is left out. ``nvram`` is the path of the
     copy's own UEFI variables. ``taken_macs`` must not be given again.
     """
@@ -84,6 +91,7 @@ class CopySpec:
     sources: Mapping[str, NewSource]
     network: Optional[str] = None
     nvram: Optional[str] = None
+    own_networks: bool = False
     taken_macs: Collection[str] = ()
 
 
@@ -228,6 +236,9 @@ class _Edit:
         """No network, or every interface on the one named, with a new address and nothing else of the host's."""
         found = self._devices.findall("interface")
         macs = new_macs(self._spec.uuid, self._spec.taken_macs)
+        if self._spec.own_networks and self._spec.network is None:
+            self._interfaces_of_the_original(found, macs)
+            return
         for old in found:
             self._devices.remove(old)
             kind = old.get("type", "")
@@ -244,6 +255,34 @@ class _Edit:
             self.notes.append(f"it has no network: {len(found)} interface(s) are left out")
         elif found:
             self.notes.append(f"its interfaces are on network {self._spec.network}, with new addresses")
+
+    def _interfaces_of_the_original(self, found: Sequence[ET.Element], macs: Iterator[str]) -> None:
+        """Each interface on the network that it had; what names a device, a program or a port of the host goes."""
+        kept = 0
+        for old in found:
+            reason = _unkeepable(old)
+            if reason is not None:
+                self._devices.remove(old)
+                self.notes.append(f"an interface of type {old.get('type', '')} is left out: {reason}")
+                continue
+            for child in list(old):
+                if child.tag not in _KEPT_IN_INTERFACE:
+                    old.remove(child)
+            for source in old.findall("source"):
+                source.attrib = {key: value for key, value in source.attrib.items() if key in _KEPT_OF_NETWORK}
+                if "network" in source.attrib:
+                    source.attrib.pop("bridge", None)
+            for parameters in old.findall("virtualport/parameters"):
+                for key in ("interfaceid", "instanceid"):
+                    parameters.attrib.pop(key, None)
+            old.attrib = {"type": old.get("type", "")}
+            old.insert(0, ET.Element("mac", {"address": next(macs)}))
+            kept += 1
+        if kept:
+            self.notes.append(
+                f"it has {kept} interface(s) of the original on the networks that they had, with new addresses; host"
+                " name and addresses inside of the guest are those of the original"
+            )
 
     def devices_of_the_host(self) -> None:
         """Passed-through devices and what is shared with the host or with other guests."""
@@ -381,6 +420,17 @@ def _order(disk: ET.Element) -> int:
     boot = disk.find("boot")
     text = boot.get("order", "") if boot is not None else ""
     return int(text) if text.isascii() and text.isdigit() else 1 << 16
+
+
+def _unkeepable(interface: ET.Element) -> Optional[str]:
+    """Return why an interface cannot be that of a second guest, None when it can."""
+    kind = interface.get("type", "")
+    if kind not in _KEPT_INTERFACES:
+        return "it is a device of the host, or leads to one socket"
+    source = interface.find("source")
+    if source is not None and source.get("mode") == "passthrough":
+        return "it takes a device of the host for itself"
+    return None
 
 
 def _text(domain: ET.Element, tag: str, text: str) -> None:

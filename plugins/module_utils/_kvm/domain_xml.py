@@ -194,6 +194,12 @@ def os_family(os_id: Optional[str]) -> GuestOs:
     return "unknown"
 
 
+def refuse_doctype(xml: str) -> None:
+    """Refuse a definition with a DOCTYPE, whose entities may name files of the host; raises :class:`DomainXmlError`."""
+    if "<!DOCTYPE" in xml:
+        xml_root(xml)
+
+
 def xml_root(xml: Any) -> ET.Element:
     """Return the root of any XML of libvirt's, parsed as foreign data; raises :class:`DomainXmlError`."""
     if len(xml) > MAX_XML:

@@ -146,13 +146,8 @@ def freeze_and_suspend(
 def suspend(
     domain: Domain, row: Row, record: HoldRecord, bounds: Bounds, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
-    """Suspend; a guest that is paused afterwards is held, whatever the call said.
-
-    One that somebody else has paused since it was looked at is left as it is.
-    """
-    state, error = domain.state(), ""
-    if state.state == "paused":
-        return replace(unheld(row, f"it was paused meanwhile ({state.reason}), and is left so"), error=None)
+    """Suspend a running guest; one that is paused afterwards is held, whatever the call said."""
+    error = ""
     for attempt in range(bounds.retry_count + 1):
         if stop.wait(pause(attempt)) or deadline.remaining() <= 0:
             return unheld(row, error or "given up, since another guest could not be held")
@@ -168,6 +163,11 @@ def suspend(
         row = replace(row, phase="planned")
         record.note(row)
     return unheld(row, error)
+
+
+def left_paused(row: Row, state: DomainState) -> Row:
+    """Return the row of a guest that somebody else has paused since it was looked at; it is left as it is."""
+    return replace(unheld(row, f"it was paused meanwhile ({state.reason}), and is left so"), error=None)
 
 
 def about_to(row: Row) -> Row:
@@ -195,16 +195,16 @@ def unheld(row: Row, error: str) -> Row:
 
 def let_go_of(lane: Lane, row: Row, record: HoldRecord, bounds: Bounds) -> Row:
     """Thaw or resume a guest if it is still the same running one; one whose connection broke can be tried again."""
-    domain = lane.domain(row.uuid)
-    if domain is None:
+    seen = lane.seen(row.uuid)
+    if seen is None:
         return _astray(row, "libvirt does not know it any more", record)
-    state = domain.state()
+    domain, state = seen
     if not same_run(row, state):
         return _lost(row, "it was started anew" if state.active else f"it is off ({state.reason})")
     if not state.active:
         return _astray(row, f"it is off ({state.reason})", record)
     if not row.by_agent:
-        return _resumed(domain, row)
+        return _resumed(domain, row, state)
     first = row.thaw_sent is None
     if row.method == "agent+suspend":
         row, state = _running_again(domain, row, state)
@@ -275,9 +275,9 @@ def _thawed(domain: Domain, row: Row, bounds: Bounds, state: DomainState, *, fir
     return done
 
 
-def _resumed(domain: Domain, row: Row) -> Row:
+def _resumed(domain: Domain, row: Row, state: DomainState) -> Row:
+    """Resume a guest that is as ``state`` says, if it stands as this hold left it."""
     sent = time.monotonic()
-    state = domain.state()
     if state.state == "running":
         done = _let_go(row, sent, time.monotonic())
         early = row.phase == "held" and row.thaw_sent is None

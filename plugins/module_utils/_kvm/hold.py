@@ -42,6 +42,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import
     done_to,
     freeze,
     freeze_and_suspend,
+    left_paused,
     let_go_of,
     pause,
     paused,
@@ -260,6 +261,7 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
         todo = [row for row in rows if row.method != "none" and not row.held]
         if check or not (todo or any(record.row(row.uuid) != row for row in rows)):
             return _result(record, rows, changed=bool(todo))
+        crew.warm([row.uuid for row in todo])
         return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
 
 
@@ -596,10 +598,17 @@ def _hold_one(
     lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
     try:
-        domain = lane.domain(row.uuid)
-        if domain is None:
+        seen = lane.seen(row.uuid)
+        if seen is None:
             raise HoldError(f"Failed to hold guest {row.name}: libvirt does not know it any more")
-        done = _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
+        domain, state = seen
+        if state.domain_id != row.domain_id:
+            now = "it was started anew since it was looked at" if state.active else f"it is off ({state.reason})"
+            raise HoldError(f"Failed to hold guest {row.name}: {now}")
+        if row.method == "suspend" and state.state == "paused":
+            done = left_paused(row, state)
+        else:
+            done = _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
     except (LibvirtError, HoldError, HoldRecordError) as exc:
         known = record.row(row.uuid)
         done = unheld(row if known is None or known.freeze_sent is None else known, exc.message)

@@ -13,7 +13,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -221,9 +221,9 @@ def clone_over(
 ) -> Optional[str]:
     """Overwrite the LUN at ``path`` of its volume with its state in a snapshot, by way of a temporary clone.
 
-    ``look`` is called with the temporary clone before it is used: it holds what the LUN will hold. Temporary clones of
-    earlier restores of this LUN are removed first. Safe to repeat after a break anywhere. Returns None, or a phrase
-    that names the temporary clone when it could not be removed.
+    ``look`` is called with the temporary clone before it is used: it holds what the LUN will hold. The time that it
+    takes is not counted. Temporary clones of earlier restores of this LUN are removed first. Safe to repeat after a
+    break anywhere. Returns None, or a phrase that names the temporary clone when it could not be removed.
 
     :raises OntapError: with what to do about it. The temporary clone is removed then, too, or named.
     """
@@ -241,7 +241,9 @@ def clone_over(
         if made[0].size != identity.size:
             reason = f"the LUN has {identity.size} bytes, and had {made[0].size} in the snapshot"
             raise OntapError("compare the sizes", reason)
+        began = client.clock.monotonic()
         look(made[0])
+        deadline = replace(deadline, at=deadline.at + client.clock.monotonic() - began)
         _overwrite(client, read_lun(client, identity.uuid, deadline=deadline), made[0], deadline)
     except OntapError as exc:
         action = f"bring LUN {label} back to snapshot {snapshot}"

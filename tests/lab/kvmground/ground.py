@@ -85,13 +85,13 @@ class Ground:
 
     @property
     def host(self) -> Path:
-        """What the private host has at /run, /etc/libvirt and so on lies below this directory of the machine."""
+        """What the private host has at /etc/libvirt, /var/lib/libvirt and so on lies below this directory."""
         return self.places.run / "host"
 
     @property
     def uri(self) -> str:
         """The connection to the private libvirtd from anywhere on the machine."""
-        return f"qemu:///system?socket={self.host}/run/libvirt/libvirt-sock"
+        return f"qemu:///system?socket={self.seen(Path('/run/libvirt/libvirt-sock'))}"
 
     @cached_property
     def control(self) -> ControlClient:

@@ -23,6 +23,7 @@ _SYNC = ("guest-sync", "guest-sync-delimited")
 _LATE_THAW = "couldn't hold writes: fsfreeze is limited up to 10 seconds: "
 _FROZEN_ONLY = ("guest-ping", "guest-info", "guest-sync", "guest-sync-delimited", "guest-fsfreeze-status",
                 "guest-fsfreeze-thaw")  # fmt: skip
+_KNOWN = (*_FROZEN_ONLY, "guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list")
 
 
 @dataclass
@@ -52,13 +53,17 @@ class Manner:
 
 @dataclass
 class StandInAgent:
-    """One guest's agent. It is the server of ``path``; QEMU connects the guest's relay to it."""
+    """One guest's agent. It is the server of ``path``; QEMU connects the guest's relay to it.
+
+    ``blocked`` are commands that its administrator switched off (``qemu-ga -b``).
+    """
 
     path: Path
     windows: bool = False
     filesystems: int = 1
     vss_seconds: float = VSS_SECONDS
     heard: list[Heard] = field(default_factory=list)
+    blocked: frozenset[str] = frozenset()
     _manners: dict[str, Manner] = field(default_factory=dict)
     _frozen_at: Optional[float] = None
     _expired: bool = False
@@ -180,6 +185,8 @@ class StandInAgent:
         with self._lock:
             if manner.error is not None:
                 return _refused(manner.error)
+            if command in self.blocked:
+                return _refused(f"Command {command} has been disabled", kind="CommandNotFound")
             if self._is_frozen() and command not in _FROZEN_ONLY:
                 return _refused(f"Command {command} has been disabled: the agent is in frozen state")
             if command in _SYNC:
@@ -187,7 +194,8 @@ class StandInAgent:
             if command == "guest-ping":
                 return {"return": {}}
             if command == "guest-info":
-                return {"return": {"version": "7.2.0", "supported_commands": []}}
+                names = [{"name": name, "enabled": name not in self.blocked} for name in (*_KNOWN, *self.blocked)]
+                return {"return": {"version": "7.2.0", "supported_commands": names}}
             if command == "guest-fsfreeze-status":
                 return {"return": "frozen" if self._is_frozen() else "thawed"}
             if command in ("guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list"):

@@ -8,6 +8,7 @@ import stat
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import samples
@@ -52,6 +53,50 @@ def test_a_manifest_under_another_backup_s_name_is_refused(tmp_path: Path) -> No
     path.parent.rename(tmp_path / "backups" / "other")
     with pytest.raises(KvmsnapError, match=samples.BACKUP):
         catalog.load(tmp_path, "other")
+
+
+ENTITY = "<!DOCTYPE d [<!ENTITY e SYSTEM 'file:///etc/shadow'>]><domain><name>&e;</name></domain>"
+
+
+def forged(**changes: Any) -> manifest.Manifest:
+    """A manifest whose first guest was altered by somebody who can compute a checksum."""
+    found = samples.manifest()
+    return replace(found, guests=(replace(found.guests[0], **changes), *found.guests[1:]))
+
+
+def with_path(path: str) -> manifest.Manifest:
+    (disk,) = samples.manifest().guests[0].disks
+    assert disk.storage is not None
+    return forged(disks=(replace(disk, storage=replace(disk.storage, path=path)),))
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (forged(xml=ENTITY), "it has a DOCTYPE"),
+        (with_path("../vol0/etc/passwd"), "../vol0/etc/passwd"),
+        (with_path("a/../../b"), "a/../../b"),
+        (forged(files=(manifest.SavedFile("nvram", "/x", "../../x", "0"),)), "stored_as '../../x'"),
+        (forged(files=(manifest.SavedFile("nvram", "/x", "a/x", "0"),)), "stored_as 'a/x'"),
+    ],
+    ids=["entity", "path out of the volume", "path that turns back", "side file elsewhere", "side file below"],
+)
+def test_a_forged_manifest_with_a_right_checksum_is_not_trusted(
+    tmp_path: Path, found: manifest.Manifest, words: str
+) -> None:
+    path = catalog.save(tmp_path, found)
+    with pytest.raises(manifest.ManifestError) as caught:
+        catalog.load(tmp_path, samples.BACKUP)
+    assert caught.value.message.startswith(f"Failed to trust manifest {path}: ")
+    assert words in caught.value.message
+    (entry,) = catalog.entries(tmp_path)
+    assert (entry.manifest, entry.error) == (None, caught.value.message)
+
+
+def test_a_definition_that_only_speaks_of_doctypes_is_trusted(tmp_path: Path) -> None:
+    spoken = forged(xml="<domain><description><![CDATA[<!DOCTYPE html>]]></description></domain>")
+    catalog.save(tmp_path, spoken)
+    assert catalog.load(tmp_path, samples.BACKUP) == spoken
 
 
 def test_removing_twice_says_what_it_did(tmp_path: Path) -> None:

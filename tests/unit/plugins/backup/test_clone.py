@@ -7,6 +7,7 @@ The array's volume stands for its own mount. A run is killed before each of its 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -31,7 +32,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     clone_host,
     clone_record,
     clone_removal,
+    manifest,
     recovery,
+    snapshot_manifest,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError, HostVolume
@@ -455,6 +458,76 @@ def test_interfaces_go_to_an_isolated_network_or_nowhere(bench: Bench) -> None:
         bench.absent()
 
 
+def test_interfaces_of_the_original_are_kept_where_asked_with_new_addresses(bench: Bench) -> None:
+    bench.back_up(
+        devices="<interface type='network'><mac address='52:54:00:11:22:33'/><source network='default'/></interface>"
+    )
+    planned = bench.present(check=True, interfaces="original")
+    assert "network: those of the original, with new addresses" in planned["diff"]["after"]
+    made = bench.present(interfaces="original")
+    assert (made["clone"]["network"], made["clone"]["interfaces"]) == (None, "original")
+    xml = bench.domain().XMLDesc(0)
+    assert "network='default'" in xml
+    assert "52:54:00:11:22:33" not in xml
+    assert bench.present(interfaces="original")["changed"] is False
+    with pytest.raises(NotOursError, match="its choice of interfaces is original, not none"):
+        bench.present()
+    bench.absent()
+    before = bench.world()
+    with pytest.raises(InputError, match="network and interfaces=original exclude each other"):
+        bench.present(interfaces="original", network="default")
+    bench.back_up(devices="<interface type='network'><source network='nowhere'/></interface>")
+    with pytest.raises(CloneRefusedError, match="refers to the network nowhere"):
+        bench.present(interfaces="original")
+    assert bench.world() == before
+
+
+def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.back_up(files=(bench.keep("nvram", UEFI),))
+    found = catalog.load(bench.root, BACKUP)
+    assert found is not None
+    catalog.remove(bench.root, BACKUP)
+    before = bench.world()
+    mount = bench.side.parent / "mount"
+    place = mount / ".snapshot" / BACKUP / ".kvmsnap" / f"{BACKUP}.json"
+    place.parent.mkdir(parents=True)
+    started = replace(found, phase="started", completed=None)
+    place.write_text(manifest.dump(started))
+    monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
+    monkeypatch.setattr(snapshot_manifest, "volumes_at", lambda *_asked: {str(mount): found.volumes[0].key})
+    with pytest.raises(manifest.ManifestError, match="has the comment '', and the manifest's run gave 'kvmsnap/hv1:"):
+        bench.present(backup_id=BACKUP)
+    assert bench.world() == before
+    for volume in found.volumes:
+        comment = f"kvmsnap/{found.owner}: {found.comment}"
+        bench.array.control.change_snapshot("svm1", volume.volume, BACKUP, comment=comment)
+    try:
+        made = bench.present(backup_id=BACKUP)
+    finally:
+        for volume in found.volumes:
+            bench.array.control.change_snapshot("svm1", volume.volume, BACKUP, comment="")
+    assert bench.file(made).read_bytes() == THEN
+    assert "UEFI variables: kept in the catalog only, which is gone; the copy has new ones" in made["notes"]
+    assert any("its manifest is the one in the snapshot of svm1:kvm_vol1" in note for note in made["notes"])
+    assert list(bench.side.iterdir()) == []
+
+
+def test_a_copy_is_made_from_the_catalog_of_another_host(bench: Bench) -> None:
+    bench.back_up(files=(bench.keep("nvram", UEFI),))
+    text = (catalog.backup_directory(bench.root, BACKUP) / "manifest.json").read_bytes()
+    catalog.remove(bench.root, BACKUP)
+    nvram = {f"{samples.WEB}.nvram": base64.b64encode(UEFI).decode()}
+    option = {"manifest": base64.b64encode(text).decode(), "files": nvram}
+    assert bench.present(check=True, backup_from=option)["changed"] is True
+    assert catalog.entries(bench.root) == []
+    made = bench.present(backup_from=option)
+    assert "the backup was handed over from the catalog of another host" in made["notes"]
+    assert (bench.side / f"kvmsnap-clone-{made['clone']['uuid']}_VARS.fd").read_bytes() == UEFI
+    assert [entry.backup_id for entry in catalog.entries(bench.root)] == [BACKUP]
+
+
 @pytest.mark.parametrize(
     ("network", "words"), [("default", "is not isolated, it forwards"), ("nowhere", "knows no such network")]
 )
@@ -676,6 +749,7 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "owner": "hv1",
             "volumes": [],
             "orphans": "keep",
+            "safety_days": 30,
             "settle": settle,
             "catalog_dir": str(bench.root),
             "hold_dir": str(tmp_path / "run" / "holds"),

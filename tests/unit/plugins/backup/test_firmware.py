@@ -278,8 +278,8 @@ class World:
         self.disk = disk.snapshot
         return restore.Overwritten("file_clone")
 
-    def verify(self, disk: DiskRestore) -> str:
-        return "size"
+    def verify(self, disk: DiskRestore) -> restore.Verified:
+        return restore.Verified("size")
 
     def autostart(self, guest: GuestRestore) -> bool:
         return False

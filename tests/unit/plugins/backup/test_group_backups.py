@@ -231,6 +231,7 @@ def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volu
         "volumes": [],
         "settle": 0,
         "orphans": "present",
+        "safety_days": 30,
         "hold_dir": str(site.directory / "holds"),
         "uri": "test:///default",
         "freeze_timeout": 5,

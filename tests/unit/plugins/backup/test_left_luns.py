@@ -82,6 +82,7 @@ class Scene:
             "owner": "hv1",
             "volumes": [{"controller": place.controller, **names}],
             "orphans": "keep",
+            "safety_days": 30,
             "settle": 3600.0,
             "catalog_dir": str(root or self.root),
             "hold_dir": str(self.directory / "run" / "holds"),

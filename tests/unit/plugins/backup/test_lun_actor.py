@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Optional
@@ -96,7 +97,8 @@ class World:
         assert path == "/storage/luns/tmp-1"
         if not self.readable:
             raise OntapDeniedError("read data", "not allowed", ontap_code="6")
-        return THEN
+        offset = int(params["data.offset"])
+        return (THEN * 3)[offset : offset + int(params["data.size"])]
 
     def step(self, name: str) -> None:
         self.steps.append(name)
@@ -107,8 +109,8 @@ class World:
         return MapState(DEVICE, wwid_of(SERIAL), SIZE, True, (MapPath("sda", True),))
 
     def read_block(self, device: str, offset: int, *, length: int) -> bytes:
-        assert (device, length) == (DEVICE, SAMPLE_BYTES)
-        return self.host[offset // SAMPLE_BYTES]
+        assert device == DEVICE
+        return b"".join(self.host)[offset : offset + length]
 
 
 @pytest.fixture
@@ -178,6 +180,24 @@ def test_a_lun_that_was_restored_by_another_way_is_compared_by_identity(world: A
     actor.prepare(world, VOLUME, DISK, deadline=Deadline.after(60))
     assert difference(world, actor) is None
     assert actor.compared(DISK) == "identity; content not compared: the LUN was not restored through a clone"
+
+
+WHOLE = replace(DISK, verify="full")
+
+
+def test_all_of_it_is_compared_when_asked(world: World) -> None:
+    actor, _notes = restored(world, disk=WHOLE)
+    assert (difference(world, actor), actor.compared(WHOLE)) == (None, "identity and all content")
+    assert actor.sha256(WHOLE) == hashlib.sha256(THEN * 3).hexdigest()
+    world.host[2] = THEN[:-1] + b"!"
+    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte 0"
+
+
+def test_nothing_is_overwritten_when_all_is_to_be_compared_and_cannot_be_read(world: World) -> None:
+    world.readable = False
+    with pytest.raises(OntapDeniedError, match="not allowed"):
+        restored(world, disk=WHOLE)
+    assert (world.steps, world.temporary) == (["flush"], None)
 
 
 @pytest.mark.parametrize(

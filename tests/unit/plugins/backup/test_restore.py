@@ -43,6 +43,7 @@ class World:
         self.saved: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         self.resumed: list[str] = []
+        self.transient: set[str] = set()
         self.dies_at = -1
         self.done = 0
 
@@ -63,6 +64,7 @@ class World:
 
     def stop(self, guest: GuestRestore) -> None:
         self._step(f"stop {guest.name}")
+        assert guest.uuid not in self.transient, "it would be gone"
         self.states[guest.uuid] = "shutoff"
 
     def start(self, guest: GuestRestore, state: str) -> None:
@@ -73,6 +75,18 @@ class World:
 
     def state(self, guest: GuestRestore) -> str:
         return self.states[guest.uuid]
+
+    def persistent(self, guest: GuestRestore) -> bool:
+        return guest.uuid not in self.transient
+
+    def keep_definition(self, guest: GuestRestore) -> None:
+        self._alive()
+        self.transient -= {guest.uuid}
+
+    def drop_definition(self, guest: GuestRestore) -> None:
+        if self.states[guest.uuid] != "shutoff":
+            self._alive()
+            self.transient |= {guest.uuid}
 
     def autostart(self, guest: GuestRestore) -> bool:
         return guest.uuid in self.autostarts
@@ -118,9 +132,9 @@ class World:
         self.content[disk.storage.path] = disk.snapshot
         return restore.Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> str:
+    def verify(self, disk: DiskRestore) -> restore.Verified:
         self._step(f"verify {disk.target}")
-        return "size"
+        return restore.Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:
@@ -141,7 +155,7 @@ def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", af
 
 
 def carried_out(
-    root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None
+    root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None, stop_at_failure: bool = False
 ) -> list[restore.GuestResult]:
     journal = journals.load(root, "r1") or journals.Journal("r1", samples.BACKUP)
     results, _journal = restore.run(
@@ -150,6 +164,7 @@ def carried_out(
         journal=journal,
         save=lambda changed: journals.save(root, changed),
         safety=safety,
+        stop_at_failure=stop_at_failure,
     )
     return results
 
@@ -237,6 +252,20 @@ def test_one_guest_s_failure_does_not_stop_the_next(tmp_path: Path) -> None:
     world.fails_at = "stop web1"
     results = carried_out(tmp_path, world, part(), second)
     assert [result.restored for result in results] == [False, True]
+
+
+def test_after_a_failure_the_next_is_not_begun_when_asked_for_and_runs_again(tmp_path: Path) -> None:
+    second = part("db1", samples.DB)
+    world = World(part(), second)
+    world.fails_at = "overwrite vda"
+    results = carried_out(tmp_path, world, part(), second, safety="safe", stop_at_failure=True)
+    assert [result.restored for result in results] == [False, False]
+    assert "was not begun, since web1 failed, and the guest is running again" in str(results[1].error)
+    assert world.states[samples.DB] == "running"
+    assert world.steps.count("overwrite vda") == 2, "the first guest's disk, and putting it back"
+    world.fails_at = ""
+    again = [replace(each, state_now=world.states[each.uuid]) for each in (part(), second)]
+    assert [result.restored for result in carried_out(tmp_path, world, *again, safety="safe")] == [True, True]
 
 
 def test_a_guest_that_somebody_starts_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
@@ -533,7 +562,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> str:
+        def verify(self, disk: DiskRestore) -> restore.Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 
@@ -558,3 +587,219 @@ def test_an_image_of_untouched_disks_is_of_no_use_once_the_guest_ran_without_it(
     world.fails_once = ["overwrite vdb"]
     (result,) = carried_out(tmp_path, world, part(), safety="another")
     assert (result.restored, world.saved, world.states[samples.WEB]) == (False, {}, "shutoff")
+
+
+def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp_path: Path) -> None:
+    """What made the check fail may fail it for the disk of before as well, which must come back all the same."""
+
+    class Strict(World):
+        def verify(self, disk: DiskRestore) -> restore.Verified:
+            self.steps.append(f"{disk.snapshot} {disk.verify} {disk.check_image}")
+            if disk.check_image:
+                raise KvmsnapError("Failed to check the image")
+            return restore.Verified("size")
+
+    guest = part()
+    disk = replace(guest.disks[0], verify="full")
+    world = Strict(guest)
+    (result,) = carried_out(tmp_path, world, replace(guest, disks=(disk,)), safety=BEFORE)
+    assert [step for step in world.steps if "True" in step or "False" in step] == [
+        f"{samples.BACKUP} full True",
+        f"{BEFORE} sampled False",
+    ]
+    assert "vda was put back" in str(result.error)
+    assert world.states[samples.WEB] == "running"
+
+
+def test_what_the_comparison_found_is_told_of_the_disk(tmp_path: Path) -> None:
+    class Thorough(World):
+        def verify(self, disk: DiskRestore) -> restore.Verified:
+            return restore.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
+
+    world = Thorough(part())
+    world.notes = ("a clone is left",)
+    (result,) = carried_out(tmp_path, world, part())
+    (disk, _other) = result.disks
+    assert (disk.verified, disk.sha256) == ("size and all content", "c0ffee")
+    assert disk.notes == ("a clone is left", "1 leaked cluster")
+
+
+class Sharing(World):
+    """A world whose guests share a disk: none may start while they are not all of one moment."""
+
+    def start(self, guest: GuestRestore, state: str) -> None:
+        held = set(self.content.values())
+        assert held <= {BEFORE} or (held == {samples.BACKUP} and len(self.content) == 3), "they are of several moments"
+        super().start(guest, state)
+
+    def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+        assert set(self.states.values()) == {"shutoff"}, "a guest that shares the disk writes to it"
+        return super().overwrite(disk)
+
+
+def pair(world: Optional[World] = None) -> tuple[GuestRestore, GuestRestore]:
+    """db1, whose second disk web1 shares; web1 has one of its own. They are as in the world, at first running."""
+    states = world.states if world else {samples.WEB: "running", samples.DB: "running"}
+    first = part("db1", samples.DB, states[samples.DB])
+    second = part("web1", samples.WEB, states[samples.WEB])
+    own = replace(second.disks[0], target="sda")
+    return replace(first, shares=(samples.WEB,)), replace(second, disks=(own,), shares=(samples.DB,))
+
+
+ALL_WRITTEN = [f"{what} {disk}" for disk in ("vda", "vdb", "sda") for what in ("overwrite", "verify")]
+
+
+def test_guests_that_share_a_disk_are_written_before_one_of_them_starts(tmp_path: Path) -> None:
+    world = Sharing(*pair())
+    results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    assert world.steps == ["stop db1", "stop web1", f"secure {BEFORE}", *ALL_WRITTEN, "start db1", "start web1"]
+    assert [(result.restored, len(result.disks), result.state_after) for result in results] == [
+        (True, 2, "running"),
+        (True, 1, "running"),
+    ]
+
+
+@pytest.mark.parametrize("step", ALL_WRITTEN)
+def test_when_one_of_them_fails_all_are_put_back_and_only_then_started(tmp_path: Path, step: str) -> None:
+    world = Sharing(*pair())
+    world.fails_once = [step]
+    results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    assert [(result.restored, result.state_after) for result in results] == [(False, "running"), (False, "running")]
+    assert set(world.content.values()) == {BEFORE}
+    assert sum("which shares a disk with it, was not restored" in str(result.error) for result in results) == 1
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert all(progress.as_before and not progress.disks and not progress.written for progress in found.guests.values())
+
+
+@pytest.mark.parametrize("step", ["stop web1", "set autostart False"])
+def test_when_one_of_them_cannot_be_kept_off_none_is_touched(tmp_path: Path, step: str) -> None:
+    world = Sharing(*pair())
+    world.autostarts = {samples.WEB}
+    world.fails_at = step
+    results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    assert [(result.restored, result.state_after) for result in results] == [(False, "running"), (False, "running")]
+    assert (world.content, world.autostarts) == ({}, {samples.WEB})
+
+
+def test_when_putting_one_back_fails_all_stay_off(tmp_path: Path) -> None:
+    world = Sharing(*pair())
+    world.fails_at = "verify vdb"
+    results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    assert [(result.restored, result.state_after) for result in results] == [(False, "shutoff"), (False, "shutoff")]
+    assert "failed, too" in str(results[0].error)
+    world.fails_at = ""
+    mended = carried_out(tmp_path, world, *as_they_are(world), safety="another")
+    assert [(result.restored, result.state_after) for result in mended] == [(True, "running"), (True, "running")]
+
+
+def as_they_are(world: World) -> tuple[GuestRestore, ...]:
+    """The pair as a plan finds it, to run again afterwards."""
+    return tuple(replace(each, state_after="running") for each in pair(world))
+
+
+def test_what_they_share_is_not_touched_when_somebody_starts_one_of_them(tmp_path: Path) -> None:
+    class Busy(Sharing):
+        def verify(self, disk: DiskRestore) -> restore.Verified:
+            if disk.target == "vda":
+                self.states[samples.WEB] = "running"
+            return super().verify(disk)
+
+    world = Busy(*pair())
+    results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    assert "overwrite vdb" not in world.steps
+    assert "guest web1, which shares a disk with it, is running; somebody started it" in str(results[0].error)
+    assert not any(result.restored for result in results)
+
+
+def test_killed_at_any_moment_guests_that_share_a_disk_end_together(tmp_path: Path) -> None:
+    for at in range(40):
+        world, root = Sharing(*pair()), tmp_path / str(at)
+        world.autostarts, world.dies_at = {samples.WEB}, at
+        try:
+            carried_out(root, world, *pair(), safety=BEFORE)
+        except Killed:
+            world.dies_at = -1
+            carried_out(root, world, *as_they_are(world), safety="another")
+        else:
+            break
+        assert set(world.content.values()) == {samples.BACKUP}
+        assert (len(world.content), set(world.states.values())) == (3, {"running"})
+        assert world.autostarts == {samples.WEB}
+    assert at == 13, "there are thirteen steps to be killed at"
+
+
+def test_what_was_written_is_written_anew_when_one_that_shares_it_ran_since(tmp_path: Path) -> None:
+    world = Sharing(*pair())
+    world.dies_at = 7
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, *pair(), safety=BEFORE)
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert [found.guests[uuid].written for uuid in (samples.DB, samples.WEB)] == [True, False]
+    world.dies_at = -1
+    world.steps.clear()
+    world.states[samples.WEB] = "running"
+    results = carried_out(tmp_path, world, *as_they_are(world), safety="another")
+    assert [step for step in world.steps if step.startswith("overwrite")] == [
+        "overwrite vda",
+        "overwrite vdb",
+        "overwrite sda",
+    ]
+    assert all(result.restored for result in results)
+
+
+def transient() -> World:
+    world = World(part())
+    world.transient = {samples.WEB}
+    return world
+
+
+@pytest.mark.parametrize("fails", ["", "overwrite vdb", "verify vda"])
+def test_a_transient_guest_is_transient_again_restored_or_put_back(tmp_path: Path, fails: str) -> None:
+    world = transient()
+    world.fails_once = [fails] if fails else []
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert (result.restored, result.state_after, world.transient) == (not fails, "running", {samples.WEB})
+
+
+def test_a_guest_that_cannot_be_made_transient_again_is_told_and_mended(tmp_path: Path) -> None:
+    class Stubborn(World):
+        stubborn = True
+
+        def drop_definition(self, guest: GuestRestore) -> None:
+            if self.stubborn:
+                raise KvmsnapError("Failed to drop the definition")
+            super().drop_definition(guest)
+
+    world = Stubborn(part())
+    world.transient, world.fails_once = {samples.WEB}, ["overwrite vdb"]
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert "but the guest is not transient again: Failed to drop the definition" in str(result.error)
+    assert result.state_after == "running"
+    world.stubborn = False
+    (mended,) = carried_out(tmp_path, world, part(), safety="another")
+    assert (mended.restored, world.transient) == (True, {samples.WEB})
+
+
+def test_a_transient_guest_that_is_to_be_off_is_not_lost(tmp_path: Path) -> None:
+    world = transient()
+    (result,) = carried_out(tmp_path, world, part(after="shutoff"))
+    assert (result.restored, result.state_after, world.transient) == (True, "shutoff", set())
+
+
+def test_killed_at_any_moment_a_transient_guest_is_transient_again_in_the_end(tmp_path: Path) -> None:
+    for at in range(40):
+        world, root = transient(), tmp_path / str(at)
+        world.dies_at = at
+        try:
+            carried_out(root, world, part(), safety=BEFORE)
+        except Killed:
+            world.dies_at = -1
+            again = part(state=world.states[samples.WEB])
+            (result,) = carried_out(root, world, again, safety="another")
+            assert (result.error, result.state_after) == (None, "running")
+        else:
+            break
+        assert (set(world.content.values()), world.transient) == ({samples.BACKUP}, {samples.WEB})
+    assert at == 9, "there are nine steps to be killed at"

@@ -16,6 +16,7 @@ import virt
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.pacemaker import Cluster, ClusterError, ClusterGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 
 WEB = GuestNow("web1", samples.WEB, "shutoff", False, True, ())
@@ -31,8 +32,8 @@ def guests() -> Iterator[virt.Guests]:
 
 def options(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """The options of the module that matter here."""
-    made = {"uri": virt.URI, "retry_count": 0, "catalog_dir": str(tmp_path), "other_hosts": None, "hosts_off": []}
-    return {**made, **changes}
+    made = {"uri": virt.URI, "retry_count": 0, "catalog_dir": str(tmp_path), "other_hosts": None}
+    return {**made, "hosts_off": [], "cluster_off": [], **changes}
 
 
 def codes(now: GuestNow) -> list[str]:
@@ -126,3 +127,31 @@ def test_a_managed_save_image_of_another_driver_stays_where_it_is(tmp_path: Path
 def test_a_guest_that_is_gone_is_left_to_the_plan(tmp_path: Path) -> None:
     assert restore_guard.looked_at(options(tmp_path), "r1", {samples.WEB: WEB}) == {samples.WEB: WEB}
     assert restore_guard.looked_at(options(tmp_path), "r1", {}) == {}
+
+
+CLUSTER = Cluster((ClusterGuest("web1-vm", ("/etc/cluster/web1.xml",), (), True),), maintenance=False)
+
+
+def in_cluster(cluster: Cluster | None, *off: str) -> GuestNow:
+    """What a cluster means for web1."""
+    return restore_guard.in_cluster({WEB.uuid: WEB}, "qemu:///system", off, read=lambda: cluster)[WEB.uuid]
+
+
+@pytest.mark.parametrize(
+    ("off", "refused"), [((), True), (("db1",), True), (("web1",), False), ((samples.WEB,), False)]
+)
+def test_a_guest_of_a_cluster_takes_a_word_of_a_person(off: tuple[str, ...], refused: bool) -> None:
+    now = in_cluster(CLUSTER, *off)
+    assert codes(now) == (["cluster-managed"] if refused else [])
+    assert len(now.notes) == (0 if refused else 1)
+
+
+def test_a_cluster_that_is_none_or_cannot_be_read() -> None:
+    def broken() -> Cluster | None:
+        raise ClusterError("Failed to read it")
+
+    assert in_cluster(None) == WEB
+    seen = restore_guard.in_cluster({WEB.uuid: WEB}, "qemu:///system", (), read=broken)[WEB.uuid]
+    assert codes(seen) == ["cluster-unknown"]
+    seen = restore_guard.in_cluster({WEB.uuid: WEB}, "qemu:///system", ["web1"], read=broken)[WEB.uuid]
+    assert codes(seen) == []

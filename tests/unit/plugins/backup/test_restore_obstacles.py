@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import _disk_now
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 
 STORAGE = {
@@ -50,6 +53,40 @@ def obstacles(*codes: str, others_off: bool = False, **disk: Any) -> list[tuple[
 def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
     assert obstacles(code) == [(code, "error")]
     assert obstacles(code, others_off=True) == []
+
+
+LUN_STORAGE = {
+    **STORAGE,
+    "kind": "lun",
+    "path": "lun1",
+    "lun": {
+        "uuid": "lun-1",
+        "serial": "81C91$QXsh5a",
+        "wwid": wwid_of("81C91$QXsh5a"),
+        "size": 4096,
+        "os_type": "linux",
+        "device": "/dev/mapper/lun1",
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("held", "others_off", "refused"),
+    [
+        (None, False, False),
+        (Held("a reservation by this host", foreign=False), False, False),
+        (Held("a reservation by hv2", foreign=True), False, True),
+        (Held("a reservation by hv2", foreign=True), True, False),
+    ],
+)
+def test_a_reservation_of_another_host_takes_a_word_of_a_person(
+    monkeypatch: pytest.MonkeyPatch, held: Optional[Held], others_off: bool, refused: bool
+) -> None:
+    monkeypatch.setattr(restore_run.lun_device, "obstacles", lambda *_device, **_how: [])
+    monkeypatch.setattr(restore_run, "reservation_on", lambda device, _own: held if "lun1" in device else None)
+    now = _disk_now(GUEST, {**DISK, "storage": LUN_STORAGE}, [], method="auto", others_off=others_off)
+    assert [(each.code, each.severity) for each in now.obstacles] == ([("lun-reserved", "error")] if refused else [])
+    assert now.notes == ((held.text,) if held else ())
 
 
 @pytest.mark.parametrize("others_off", [False, True])

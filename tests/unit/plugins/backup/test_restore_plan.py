@@ -88,9 +88,36 @@ def test_a_sound_restore_names_source_and_target() -> None:
 
 
 def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
-    swapped = (disk_now("vda", samples.storage("vol2", "db1.img")), disk_now("vdb", samples.storage("vol1", "db1.img")))
-    made = planned(["db1"], db_now(*swapped))
-    assert [(disk.target, disk.storage.volume) for disk in made.guests[0].disks] == [("vdb", "vol1"), ("vda", "vol2")]
+    made = planned(["db1"], db_now(*reversed(db_now().disks)))
+    assert [(disk.target, disk.storage.volume) for disk in made.guests[0].disks] == [("vda", "vol1"), ("vdb", "vol2")]
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [
+        (("vdb", "vda"), [("vda", "vdb"), ("vdb", "vda")]),
+        (("vdb", "vdc"), [("vda", "vdb")]),
+        (("sda", "vda"), [("vdb", "vda")]),
+        (("sda", "sdb"), []),
+        (("vda", "sda"), []),
+    ],
+    ids=["swapped", "moved on", "moved up", "another bus", "one on another bus"],
+)
+def test_disks_in_each_other_s_place_are_refused(targets: tuple[str, str], told: list[tuple[str, str]]) -> None:
+    first, second = (replace(disk, target=target) for disk, target in zip(db_now().disks, targets))
+    if not told:
+        assert [disk.target for disk in planned(["db1"], db_now(first, second)).guests[0].disks] == list(targets)
+        return
+    with pytest.raises(RestoreRefusedError) as caught:
+        planned(["db1"], db_now(second, first))
+    problems = caught.value.fields["problems"]
+    assert [(each["code"], each["disk"]) for each in problems] == [("disk-swapped", was) for was, _is in told]
+    undone = planned(["db1"], db_now(second, first), undoes=True)
+    assert [disk.storage.volume for disk in undone.guests[0].disks] == ["vol1", "vol2"]
+    place = {"vda": "svm1:/vol/vol1/db1.img", "vdb": "svm1:/vol/vol2/db1.img"}
+    for (was, now), problem in zip(told, problems):
+        words = f"{place[was]} was {was} in the backup and is {now} now, which was {place[now]} then"
+        assert words in problem["message"]
 
 
 @pytest.mark.parametrize(
@@ -117,13 +144,18 @@ def test_a_disk_is_matched_by_its_place_and_never_by_its_order() -> None:
             ["vol1", "does not answer"],
         ),
         (web_now(), {"names_now": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
-        (web_now(persistent=False), {}, "transient-guest", ["web1"]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
         (
             web_now(),
             {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("other", None)}},
             "snapshot-replaced",
             ["other", "vol1-snap"],
+        ),
+        (
+            web_now(),
+            {"snapshots": {("svm1-uuid", "vol1-uuid"): SnapshotNow("vol1-snap", "2026-11-22T02:00:00+00:00")}},
+            "snapshot-replaced",
+            ["2026-11-22T02:00:00+00:00", "2026-11-21T"],
         ),
         (web_now(), {"sizes_in_snapshot": {}}, "file-not-in-snapshot", ["web1.img"]),
         (
@@ -307,6 +339,11 @@ def test_a_guest_of_another_name_now_is_shown_by_both() -> None:
     made = planned([samples.WEB], web_now(name="web1-old"))
     assert made.guests[0].name == "web1-old"
     assert "it was called web1 at the time of the backup" in made.after()
+
+
+def test_a_transient_guest_is_told() -> None:
+    (part,) = planned(["web1"], web_now(persistent=False)).guests
+    assert any(note.startswith("it is transient") for note in part.notes)
 
 
 def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,15 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, plan, restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
+    catalog,
+    choice,
+    plan,
+    restore_run,
+    snapshot_manifest,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
@@ -23,7 +32,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestoreRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 
 VOLUMES = ("vol1", "vol2")
 SAFETY = "hv1-safety_20261122020000"
@@ -37,6 +48,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "disks": [],
         "backup_id": samples.BACKUP,
         "restore_id": "r1",
+        "undo": False,
         "catalog_dir": str(root),
         "config_dir": "/etc/libvirt/qemu",
         "controllers": [],
@@ -47,10 +59,14 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "other_hosts_off": False,
         "other_hosts": {},
         "hosts_off": [],
+        "cluster_off": [],
         "power": "as_was",
+        "on_failure": "continue",
         "definition": "keep",
         "moved_disks": "refuse",
         "define_missing": False,
+        "verify": "sampled",
+        "health": None,
     }
     return {**asked, **changes}
 
@@ -96,7 +112,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         restore_run,
         "snapshots_of",
         lambda _places, volumes, **_more: {
-            volume.key: {name: SimpleNamespace(uuid=snapshot_uuid(volume.volume, name)) for name in names}
+            volume.key: {
+                name: SimpleNamespace(uuid=snapshot_uuid(volume.volume, name), create_time=None) for name in names
+            }
             for volume in volumes
         },
     )
@@ -148,14 +166,114 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = restore_run.undo(options(root), check=True)
+    result = restore_run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = restore_run.undo(options(root), check=True)
+    result = restore_run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
+
+
+@pytest.fixture
+def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """The backup, which only the snapshot of vol1 tells of any more; the variables are gone with the catalog."""
+    found = catalog.load(root, samples.BACKUP)
+    assert found is not None
+    mount = root / "mount"
+    place = mount / ".snapshot" / samples.BACKUP / ".kvmsnap" / f"{samples.BACKUP}.json"
+    place.parent.mkdir(parents=True)
+    guests = tuple(replace(guest, consistency=None) for guest in found.guests)
+    bare = tuple(replace(volume, snapshot_uuid=None, create_time=None) for volume in found.volumes)
+    started = replace(found, phase="started", completed=None, guests=guests, volumes=bare)
+    place.write_text(manifests.dump(started))
+    shutil.rmtree(root / "backups")
+    monkeypatch.setattr(choice, "connected", restore_run.connected)
+    monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
+    monkeypatch.setattr(
+        snapshot_manifest, "volumes_at", lambda _clients, points, _deadline: dict.fromkeys(points, found.volumes[0].key)
+    )
+    monkeypatch.setattr(snapshot_manifest, "locate", restore_run.locate)
+    comment = f"kvmsnap/{found.owner}: {found.comment}"
+    monkeypatch.setattr(
+        snapshot_manifest,
+        "snapshots_of",
+        lambda _places, volumes, **_more: {
+            each.key: {
+                samples.BACKUP: Snapshot(f"{each.volume}-snap", samples.BACKUP, comment=comment),
+            }
+            for each in volumes
+        },
+    )
+    return found
+
+
+def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(root: Path, lost: Manifest) -> None:
+    result = restore_run.run(options(root), check=True)
+    assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": []}
+    after = result["diff"]["after"]
+    assert "note: the catalog does not have the backup: its manifest is the one in the snapshot of svm1:vol1" in after
+    assert "note: UEFI variables: kept in the catalog only, which is gone; what is there stays as it is" in after
+    assert "crash-consistent" not in after
+    assert catalog.load(root, lost.backup_id) is None
+
+
+def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, lost: Manifest) -> None:
+    written(root)
+    result = restore_run.undo(options(root), check=True)
+    assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
+    assert f"its manifest is the one in the snapshot of svm1:{lost.volumes[0].volume}" in result["diff"]["after"]
+    assert "kept in the catalog only" not in result["diff"]["after"]
+
+
+def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
+    root: Path, lost: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_manifest, "snapshots_of", lambda *_asked, **_more: {})
+    with pytest.raises(manifests.ManifestError, match=f"volume svm1:vol1 has no snapshot .* volume svm1:{VOLUMES[1]}"):
+        restore_run.run(options(root), check=True)
+    assert lost.backup_id == samples.BACKUP
+
+
+def handed_over(root: Path) -> tuple[dict[str, Any], Path]:
+    """What another host's catalog has of the backup, and an empty catalog of this host."""
+    directory = catalog.backup_directory(root, samples.BACKUP)
+    found = {"manifest": (directory / "manifest.json").read_bytes(), "db.nvram": SAVED}
+    encoded = {name: base64.b64encode(content).decode("ascii") for name, content in found.items()}
+    return {"manifest": encoded.pop("manifest"), "files": encoded}, root / "mine"
+
+
+def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option, mine = handed_over(root)
+    asked = options(mine, backup_from=option, safety_snapshot=False)
+    result = restore_run.run(asked, check=True)
+    (guest,) = result["plan"]["guests"]
+    kept = catalog.backup_directory(mine, samples.BACKUP) / "db.nvram"
+    assert [file["source"] for file in guest["files"]] == [str(kept)]
+    assert "note: the backup was handed over from the catalog of another host" in result["diff"]["after"]
+    assert not mine.exists()
+    seen = []
+
+    def carried_out(*_asked: Any) -> Any:
+        seen.append(kept.read_bytes())
+        return [], Journal("r1", samples.BACKUP)
+
+    monkeypatch.setattr(restore_run, "_carried_out", carried_out)
+    assert restore_run.run(asked, check=False)["changed"] is True
+    assert seen == [SAVED]
+    assert catalog.load(mine, samples.BACKUP) == catalog.load(root, samples.BACKUP)
+
+
+def test_what_a_refused_restore_was_handed_over_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    option, mine = handed_over(root)
+    monkeypatch.setattr(restore_run, "file_size", lambda *_args, **_more: SIZE + 1)
+    with pytest.raises(RestoreRefusedError):
+        restore_run.run(options(mine, backup_from=option, safety_snapshot=False), check=False)
+    assert catalog.entries(mine) == []
+    assert not list(mine.rglob("db.nvram"))
 
 
 def test_the_same_id_again_does_nothing_more(root: Path) -> None:

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import samples
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import choice, plan, restore_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
@@ -88,12 +89,14 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
     assert before.guests[0].disks == backup().guests[0].disks
 
 
-def test_an_undo_needs_a_restore(tmp_path: Path) -> None:
+def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": ["web1"], "disks": []}
+    options.update(controllers=[], timeout=10, retry_count=0)
+    monkeypatch.setattr(choice, "connected", lambda *_asked, **_more: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
         restore_run.undo(options, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
-    with pytest.raises(InputError, match=f"Backup {samples.BACKUP}, from which r1 was made, is not in"):
+    with pytest.raises(InputError, match=f"There is no backup {samples.BACKUP} in the catalog"):
         restore_run.undo(options, check=False)
 
 

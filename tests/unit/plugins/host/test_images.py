@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import subprocess
@@ -16,8 +17,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     MAX_LAYERS,
     ImageError,
     ImageInfo,
+    check_image,
     image_chain,
     image_info,
+    judged_check,
     point_to_backing,
 )
 
@@ -195,3 +198,63 @@ def test_an_image_is_let_name_another_file_below_it(tmp_path: Path) -> None:
     assert (found.backing, found.backing_format) == (str(copy), "raw")
     with pytest.raises(ImageError, match=r"let the image .* name '/b' below it"):
         point_to_backing(str(tmp_path / "none"), image_format="qcow2", backing="/b", backing_format="raw")
+
+
+def set_refcount(path: str, cluster: int, count: int) -> None:
+    """Change the count of users of a cluster (64 KiB) in the first refcount block of a new qcow2 image."""
+    with open(path, "r+b") as image:
+        image.seek(2 * 65536 + 2 * cluster)
+        image.write(count.to_bytes(2, "big"))
+
+
+@needs_qemu_img
+def test_a_sound_image_and_one_that_cannot_be_checked_have_no_remark(tmp_path: Path) -> None:
+    for image_format in ("qcow2", "vpc"):
+        path = make(tmp_path / f"a,b {image_format}", image_format=image_format)
+        assert check_image(path, image_format=image_format, timeout=30) is None
+
+
+@needs_qemu_img
+def test_leaked_clusters_are_a_remark(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.qcow2")
+    last = os.stat(path).st_size // 65536 + 1
+    set_refcount(path, last, 1)
+    os.truncate(path, (last + 1) * 65536)
+    remark = check_image(path, image_format="qcow2", timeout=30)
+    assert remark is not None
+    assert remark.startswith("qemu-img check found 1 leaked clusters")
+
+
+@needs_qemu_img
+def test_a_corrupt_image_and_what_is_none_are_errors(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.qcow2")
+    set_refcount(path, 3, 0)
+    with pytest.raises(ImageError, match=r"check the image '.*a\.qcow2': it is corrupt, with 1 faults in its tables"):
+        check_image(path, image_format="qcow2", timeout=30)
+    (tmp_path / "raw").write_bytes(bytes(65536))
+    with pytest.raises(ImageError, match="not in qcow2 format"):
+        check_image(str(tmp_path / "raw"), image_format="qcow2", timeout=30)
+
+
+@needs_qemu_img
+def test_what_lies_below_an_image_is_not_opened_for_a_check(tmp_path: Path) -> None:
+    base = make(tmp_path / "base.img", image_format="raw")
+    top = make(tmp_path / "top.qcow2", "-b", base, "-F", "raw", size="")
+    Path(base).unlink()
+    assert check_image(top, image_format="qcow2", timeout=30) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "said", "fault"),
+    [
+        (0, b"", b"", None),
+        (3, b"{}", b"", None),
+        (63, b"", b"qemu-img: This image format does not support checks", None),
+        (2, b'{"corruptions": 4}', b"", "it is corrupt, with 4 faults in its tables"),
+        (2, b"no json", b"", "it is corrupt, with some faults in its tables"),
+        (1, b"", b"qemu-img: Could not open it\n", "Could not open it"),
+        (1, b"", b"", "qemu-img ended with 1"),
+    ],
+)
+def test_exit_codes_of_a_check(code: int, printed: bytes, said: bytes, fault: str | None) -> None:
+    assert judged_check(code, printed, said) == fault

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -169,27 +169,6 @@ def test_a_daemon_that_does_not_answer_is_one() -> None:
     found = lun_device.multipathd_hindrance(ask=lambda: Daemon(error="no answer within 10 s"))
     assert found is not None
     assert (found.code, "no answer within 10 s" in found.reason) == ("multipathd-not-running", True)
-
-
-HELD = b"  PR generation=0x2, Reservation follows:\n   Key = 0x123abc\n  scope = LU_SCOPE, type = Write Exclusive\n"
-
-
-@pytest.mark.parametrize(
-    ("said", "note"),
-    [
-        (HELD, f"a persistent reservation is held on {DEVICE} (key 0x123abc)"),
-        (b"  PR generation=0x0, there is NO reservation held \n", None),
-        (DeviceError("Failed to run mpathpersist: it is not installed on this host"), None),
-    ],
-)
-def test_a_reservation_is_noted_where_it_can_be_read(said: Any, note: Optional[str]) -> None:
-    def run(arguments: Sequence[str]) -> bytes:
-        assert arguments == ["mpathpersist", "--in", "--read-reservation", DEVICE]
-        if isinstance(said, Exception):
-            raise said
-        return bytes(said)
-
-    assert lun_device.reservation_note(DEVICE, run=run) == note
 
 
 def test_a_map_that_is_open_for_a_moment_only_is_free() -> None:

@@ -223,6 +223,41 @@ def test_a_lane_opens_again_when_its_connection_broke(guests: Guests) -> None:
     lane.close()
 
 
+def test_a_lane_asks_for_the_state_alone_where_it_knows_the_handle(guests: Guests) -> None:
+    uuid, other = guests.add("g"), guests.add("h")
+    opened: list[Any] = []
+
+    def open_one() -> Any:
+        opened.append(guests.connect())
+        return opened[-1]
+
+    lane = Lane(open_one)
+    lane.learn([uuid])
+    (host,) = opened
+    lookups: list[str] = []
+    look_up = host.domain
+    host.domain = lambda *, uuid: lookups.append(uuid) or look_up(uuid=uuid)
+    raw = guests.domain(uuid)
+    for change in (raw.suspend, raw.destroy, raw.create):
+        change()
+        found = lane.seen(uuid)
+        assert found is not None
+        number = guests.domain(uuid).ID()
+        assert (found[0].name, found[1].domain_id) == ("g", number if number >= 0 else None)
+    assert lookups == []
+    assert lane.seen(other) is not None
+    assert lane.seen(other) is not None
+    assert lookups == [other]
+    raw.destroy()
+    raw.undefine()
+    assert lane.seen(uuid) is None
+    assert lane.seen("77777777-7777-4777-8777-777777777777") is None
+    host._connection = _Dead(host._connection)
+    assert lane.seen(other) is not None
+    assert len(opened) == 2, "a handle of a broken connection is no use"
+    lane.close()
+
+
 class _Dead:
     """A connection whose daemon went away."""
 
@@ -308,12 +343,12 @@ def test_an_older_libvirt_is_asked_to_forget_less(guests: Guests) -> None:
             return getattr(self._domain, name)
 
     def _unsupported() -> None:
-        error = libvirt.libvirtError("unsupported flags (0x40)")
-        error.err = (8, 10, "unsupported flags (0x40)", 2, "", None, None, 0, 0)
+        error = libvirt.libvirtError("unsupported flags (0x20)")
+        error.err = (8, 10, "unsupported flags (0x20)", 2, "", None, None, 0, 0)
         raise error
 
     connection.Domain(Older(guests.add("g", running=False))).undefine()
-    assert asked == [64 + 16 + 7, 16 + 7]
+    assert asked == [libvirt.VIR_DOMAIN_UNDEFINE_TPM + 16 + 7, 16 + 7]
 
 
 def test_what_the_host_offers(guests: Guests) -> None:

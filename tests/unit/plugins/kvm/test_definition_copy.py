@@ -276,6 +276,41 @@ def test_interfaces_go_to_the_network_named_with_new_addresses_and_nothing_of_th
     assert "on network drill" in notes
 
 
+def test_interfaces_of_the_original_keep_their_networks_and_nothing_that_is_its_own() -> None:
+    nics = (
+        f"{NIC}<interface type='network'><mac address='52:54:00:aa:bb:cd'/>"
+        "<source network='lan' portgroup='web' portid='p' bridge='virbr0'/><script path='/tmp/evil'/>"
+        "<virtualport type='openvswitch'><parameters interfaceid='i' profileid='blue'/></virtualport>"
+        "<backend tap='/dev/net/tun'/><guest dev='eth0'/><rom file='/tmp/rom'/><alias name='net1'/>"
+        "<model type='virtio'/></interface>"
+        "<interface type='direct' managed='no' trustGuestRxFilters='yes'><source dev='eth0' mode='vepa'/></interface>"
+    )
+    left = (
+        "<interface type='direct'><source dev='eth1' mode='passthrough'/></interface>"
+        "<interface type='vhostuser'><source type='unix' path='/run/x' mode='client'/></interface>"
+        "<interface type='hostdev'/><interface type='ethernet'><target dev='tap7'/></interface>"
+    )
+    root, notes = made(original(f"{nics}{left}"), replace(SPEC, own_networks=True))
+    first, second, third = [mac for mac, _number in zip(new_macs(NEW, ()), range(3))]
+    assert [shape(each) for each in root.findall("devices/interface")] == [
+        (
+            f'<interface type="bridge"><mac address="{first}"/><source bridge="br0"/><vlan><tag id="7"/></vlan>'
+            '<filterref filter="clean-traffic"/><model type="e1000e"/><boot order="2"/>'
+            '<address type="pci" slot="0x03"/></interface>'
+        ),
+        (
+            f'<interface type="network"><mac address="{second}"/><source network="lan" portgroup="web"/>'
+            '<virtualport type="openvswitch"><parameters profileid="blue"/></virtualport><model type="virtio"/>'
+            "</interface>"
+        ),
+        f'<interface type="direct"><mac address="{third}"/><source dev="eth0" mode="vepa"/></interface>',
+    ]
+    assert "it has 3 interface(s) of the original on the networks that they had, with new addresses" in notes
+    assert "an interface of type direct is left out: it takes a device of the host for itself" in notes
+    for kind in ("vhostuser", "hostdev", "ethernet"):
+        assert f"an interface of type {kind} is left out: it is a device of the host, or leads to one socket" in notes
+
+
 def test_addresses_are_libvirt_s_own_follow_from_the_uuid_and_are_never_given_twice() -> None:
     first = [mac for mac, _number in zip(new_macs(NEW, ()), range(3))]
     assert len(set(first)) == 3

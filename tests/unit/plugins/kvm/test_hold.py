@@ -372,6 +372,51 @@ def test_nothing_is_held_when_the_guard_cannot_be_armed(guests: Guests, ground: 
     assert left(ground) == []
 
 
+@pytest.mark.parametrize("agent", [Inside(), Inside(channel="none")], ids=["frozen", "suspended"])
+@pytest.mark.parametrize(
+    ("meanwhile", "state", "why"),
+    [
+        (("destroy", "create"), RUNNING, "it was started anew since it was looked at"),
+        (("destroy", "create", "suspend"), PAUSED, "it was started anew since it was looked at"),
+        (("destroy",), libvirt.VIR_DOMAIN_SHUTOFF, r"it is off \(destroyed\)"),
+    ],
+)
+def test_a_guest_whose_run_ended_before_its_turn_is_not_held(
+    guests: Guests, ground: Ground, agent: Inside, meanwhile: tuple[str, ...], state: int, why: str
+) -> None:
+    uuid = guests.add("lin", agent=replace(agent, journal=[]))
+    ground = replace(ground, guard=_Meanwhile(guests, uuid, meanwhile))
+    with pytest.raises(HoldError, match=why):
+        take(ground, want(uuid))
+    assert guests.state(uuid)[0] == state
+    assert "freeze" not in guests.inside[uuid].journal
+    assert left(ground) == []
+
+
+def test_a_guest_that_somebody_pauses_before_its_turn_is_left_so(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    ground = replace(ground, guard=_Meanwhile(guests, uuid, ("suspend",)))
+    (row,) = take(ground, want(uuid))["guests"]
+    assert (row["method"], row["held"], row["error"]) == ("none", False, None)
+    assert row["reason"] == "it was paused meanwhile (user), and is left so"
+    release("h1", ground, check=False)
+    assert guests.state(uuid)[0] == PAUSED
+
+
+class _Meanwhile:
+    """A guard whose arming gives somebody the time to do something to a guest."""
+
+    def __init__(self, guests: Guests, uuid: str, does: tuple[str, ...]) -> None:
+        self._guests, self._uuid, self._does = guests, uuid, does
+
+    def arm(self, record: Path) -> None:
+        for each in self._does:
+            getattr(self._guests.domain(self._uuid), each)()
+
+    def disarm(self, record: Path) -> None:
+        pass
+
+
 def test_quiesced_twice_is_no_change(guests: Guests, ground: Ground) -> None:
     linux, solaris = guests.add("lin", agent=Inside()), guests.add("sol")
     first = take(ground, want(linux), want(solaris))

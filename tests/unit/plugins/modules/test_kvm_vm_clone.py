@@ -21,6 +21,8 @@ NOBODY = {"hostname": "192.0.2.1", "username": "somebody", "password": "hunter2-
         ({"guest": "web1", "owner": ""}, "owner is empty"),
         ({"guest": "web1", "method": "magic"}, "value of method must be one of"),
         ({"guest": "web1", "timeout": 1}, "192.0.2.1"),
+        ({"guest": "web1", "interfaces": "all"}, "value of interfaces must be one of"),
+        ({"guest": "web1", "backup_from": {}}, "missing required arguments: manifest found in backup_from"),
         ({"state": "absent", "controllers": [{**NOBODY, "hostname": "a b"}]}, "hostname must be a name"),
     ],
 )

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery, safety_removal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -73,6 +73,42 @@ class Host:
     def snapshots(self) -> list[str]:
         return sorted(each["name"] for each in self.sim.control.volumes() if self.backup in each["snapshots"])
 
+    def restored(self, restore_id: str, *volumes: str, days: float = 31, done: bool = True) -> Path:
+        """Have a restore that ended so many days ago, with a safety snapshot and something set aside; its journal."""
+        name = f"{self.owner}-safety-{restore_id}"
+        wanted = Wanted.checked(name=name, owner=self.owner, comment=f"before restore {restore_id}")
+        with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
+            refs = [VolumeRef("svm1", each) for each in volumes]
+            made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))["snapshots"]
+        taken = tuple(map(journal.SafetySnapshot.from_record, made))
+        progress = journal.GuestProgress("running", ("svm1:/vol/kvm_vol1/a",), written=True, done=done)
+        known = journal.Journal(restore_id, "b1", {"u1": progress}, (journal.Safety(name, ("u1",), taken),))
+        journal.save(self.catalog, known)
+        for place in (journal.kept_directory(self.catalog, restore_id), journal.images_of(self.catalog, restore_id)):
+            place.mkdir(mode=0o700)
+            (place / "u1.save").write_text("from before", encoding="ascii")
+        path = self.catalog / "restores" / f"{restore_id}.json"
+        self.age(path, days)
+        return path
+
+    @staticmethod
+    def age(path: Path, days: float) -> None:
+        """Let a file be written so many days ago."""
+        then = time.time() - days * 86400
+        os.utime(path, (then, then))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The volumes, as a discovery tells of them."""
+        return [asdict(each) for each in self.manifest().volumes]
+
+    def safeties(self) -> dict[str, list[str]]:
+        """The safety snapshots of this host, by volume."""
+        found = {
+            row["name"]: [each for each in row["snapshots"] if each.startswith(f"{self.owner}-safety-")]
+            for row in self.sim.control.volumes()
+        }
+        return {volume: names for volume, names in found.items() if names}
+
     def copies(self) -> list[str]:
         return sorted(path.name for path in (self.mount / ".kvmsnap").glob("*"))
 
@@ -82,6 +118,7 @@ class Host:
             "owner": self.owner,
             "volumes": [],
             "orphans": "keep",
+            "safety_days": 30,
             "settle": 3600.0,
             "catalog_dir": str(self.catalog),
             "hold_dir": str(self.holds),
@@ -297,7 +334,144 @@ def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
     assert result["changed"] is False
 
 
-@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}])
+@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}, {"safety_days": -1}])
 def test_bad_options(host: Host, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         host.recover(**changes)
+
+
+def test_what_a_restore_kept_is_shown_then_removed_and_its_journal_stays(host: Host) -> None:
+    old = host.restored("old", "kvm_vol1", "kvm_vol2")
+    host.restored("young", "kvm_vol1", days=29)
+    host.restored("broken", "kvm_vol2", done=False)
+    before = (host.safeties(), sorted(path.name for path in old.parent.iterdir()))
+    shown = host.recover(check=True)
+    assert (shown["changed"], told(shown)) == (True, [("restore", None), ("safety", "removed")])
+    assert shown["leftovers"][1]["name"] == "old"
+    for word in ("31 days ago", "svm1:kvm_vol1, svm1:kvm_vol2", "old.files", "old.images"):
+        assert word in shown["leftovers"][1]["what"]
+    assert (host.safeties(), sorted(path.name for path in old.parent.iterdir())) == before
+    assert host.recover() == shown
+    assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-young"], "kvm_vol2": [f"{host.owner}-safety-broken"]}
+    left = {path.name for path in old.parent.iterdir()}
+    assert left == set(before[1]) - {"old.files", "old.images"} | {".lock"}
+    known = journal.load(host.catalog, "old")
+    assert known is not None
+    assert (known.done("u1"), known.safeties) == (True, ())
+    assert known.safety_removed.startswith(f"{datetime.now(timezone.utc):%Y-%m-%dT}")
+    again = host.recover()
+    assert (again["changed"], told(again)) == (False, [("restore", None)])
+
+
+def test_nothing_that_was_kept_is_removed_when_it_is_to_be_kept_for_ever(host: Host) -> None:
+    host.restored("old", "kvm_vol1", days=4000)
+    assert host.recover(safety_days=0)["leftovers"] == []
+    assert "kvm_vol1" in host.safeties()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"owners": ["snapmirror"]}, "busy, it is in use by snapmirror"),
+        ({"expiry_time": "2099-01-01T00:00:00+00:00"}, "kept until 2099"),
+        ({"comment": "kvmsnap/other: before restore old"}, "is not of it"),
+    ],
+    ids=["busy", "not expired", "another's"],
+)
+def test_a_safety_snapshot_that_must_stay_keeps_all_of_its_restore(
+    host: Host, values: dict[str, Any], said: str
+) -> None:
+    path = host.restored("old", "kvm_vol1", "kvm_vol2")
+    name = f"{host.owner}-safety-old"
+    host.sim.control.change_snapshot("svm1", "kvm_vol2", name, **values)
+    text = path.read_text(encoding="utf-8")
+    result = host.recover()
+    assert (result["changed"], told(result)) == (False, [("safety", None)])
+    assert said in result["leftovers"][0]["what"]
+    assert (host.safeties(), path.read_text(encoding="utf-8")) == ({"kvm_vol1": [name], "kvm_vol2": [name]}, text)
+    assert (journal.images_of(host.catalog, "old") / "u1.save").exists()
+    host.sim.control.change_snapshot("svm1", "kvm_vol2", name, owners=[], expiry_time=None)
+
+
+def test_another_snapshot_of_the_name_stays_and_hinders_nothing(host: Host) -> None:
+    host.restored("old", "kvm_vol1", "kvm_vol2")
+    name = f"{host.owner}-safety-old"
+    with connect(Controller.from_option(host.controller), policy=RetryPolicy(0)) as client:
+        wanted = Wanted.checked(name=name, owner=host.owner)
+        ref = [VolumeRef("svm1", "kvm_vol2")]
+        recovery.ensure_absent([client], ref, wanted, check_mode=False, deadline=Deadline.after(30))
+    host.sim.control.add_snapshot("svm1", "kvm_vol2", name, comment="mine")
+    assert told(host.recover()) == [("safety", "removed")]
+    assert host.safeties() == {"kvm_vol2": [name]}
+
+
+def test_nothing_that_was_kept_is_removed_while_a_restore_is_under_way_or_a_journal_cannot_be_read(host: Host) -> None:
+    path = host.restored("old", "kvm_vol1")
+    with journal.alone(host.catalog):
+        result = host.recover()
+        assert told(result) == [("safety", None)]
+        assert "a restore of this host is under way" in result["leftovers"][0]["what"]
+    unread = path.with_name("r9.json")
+    unread.write_text("{", encoding="ascii")
+    result = host.recover()
+    assert told(result) == [("restore", None), ("safety", None)]
+    assert "what restore r9 needs is not known" in result["leftovers"][1]["what"]
+    assert "kvm_vol1" in host.safeties()
+    unread.unlink()
+    assert told(host.recover()) == [("safety", "removed")]
+
+
+def test_a_volume_that_no_controller_has_keeps_all_of_its_restore(host: Host) -> None:
+    path = host.restored("old", "kvm_vol1")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["safeties"][0]["snapshots"].append({**record["safeties"][0]["snapshots"][0], "volume_uuid": "gone"})
+    path.write_text(json.dumps(record), encoding="utf-8")
+    host.age(path, 31)
+    result = host.recover()
+    assert told(result) == [("safety", None)]
+    assert "no controller that was given has svm1:kvm_vol1" in result["leftovers"][0]["what"]
+    assert "kvm_vol1" in host.safeties()
+
+
+def test_a_removal_that_was_killed_is_ended_by_the_next(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.restored("old", "kvm_vol1")
+
+    def killed(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safety_removal, "_remove_tree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.recover()
+    assert (host.safeties(), journal.images_of(host.catalog, "old").is_dir()) == ({}, True)
+    assert told(host.recover()) == [("safety", "removed")]
+    assert not journal.images_of(host.catalog, "old").exists()
+    assert host.recover()["leftovers"] == []
+
+
+def test_a_link_in_place_of_what_was_set_aside_leads_nowhere(host: Host, tmp_path: Path) -> None:
+    host.restored("old", "kvm_vol1")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    images = journal.images_of(host.catalog, "old")
+    (images / "u1.save").unlink()
+    images.rmdir()
+    images.symlink_to(precious)
+    assert told(host.recover()) == [("safety", "removed")]
+    assert (precious / "file").exists()
+
+
+def test_safety_snapshots_that_no_journal_knows_are_orphans_once_they_are_old(host: Host) -> None:
+    path = host.restored("lost", "kvm_vol1")
+    path.unlink()
+    assert host.recover(volumes=host.records())["leftovers"] == [], "it is young"
+    host.sim.control.set_switches(clock_offset=31 * 86400)
+    try:
+        result = host.recover(volumes=host.records())
+        assert (result["changed"], told(result)) == (False, [("snapshot", None)])
+        assert "before restore lost, and no journal knows it" in result["leftovers"][0]["what"]
+        assert told(host.recover(volumes=host.records(), orphans="absent")) == [("snapshot", "removed")]
+    finally:
+        host.sim.control.reset_switches()
+    assert host.safeties() == {}

@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filter that tells on which host a guest is brought back beside the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.beside import host_beside
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
+
+
+def kvm_restore_as_host(wanted: Any, defined: Mapping[str, Any], host: str = "") -> str:
+    """Return the host that gets the guest; raise AnsibleFilterError when the hosts do not tell."""
+    try:
+        return host_beside(parse_vm_list(wanted), defined, host)
+    except KvmsnapError as exc:
+        raise AnsibleFilterError(exc.message) from exc
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return the filters by name."""
+        return {"kvm_restore_as_host": kvm_restore_as_host}
