@@ -58,7 +58,9 @@ def test_hooks_run_around_and_inside_a_hold_in_tasks(lab: Any) -> None:
     assert [line[:2] for line in told] == [[event, BACKUP] for event in events]
     inside = ["paused" in line[2] and "frozen" in line[2] for line in told]
     assert inside == [False, True, True, False]
-    guests = {guest["name"]: guest for guest in play.facts("hv1")["kvm_backup_result"]["guests"]}
+    made = play.facts("hv1")["kvm_backup_result"]
+    assert {volume["create_time_off"] for volume in made["volumes"]} == {0.0}
+    guests = {guest["name"]: guest for guest in made["guests"]}
     assert {name: guest["consistency"] for name, guest in guests.items()} == {
         "web1": "filesystem-consistent",
         "sol1": "crash-consistent",
@@ -108,6 +110,11 @@ def test_one_point_in_time_over_hosts(lab: Any, second: SecondHost, far: str, tm
     taken = [entry for entry in play.results if entry["task"].endswith("Take the snapshots")]
     made = [each["volume"] for entry in taken for each in entry["result"].get("snapshots", [])]
     assert sorted(made) == ["kvm_vol1", "kvm_vol2"], "each volume is snapshotted once"
+    own = {(entry["host"], each["volume"]) for entry in taken for each in entry["result"].get("snapshots", [])}
+    compared = {
+        (host, volume["volume"]): volume["create_time_off"] for host in results for volume in results[host]["volumes"]
+    }
+    assert compared == {key: 0.0 if key in own else None for key in compared}, "the other host's clock says nothing"
     assert states(lab) == FREE
     assert second.virsh("domstate", far).strip() == "running"
     assert TOGETHER in second.ssh("ls /var/lib/kvmsnap/backups").split()

@@ -114,6 +114,7 @@ def kill_at(lab: Any, restore_id: str, method: str) -> None:
         lab.ssh(KILL_RESTORE)
         assert play.result().rc != 0
     wait_until(answered, seconds=30, what=f"the array's end of the {method}", pause=0.2)
+    lab.control.settle()
     lab.control.clear_faults()
 
 

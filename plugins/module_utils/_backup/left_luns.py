@@ -59,7 +59,7 @@ def refusal(found: TemporaryLun, record: Optional[Journal], target: str, maps: C
     Another host's restore may have the same id, but not the same LUN.
     """
     if not found.of:
-        return f"its comment {found.lun.comment!r} is not that of a restore of ours"
+        return f"its name and its comment {found.lun.comment!r} are not those of a restore of ours"
     if record is None or not any(target in progress.disks for progress in record.guests.values()):
         return f"no restore {found.restore_id!r} of {target or 'its LUN, which is gone,'} is known on this host"
     if maps:

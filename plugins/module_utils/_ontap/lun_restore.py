@@ -92,9 +92,9 @@ class LunNow:
 
 @dataclass(frozen=True)
 class TemporaryLun:
-    """A LUN with the name of a temporary clone: of which LUN (its uuid) and for which restore, as its comment tells.
+    """What looks like a temporary clone: of which LUN (its uuid) and for which restore, as name and comment tell.
 
-    Both are empty when the comment is not one of ours.
+    Both are empty unless the comment is one of ours and the name is the one that goes with it.
     """
 
     lun: LunNow
@@ -106,9 +106,11 @@ class TemporaryLun:
     def from_record(cls, record: Mapping[str, Any]) -> TemporaryLun:
         """Read a record of ``GET /storage/luns``."""
         lun = LunNow.from_record(record)
+        svm, name = str((record.get("svm") or {}).get("name", "")), posixpath.basename(lun.name)
         told = _COMMENT.fullmatch(lun.comment)
-        svm = str((record.get("svm") or {}).get("name", ""))
-        return cls(lun, svm, told["of"] if told else "", told["restore_id"] if told else "")
+        if told is None or name != temporary_path(name, restore_id=told["restore_id"], lun_uuid=told["of"]):
+            return cls(lun, svm, "", "")
+        return cls(lun, svm, told["of"], told["restore_id"])
 
     @property
     def label(self) -> str:

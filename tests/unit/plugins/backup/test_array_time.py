@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -11,11 +12,15 @@ import pytest
 import samples
 from backup_site import Site, two_guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, plan, record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import Window, outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testing import Running
 
 NOON = 1795262400
@@ -128,6 +133,19 @@ def test_an_array_whose_clock_is_set_otherwise_agrees(site: Site, skew: float) -
     for each in result["snapshots"]:
         least, most = each["array_ahead"]
         assert 1.0 <= most - least < 5.0
+
+
+def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
+    two_guests(site)
+    options = {**site.options(), "state": "started"}
+    begun = record.write(options, check=False)["plan"]
+    refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
+    wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
+    with connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+        taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
+    by_json = json.loads(json.dumps(taken["snapshots"]))
+    done = record.write({**options, "state": "complete", "holds": [], "snapshots": by_json}, check=False)
+    assert {volume["create_time_off"] for volume in done["backup"]["volumes"]} == {0.0}
 
 
 def test_an_array_whose_clock_is_set_after_a_snapshot_is_told_and_nothing_else(

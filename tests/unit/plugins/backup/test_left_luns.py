@@ -160,7 +160,7 @@ def test_another_host_s_is_told_and_stays(scene: Scene, other: str, tmp_path: Pa
 def test_somebody_s_lun_of_such_a_name_stays(scene: Scene) -> None:
     scene.killed_restore()
     own = scene.made("luns/kvmsnap-tmp-mine", comment="do not touch")
-    assert dict(scene.told())[own].endswith("its comment 'do not touch' is not that of a restore of ours")
+    assert dict(scene.told())[own].endswith("its comment 'do not touch' are not those of a restore of ours")
     assert own in scene.luns()
 
 
@@ -221,7 +221,7 @@ MAP = LunMap("t-uuid", LUN.name, "hv7", "g-uuid", 3, ())
     ("found", "record", "target", "maps", "said"),
     [
         (OURS, RECORD, "svm1:/vol/v/b", [], None),
-        (replace(OURS, of="", restore_id=""), RECORD, "svm1:/vol/v/b", [], "its comment 'c' is not that of"),
+        (replace(OURS, of="", restore_id=""), RECORD, "svm1:/vol/v/b", [], "its name and its comment 'c' are not"),
         (OURS, None, "svm1:/vol/v/b", [], "no restore 'r1' of svm1:/vol/v/b is known"),
         (OURS, RECORD, "svm1:/vol/v/c", [], "no restore 'r1' of svm1:/vol/v/c is known"),
         (OURS, RECORD, "", [], "no restore 'r1' of its LUN, which is gone, is known"),
@@ -235,16 +235,24 @@ def test_why_one_stays(
     assert (reason is None) if said is None else (reason or "").startswith(said)
 
 
+FOR_R1 = lun_restore.temporary_path("a", restore_id="r1", lun_uuid="u-1")
+FOR_UNDO = lun_restore.temporary_path("a", restore_id="hv1 safety.undo", lun_uuid="u-1")
+
+
 @pytest.mark.parametrize(
-    ("comment", "expected"),
+    ("name", "comment", "expected"),
     [
-        ("kvmsnap: temporary clone of u-1 for restore r1", ("u-1", "r1")),
-        ("kvmsnap: temporary clone of u-1 for restore hv1 safety.undo", ("u-1", "hv1 safety.undo")),
-        ("kvmsnap: temporary clone of u-1", ("", "")),
-        ("my kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
-        ("", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 for restore r1", ("u-1", "r1")),
+        (FOR_UNDO, "kvmsnap: temporary clone of u-1 for restore hv1 safety.undo", ("u-1", "hv1 safety.undo")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 for restore r2", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-2 for restore r1", ("", "")),
+        (f"{FOR_R1}-kept", "kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1", ("", "")),
+        (FOR_R1, "my kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
+        (FOR_R1, "", ("", "")),
     ],
 )
-def test_what_a_comment_tells(comment: str, expected: tuple[str, str]) -> None:
-    found = TemporaryLun.from_record({"uuid": "t", "name": LUN.name, "comment": comment, "svm": {"name": "svm1"}})
-    assert (found.of, found.restore_id, found.label) == (*expected, f"svm1:{LUN.name}")
+def test_what_a_name_and_a_comment_tell(name: str, comment: str, expected: tuple[str, str]) -> None:
+    record = {"uuid": "t", "name": f"/vol/v/{name}", "comment": comment, "svm": {"name": "svm1"}}
+    found = TemporaryLun.from_record(record)
+    assert (found.of, found.restore_id, found.label) == (*expected, f"svm1:/vol/v/{name}")
