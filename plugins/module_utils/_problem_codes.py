@@ -75,6 +75,18 @@ CODES: dict[str, Code] = {
         "the guest is transient: its definition is gone when it stops",
         "Define it ('virsh define') when it is meant to stay; the backup keeps its definition.",
     ),
+    "guest-identity": Code(
+        "error",
+        "a guest that is to be restored is not the one of the backup: another has its name, or the definition in the"
+        " backup is another guest's",
+        "Name the guest by its uuid, or choose another backup.",
+    ),
+    "firmware-state": Code(
+        "error",
+        "UEFI variables or TPM state of a guest that is to be restored are gone or altered, or would be put where they"
+        " must not",
+        "Bring the file back to what the backup says, choose another backup, or restore the disks by name (disks).",
+    ),
     "restore-unfinished": Code(
         "error",
         "a restore of the guest broke off: its disks are neither old nor new",

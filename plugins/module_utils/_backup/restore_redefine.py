@@ -264,11 +264,10 @@ def _untrue(saved: SavedGuest, now: GuestNow) -> list[Problem]:
     definition = parse_guest(saved.xml)
     if definition.uuid != saved.uuid or not _is_uuid(saved.uuid):
         what = f"guest {saved.name}: the definition in the backup is that of {definition.uuid}, not of {saved.uuid}"
-        problems.append(Problem("guest-identity", "error", what, "Choose another backup.", guest=saved.name))
+        problems.append(problem_of("guest-identity", what, guest=saved.name))
     if now.nvram is not None and os.path.dirname(os.path.normpath(now.nvram)) not in NVRAM_DIRECTORIES:
         what = f"guest {saved.name}: its UEFI variables are to lie at {now.nvram}, outside of {NVRAM_DIRECTORIES[0]}"
-        remedy = "Define the guest by hand with its variables there, then restore it."
-        problems.append(Problem("firmware-state", "error", what, remedy, guest=saved.name))
+        problems.append(problem_of("firmware-state", what, guest=saved.name))
     return problems
 
 
