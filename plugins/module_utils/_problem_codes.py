@@ -83,8 +83,7 @@ CODES: dict[str, Code] = {
     ),
     "firmware-state": Code(
         "error",
-        "UEFI variables or TPM state of a guest that is to be restored are gone or altered, or would be put where they"
-        " must not",
+        "saved UEFI variables or TPM state of a guest are gone or altered, or would be put where they must not",
         "Bring the file back to what the backup says, choose another backup, or restore the disks by name (disks).",
     ),
     "restore-unfinished": Code(
