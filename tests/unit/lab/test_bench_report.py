@@ -13,7 +13,7 @@ from restores import Disk, Restored
 
 
 def held(mode: str, guests: int, p95: float, run: float, *, by: str = "suspend") -> Measured:
-    return Measured(mode, guests, 4, by, p95, p95, p95, run, 0.25, 0.03, 0.02)
+    return Measured(mode, guests, 4, by, p95, p95, p95, run, 0.25, 0.03, 0.02, 3)
 
 
 def restored(gib: int, seconds: float, method: str = "file_clone") -> Restored:
