@@ -7,6 +7,7 @@ Nothing is touched that is not provably ours, or that may belong to a run that i
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -245,7 +246,7 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
     """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
     temporary LUNs, half-made copies.
     """
-    keeper = Keeper(scene.root, scene.owner, scene.safety_days, scene.wall)
+    keeper = Keeper(scene.root, os.uname().nodename, scene.safety_days, scene.wall)
     families = keeper.due()
     entries = catalog.entries(scene.root)
     manifests = [entry.manifest for entry in entries if entry.manifest]

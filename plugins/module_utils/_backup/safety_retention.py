@@ -8,9 +8,11 @@ Their journals stay, so that the same restore id still changes nothing and an un
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import Survey
@@ -18,6 +20,30 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 DAY = 86400.0
 _UNDO, _IMAGES = ".undo", ".images"
+_MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the comment of a safety snapshot says: the owner of the backup, the restore, and the host that ran it.
+
+    The owner need not be that host: another host restores from this one's backup, and hosts back up together.
+    """
+
+    owner: str
+    restore_id: str
+    host: str
+
+
+def comment_of(restore_id: str, host: str) -> str:
+    """Return the comment that a restore gives to its safety snapshots, without the owner."""
+    return f"before restore {restore_id} on {host}"
+
+
+def mark_of(comment: str) -> Optional[Mark]:
+    """Return what the whole comment of a snapshot says, None when it is no safety snapshot's."""
+    found = _MARK.fullmatch(comment)
+    return Mark(*found.groups()) if found else None
 
 
 @dataclass(frozen=True)
