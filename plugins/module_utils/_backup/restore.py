@@ -362,12 +362,13 @@ class _Work:
         """
         progress = replace(self._progress(guest), written=False)
         touched = [disk for disk in guest.disks if disk.label in progress.disks]
-        if not touched and not progress.files:
-            return ". Nothing of the guest was overwritten", True
         self._note(guest, progress)
+        if not touched and not progress.files and progress.definition is None:
+            return ". Nothing of the guest was overwritten", True
         safety = self._known_safety(guest)
         if safety is None:
-            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in progress.files)]
+            beside = [*progress.files, *([progress.definition] if progress.definition else [])]
+            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in beside)]
             return f". {', '.join(names)} may have been overwritten", False
         try:
             for disk in touched:
