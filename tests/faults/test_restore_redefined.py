@@ -310,3 +310,62 @@ def test_a_definition_that_fails_puts_disks_and_definition_back(ground: Ground) 
     assert outcome.failed
     assert definition(ground) == changed
     assert bytes_now(ground) == there
+
+
+def test_a_restore_that_defined_a_guest_can_be_undone_while_it_runs_and_starts_with_its_host(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    restored(ground, define_missing=True, restore_id="defined-runs", power="running")
+    ground.guests.domain(GUEST).setAutostart(1)
+    shown = restored(ground, restore_id="defined-runs", undo=True, verify="full", check=True)
+    assert shown["plan"]["guests"][0]["state_after"] == "absent"
+    result = restored(ground, restore_id="defined-runs", undo=True, verify="full")
+    assert result["guests"][0]["healthy"] is None
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+    again = restored(ground, restore_id="defined-runs", undo=True, power="running", health={"condition": "agent"})
+    assert not again["changed"]
+
+
+def test_an_undo_of_a_deleted_guest_goes_on_once_the_guest_is_gone(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    restored(ground, define_missing=True, restore_id="undo-killed")
+    ground.control.add_fault(
+        "delay", match={"method": "POST", "path": OVERWRITE, "after": 0}, seconds=30, where="before"
+    )
+    running = ground.begin("kvm_app_restore", guests=[GUEST], restore_id="undo-killed", undo=True)
+    wait_until(lambda: not image(ground, FIRST).exists(), seconds=60, what="the first disk is gone", pause=0.01)
+    running.kill()
+    ground.control.clear_faults()
+    forget(ground)
+    restored(ground, restore_id="undo-killed", undo=True)
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+
+
+def test_a_restore_of_a_deleted_guest_that_was_killed_can_be_undone(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    ground.control.add_fault(
+        "delay", match={"method": "POST", "path": OVERWRITE, "after": 1}, seconds=30, where="before"
+    )
+    running = ground.begin("kvm_app_restore", guests=[GUEST], define_missing=True, restore_id="half-deleted")
+    wait_until(image(ground, FIRST).exists, seconds=60, what="the first disk", pause=0.01)
+    running.kill()
+    ground.control.clear_faults()
+    restored(ground, restore_id="half-deleted", undo=True)
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+
+
+def test_a_disk_under_another_target_is_not_attached_twice(ground: Ground) -> None:
+    redefine(ground, lambda xml: xml.replace("dev='vdb'", "dev='vdx'"))
+    changed = definition(ground)
+    assert "dev='vdx'" in changed
+    restored(ground, moved_disks="old_place", restore_id="other-target")
+    assert bytes_now(ground) == saved(ground)
+    assert definition(ground) == changed

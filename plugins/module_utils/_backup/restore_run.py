@@ -229,7 +229,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         if todo:
             chosen.keep(root)
         results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
-    results = restore_health.looked_at(options, again, results, _names(before, names))
+    gone = [uuid for uuid, progress in known.guests.items() if progress.was_absent]
+    results = restore_health.looked_at(options, again, results, _names(before, names), forgotten=gone)
     return _told(plan, again, results, changed=bool(todo))
 
 
@@ -381,17 +382,23 @@ def _intended(
     now = _guests_now(options, wanted)
     if undone is not None:
         kept = journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
-        return restore_redefine.as_before(now.guests, undone, kept), now.names
+        before = restore_redefine.as_before(now.guests, undone, kept)
+        if not restore_redefine.undefined_before(wanted, now.guests, undone):
+            return before, now.names
+    look = partial(_guests_now, options, wanted)
     here = {}
-    if restore_redefine.needs_places(wanted, now.guests, options):
+    if undone is not None or restore_redefine.needs_places(wanted, now.guests, options):
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
-    found = restore_redefine.redefined(options, wanted, now.guests, here, look=partial(_guests_now, options, wanted))
+    if undone is not None:
+        found = restore_redefine.gone_before(wanted, now.guests, undone, here, look=look)
+    else:
+        before, found = {}, restore_redefine.redefined(options, wanted, now.guests, here, look=look)
     for saved in wanted:
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
-    return found, now.names
+    return {**before, **found}, now.names
 
 
 def _told_time(moment: Optional[datetime]) -> Optional[str]:
