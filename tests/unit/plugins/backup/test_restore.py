@@ -684,6 +684,29 @@ def test_when_one_of_them_cannot_be_kept_off_none_is_touched(tmp_path: Path, ste
     assert (world.content, world.autostarts) == ({}, {samples.WEB})
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_guests_that_share_a_disk_are_not_begun_after_a_failure_either_when_asked_to(
+    tmp_path: Path, begun: bool
+) -> None:
+    first, second = pair()
+    alone = part("other", "33333333-3333-4333-8333-333333333333")
+    world = Sharing(alone, first, second)
+    if begun:
+        half = journals.Journal("r1", samples.BACKUP)
+        progress = journals.GuestProgress("running", disks=(first.disks[1].label,))
+        journals.save(tmp_path, half.with_guest(samples.DB, progress))
+    world.fails_at = "prepare vda"
+    results = carried_out(tmp_path, world, alone, first, second, safety=BEFORE, stop_at_failure=True)
+    after = "shutoff" if begun else "running"
+    assert [(each.restored, each.state_after) for each in results] == [
+        (False, "running"),
+        (False, after),
+        (False, after),
+    ]
+    assert world.content == {}
+    assert all("was not begun, since other failed" in str(each.error) for each in results[1:])
+
+
 class Defining(Sharing):
     """A world in which guests have definitions."""
 
