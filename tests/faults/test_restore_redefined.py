@@ -292,7 +292,8 @@ def test_the_definition_of_the_backup_comes_back(
     )
     before = definition(ground)
     assert ">2</vcpu>" in before
-    restored(ground, definition=policy, restore_id=f"definition-{policy}")
+    result = restored(ground, definition=policy, restore_id=f"definition-{policy}")
+    assert any("no passwords afterwards" in note for note in result["plan"]["guests"][0]["notes"]) != secret
     now = definition(ground)
     assert (">2</vcpu>" in now, "of the site" in now, "a-secret" in now) == (memory, title, secret)
     assert bytes_now(ground) == saved(ground)

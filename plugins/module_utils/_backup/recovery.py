@@ -238,7 +238,9 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
             continue
         open_guests = [uuid for uuid in found.guests if known.is_open(found, uuid)] if found else []
         if open_guests:
-            what = f"it broke off before {len(open_guests)} of its guests were back: run it again with this restore_id"
+            undone = path.stem[: -len(journal.UNDO)] if path.stem.endswith(journal.UNDO) else ""
+            how = f"with restore_id {undone} and undo=true" if undone else "with this restore_id"
+            what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}"
             yield Leftover("restore", path.stem, what)
 
 

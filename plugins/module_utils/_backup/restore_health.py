@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, RestoreRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -139,7 +139,7 @@ def _remedy(record: Journal, sick: Sequence[GuestResult]) -> str:
     kept = sorted({each.safety for each in sick if each.safety})
     if not kept:
         return "There is no safety snapshot to undo it by"
-    if record.restore_id.endswith(".undo"):
+    if record.restore_id.endswith(UNDO):
         return f"This was an undo; safety snapshot {', '.join(kept)} holds what was there before it"
     names = ", ".join(each.name for each in sick if each.safety)
     return f"To undo it, restore {names} with restore_id {record.restore_id} and undo=true"

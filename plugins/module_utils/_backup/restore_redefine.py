@@ -40,6 +40,9 @@ NVRAM_DIRECTORIES = ("/var/lib/libvirt/qemu/nvram", "/etc/libvirt/qemu/nvram")
 NOT_DEFINED = (
     "it is not defined on this host, and is defined anew as it was in the backup, which has no passwords of screens"
 )
+NO_PASSWORDS = (
+    "its screens have no passwords afterwards, since no backup holds any: set them before it starts (virsh edit)"
+)
 NEVER_DEFINED = "it is not defined now and was not before the restore: its disks become again what they were"
 _BY_WWID = "/dev/disk/by-id/dm-uuid-mpath-"
 _NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave disks empty. Nothing was touched"
@@ -188,6 +191,8 @@ def with_definition(now: GuestNow, before: Optional[GuestNow], saved: SavedGuest
     else:
         lines = changes(before.xml, edited.xml)[2:]
         notes = ["its definition changes; the plan shows how"] if lines else []
+        if new.policy == "replace" and "<graphics" in edited.xml:
+            notes.append(NO_PASSWORDS)
         gone = sorted({disk.target for disk in before.disks} - {disk.target for disk in now.disks})
         notes += [f"disk {target} came after the backup and is detached; what it holds stays" for target in gone]
     return replace(

@@ -113,6 +113,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
     restore_redefine.check_options(options)
+    _refuse_name_of_undo(options["restore_id"] or "")
     condition_of(options.get("health"))
     with _alone(root, check):
         return _run(root, options, check=check)
@@ -139,6 +140,17 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
     results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
     return _told(plan, record, results, changed=bool(todo))
+
+
+def _refuse_name_of_undo(restore_id: str) -> None:
+    """Refuse the name of an undo: that goes on as one only, and a restore must not pass for it."""
+    undone = restore_id[: -len(journal.UNDO)] if restore_id.endswith(journal.UNDO) else ""
+    if undone:
+        raise InputError(
+            f"restore_id {restore_id} is the name of an undo. To go on with the undo of restore {undone}, give"
+            f" restore_id {undone} and undo=true; for another restore give another name. Nothing was touched",
+            option="restore_id",
+        )
 
 
 def _begun(
@@ -208,8 +220,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
-    again = journal.load(root, f"{known.restore_id}.undo") or Journal(
-        f"{known.restore_id}.undo", before.backup_id, disks=known.disks
+    again = journal.load(root, f"{known.restore_id}{journal.UNDO}") or Journal(
+        f"{known.restore_id}{journal.UNDO}", before.backup_id, disks=known.disks
     )
     deadline = Deadline.after(options["timeout"])
     with connected(

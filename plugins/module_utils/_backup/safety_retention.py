@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, Journal, SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 DAY = 86400.0
-_UNDO, _IMAGES = ".undo", ".images"
+_IMAGES = ".images"
 _MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
 
 
@@ -124,7 +124,7 @@ def refuse_removed(journal: Journal) -> None:
 
 def _marks(journal: Journal, safeties: Collection[str]) -> set[str]:
     """Return what a restore has in common with those it hangs together with."""
-    restores = [journal.restore_id, _without(journal.restore_id, _UNDO)]
+    restores = [journal.restore_id, _without(journal.restore_id, UNDO)]
     for progress in journal.guests.values():
         restores += [*progress.took_over, *(each.kept_by for each in progress.files)]
         images = (progress.saved_image, progress.image_to_bring)

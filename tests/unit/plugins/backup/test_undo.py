@@ -100,6 +100,13 @@ def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         restore_run.undo(options, check=False)
 
 
+def test_a_restore_does_not_pass_for_the_undo_of_another(tmp_path: Path) -> None:
+    options = {"catalog_dir": str(tmp_path), "restore_id": "r1.undo", "guests": ["web1"], "disks": []}
+    options.update(definition="keep", define_missing=False)
+    with pytest.raises(InputError, match="give restore_id r1 and undo=true"):
+        restore_run.run(options, check=True)
+
+
 def test_a_journal_with_safety_snapshots_survives(tmp_path: Path) -> None:
     written = journal(safety(samples.WEB), web=WRITTEN)
     journals.save(tmp_path, written)
