@@ -370,3 +370,25 @@ def test_a_disk_under_another_target_is_not_attached_twice(ground: Ground) -> No
     restored(ground, moved_disks="old_place", restore_id="other-target")
     assert bytes_now(ground) == saved(ground)
     assert definition(ground) == changed
+
+
+def test_uefi_variables_that_outlived_a_deleted_guest_outlive_an_undo_too(ground: Ground) -> None:
+    place = Path("/var/lib/libvirt/qemu/nvram/r1_VARS.fd")
+    kept = ground.seen(place)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(b"kept when the guest was undefined")
+    manifest = ground.seen(ground.catalog) / "backups" / BACKUP / "manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    loader = "<loader readonly='yes' type='pflash'>/etc/passwd</loader>"
+    firmware = f"{loader}<nvram>{place}</nvram></os><features><acpi/></features>"
+    forget(ground)
+    try:
+        manifest.write_text(signed(text.replace("</os>", firmware)), encoding="utf-8")
+        restored(ground, define_missing=True, restore_id="variables")
+        assert str(place) in definition(ground)
+        restored(ground, restore_id="variables", undo=True)
+        assert names(ground) == [NEIGHBOUR]
+        assert kept.read_bytes() == b"kept when the guest was undefined"
+    finally:
+        manifest.write_text(text)
+        kept.unlink(missing_ok=True)
