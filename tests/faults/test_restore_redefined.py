@@ -358,7 +358,7 @@ def test_a_restore_of_a_deleted_guest_that_was_killed_can_be_undone(ground: Grou
     wait_until(image(ground, FIRST).exists, seconds=60, what="the first disk", pause=0.01)
     running.kill()
     ground.control.clear_faults()
-    restored(ground, restore_id="half-deleted", undo=True)
+    restored(ground, restore_id="half-deleted", undo=True, power="running")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == left
 

@@ -120,7 +120,7 @@ def redefined(
         return dict(found)
     xml = {uuid: each.out_of(found[uuid].xml if uuid in found else None).xml for uuid, each in new.items()}
     seen = look(xml).guests
-    result = dict(found)
+    result = _beside(found, seen)
     with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
@@ -160,20 +160,21 @@ def gone_before(
     *,
     look: Callable[[Mapping[str, str]], Looked],
 ) -> dict[str, GuestNow]:
-    """Return the guests that were not defined before a restore and are not now: only their disks are to go back.
+    """Return the guests, too, that were not defined before a restore and are not now: only their disks are to go back.
 
     The restore broke off before it defined them, or its undo after it had undefined them. ``look`` sees them with the
     definition of the backup. Raises ``DomainXmlError``.
     """
     new = new_definitions(undefined_before(wanted, found, undone), {}, {"define_missing": True}, here=here)
     if not new:
-        return {}
+        return dict(found)
     seen = look({uuid: each.out_of(None).xml for uuid, each in new.items()}).guests
-    return {
+    gone = {
         uuid: replace(seen[uuid], state=ABSENT, forget=True, notes=(*seen[uuid].notes, NEVER_DEFINED))
         for uuid in new
         if uuid in seen
     }
+    return {**_beside(found, seen), **gone}
 
 
 def undefined_before(wanted: Sequence[SavedGuest], found: Mapping[str, GuestNow], undone: Journal) -> list[SavedGuest]:
@@ -223,6 +224,11 @@ def with_missing(
     by_target = {disk.target: disk for disk in saved.saved_disks}
     disks = [_or_missing(by_target.get(disk.target), disk, now, here, used) for disk in now.disks]
     return replace(now, disks=tuple(disks))
+
+
+def _beside(found: Mapping[str, GuestNow], seen: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
+    """Return the guests as they are, each disk as it is used once others are defined: shared with these, or theirs."""
+    return {uuid: replace(now, disks=seen[uuid].disks) if uuid in seen else now for uuid, now in found.items()}
 
 
 def _displaced(saved: SavedGuest, now: GuestNow) -> list[str]:

@@ -55,6 +55,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disk
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    ABSENT,
     DiskNow,
     GuestNow,
     RestorePlan,
@@ -96,6 +97,7 @@ NOT_FREE = (
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
 WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
+MAX_RESTORE_ID = 100
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -113,7 +115,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
     restore_redefine.check_options(options)
-    _refuse_name_of_undo(options["restore_id"] or "")
+    _check_name(options["restore_id"] or "")
     condition_of(options.get("health"))
     with _alone(root, check):
         return _run(root, options, check=check)
@@ -142,8 +144,16 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
     return _told(plan, record, results, changed=bool(todo))
 
 
-def _refuse_name_of_undo(restore_id: str) -> None:
-    """Refuse the name of an undo: that goes on as one only, and a restore must not pass for it."""
+def _check_name(restore_id: str) -> None:
+    """Refuse a name that its undo or the comment of its safety snapshots have no room for, and that of an undo.
+
+    An undo goes on as one only, and a restore must not pass for it.
+    """
+    if len(restore_id) > MAX_RESTORE_ID:
+        raise InputError(
+            f"restore_id {restore_id!r} is longer than {MAX_RESTORE_ID} characters; nothing was touched",
+            option="restore_id",
+        )
     undone = restore_id[: -len(journal.UNDO)] if restore_id.endswith(journal.UNDO) else ""
     if undone:
         raise InputError(
@@ -241,7 +251,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         if todo:
             chosen.keep(root)
         results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
-    gone = [uuid for uuid, progress in known.guests.items() if progress.was_absent]
+    gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
     results = restore_health.looked_at(options, again, results, _names(before, names), forgotten=gone)
     return _told(plan, again, results, changed=bool(todo))
 
@@ -403,14 +413,14 @@ def _intended(
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
     if undone is not None:
-        found = restore_redefine.gone_before(wanted, now.guests, undone, here, look=look)
+        found = restore_redefine.gone_before(wanted, before, undone, here, look=look)
     else:
-        before, found = {}, restore_redefine.redefined(options, wanted, now.guests, here, look=look)
+        found = restore_redefine.redefined(options, wanted, now.guests, here, look=look)
     for saved in wanted:
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
-    return {**before, **found}, now.names
+    return found, now.names
 
 
 def _told_time(moment: Optional[datetime]) -> Optional[str]:
