@@ -91,6 +91,7 @@ options:
       - A new restore of a guest whose earlier one broke off takes the place of that one. It brings all disks anew, and
         takes over the guest's state, its autostart and the safety snapshot from before the earlier one. The plan names
         the earlier one, which cannot be gone on with any more.
+      - It has at most 100 characters and does not end in C(.undo), which is the name of an undo.
       - Needed with O(undo).
     type: str
   method:

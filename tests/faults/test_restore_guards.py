@@ -124,6 +124,28 @@ def test_a_shared_disk_is_restored_once_and_with_both_its_guests(ground: Ground)
     assert (contents(ground), states(ground)) == (changed, [RUNNING, RUNNING])
 
 
+def test_a_shared_disk_is_restored_once_when_one_of_its_guests_was_deleted(ground: Ground) -> None:
+    victim = min((ground.guests.domain(name) for name in NODES), key=lambda domain: domain.UUIDString())
+    saved = [ground.guests.image(*each, snapshot=BACKUP).read_bytes() for each in (*((name, OWN) for name in NODES),)]
+    xml = victim.XMLDesc(libvirt.VIR_DOMAIN_XML_SECURE | libvirt.VIR_DOMAIN_XML_INACTIVE)
+    if victim.isActive():
+        victim.destroy()
+    victim.undefine()
+    written(ground, b"after one was deleted")
+    try:
+        both = restore(ground, *NODES, restore_id="one-deleted", define_missing=True)
+        assert not both.failed, both.msg
+        overwritten = [disk["path"] for guest in both["guests"] for disk in guest["disks"]]
+        shared = f"svm1:/vol/{COMMON}/quorum.img"
+        assert overwritten.count(shared) == 1
+        assert [ground.guests.image(name, OWN).read_bytes() for name in NODES] == saved
+        undone = restore(ground, *NODES, restore_id="one-deleted", undo=True)
+        assert not undone.failed, undone.msg
+        assert victim.name() not in [domain.name() for domain in ground.guests.connection.listAllDomains()]
+    finally:
+        ground.guests.connection.defineXML(xml).create()
+
+
 @pytest.mark.long
 def test_when_a_disk_of_one_of_them_fails_both_are_as_before(ground: Ground) -> None:
     changed = written(ground, b"before a restore that fails")

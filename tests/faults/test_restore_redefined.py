@@ -292,7 +292,8 @@ def test_the_definition_of_the_backup_comes_back(
     )
     before = definition(ground)
     assert ">2</vcpu>" in before
-    restored(ground, definition=policy, restore_id=f"definition-{policy}")
+    result = restored(ground, definition=policy, restore_id=f"definition-{policy}")
+    assert any("no passwords afterwards" in note for note in result["plan"]["guests"][0]["notes"]) != secret
     now = definition(ground)
     assert (">2</vcpu>" in now, "of the site" in now, "a-secret" in now) == (memory, title, secret)
     assert bytes_now(ground) == saved(ground)
@@ -310,3 +311,84 @@ def test_a_definition_that_fails_puts_disks_and_definition_back(ground: Ground) 
     assert outcome.failed
     assert definition(ground) == changed
     assert bytes_now(ground) == there
+
+
+def test_a_restore_that_defined_a_guest_can_be_undone_while_it_runs_and_starts_with_its_host(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    restored(ground, define_missing=True, restore_id="defined-runs", power="running")
+    ground.guests.domain(GUEST).setAutostart(1)
+    shown = restored(ground, restore_id="defined-runs", undo=True, verify="full", check=True)
+    assert shown["plan"]["guests"][0]["state_after"] == "absent"
+    result = restored(ground, restore_id="defined-runs", undo=True, verify="full")
+    assert result["guests"][0]["healthy"] is None
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+    again = restored(ground, restore_id="defined-runs", undo=True, power="running", health={"condition": "agent"})
+    assert not again["changed"]
+
+
+def test_an_undo_of_a_deleted_guest_goes_on_once_the_guest_is_gone(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    restored(ground, define_missing=True, restore_id="undo-killed")
+    ground.control.add_fault(
+        "delay", match={"method": "POST", "path": OVERWRITE, "after": 0}, seconds=30, where="before"
+    )
+    running = ground.begin("kvm_app_restore", guests=[GUEST], restore_id="undo-killed", undo=True)
+    wait_until(lambda: not image(ground, FIRST).exists(), seconds=60, what="the first disk is gone", pause=0.01)
+    running.kill()
+    ground.control.clear_faults()
+    forget(ground)
+    restored(ground, restore_id="undo-killed", undo=True)
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+
+
+def test_a_restore_of_a_deleted_guest_that_was_killed_can_be_undone(ground: Ground) -> None:
+    forget(ground)
+    image(ground, FIRST).unlink()
+    left = bytes_now(ground)
+    ground.control.add_fault(
+        "delay", match={"method": "POST", "path": OVERWRITE, "after": 1}, seconds=30, where="before"
+    )
+    running = ground.begin("kvm_app_restore", guests=[GUEST], define_missing=True, restore_id="half-deleted")
+    wait_until(image(ground, FIRST).exists, seconds=60, what="the first disk", pause=0.01)
+    running.kill()
+    ground.control.clear_faults()
+    restored(ground, restore_id="half-deleted", undo=True, power="running")
+    assert names(ground) == [NEIGHBOUR]
+    assert bytes_now(ground) == left
+
+
+def test_a_disk_under_another_target_is_not_attached_twice(ground: Ground) -> None:
+    redefine(ground, lambda xml: xml.replace("dev='vdb'", "dev='vdx'"))
+    changed = definition(ground)
+    assert "dev='vdx'" in changed
+    restored(ground, moved_disks="old_place", restore_id="other-target")
+    assert bytes_now(ground) == saved(ground)
+    assert definition(ground) == changed
+
+
+def test_uefi_variables_that_outlived_a_deleted_guest_outlive_an_undo_too(ground: Ground) -> None:
+    place = Path("/var/lib/libvirt/qemu/nvram/r1_VARS.fd")
+    kept = ground.seen(place)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(b"kept when the guest was undefined")
+    manifest = ground.seen(ground.catalog) / "backups" / BACKUP / "manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    loader = "<loader readonly='yes' type='pflash'>/etc/passwd</loader>"
+    firmware = f"{loader}<nvram>{place}</nvram></os><features><acpi/></features>"
+    forget(ground)
+    try:
+        manifest.write_text(signed(text.replace("</os>", firmware)), encoding="utf-8")
+        restored(ground, define_missing=True, restore_id="variables")
+        assert str(place) in definition(ground)
+        restored(ground, restore_id="variables", undo=True)
+        assert names(ground) == [NEIGHBOUR]
+        assert kept.read_bytes() == b"kept when the guest was undefined"
+    finally:
+        manifest.write_text(text)
+        kept.unlink(missing_ok=True)

@@ -32,11 +32,14 @@ def keep(host: Host, directory: Path, guest: GuestRestore) -> Aside:
 
 
 def define(host: Host, guest: GuestRestore) -> None:
-    """Give the guest its new definition, or take it from libvirt when it is to be forgotten."""
+    """Give the guest its new definition, or take it from libvirt when it is to be forgotten.
+
+    UEFI variables and the TPM's state are left to what was set aside of them: they may be older than the restore.
+    """
     domain = host.domain(uuid=guest.uuid)
     if guest.forget:
         if domain is not None:
-            domain.undefine()
+            domain.undefine(with_state=False)
     elif guest.definition is not None:
         existing = domain.xml(inactive=True, secure=True) if domain else None
         _define(host, guest.uuid, guest.definition.out_of(existing).xml)
@@ -47,7 +50,7 @@ def bring_back(host: Host, directory: Path, uuid: str, aside: Aside) -> None:
     if not aside.stored_as:
         domain = host.domain(uuid=uuid)
         if domain is not None:
-            domain.undefine()
+            domain.undefine(with_state=False)
         return
     _define(host, uuid, kept(directory, aside))
 

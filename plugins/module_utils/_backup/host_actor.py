@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     DiskRestore,
     GuestRestore,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
     copy_over,
@@ -119,8 +120,8 @@ class HostActor:
 
     def drop_definition(self, guest: GuestRestore) -> None:
         """Let the guest be transient again, unless it is off or is so already."""
-        domain = self._domain(guest)
-        if domain.state().active and domain.persistent():
+        domain = self._known(guest)
+        if domain and domain.state().active and domain.persistent():
             domain.drop_definition()
 
     def autostart(self, guest: GuestRestore) -> bool:
@@ -129,8 +130,10 @@ class HostActor:
         return domain.autostart() if domain else False
 
     def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
-        """Let the guest start with this host, or not."""
-        self._domain(guest).set_autostart(wanted)
+        """Let the guest start with this host, or not; one that is not defined any more never does."""
+        domain = self._known(guest)
+        if domain:
+            domain.set_autostart(wanted)
 
     def saved_image(self, guest: GuestRestore) -> Optional[str]:
         """Return a free place for the guest's managed-save image, None when it has none."""
@@ -156,7 +159,9 @@ class HostActor:
         for key, place in places.items():
             here = [disk for disk in disks if (disk.storage.svm_uuid, disk.storage.volume_uuid) == key]
             self._refuse_full(place.client, place.volume, here)
-        wanted = Wanted.checked(name=name, owner=self.manifest.owner, comment=f"before restore {self.restore_id}")
+        wanted = Wanted.checked(
+            name=name, owner=self.manifest.owner, comment=comment_of(self.restore_id, os.uname().nodename)
+        )
         refs = [
             VolumeRef(place.volume.svm, place.volume.name, uuid=place.volume.uuid, controller=place.client.name)
             for place in places.values()

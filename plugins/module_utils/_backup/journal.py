@@ -18,6 +18,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import c
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 
 SCHEMA = "kvmsnap.restore/1"
+UNDO = ".undo"
+"""What the undo of a restore has at the end of its name."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Nothing is touched that is not provably ours, or that may belong to a run that i
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -237,7 +238,9 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
             continue
         open_guests = [uuid for uuid in found.guests if known.is_open(found, uuid)] if found else []
         if open_guests:
-            what = f"it broke off before {len(open_guests)} of its guests were back: run it again with this restore_id"
+            undone = path.stem[: -len(journal.UNDO)] if path.stem.endswith(journal.UNDO) else ""
+            how = f"with restore_id {undone} and undo=true" if undone else "with this restore_id"
+            what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}"
             yield Leftover("restore", path.stem, what)
 
 
@@ -245,7 +248,7 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
     """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
     temporary LUNs, half-made copies.
     """
-    keeper = Keeper(scene.root, scene.owner, scene.safety_days, scene.wall)
+    keeper = Keeper(scene.root, os.uname().nodename, scene.safety_days, scene.wall)
     families = keeper.due()
     entries = catalog.entries(scene.root)
     manifests = [entry.manifest for entry in entries if entry.manifest]

@@ -160,18 +160,17 @@ def run(
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
     for guest in todo:
         work.stop(guest)
-    sharing = units(todo)
-    for unit in sharing:
+    for unit in units(todo):
         work.hold_together(unit)
     if safety:
         work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
-    for unit in sharing:
-        work.write_together(unit)
     results: list[GuestResult] = []
     for guest in plan.guests:
         failed = next((each.name for each in results if each.error), None) if stop_at_failure else None
         if failed and guest in todo:
             work.leave(guest, f"Guest {guest.name} was not begun, since {failed} failed")
+        else:
+            work.write_together(guest)
         results.append(work.restore(guest))
     return results, work.journal
 
@@ -187,6 +186,7 @@ class _Work:
         self._begun: dict[str, float] = {}
         self._written: dict[str, list[DiskResult]] = {}
         self._together: dict[str, tuple[GuestRestore, ...]] = {}
+        self._tried: set[str] = set()
         self._fence = Fence(actor, self._progress, self._note)
 
     def stop(self, guest: GuestRestore) -> None:
@@ -215,10 +215,14 @@ class _Work:
                 self.errors[guest.uuid] = f"{exc.message}. Nothing was overwritten{self._power_back(guest)}"
 
     def leave(self, guest: GuestRestore, why: str) -> None:
-        """Do not begin a guest; one that an earlier run half restored is left for the next run."""
+        """Do not begin a guest; one that an earlier run half restored is left for the next run.
+
+        So is one that shares a disk with such a guest.
+        """
         if guest.uuid in self.errors or self._progress(guest).written:
             return
-        self.errors[guest.uuid] = f"{why}{'' if self._progress(guest).disks else self._power_back(guest)}"
+        half = any(self._progress(each).disks for each in self._together.get(guest.uuid, (guest,)))
+        self.errors[guest.uuid] = f"{why}{'' if half else self._power_back(guest)}"
 
     def _is_as_before(self, guest: GuestRestore) -> bool:
         """Tell whether what the guest holds is to be kept: nothing was written yet, and no snapshot holds its state.
@@ -234,15 +238,18 @@ class _Work:
         self._together.update((guest.uuid, unit) for guest in unit)
         self._give_up_with(unit)
 
-    def write_together(self, unit: tuple[GuestRestore, ...]) -> None:
-        """Overwrite the disks of guests that share one: all of them, or none, before any of them is brought up.
+    def write_together(self, guest: GuestRestore) -> None:
+        """Overwrite the disks of those that share one with this guest: all, or none, before any of them is brought up.
 
-        The journal and the errors tell :meth:`restore` how that ended.
+        The first of them that comes along does it for all; the journal and the errors tell :meth:`restore` how that
+        ended.
         """
-        if not self._give_up_with(unit):
+        unit = self._together.get(guest.uuid, ())
+        if self._tried.isdisjoint(each.uuid for each in unit) and unit and not self._give_up_with(unit):
             failed, why = self._write_unit(unit)
             if failed is not None:
                 self._give_up(unit, failed, why)
+        self._tried.update(each.uuid for each in unit)
 
     def _give_up_with(self, unit: Sequence[GuestRestore]) -> bool:
         """Give up the others when one of them failed already, and tell whether one has."""
@@ -362,12 +369,13 @@ class _Work:
         """
         progress = replace(self._progress(guest), written=False)
         touched = [disk for disk in guest.disks if disk.label in progress.disks]
-        if not touched and not progress.files:
-            return ". Nothing of the guest was overwritten", True
         self._note(guest, progress)
+        if not touched and not progress.files and progress.definition is None:
+            return ". Nothing of the guest was overwritten", True
         safety = self._known_safety(guest)
         if safety is None:
-            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in progress.files)]
+            beside = [*progress.files, *([progress.definition] if progress.definition else [])]
+            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in beside)]
             return f". {', '.join(names)} may have been overwritten", False
         try:
             for disk in touched:

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import ABSENT, DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info, in_use
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
@@ -132,7 +132,7 @@ def _locked(now: GuestNow) -> list[Problem]:
             disk=disk.target,
         )
         for disk in now.disks
-        if now.state == "shutoff"
+        if now.state in ("shutoff", ABSENT)
         and not any(each.active for each in disk.sharers)
         and _takes_locks(disk)
         and in_use(disk.host_path, image_format=disk.format)

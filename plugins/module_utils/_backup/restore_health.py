@@ -7,14 +7,14 @@ Nothing is overwritten or put back here: a guest that is not healthy runs on its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, RestoreRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -63,19 +63,30 @@ def foreseen(options: Mapping[str, Any], plan: RestorePlan) -> None:
 
 
 def looked_at(
-    options: Mapping[str, Any], record: Journal, results: Sequence[GuestResult], names: Mapping[str, str]
+    options: Mapping[str, Any],
+    record: Journal,
+    results: Sequence[GuestResult],
+    names: Mapping[str, str],
+    *,
+    forgotten: Collection[str] = (),
 ) -> list[GuestResult]:
     """Return the results with the health of the guests that are to run.
 
-    ``names`` are the guests by uuid that were asked for. Those that an earlier run of this restore brought back are
+    ``names`` are the guests by uuid that were asked for; ``forgotten`` are the uuids of those that an undo undefined,
+    which have none. Those that an earlier run of this restore brought back are
     looked at again when more is asked than that they run.
     """
     condition = condition_of(options.get("health"))
     known = {each.uuid for each in results}
-    again = [] if condition.kind == RUNNING else [uuid for uuid in names if uuid not in known and record.done(uuid)]
+    again = (
+        []
+        if condition.kind == RUNNING
+        else [uuid for uuid in names if uuid not in {*known, *forgotten} and record.done(uuid)]
+    )
     reach = partial(connect, options["uri"], retry_count=options["retry_count"])
     results = [*results, *(_of_before(names[uuid], uuid, record, reach) for uuid in again)]
-    wanted = [each for each in results if each.error is None and _is_to_run(options["power"], each)]
+    here = [each for each in results if each.uuid not in forgotten]
+    wanted = [each for each in here if each.error is None and _is_to_run(options["power"], each)]
     found = {each.uuid: _at_once(each, condition) for each in wanted}
     open_ones = [uuid for uuid, health in found.items() if health is None]
     if open_ones:
@@ -128,7 +139,7 @@ def _remedy(record: Journal, sick: Sequence[GuestResult]) -> str:
     kept = sorted({each.safety for each in sick if each.safety})
     if not kept:
         return "There is no safety snapshot to undo it by"
-    if record.restore_id.endswith(".undo"):
+    if record.restore_id.endswith(UNDO):
         return f"This was an undo; safety snapshot {', '.join(kept)} holds what was there before it"
     names = ", ".join(each.name for each in sick if each.safety)
     return f"To undo it, restore {names} with restore_id {record.restore_id} and undo=true"

@@ -149,7 +149,8 @@ class DiskRestore:
 
 @dataclass(frozen=True)
 class GuestRestore:
-    """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused`` or ``shutoff``.
+    """One guest's part; ``name`` is its name now, ``state_after`` is ``running``, ``paused``, ``shutoff`` or ``absent``
+    (one that is forgotten).
 
     ``notes`` is what the backup does not bring back and what else one should know. ``managed_save``: its image of the
     memory is moved aside. ``files`` are put with the disks. ``definition`` is the one it gets, None when its own stays;
@@ -202,7 +203,7 @@ class RestorePlan:
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
-        return _text(self, lambda guest: ABSENT if guest.forget else guest.state_after, _content_after)
+        return _text(self, lambda guest: guest.state_after, _content_after)
 
 
 def restore_plan(
@@ -288,7 +289,7 @@ def restore_plan(
             if part is not None:
                 disks.append(part)
         before = states_before.get(saved.uuid, now.state)
-        after = _state_after(before, power)
+        after = ABSENT if now.forget else _state_after(before, power)
         notes = (*_notes(saved, now), *_disk_notes(disks, now, unseen))
         parts.append(
             GuestRestore(
@@ -558,7 +559,7 @@ def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
         notes.append("it is transient: libvirt keeps its definition until it runs again, and for good if it stays off")
     if saved.consistency is not None:
         notes.append(f"the backup is {saved.consistency.level}")
-    return (*notes, *now.notes)
+    return tuple(notes)
 
 
 def _disk_notes(disks: Iterable[DiskRestore], now: GuestNow, unseen: Collection[tuple[str, str, str]]) -> list[str]:

@@ -40,6 +40,10 @@ NVRAM_DIRECTORIES = ("/var/lib/libvirt/qemu/nvram", "/etc/libvirt/qemu/nvram")
 NOT_DEFINED = (
     "it is not defined on this host, and is defined anew as it was in the backup, which has no passwords of screens"
 )
+NO_PASSWORDS = (
+    "its screens have no passwords afterwards, since no backup holds any: set them before it starts (virsh edit)"
+)
+NEVER_DEFINED = "it is not defined now and was not before the restore: its disks become again what they were"
 _BY_WWID = "/dev/disk/by-id/dm-uuid-mpath-"
 _NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave disks empty. Nothing was touched"
 
@@ -116,7 +120,7 @@ def redefined(
         return dict(found)
     xml = {uuid: each.out_of(found[uuid].xml if uuid in found else None).xml for uuid, each in new.items()}
     seen = look(xml).guests
-    result = dict(found)
+    result = _beside(found, seen)
     with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
@@ -148,6 +152,37 @@ def as_before(found: Mapping[str, GuestNow], undone: Journal, kept: Path) -> dic
     return result
 
 
+def gone_before(
+    wanted: Sequence[SavedGuest],
+    found: Mapping[str, GuestNow],
+    undone: Journal,
+    here: Mapping[Key, HostVolume],
+    *,
+    look: Callable[[Mapping[str, str]], Looked],
+) -> dict[str, GuestNow]:
+    """Return the guests, too, that were not defined before a restore and are not now: only their disks are to go back.
+
+    The restore broke off before it defined them, or its undo after it had undefined them. ``look`` sees them with the
+    definition of the backup. Raises ``DomainXmlError``.
+    """
+    new = new_definitions(undefined_before(wanted, found, undone), {}, {"define_missing": True}, here=here)
+    if not new:
+        return dict(found)
+    seen = look({uuid: each.out_of(None).xml for uuid, each in new.items()}).guests
+    gone = {
+        uuid: replace(seen[uuid], state=ABSENT, forget=True, notes=(*seen[uuid].notes, NEVER_DEFINED))
+        for uuid in new
+        if uuid in seen
+    }
+    return {**_beside(found, seen), **gone}
+
+
+def undefined_before(wanted: Sequence[SavedGuest], found: Mapping[str, GuestNow], undone: Journal) -> list[SavedGuest]:
+    """Return the guests that were not defined before a restore, and are not among those that are defined now."""
+    absent = {uuid for uuid, progress in undone.guests.items() if progress.state_before == ABSENT}
+    return [saved for saved in wanted if saved.uuid in absent and saved.uuid not in found]
+
+
 def with_definition(now: GuestNow, before: Optional[GuestNow], saved: SavedGuest, new: NewDefinition) -> GuestNow:
     """Return the guest as it is to be, with what is to be said of its definition, and why it must not have it."""
     edited = new.out_of(before.xml if before else None)
@@ -157,6 +192,8 @@ def with_definition(now: GuestNow, before: Optional[GuestNow], saved: SavedGuest
     else:
         lines = changes(before.xml, edited.xml)[2:]
         notes = ["its definition changes; the plan shows how"] if lines else []
+        if new.policy == "replace" and "<graphics" in edited.xml:
+            notes.append(NO_PASSWORDS)
         gone = sorted({disk.target for disk in before.disks} - {disk.target for disk in now.disks})
         notes += [f"disk {target} came after the backup and is detached; what it holds stays" for target in gone]
     return replace(
@@ -189,10 +226,24 @@ def with_missing(
     return replace(now, disks=tuple(disks))
 
 
+def _beside(found: Mapping[str, GuestNow], seen: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
+    """Return the guests as they are, each disk as it is used once others are defined: shared with these, or theirs."""
+    return {uuid: replace(now, disks=seen[uuid].disks) if uuid in seen else now for uuid, now in found.items()}
+
+
 def _displaced(saved: SavedGuest, now: GuestNow) -> list[str]:
-    """Return the disks of the backup that are not where they were, or not by the name that they had."""
+    """Return the disks of the backup that are not where they were, or by the name that another one had.
+
+    One that the guest has by a name that is none of the backup's is there: it was attached to another bus.
+    """
     there = {disk.target: disk.storage.label for disk in now.disks if disk.storage is not None}
-    return [disk.target for disk in saved.saved_disks if disk.storage and there.get(disk.target) != disk.storage.label]
+    then = {disk.target for disk in saved.disks}
+    renamed = {label for target, label in there.items() if target not in then}
+    return [
+        disk.target
+        for disk in saved.saved_disks
+        if disk.storage and disk.storage.label not in (there.get(disk.target), *renamed)
+    ]
 
 
 def _paths(

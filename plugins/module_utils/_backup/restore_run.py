@@ -55,6 +55,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disk
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+    ABSENT,
     DiskNow,
     GuestNow,
     RestorePlan,
@@ -96,6 +97,7 @@ NOT_FREE = (
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
 WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
+MAX_RESTORE_ID = 100
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -113,6 +115,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
     restore_redefine.check_options(options)
+    _check_name(options["restore_id"] or "")
     condition_of(options.get("health"))
     with _alone(root, check):
         return _run(root, options, check=check)
@@ -139,6 +142,25 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
     results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
     return _told(plan, record, results, changed=bool(todo))
+
+
+def _check_name(restore_id: str) -> None:
+    """Refuse a name that its undo or the comment of its safety snapshots have no room for, and that of an undo.
+
+    An undo goes on as one only, and a restore must not pass for it.
+    """
+    if len(restore_id) > MAX_RESTORE_ID:
+        raise InputError(
+            f"restore_id {restore_id!r} is longer than {MAX_RESTORE_ID} characters; nothing was touched",
+            option="restore_id",
+        )
+    undone = restore_id[: -len(journal.UNDO)] if restore_id.endswith(journal.UNDO) else ""
+    if undone:
+        raise InputError(
+            f"restore_id {restore_id} is the name of an undo. To go on with the undo of restore {undone}, give"
+            f" restore_id {undone} and undo=true; for another restore give another name. Nothing was touched",
+            option="restore_id",
+        )
 
 
 def _begun(
@@ -208,8 +230,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
-    again = journal.load(root, f"{known.restore_id}.undo") or Journal(
-        f"{known.restore_id}.undo", before.backup_id, disks=known.disks
+    again = journal.load(root, f"{known.restore_id}{journal.UNDO}") or Journal(
+        f"{known.restore_id}{journal.UNDO}", before.backup_id, disks=known.disks
     )
     deadline = Deadline.after(options["timeout"])
     with connected(
@@ -229,7 +251,8 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         if todo:
             chosen.keep(root)
         results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
-    results = restore_health.looked_at(options, again, results, _names(before, names))
+    gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
+    results = restore_health.looked_at(options, again, results, _names(before, names), forgotten=gone)
     return _told(plan, again, results, changed=bool(todo))
 
 
@@ -381,12 +404,18 @@ def _intended(
     now = _guests_now(options, wanted)
     if undone is not None:
         kept = journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
-        return restore_redefine.as_before(now.guests, undone, kept), now.names
+        before = restore_redefine.as_before(now.guests, undone, kept)
+        if not restore_redefine.undefined_before(wanted, now.guests, undone):
+            return before, now.names
+    look = partial(_guests_now, options, wanted)
     here = {}
-    if restore_redefine.needs_places(wanted, now.guests, options):
+    if undone is not None or restore_redefine.needs_places(wanted, now.guests, options):
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
-    found = restore_redefine.redefined(options, wanted, now.guests, here, look=partial(_guests_now, options, wanted))
+    if undone is not None:
+        found = restore_redefine.gone_before(wanted, before, undone, here, look=look)
+    else:
+        found = restore_redefine.redefined(options, wanted, now.guests, here, look=look)
     for saved in wanted:
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)

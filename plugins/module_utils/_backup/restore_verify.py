@@ -52,7 +52,7 @@ def with_verification(
         )
         for guest in plan.guests
         for disk in guest.disks
-        for reason in [look(disk) if verify == FULL else None]
+        for reason in [look(disk) if verify == FULL and not disk.remove else None]
         if reason
     ]
     if faults:

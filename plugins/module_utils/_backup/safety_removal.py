@@ -7,7 +7,6 @@ The snapshots go first, what was set aside next, the journals are reduced last: 
 
 from __future__ import annotations
 
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +21,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import DAY, Family, due, reduced
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import (
+    DAY,
+    Family,
+    due,
+    mark_of,
+    reduced,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
@@ -49,10 +54,10 @@ class Outlived:
 
 @dataclass(frozen=True)
 class Keeper:
-    """What a host keeps from before its restores, and for how many ``days``; ``now`` is seconds since the epoch."""
+    """What ``host`` keeps from before its restores, and for how many ``days``; ``now`` is seconds since the epoch."""
 
     root: Path
-    owner: str
+    host: str
     days: int
     now: float
 
@@ -80,21 +85,25 @@ class Keeper:
     def strays(
         self, places: Places, snapshots: Snapshots, *, remove: bool, time: Callable[[], Deadline]
     ) -> Iterator[Outlived]:
-        """Yield safety snapshots as old that no journal knows: of restores killed early, or of a lost catalog."""
+        """Yield safety snapshots as old that no journal knows: of restores killed early, or of a lost catalog.
+
+        Those of other hosts' restores are theirs: the journals that know them are there.
+        """
         if self.days == 0 or self._hindrance():
             return
         found = survey(self.root)
         known = {each.uuid for journal in found.journals for safety in journal.safeties for each in safety.snapshots}
-        ours = re.compile(rf"kvmsnap/{re.escape(self.owner)}: before restore (\S+)")
         for key, named in snapshots.items():
             place = places[key]
             before = place.client.array_time() - timedelta(days=self.days)
             for each in named.values():
-                mark = ours.fullmatch(each.comment)
+                mark = mark_of(each.comment)
                 young = each.create_time is None or each.create_time > before
-                if mark is None or young or each.uuid in known or found.goes_on(mark[1]):
+                if mark is None or mark.host != self.host or young or each.uuid in known:
                     continue
-                what = f"it is on {place.volume.label}, made before restore {mark[1]}, and no journal knows it"
+                if found.goes_on(mark.restore_id):
+                    continue
+                what = f"it is on {place.volume.label}, made before restore {mark.restore_id}, and no journal knows it"
                 act = partial(self._delete, each.name, places, {key: each}, time)
                 yield Outlived(each.name, what, act if remove else None)
 
@@ -133,9 +142,9 @@ class Keeper:
         unseen = {f"{each.svm}:{each.volume}" for _name, each in family.snapshots if _key(each) not in places}
         if unseen:
             return f"no controller that was given has {', '.join(sorted(unseen))}"
-        marks = {f"kvmsnap/{self.owner}: before restore {each}" for each in family.ids}
         for name, found in there.items():
-            foreign = [key for key, each in found.items() if each.comment not in marks]
+            marks = {key: mark_of(each.comment) for key, each in found.items()}
+            foreign = [key for key, mark in marks.items() if mark is None or mark.restore_id not in family.ids]
             if foreign:
                 key = foreign[0]
                 return f"snapshot {name} on {places[key].volume.label} is not of it ({found[key].comment!r})"
@@ -148,7 +157,7 @@ class Keeper:
     def _plan(self, name: str, places: Places, found: Mapping[Key, Snapshot], deadline: Deadline) -> SnapshotPlan:
         clients = {key[1]: places[key].client for key in found}
         known = [Known(places[key].volume, snapshot) for key, snapshot in found.items()]
-        wanted = Wanted.checked(name=name, owner=self.owner)
+        wanted = _wanted(name, found)
         plan = plan_absent(wanted, known, now=lambda volume: clients[volume.uuid].array_time())
         return snapshot_sets.name_clones(plan, clients=clients, deadline=deadline)
 
@@ -157,7 +166,7 @@ class Keeper:
         plan = self._plan(name, places, found, deadline)
         plan.raise_refusals("delete")
         clients = {key[1]: places[key].client for key in found}
-        wanted = Wanted.checked(name=name, owner=self.owner)
+        wanted = _wanted(name, found)
         snapshot_sets.delete_all(plan, wanted, clients=clients, deadline=deadline)
 
     def _remove(
@@ -181,6 +190,12 @@ class Keeper:
             at = datetime.fromtimestamp(self.now, timezone.utc).isoformat(timespec="seconds")
             for each in family.journals:
                 journals.save(self.root, reduced(each, at=at))
+
+
+def _wanted(name: str, found: Mapping[Key, Snapshot]) -> Wanted:
+    """Return the set of safety snapshots, which one restore made: all bear the owner of its backup."""
+    marks = [mark for mark in (mark_of(each.comment) for each in found.values()) if mark]
+    return Wanted.checked(name=name, owner=marks[0].owner) if marks else Wanted.checked(name=name)
 
 
 def volumes_of(families: Iterable[Family]) -> list[SavedVolume]:

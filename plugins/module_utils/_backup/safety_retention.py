@@ -8,16 +8,42 @@ Their journals stay, so that the same restore id still changes nothing and an un
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
+from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, Journal, SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 DAY = 86400.0
-_UNDO, _IMAGES = ".undo", ".images"
+_IMAGES = ".images"
+_MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the comment of a safety snapshot says: the owner of the backup, the restore, and the host that ran it.
+
+    The owner need not be that host: another host restores from this one's backup, and hosts back up together.
+    """
+
+    owner: str
+    restore_id: str
+    host: str
+
+
+def comment_of(restore_id: str, host: str) -> str:
+    """Return the comment that a restore gives to its safety snapshots, without the owner."""
+    return f"before restore {restore_id} on {host}"
+
+
+def mark_of(comment: str) -> Optional[Mark]:
+    """Return what the whole comment of a snapshot says, None when it is no safety snapshot's."""
+    found = _MARK.fullmatch(comment)
+    return Mark(*found.groups()) if found else None
 
 
 @dataclass(frozen=True)
@@ -98,7 +124,7 @@ def refuse_removed(journal: Journal) -> None:
 
 def _marks(journal: Journal, safeties: Collection[str]) -> set[str]:
     """Return what a restore has in common with those it hangs together with."""
-    restores = [journal.restore_id, _without(journal.restore_id, _UNDO)]
+    restores = [journal.restore_id, _without(journal.restore_id, UNDO)]
     for progress in journal.guests.values():
         aside = (*progress.files, *filter(None, [progress.definition]))
         restores += [*progress.took_over, *(each.kept_by for each in aside)]

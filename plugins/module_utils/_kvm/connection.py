@@ -92,6 +92,7 @@ _UNDEFINE_NEWER = (32, 16, 4)
 # A guest that runs on as a transient one keeps its UEFI variables, and its TPM's state where libvirt can be told so.
 _UNDEFINE_KEEP = 8
 _UNDEFINE_KEEP_NEWER = (64,)
+_UNDEFINE_CHECKPOINTS = 16
 
 _VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
 
@@ -381,9 +382,15 @@ class Domain:
         with self._telling("start"):
             self._domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
 
-    def undefine(self) -> None:
-        """Forget a guest that is off, with all that libvirt keeps of it but its disks (virDomainUndefineFlags)."""
-        self._undefine(_UNDEFINE_ALWAYS, _UNDEFINE_NEWER)
+    def undefine(self, *, with_state: bool = True) -> None:
+        """Forget a guest that is off, with all that libvirt keeps of it but its disks (virDomainUndefineFlags).
+
+        ``with_state``: with its UEFI variables and its TPM's state, too; else these stay.
+        """
+        if with_state:
+            self._undefine(_UNDEFINE_ALWAYS, _UNDEFINE_NEWER)
+        else:
+            self._undefine(_UNDEFINE_ALWAYS | _UNDEFINE_KEEP, (*_UNDEFINE_KEEP_NEWER, _UNDEFINE_CHECKPOINTS))
 
     def keep_definition(self) -> None:
         """Let the definition of a transient guest outlive its end (virDomainDefineXML): the one in effect, whole."""

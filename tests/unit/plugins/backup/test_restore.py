@@ -15,8 +15,10 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskRestore,
     GuestRestore,
@@ -680,6 +682,59 @@ def test_when_one_of_them_cannot_be_kept_off_none_is_touched(tmp_path: Path, ste
     results = carried_out(tmp_path, world, *pair(), safety=BEFORE)
     assert [(result.restored, result.state_after) for result in results] == [(False, "running"), (False, "running")]
     assert (world.content, world.autostarts) == ({}, {samples.WEB})
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_guests_that_share_a_disk_are_not_begun_after_a_failure_either_when_asked_to(
+    tmp_path: Path, begun: bool
+) -> None:
+    first, second = pair()
+    alone = part("other", "33333333-3333-4333-8333-333333333333")
+    world = Sharing(alone, first, second)
+    if begun:
+        half = journals.Journal("r1", samples.BACKUP)
+        progress = journals.GuestProgress("running", disks=(first.disks[1].label,))
+        journals.save(tmp_path, half.with_guest(samples.DB, progress))
+    world.fails_at = "prepare vda"
+    results = carried_out(tmp_path, world, alone, first, second, safety=BEFORE, stop_at_failure=True)
+    after = "shutoff" if begun else "running"
+    assert [(each.restored, each.state_after) for each in results] == [
+        (False, "running"),
+        (False, after),
+        (False, after),
+    ]
+    assert world.content == {}
+    assert all("was not begun, since other failed" in str(each.error) for each in results[1:])
+
+
+class Defining(Sharing):
+    """A world in which guests have definitions."""
+
+    def __init__(self, *guests: GuestRestore) -> None:
+        super().__init__(*guests)
+        self.definitions = {guest.uuid: "old" for guest in guests}
+
+    def set_definition_aside(self, guest: GuestRestore) -> Aside:
+        return Aside("definition", "", self.definitions[guest.uuid])
+
+    def define(self, guest: GuestRestore) -> None:
+        self.definitions[guest.uuid] = "new"
+
+    def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
+        self.definitions[guest.uuid] = aside.stored_as
+
+
+def test_a_guest_without_a_disk_of_its_own_gets_its_definition_back_with_those_that_share(tmp_path: Path) -> None:
+    whole, bare = pair()
+    bare = replace(bare, disks=(), definition=NewDefinition("new", "replace"))
+    world = Defining(bare, whole)
+    world.fails_once = ["verify vdb"]
+    results = carried_out(tmp_path, world, bare, whole, safety=BEFORE)
+    assert [result.restored for result in results] == [False, False]
+    assert set(world.definitions.values()) == {"old"}
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert all(progress.as_before and not progress.written for progress in found.guests.values())
 
 
 def test_when_putting_one_back_fails_all_stay_off(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def image(tmp_path: Path, *, locks: bool) -> DiskNow:
         ("shutoff", True, False, []),
         ("shutoff", False, True, []),
         ("running", True, True, []),
+        ("absent", True, True, ["image-locked"]),
     ],
 )
 def test_an_image_that_a_qemu_holds(

@@ -346,6 +346,11 @@ def test_a_transient_guest_is_told() -> None:
     assert any(note.startswith("it is transient") for note in part.notes)
 
 
+def test_what_there_is_to_say_of_a_guest_is_told_once() -> None:
+    (part,) = planned(["web1"], web_now(notes=("its definition changes",))).guests
+    assert part.notes.count("its definition changes") == 1
+
+
 def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:
     made = planned(["web1"], web_now(disk_now(), disk_now("vdb", samples.storage("vol3"))))
     assert "disk vdb came after the backup and stays as it is" in made.guests[0].notes

@@ -336,7 +336,7 @@ def test_an_older_libvirt_is_asked_to_forget_less(guests: Guests) -> None:
 
         def undefineFlags(self, flags: int) -> None:  # noqa: N802 - libvirt's name
             asked.append(flags)
-            if flags > 16 + 7:
+            if flags > 31:
                 _unsupported()
 
         def __getattr__(self, name: str) -> Any:
@@ -349,6 +349,10 @@ def test_an_older_libvirt_is_asked_to_forget_less(guests: Guests) -> None:
 
     connection.Domain(Older(guests.add("g", running=False))).undefine()
     assert asked == [libvirt.VIR_DOMAIN_UNDEFINE_TPM + 16 + 7, 16 + 7]
+    asked.clear()
+    connection.Domain(Older(guests.add("h", running=False))).undefine(with_state=False)
+    kept = libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM + 16 + 3
+    assert asked == [libvirt.VIR_DOMAIN_UNDEFINE_KEEP_TPM + kept, kept]
 
 
 def test_what_the_host_offers(guests: Guests) -> None:

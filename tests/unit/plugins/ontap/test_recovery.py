@@ -19,6 +19,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery, safety_removal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
@@ -73,10 +74,16 @@ class Host:
     def snapshots(self) -> list[str]:
         return sorted(each["name"] for each in self.sim.control.volumes() if self.backup in each["snapshots"])
 
-    def restored(self, restore_id: str, *volumes: str, days: float = 31, done: bool = True) -> Path:
-        """Have a restore that ended so many days ago, with a safety snapshot and something set aside; its journal."""
+    def restored(
+        self, restore_id: str, *volumes: str, days: float = 31, done: bool = True, owner: str = "", on: str = ""
+    ) -> Path:
+        """Have a restore that ended so many days ago, with a safety snapshot and something set aside; its journal.
+
+        ``owner`` is that of the backup, ``on`` the host that ran it; this host's without.
+        """
         name = f"{self.owner}-safety-{restore_id}"
-        wanted = Wanted.checked(name=name, owner=self.owner, comment=f"before restore {restore_id}")
+        comment = comment_of(restore_id, on or os.uname().nodename)
+        wanted = Wanted.checked(name=name, owner=owner or self.owner, comment=comment)
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", each) for each in volumes]
             made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))["snapshots"]
@@ -374,7 +381,7 @@ def test_nothing_that_was_kept_is_removed_when_it_is_to_be_kept_for_ever(host: H
     [
         ({"owners": ["snapmirror"]}, "busy, it is in use by snapmirror"),
         ({"expiry_time": "2099-01-01T00:00:00+00:00"}, "kept until 2099"),
-        ({"comment": "kvmsnap/other: before restore old"}, "is not of it"),
+        ({"comment": "kvmsnap/other: before restore other on hv1"}, "is not of it"),
     ],
     ids=["busy", "not expired", "another's"],
 )
@@ -460,6 +467,22 @@ def test_a_link_in_place_of_what_was_set_aside_leads_nowhere(host: Host, tmp_pat
     images.symlink_to(precious)
     assert told(host.recover()) == [("safety", "removed")]
     assert (precious / "file").exists()
+
+
+def test_a_safety_snapshot_of_another_owner_s_backup_goes_with_the_restore_that_made_it(host: Host) -> None:
+    host.restored("of-hv9", "kvm_vol1", "kvm_vol2", owner="hv9")
+    assert told(host.recover()) == [("safety", "removed")]
+    assert host.safeties() == {}
+
+
+def test_a_safety_snapshot_that_another_host_took_before_restoring_this_one_s_backup_is_left_to_it(host: Host) -> None:
+    host.restored("elsewhere", "kvm_vol1", on="another-host").unlink()
+    host.sim.control.set_switches(clock_offset=31 * 86400)
+    try:
+        host.recover(volumes=host.records(), orphans="absent")
+    finally:
+        host.sim.control.reset_switches()
+    assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-elsewhere"]}
 
 
 def test_safety_snapshots_that_no_journal_knows_are_orphans_once_they_are_old(host: Host) -> None:
