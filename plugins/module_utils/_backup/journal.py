@@ -49,11 +49,6 @@ class GuestProgress:
     transient: bool = False
 
     @property
-    def was_absent(self) -> bool:
-        """Whether the guest was not defined before."""
-        return self.definition is not None and not self.definition.stored_as
-
-    @property
     def open(self) -> bool:
         """Whether the guest has yet to be brought to an end."""
         return not self.done and not self.as_before

@@ -9,7 +9,7 @@ refused, with both values named, before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -30,12 +30,22 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_swap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
-POWER = ("as_was", "running", "off")
 ABSENT = "absent"
 
 
 class RestoreRefusedError(KvmsnapError):
     """The restore was refused before anything was touched; ``problems`` says why, each with its remedy."""
+
+
+def refuse(backup_id: str, problems: Sequence[Problem]) -> None:
+    """Raise :class:`RestoreRefusedError` with every one of ``problems``, if there are any."""
+    if problems:
+        raise RestoreRefusedError(
+            f"Refused to restore from backup {backup_id}, nothing was touched: "
+            + "; ".join(problem.message for problem in problems),
+            backup_id=backup_id,
+            problems=[problem.as_dict() for problem in problems],
+        )
 
 
 @dataclass(frozen=True)
@@ -304,13 +314,7 @@ def restore_plan(
                 forget=now.forget,
             )
         )
-    if problems:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in problems),
-            backup_id=manifest.backup_id,
-            problems=[problem.as_dict() for problem in problems],
-        )
+    refuse(manifest.backup_id, problems)
     return RestorePlan(manifest.backup_id, restore_id, tuple(parts))
 
 

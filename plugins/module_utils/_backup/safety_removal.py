@@ -20,6 +20,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import DAY, Family, due, reduced
@@ -36,15 +37,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Snapshots = Mapping[Key, Mapping[str, Snapshot]]
-
-
-@dataclass(frozen=True)
-class Outlived:
-    """Something that was kept for as long as it was to be; ``act`` removes it, None leaves it alone."""
-
-    name: str
-    what: str
-    act: Optional[Callable[[], object]] = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ class Keeper:
 
     def outlived(
         self, families: Iterable[Family], places: Places, snapshots: Snapshots, *, time: Callable[[], Deadline]
-    ) -> Iterator[Outlived]:
+    ) -> Iterator[Left]:
         """Yield what there is to say of each; ``snapshots`` is what the array has on their volumes, by name."""
         hindrance = self._hindrance()
         for family in families:
@@ -73,13 +65,13 @@ class Keeper:
             what = f"it ended {(self.now - family.ended) / DAY:.0f} days ago{self._kept(family, places, there)}"
             reason = hindrance or self._untouchable(family, places, there, time())
             if reason:
-                yield Outlived(", ".join(family.ids), f"{what}; {reason}")
+                yield Left(", ".join(family.ids), f"{what}; {reason}")
                 continue
-            yield Outlived(", ".join(family.ids), what, partial(self._remove, family, places, there, time))
+            yield Left(", ".join(family.ids), what, partial(self._remove, family, places, there, time))
 
     def strays(
         self, places: Places, snapshots: Snapshots, *, remove: bool, time: Callable[[], Deadline]
-    ) -> Iterator[Outlived]:
+    ) -> Iterator[Left]:
         """Yield safety snapshots as old that no journal knows: of restores killed early, or of a lost catalog."""
         if self.days == 0 or self._hindrance():
             return
@@ -96,7 +88,7 @@ class Keeper:
                     continue
                 what = f"it is on {place.volume.label}, made before restore {mark[1]}, and no journal knows it"
                 act = partial(self._delete, each.name, places, {key: each}, time)
-                yield Outlived(each.name, what, act if remove else None)
+                yield Left(each.name, what, act if remove else None)
 
     def _written(self, restore_id: str) -> float:
         """Return when a journal was last written, in seconds since the epoch."""
