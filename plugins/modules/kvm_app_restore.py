@@ -137,8 +137,9 @@ options:
   other_hosts_off:
     description:
       - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
-      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or
-        when its maps cannot be read, since a guest may be running from it where this host cannot look.
+      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's,
+        when its maps cannot be read, or when O(other_hosts_shared) names a shareable disk, since a guest may be running
+        from it where this host cannot look.
     type: bool
     default: false
   other_hosts:
