@@ -335,7 +335,7 @@ def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mappin
     left = scene.settle - (scene.wall - created)
     if created >= scene.booted and left > 0:
         return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
-    unseen = [f"{volume.svm}:{volume.volume}" for volume in manifest.volumes if volume.key not in places]
+    unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
     if unseen:
         return f"no controller that was given has {', '.join(unseen)}"
     for key, snapshot in there.items():

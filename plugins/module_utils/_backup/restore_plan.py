@@ -149,7 +149,7 @@ class DiskRestore:
     @property
     def label(self) -> str:
         """Where the disk lies, in the words of KVM_VM_MAPPING."""
-        return _name(self.storage)
+        return self.storage.label
 
     @property
     def host_source(self) -> Optional[str]:
@@ -487,7 +487,7 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
     changed = [f"its {what} is {found} now and was {wanted}" for what, found, wanted in pairs if found != wanted]
     problems = []
     if changed:
-        what = f"the LUN at {_name(storage)} is another one than in the backup: {', '.join(changed)}"
+        what = f"the LUN at {storage.label} is another one than in the backup: {', '.join(changed)}"
         remedy = "Put the LUN of the backup back in its place, or choose a backup of the present one."
         problems.append(_problem("lun-identity", saved, disk, what, remedy))
     if now.size != then.size and disk.size == current.size:
@@ -497,7 +497,7 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
 
 
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
-    chain = restore_chain.moved_in_chain(now.name, disk, _name(storage), now.disks)
+    chain = restore_chain.moved_in_chain(now.name, disk, storage.label, now.disks)
     if chain is not None:
         return _problem(chain.code, saved, disk, chain.what, chain.remedy)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
@@ -505,18 +505,16 @@ def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) 
         there = f"the guest has no disk {disk.target} any more"
     elif same_target.storage is None and same_target.obstacles:
         first = same_target.obstacles[0]
-        return _problem(
-            first.code, saved, disk, f"it was {_name(storage)} in the backup; {first.message}", first.remedy
-        )
+        return _problem(first.code, saved, disk, f"it was {storage.label} in the backup; {first.message}", first.remedy)
     elif same_target.storage is None:
         there = f"{disk.target} is {same_target.host_path} now, which is not on the array"
     else:
-        there = f"{disk.target} is the {_kind(same_target.storage)} {_name(same_target.storage)} now"
+        there = f"{disk.target} is the {_kind(same_target.storage)} {same_target.storage.label} now"
     return _problem(
         "disk-moved",
         saved,
         disk,
-        f"it was the {_kind(storage)} {_name(storage)} in the backup and {there}",
+        f"it was the {_kind(storage)} {storage.label} in the backup and {there}",
         "Move the disk back to its old place, let the restore bring it there (moved_disks=old_place), or choose a"
         " backup that was taken after the move.",
     )
@@ -540,10 +538,6 @@ def _place(storage: Storage) -> tuple[str, str, str, str]:
 
 def _kind(storage: Storage) -> str:
     return "LUN" if storage.lun else "file"
-
-
-def _name(storage: Storage) -> str:
-    return storage.label
 
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
@@ -598,7 +592,7 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
     for guest in plan.guests:
         lines.append(f"guest {guest.name} ({guest.uuid}): {state(guest)}")
         lines.extend(
-            f"  disk {disk.target} {_name(disk.storage)} ({_what(disk)}): {content(disk)}" for disk in guest.disks
+            f"  disk {disk.target} {disk.storage.label} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )
         lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)

@@ -12,7 +12,9 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES, problem_of
 
 ROOT = Path(__file__).parents[3]
-USED = re.compile(r'(?:problem_of|Refusal|say|_refused)\(\s*(?:entry, )?"([a-z-]+)"|\("([a-z]+(?:-[a-z]+)+)", "')
+USED = re.compile(
+    r'(?:problem_of|Refusal|say|_refused)\(\s*(?:entry, )?"([a-z-]+)"|(?<!Problem)\("([a-z]+(?:-[a-z]+)+)", "'
+)
 # What a restore looks for among a disk's findings without refusing it for that.
 NO_REFUSALS = {"backing-file-shared", "image-unreadable", "missing-file", "path-failed"}
 
