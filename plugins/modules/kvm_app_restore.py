@@ -37,6 +37,7 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.given_backup
   - kvmsnap.ontap.attributes
 options:
   guests:
@@ -65,23 +66,6 @@ options:
         the catalog alone had stay as they are; the plan says so.
     type: str
     default: latest
-  backup_from:
-    description:
-      - A backup out of the catalog of another host, which takes the place of the catalog of this one. It is verified,
-        and brought into this catalog before anything is done; a catalog that has another backup of its name refuses it.
-      - The role reads it from the other host (C(kvm_restore_catalog_host)).
-    type: dict
-    suboptions:
-      manifest:
-        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
-        type: str
-        required: true
-      files:
-        description:
-          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
-            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
-        type: dict
-        default: {}
   restore_id:
     description:
       - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
@@ -154,8 +138,9 @@ options:
   other_hosts_off:
     description:
       - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
-      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's, or
-        when its maps cannot be read, since a guest may be running from it where this host cannot look.
+      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's,
+        when its maps cannot be read, or when O(other_hosts_shared) names a shareable disk, since a guest may be running
+        from it where this host cannot look.
     type: bool
     default: false
   other_hosts:

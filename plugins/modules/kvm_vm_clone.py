@@ -24,6 +24,7 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
+  - kvmsnap.ontap.given_backup
   - kvmsnap.ontap.attributes
 options:
   state:
@@ -49,23 +50,6 @@ options:
       - With O(state=absent) a copy from another backup is refused; V(latest) fits any.
     type: str
     default: latest
-  backup_from:
-    description:
-      - A backup out of the catalog of another host, which takes the place of the catalog of this one. It is verified,
-        and brought into this catalog before anything is done; a catalog that has another backup of its name refuses it.
-      - The role reads it from the other host (C(kvm_clone_catalog_host)).
-    type: dict
-    suboptions:
-      manifest:
-        description: Its C(manifest.json) as M(ansible.builtin.slurp) returns it, in base64.
-        type: str
-        required: true
-      files:
-        description:
-          - What that catalog keeps beside it of the guests (UEFI variables, states of TPMs), in base64 by the name of
-            the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
-        type: dict
-        default: {}
   owner:
     description: On whose behalf the copy is made. A copy of another owner is never touched.
     type: str

@@ -39,7 +39,7 @@ class Disk:
     @classmethod
     def from_option(cls, text: str) -> Disk:
         """Read ``GIB:MIB``."""
-        gib, _, mib = text.partition(":")
+        gib, mib = text.split(":")
         return cls(int(gib), int(mib))
 
     @property

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT, SVM
+from kvmground.ground import SVM
 from kvmground.playbooks import Playbooks
 from kvmground.watch import Watch
 
@@ -37,8 +36,7 @@ SERIAL = """\
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own with one guest."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-role")) as found:
+    with Ground.beside("role") as found:
         found.guests.add_still("p1", VOLUME)
         yield found
 

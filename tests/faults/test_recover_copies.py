@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
 from kvmlab.process import wait_until
 
 BACKUP, COPY = "hv1-daily_20261121020000", "c1-copy"
@@ -23,13 +20,9 @@ CLONE = "/storage/file/clone"
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own with one guest on two volumes and a backup of it."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-copies")) as found:
+    with Ground.beside("copies") as found:
         found.guests.add_still("c1", *VOLUMES)
-        discovered = found.module("kvm_vm_discover").result
-        asked = {key: discovered[key] for key in ("guests", "volumes", "problems")}
-        outcome = found.module("kvm_vm_backup", backup_id=BACKUP, owner="hv1", **asked)
-        assert not outcome.failed, outcome.msg
+        found.back_up(BACKUP)
         yield found
 
 

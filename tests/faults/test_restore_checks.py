@@ -18,7 +18,7 @@ import libvirt
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import CONTROLLER, DEFAULT_ROOT
+from kvmground.ground import CONTROLLER
 from kvmground.modules import Outcome
 from kvmground.scene import Happenings
 from kvmlab import topology
@@ -35,8 +35,7 @@ UNSEEN = 700_000
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-checks")) as found:
+    with Ground.beside("checks") as found:
         yield found
 
 
@@ -56,10 +55,7 @@ def linux(ground: Ground) -> str:
 
 
 def backed_up(ground: Ground, guest: str, backup_id: str) -> str:
-    found = ground.module("kvm_vm_discover", guests=[guest]).result
-    asked = {key: found[key] for key in ("guests", "volumes", "problems")}
-    outcome = ground.module("kvm_vm_backup", backup_id=backup_id, owner="hv1", **asked)
-    assert not outcome.failed, outcome.msg
+    ground.back_up(backup_id, guest)
     return backup_id
 
 

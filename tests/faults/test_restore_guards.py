@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import libvirt
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
 from kvmground.modules import Outcome
 from kvmlab.process import wait_until
 
@@ -28,8 +25,7 @@ NODES = ("node1", "node2")
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host with a guest on qcow2, two guests that share a disk, and a backup of all."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-guards")) as found:
+    with Ground.beside("guards") as found:
         for name in NODES:
             found.guests.add_still(name, OWN, running=False)
         found.guests.image("quorum", COMMON).write_bytes(b"q" * 1024 * 1024)
@@ -39,10 +35,7 @@ def ground() -> Iterator[Ground]:
         as_qcow2(found, "cow")
         for name in (*NODES, "cow"):
             found.guests.domain(name).create()
-        told = found.module("kvm_vm_discover").result
-        asked = {key: told[key] for key in ("guests", "volumes", "problems")}
-        outcome = found.module("kvm_vm_backup", backup_id=BACKUP, owner="hv1", policy="daily", **asked)
-        assert not outcome.failed, outcome.msg
+        found.back_up(BACKUP)
         yield found
 
 

@@ -14,7 +14,7 @@ import libvirt
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT, SVM
+from kvmground.ground import SVM
 from kvmlab.process import wait_until
 
 # On one file system with libvirt's managed-save images, as on a host.
@@ -27,20 +27,11 @@ VOLUME = "kvm_vol1"
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own with one guest and two backups of it."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-power")) as found:
+    with Ground.beside("power") as found:
         found.guests.add_still("p1", VOLUME)
         for name in (OLDER, NEWER):
-            outcome = found.module("kvm_vm_backup", backup_id=name, **discovered(found))
-            assert not outcome.failed, outcome.msg
+            found.back_up(name, catalog_dir=CATALOG)
         yield found
-
-
-def discovered(ground: Ground) -> dict[str, Any]:
-    """Return the options of a backup."""
-    found = ground.module("kvm_vm_discover").result
-    asked = {key: found[key] for key in ("guests", "volumes", "problems")}
-    return {"owner": "hv1", "policy": "daily", "catalog_dir": CATALOG, **asked}
 
 
 def restored(ground: Ground, **options: Any) -> dict[str, Any]:
@@ -95,7 +86,8 @@ def test_a_killed_restore_leaves_a_guest_that_nothing_starts_and_another_takes_i
     running.kill()
     assert not domain.isActive()
     assert not domain.autostart(), "the boot of the host would start a half-restored guest"
-    refused = ground.module("kvm_vm_backup", backup_id="hv1-daily_20261123020000", **discovered(ground))
+    backup = {"backup_id": "hv1-daily_20261123020000", "owner": "hv1", "catalog_dir": CATALOG, **ground.discovered()}
+    refused = ground.module("kvm_vm_backup", **backup)
     assert [problem["code"] for problem in refused.result["problems"]] == ["restore-unfinished"]
     again = restored(ground, backup_id=OLDER, check=True)
     assert again["restore_id"] == "killed", "without an id it goes on"

@@ -16,7 +16,6 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import _checksum
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
 from kvmlab.process import wait_until
 
 BACKUP = "hv1-daily_20261121020000"
@@ -32,20 +31,11 @@ NIC = "<interface type='user'><mac address='52:54:00:aa:bb:cc'/><model type='vir
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host with a guest on two volumes, a neighbour, and a backup of both."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-redefined")) as found:
+    with Ground.beside("redefined") as found:
         for name in (GUEST, NEIGHBOUR):
             found.guests.add_still(name, FIRST, SECOND, running=False)
         redefine(found, lambda xml: xml.replace("</devices>", f"{NIC}{SCREEN}</devices>"))
-        asked = found.module("kvm_vm_discover").result
-        outcome = found.module(
-            "kvm_vm_backup",
-            backup_id=BACKUP,
-            owner="hv1",
-            policy="daily",
-            **{key: asked[key] for key in ("guests", "volumes", "problems")},
-        )
-        assert not outcome.failed, outcome.msg
+        found.back_up(BACKUP)
         yield found
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
 
 BACKUP = "hv1-daily_20261121020000"
 GUEST, NEAR = "pair", "near"
@@ -41,17 +40,14 @@ class World:
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own: a guest with two equally large disks, a neighbour, a backup of both."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-refusals")) as found:
+    with Ground.beside("refusals") as found:
         for name in (GUEST, NEAR):
             found.guests.add_still(name, *VOLUMES)
             for volume in VOLUMES:
                 with found.guests.image(name, volume).open("r+b") as image:
                     image.seek(4096)
                     image.write(f"{name} on {volume} at the time of the backup".encode())
-        asked = {key: found.module("kvm_vm_discover")[key] for key in ("guests", "volumes", "problems")}
-        outcome = found.module("kvm_vm_backup", owner="hv1", policy="daily", backup_id=BACKUP, **asked)
-        assert not outcome.failed, outcome.msg
+        found.back_up(BACKUP)
         found.guests.domain(GUEST).destroy()
         for volume in VOLUMES:
             with found.guests.image(GUEST, volume).open("r+b") as image:

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from kvmground import Ground
-from kvmground.ground import DEFAULT_ROOT
 
 BACKUP, FORGED = "hv1-daily_20261121020000", "hv1-daily_20261122020000"
 VOLUMES = ("kvm_vol1", "kvm_vol2")
@@ -28,18 +27,14 @@ NIC = "<interface type='network'><mac address='52:54:00:11:22:33'/><source netwo
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Return a private host of its own with a guest on two volumes and on a network, and a backup of it."""
-    root = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT)
-    with Ground(root.with_name(f"{root.name}-wider")) as found:
+    with Ground.beside("wider") as found:
         found.run(["ip", "link", "add", "br0", "type", "bridge"])
         connection = found.guests.connection
         network = connection.networkDefineXML(NETWORK)
         network.create()
         found.guests.add_still(GUEST, *VOLUMES, running=False)
         connection.defineXML(found.guests.domain(GUEST).XMLDesc(2).replace("</devices>", NIC))
-        asked = found.module("kvm_vm_discover").result
-        discovered = {key: asked[key] for key in ("guests", "volumes", "problems")}
-        outcome = found.module("kvm_vm_backup", backup_id=BACKUP, owner="hv1", policy="daily", **discovered)
-        assert not outcome.failed, outcome.msg
+        found.back_up(BACKUP)
         yield found
         network.destroy()
         network.undefine()

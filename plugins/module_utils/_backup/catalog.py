@@ -181,13 +181,13 @@ def put_into_volumes(manifest: Manifest) -> list[str]:
     for volume in manifest.volumes:
         if volume.mount_point is None:
             if volume.key in with_files:
-                remarks.append(f"{volume.svm}:{volume.volume} is not mounted on this host")
+                remarks.append(f"{volume.label} is not mounted on this host")
             continue
         try:
             with _volume_directory(volume, create=True) as directory:
                 write_private_at(directory, f"{manifest.backup_id}.json", data)
         except OSError as exc:
-            remarks.append(f"{volume.svm}:{volume.volume} at {volume.mount_point}: {exc.strerror or exc}")
+            remarks.append(f"{volume.label} at {volume.mount_point}: {exc.strerror or exc}")
     if not any(volume.mount_point or volume.key in with_files for volume in manifest.volumes):
         remarks.append("no snapshot carries the manifest; it is in the catalog of this host alone")
     return remarks

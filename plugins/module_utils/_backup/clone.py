@@ -33,7 +33,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan i
     Seen,
     Wanted,
     described,
-    label,
     lun_label,
     plan_clone,
     sources_of,
@@ -417,7 +416,7 @@ def _told(scene: Scene, record: CloneRecord) -> dict[str, Any]:
         "interfaces": record.interfaces,
         "state": domain.state().state if domain is not None else "absent",
         "disks": [
-            {"target": item.target, "path": item.host_path, "storage": label(item.storage)}
+            {"target": item.target, "path": item.host_path, "storage": item.storage.label}
             for item in record.files
             if item.layer == 0
         ]

@@ -18,7 +18,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import (
     HostVolume,
     chain_of,
-    label,
     lun_label,
     sources_of,
 )
@@ -122,7 +121,7 @@ class Maker:
         if not os.path.exists(item.host_path):
             with telling(f"see {item.host_path}"):
                 look_anew(item.host_path)
-        return Made(item.target, label(item.storage), item.host_path, way, self._verified(item, client, volume, seen))
+        return Made(item.target, item.storage.label, item.host_path, way, self._verified(item, client, volume, seen))
 
     def _attach(self, record: CloneRecord, lun: ClonedLun) -> tuple[CloneRecord, str]:
         """Clone a LUN, show it to this host alone and wait for its map; each thing is noted before it is used."""

@@ -161,7 +161,7 @@ def described(record: Optional[CloneRecord], name: str) -> str:
         f"copy {name} ({record.mark.owner}): guest {record.mark.guest} from backup {record.mark.backup_id}",
         f"  network: {record.network or _NETWORKS[record.interfaces]}",
     ]
-    lines += [f"  {item.target}: {label(item.storage)} at {item.host_path}" for item in record.files]
+    lines += [f"  {item.target}: {item.storage.label} at {item.host_path}" for item in record.files]
     lines += [f"  {lun.target}: {lun_label(lun)} for igroup {lun.igroup}" for lun in record.luns]
     lines += [f"  {what}: {path}" for what, path in (("nvram", record.nvram), ("tpm", record.tpm)) if path]
     return "\n".join(lines) + "\n"
@@ -170,11 +170,6 @@ def described(record: Optional[CloneRecord], name: str) -> str:
 def lun_label(lun: ClonedLun) -> str:
     """Return where a LUN lies, in the words of KVM_VM_MAPPING."""
     return f"{lun.svm}:/vol/{lun.volume}/{lun.path}"
-
-
-def label(storage: Storage) -> str:
-    """Return where a file lies, in the words of KVM_VM_MAPPING."""
-    return storage.label
 
 
 def _disk(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import label, lun_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import lun_label
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import (
     ClonedFile,
     ClonedLun,
@@ -77,7 +77,7 @@ def check_removable(
     """
     domain = own_domain(host, record)
     refuse_used_by_others(host, record)
-    unreached = [label(item.storage) for item in record.files if item.key not in places]
+    unreached = [item.storage.label for item in record.files if item.key not in places]
     unreached += [lun_label(lun) for lun in record.luns if lun.key not in places]
     if unreached:
         raise KvmsnapError(
@@ -107,7 +107,7 @@ def _remove_file(item: ClonedFile, place: Place, *, timeout: float) -> None:
             with suppress(OSError):
                 look_anew(item.host_path)
     raise KvmsnapError(
-        f"Failed to remove {label(item.storage)}: the array still has it, and this host does not see it at"
+        f"Failed to remove {item.storage.label}: the array still has it, and this host does not see it at"
         f" {item.host_path}; mount the volume there",
         path=item.host_path,
     )
@@ -135,7 +135,7 @@ def still_there(record: CloneRecord, places: Places, *, san: San, deadline: Dead
     for item in record.files:
         place = places.get(item.key)
         if place is None:
-            raise KvmsnapError(f"Failed to reach the volume of {label(item.storage)} through the controllers given")
+            raise KvmsnapError(f"Failed to reach the volume of {item.storage.label} through the controllers given")
         client, volume, path = place.client, place.volume, item.storage.path
         size = file_size(client, volume, path, snapshot=None, seen_at=item.host_path, deadline=deadline)
         if size is None:

@@ -20,11 +20,9 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM, WHAT, Aside, FileRestore, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of, put_label
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
-
-_LABEL = "security.selinux"
 
 
 def fault(file: FileRestore) -> Optional[str]:
@@ -180,7 +178,7 @@ def _put_directory(path: Path, content: Optional[bytes], look: Optional[Look]) -
 
 def _set_label(path: Path, label: Optional[str]) -> None:
     if label is not None:
-        os.setxattr(path, _LABEL, label.encode("ascii", "surrogateescape"), follow_symlinks=False)
+        put_label(path, label)
 
 
 def _sync(directory: Path) -> None:

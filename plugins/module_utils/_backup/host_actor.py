@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     drop_cached,
     file_state,
     first_difference,
-    look_anew,
+    is_there,
     make_like,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, check_image, in_use
@@ -228,7 +228,8 @@ class HostActor:
     def remove(self, disk: DiskRestore) -> None:
         """Remove a disk's file that the restore made."""
         with _telling(f"remove {disk.host_path}"):
-            Path(disk.host_path).unlink(missing_ok=True)
+            if is_there(disk.host_path):
+                os.unlink(disk.host_path)
 
     def set_definition_aside(self, guest: GuestRestore) -> Aside:
         """Keep the guest's definition."""
@@ -321,8 +322,7 @@ class HostActor:
             self.luns.settle(disk)
             return
         with _telling(f"drop what this host cached of {disk.host_path}"):
-            if not os.path.lexists(disk.host_path):
-                look_anew(disk.host_path)
+            is_there(disk.host_path)
             drop_cached(disk.host_path)
 
     def _by(self, way: str, client: Client, volume: Volume, disk: DiskRestore) -> tuple[str, ...]:
@@ -335,18 +335,20 @@ class HostActor:
             if source is None or not Path(source).is_file():
                 raise KvmsnapError(f"Failed to copy {disk.label} out of its snapshot: this host does not see {source}")
             with _telling(f"copy {source} over {disk.host_path}"):
-                if not os.path.lexists(disk.host_path):
+                if not is_there(disk.host_path):
                     make_like(source, disk.host_path)
                 copy_over(source, disk.host_path)
             return ()
         if way == "file_clone":
+            with _telling(f"look for {disk.host_path}"):
+                there = is_there(disk.host_path)
             files.clone_file(
                 client,
                 volume,
                 snapshot=disk.snapshot,
                 source=path,
                 destination=path,
-                overwrite=os.path.lexists(disk.host_path),
+                overwrite=there,
                 deadline=self._deadline(),
             )
             return ()

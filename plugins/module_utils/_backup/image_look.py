@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Optional
+from pathlib import Path
+from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Look
 
@@ -33,13 +34,18 @@ def put_look(path: str, wanted: Look) -> Optional[str]:
         if stat.S_IMODE(os.lstat(path).st_mode) != wanted.mode:
             os.chmod(path, wanted.mode)
         if wanted.label is not None and now.label != wanted.label:
-            os.setxattr(path, _LABEL, wanted.label.encode("ascii", "surrogateescape"), follow_symlinks=False)
+            put_label(path, wanted.label)
     except OSError as exc:
         return (
             f"{path} was of {wanted.uid}:{wanted.gid} with mode {wanted.mode:o} and label {wanted.label or 'none'},"
             f" which could not be given back ({exc.strerror})"
         )
     return None
+
+
+def put_label(path: Union[str, Path], label: str) -> None:
+    """Give a file its SELinux label; raises :class:`OSError`."""
+    os.setxattr(path, _LABEL, label.encode("ascii", "surrogateescape"), follow_symlinks=False)
 
 
 def _label_of(path: str) -> Optional[str]:

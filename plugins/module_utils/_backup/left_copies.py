@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import CloneRecord
@@ -18,20 +17,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
     places_of,
     take_away,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
-
-
-@dataclass(frozen=True)
-class LeftCopy:
-    """A copy by its name, ``what`` is the matter with it, and what takes it away: None leaves it alone."""
-
-    name: str
-    what: str
-    act: Optional[Callable[[], object]] = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class Copies:
     wall: float
     san: San
 
-    def left(self) -> Iterator[LeftCopy]:
+    def left(self) -> Iterator[Left]:
         """Yield the copies that were begun and not made, or not removed, to the end; none while one is being worked on.
 
         Nothing is touched. Raises :class:`KvmsnapError` when the lock cannot be looked at.
@@ -61,25 +52,25 @@ class Copies:
             try:
                 record = clone_record.load(self.root, name)
             except KvmsnapError as exc:
-                yield LeftCopy(name, exc.message)
+                yield Left(name, exc.message)
                 continue
             if record is not None and record.phase != "made":
                 yield self._judged(record)
 
-    def _judged(self, record: CloneRecord) -> LeftCopy:
+    def _judged(self, record: CloneRecord) -> Left:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:
             left = self.settle - (self.wall - clone_record.written(self.root, record.name))
             if record.phase == "making" and left > 0:
                 late = "what its run asked of the array may yet appear; it will count as left"
-                return LeftCopy(record.name, f"{what}; {late} in {left:.0f} s (settle)")
+                return Left(record.name, f"{what}; {late} in {left:.0f} s (settle)")
             with closing(self.connect()) as host:
                 places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
                 check_removable(record, host=host, places=places, deadline=Deadline.after(self.timeout))
         except KvmsnapError as exc:
-            return LeftCopy(record.name, f"{what}; {exc.message}")
-        return LeftCopy(record.name, what, partial(self._remove, record.name))
+            return Left(record.name, f"{what}; {exc.message}")
+        return Left(record.name, what, partial(self._remove, record.name))
 
     def _remove(self, name: str) -> None:
         """Take one away, unless it was made anew or removed meanwhile."""

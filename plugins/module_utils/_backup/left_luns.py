@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Optional
@@ -13,6 +12,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import (
@@ -25,16 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
-@dataclass(frozen=True)
-class LeftLun:
-    """A temporary LUN by its name, ``what`` is the matter with it, and what removes it: None leaves it alone."""
-
-    name: str
-    what: str
-    act: Optional[Callable[[], object]] = None
-
-
-def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline]) -> Iterator[LeftLun]:
+def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline]) -> Iterator[Left]:
     """Yield the temporary LUNs on the volumes of ``places``; none while a restore of this host is under way.
 
     ``root`` is that of the catalog, ``time`` gives each step its deadline. Raises ``OntapError`` when the array cannot
@@ -49,7 +40,7 @@ def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline]) -> It
             reason = _refusal(root, client, found, time())
             act = partial(_remove, root, client, found, time) if reason is None else None
             what = "a restore that broke off left it"
-            yield LeftLun(found.label, f"{what}; {reason}" if reason else what, act)
+            yield Left(found.label, f"{what}; {reason}" if reason else what, act)
 
 
 def refusal(found: TemporaryLun, record: Optional[Journal], target: str, maps: Collection[LunMap]) -> Optional[str]:

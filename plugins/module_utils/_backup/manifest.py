@@ -210,6 +210,11 @@ class SavedVolume:
         return cls(**known)  # type: ignore[arg-type]
 
     @property
+    def label(self) -> str:
+        """The volume with its SVM, for people."""
+        return f"{self.svm}:{self.volume}"
+
+    @property
     def key(self) -> tuple[str, str]:
         """What identifies the volume: its SVM's and its own uuid."""
         return (self.svm_uuid, self.volume_uuid)

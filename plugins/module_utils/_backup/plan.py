@@ -130,20 +130,20 @@ def complete(
     to be reached. Raises :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
     """
     made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
-    missing = [f"{item.svm}:{item.volume}" for item in started.volumes if item.key not in made]
+    missing = [item.label for item in started.volumes if item.key not in made]
     if missing:
         raise KvmsnapError(
             f"Failed to complete backup {started.backup_id}: no snapshot of {', '.join(missing)} was reported",
             volumes=missing,
         )
-    older = [f"{item.svm}:{item.volume}" for item in started.volumes if not made[item.key].get("created")]
+    older = [item.label for item in started.volumes if not made[item.key].get("created")]
     if older:
         raise KvmsnapError(
             f"Failed to complete backup {started.backup_id}: {', '.join(older)} had the snapshot before this run",
             volumes=older,
         )
     volumes = tuple(_with_snapshot(item, made[item.key]) for item in started.volumes)
-    stamps = {item.key: Stamp(f"{item.svm}:{item.volume}", item.requested_at, item.confirmed_at) for item in volumes}
+    stamps = {item.key: Stamp(item.label, item.requested_at, item.confirmed_at) for item in volumes}
     by_uuid = {hold.uuid: hold for hold in map(Hold.from_record, holds)}
     guests = tuple(
         replace(

@@ -20,11 +20,12 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies import Copies, LeftCopy
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import LeftLun, left_luns
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies import Copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import left_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, Outlived, volumes_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -248,6 +249,7 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
     """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
     temporary LUNs, half-made copies.
     """
+    remove = options["orphans"] == "absent"
     keeper = Keeper(scene.root, os.uname().nodename, scene.safety_days, scene.wall)
     families = keeper.due()
     entries = catalog.entries(scene.root)
@@ -266,22 +268,12 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
             _half_made(manifest, scene, places, snapshots) for manifest in started if manifest.backup_id not in alive
         )
         known = {entry.backup_id for entry in entries}
-        found.extend(_orphans(scene, places, snapshots, known, remove=options["orphans"] == "absent"))
-    remove = options["orphans"] == "absent"
-    found.extend(_of_safety("safety", each) for each in keeper.outlived(families, places, snapshots, time=scene.time))
-    strays = keeper.strays(places, snapshots, remove=remove, time=scene.time)
-    found.extend(_of_safety("snapshot", each) for each in strays)
-    found.extend(_of_lun(each) for each in left_luns(scene.root, places, time=scene.time))
-    found.extend(_of_copy(each) for each in _copies_of_guests(scene, clients).left())
+        found.extend(_orphans(scene, places, snapshots, known, remove=remove))
+    found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=scene.time)))
+    found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=scene.time)))
+    found.extend(_as_leftovers("lun", left_luns(scene.root, places, time=scene.time)))
+    found.extend(_as_leftovers("clone", _copies_of_guests(scene, clients).left(), "taken away"))
     return found
-
-
-def _of_safety(kind: str, found: Outlived) -> Leftover:
-    return Leftover(kind, found.name, found.what, "removed" if found.act else None, found.act)
-
-
-def _of_lun(found: LeftLun) -> Leftover:
-    return Leftover("lun", found.name, found.what, "removed" if found.act else None, found.act)
 
 
 def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
@@ -296,8 +288,8 @@ def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
     )
 
 
-def _of_copy(found: LeftCopy) -> Leftover:
-    return Leftover("clone", found.name, found.what, "taken away" if found.act else None, found.act)
+def _as_leftovers(kind: str, found: Iterable[Left], remedy: str = "removed") -> list[Leftover]:
+    return [Leftover(kind, each.name, each.what, remedy if each.act else None, each.act) for each in found]
 
 
 def _backup_under_way(scene: Scene) -> bool:
@@ -346,7 +338,7 @@ def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mappin
     left = scene.settle - (scene.wall - created)
     if created >= scene.booted and left > 0:
         return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
-    unseen = [f"{volume.svm}:{volume.volume}" for volume in manifest.volumes if volume.key not in places]
+    unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
     if unseen:
         return f"no controller that was given has {', '.join(unseen)}"
     for key, snapshot in there.items():

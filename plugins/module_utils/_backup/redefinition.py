@@ -11,12 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import POLICIES, Edited, Policy, merged
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited, Policy, merged
 
 AsIs = Literal["as_is"]
 AS_IS: AsIs = "as_is"
-
-__all__ = ["AS_IS", "POLICIES", "NewDefinition"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     GuestNow,
     RestorePlan,
-    RestoreRefusedError,
+    refuse,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -37,11 +37,5 @@ def with_firmware(
         parts.append(replace(part, files=files, notes=(*part.notes, *notes)))
         for what in filter(None, map(firmware_files.fault, files)):
             problems.append(Problem("firmware-state", "error", f"guest {part.name}: {what}", REMEDY, guest=part.name))
-    if problems:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in problems),
-            backup_id=manifest.backup_id,
-            problems=[problem.as_dict() for problem in problems],
-        )
+    refuse(manifest.backup_id, problems)
     return replace(plan, guests=tuple(parts))

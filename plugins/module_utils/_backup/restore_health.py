@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, RestoreRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, refuse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -53,13 +53,7 @@ def foreseen(options: Mapping[str, Any], plan: RestorePlan) -> None:
             for domain in [host.domain(uuid=guest.uuid)]
             if domain is not None and parse_guest(domain.xml(inactive=True)).agent == "none"
         ]
-    if faults:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {plan.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in faults),
-            backup_id=plan.backup_id,
-            problems=[problem.as_dict() for problem in faults],
-        )
+    refuse(plan.backup_id, faults)
 
 
 def looked_at(

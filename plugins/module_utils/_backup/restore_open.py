@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     GuestRestore,
     RestorePlan,
-    RestoreRefusedError,
+    refuse,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -174,13 +174,7 @@ def told(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
         open_ones = [by_id[each] for each in ids if each in by_id and found.is_open(by_id[each], part.uuid)]
         notes = [_note(each, record, part.uuid) for each in open_ones]
         parts.append(replace(part, notes=(*part.notes, *notes)))
-    if problems:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {plan.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in problems),
-            backup_id=plan.backup_id,
-            problems=[problem.as_dict() for problem in problems],
-        )
+    refuse(plan.backup_id, problems)
     return replace(plan, guests=tuple(parts))
 
 

@@ -9,7 +9,7 @@ refused, with both values named, before anything is touched.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -30,12 +30,22 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_swap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
-POWER = ("as_was", "running", "off")
 ABSENT = "absent"
 
 
 class RestoreRefusedError(KvmsnapError):
     """The restore was refused before anything was touched; ``problems`` says why, each with its remedy."""
+
+
+def refuse(backup_id: str, problems: Sequence[Problem]) -> None:
+    """Raise :class:`RestoreRefusedError` with every one of ``problems``, if there are any."""
+    if problems:
+        raise RestoreRefusedError(
+            f"Refused to restore from backup {backup_id}, nothing was touched: "
+            + "; ".join(problem.message for problem in problems),
+            backup_id=backup_id,
+            problems=[problem.as_dict() for problem in problems],
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,7 @@ class DiskRestore:
     @property
     def label(self) -> str:
         """Where the disk lies, in the words of KVM_VM_MAPPING."""
-        return _name(self.storage)
+        return self.storage.label
 
     @property
     def host_source(self) -> Optional[str]:
@@ -305,13 +315,7 @@ def restore_plan(
                 forget=now.forget,
             )
         )
-    if problems:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {manifest.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in problems),
-            backup_id=manifest.backup_id,
-            problems=[problem.as_dict() for problem in problems],
-        )
+    refuse(manifest.backup_id, problems)
     return RestorePlan(manifest.backup_id, restore_id, tuple(parts))
 
 
@@ -484,7 +488,7 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
     changed = [f"its {what} is {found} now and was {wanted}" for what, found, wanted in pairs if found != wanted]
     problems = []
     if changed:
-        what = f"the LUN at {_name(storage)} is another one than in the backup: {', '.join(changed)}"
+        what = f"the LUN at {storage.label} is another one than in the backup: {', '.join(changed)}"
         remedy = "Put the LUN of the backup back in its place, or choose a backup of the present one."
         problems.append(_problem("lun-identity", saved, disk, what, remedy))
     if now.size != then.size and disk.size == current.size:
@@ -494,7 +498,7 @@ def _identity(saved: SavedGuest, disk: SavedDisk, storage: Storage, current: Dis
 
 
 def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -> Problem:
-    chain = restore_chain.moved_in_chain(now.name, disk, _name(storage), now.disks)
+    chain = restore_chain.moved_in_chain(now.name, disk, storage.label, now.disks)
     if chain is not None:
         return _problem(chain.code, saved, disk, chain.what, chain.remedy)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
@@ -502,18 +506,16 @@ def _moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) 
         there = f"the guest has no disk {disk.target} any more"
     elif same_target.storage is None and same_target.obstacles:
         first = same_target.obstacles[0]
-        return _problem(
-            first.code, saved, disk, f"it was {_name(storage)} in the backup; {first.message}", first.remedy
-        )
+        return _problem(first.code, saved, disk, f"it was {storage.label} in the backup; {first.message}", first.remedy)
     elif same_target.storage is None:
         there = f"{disk.target} is {same_target.host_path} now, which is not on the array"
     else:
-        there = f"{disk.target} is the {_kind(same_target.storage)} {_name(same_target.storage)} now"
+        there = f"{disk.target} is the {_kind(same_target.storage)} {same_target.storage.label} now"
     return _problem(
         "disk-moved",
         saved,
         disk,
-        f"it was the {_kind(storage)} {_name(storage)} in the backup and {there}",
+        f"it was the {_kind(storage)} {storage.label} in the backup and {there}",
         "Move the disk back to its old place, let the restore bring it there (moved_disks=old_place), or choose a"
         " backup that was taken after the move.",
     )
@@ -537,10 +539,6 @@ def _place(storage: Storage) -> tuple[str, str, str, str]:
 
 def _kind(storage: Storage) -> str:
     return "LUN" if storage.lun else "file"
-
-
-def _name(storage: Storage) -> str:
-    return storage.label
 
 
 def _notes(saved: SavedGuest, now: GuestNow) -> tuple[str, ...]:
@@ -595,7 +593,7 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
     for guest in plan.guests:
         lines.append(f"guest {guest.name} ({guest.uuid}): {state(guest)}")
         lines.extend(
-            f"  disk {disk.target} {_name(disk.storage)} ({_what(disk)}): {content(disk)}" for disk in guest.disks
+            f"  disk {disk.target} {disk.storage.label} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )
         lines.extend(f"  {WHAT[file.kind]} {file.path}: {content(file)}" for file in guest.files)
         lines.extend(f"  note: {note}" for note in guest.notes)

@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     DiskRestore,
     GuestRestore,
     RestorePlan,
-    RestoreRefusedError,
+    refuse,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
@@ -55,13 +55,7 @@ def with_verification(
         for reason in [look(disk) if verify == FULL and not disk.remove else None]
         if reason
     ]
-    if faults:
-        raise RestoreRefusedError(
-            f"Refused to restore from backup {plan.backup_id}, nothing was touched: "
-            + "; ".join(problem.message for problem in faults),
-            backup_id=plan.backup_id,
-            problems=[problem.as_dict() for problem in faults],
-        )
+    refuse(plan.backup_id, faults)
     return replace(plan, guests=tuple(_compared(guest, verify, undo=undo) for guest in plan.guests))
 
 

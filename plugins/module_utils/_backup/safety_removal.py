@@ -19,6 +19,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import (
@@ -44,15 +45,6 @@ Snapshots = Mapping[Key, Mapping[str, Snapshot]]
 
 
 @dataclass(frozen=True)
-class Outlived:
-    """Something that was kept for as long as it was to be; ``act`` removes it, None leaves it alone."""
-
-    name: str
-    what: str
-    act: Optional[Callable[[], object]] = None
-
-
-@dataclass(frozen=True)
 class Keeper:
     """What ``host`` keeps from before its restores, and for how many ``days``; ``now`` is seconds since the epoch."""
 
@@ -70,7 +62,7 @@ class Keeper:
 
     def outlived(
         self, families: Iterable[Family], places: Places, snapshots: Snapshots, *, time: Callable[[], Deadline]
-    ) -> Iterator[Outlived]:
+    ) -> Iterator[Left]:
         """Yield what there is to say of each; ``snapshots`` is what the array has on their volumes, by name."""
         hindrance = self._hindrance()
         for family in families:
@@ -78,13 +70,13 @@ class Keeper:
             what = f"it ended {(self.now - family.ended) / DAY:.0f} days ago{self._kept(family, places, there)}"
             reason = hindrance or self._untouchable(family, places, there, time())
             if reason:
-                yield Outlived(", ".join(family.ids), f"{what}; {reason}")
+                yield Left(", ".join(family.ids), f"{what}; {reason}")
                 continue
-            yield Outlived(", ".join(family.ids), what, partial(self._remove, family, places, there, time))
+            yield Left(", ".join(family.ids), what, partial(self._remove, family, places, there, time))
 
     def strays(
         self, places: Places, snapshots: Snapshots, *, remove: bool, time: Callable[[], Deadline]
-    ) -> Iterator[Outlived]:
+    ) -> Iterator[Left]:
         """Yield safety snapshots as old that no journal knows: of restores killed early, or of a lost catalog.
 
         Those of other hosts' restores are theirs: the journals that know them are there.
@@ -105,7 +97,7 @@ class Keeper:
                     continue
                 what = f"it is on {place.volume.label}, made before restore {mark.restore_id}, and no journal knows it"
                 act = partial(self._delete, each.name, places, {key: each}, time)
-                yield Outlived(each.name, what, act if remove else None)
+                yield Left(each.name, what, act if remove else None)
 
     def _written(self, restore_id: str) -> float:
         """Return when a journal was last written, in seconds since the epoch."""

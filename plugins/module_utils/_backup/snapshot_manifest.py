@@ -28,7 +28,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     STARTED,
     Manifest,
     ManifestError,
-    SavedVolume,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -71,7 +70,7 @@ def from_snapshots(backup_id: str, *, clients: Sequence[Client], deadline: Deadl
         _refuse_stranger(started, point, shown[point])
     places = locate(clients, started.volumes, deadline=deadline)
     snapshots = snapshots_of(places, started.volumes, deadline=deadline)
-    volumes = tuple(dict.fromkeys(_label(volume) for volume in started.volumes if volume.key in shown.values()))
+    volumes = tuple(dict.fromkeys(volume.label for volume in started.volumes if volume.key in shown.values()))
     return InSnapshots(completed(started, places, snapshots), volumes, silent)
 
 
@@ -82,12 +81,12 @@ def completed(started: Manifest, places: Places, snapshots: Mapping[Key, Mapping
     for volume in started.volumes:
         there = snapshots.get(volume.key, {}).get(started.backup_id)
         if volume.key not in places:
-            faults.append(f"no controller given has volume {_label(volume)} ({volume.volume_uuid})")
+            faults.append(f"no controller given has volume {volume.label} ({volume.volume_uuid})")
         elif there is None:
-            faults.append(f"volume {_label(volume)} has no snapshot of that name")
+            faults.append(f"volume {volume.label} has no snapshot of that name")
         elif there.comment != comment:
             faults.append(
-                f"the snapshot on {_label(volume)} has the comment {there.comment!r}, and the manifest's run gave"
+                f"the snapshot on {volume.label} has the comment {there.comment!r}, and the manifest's run gave"
                 f" {comment!r}"
             )
         else:
@@ -191,12 +190,9 @@ def _agreed(copies: Mapping[str, bytes], backup_id: str) -> Manifest:
 
 def _refuse_stranger(manifest: Manifest, point: str, key: Key) -> None:
     if key not in {volume.key for volume in manifest.volumes}:
+        known = ", ".join(volume.label for volume in manifest.volumes)
         raise ManifestError(
             f"Failed to trust the manifest of backup {manifest.backup_id} below {point}: volume {key[1]}, which is"
-            f" mounted there, is none of its volumes ({', '.join(map(_label, manifest.volumes))}); nothing was touched",
+            f" mounted there, is none of its volumes ({known}); nothing was touched",
             backup_id=manifest.backup_id,
         )
-
-
-def _label(volume: SavedVolume) -> str:
-    return f"{volume.svm}:{volume.volume}"

@@ -17,7 +17,7 @@ def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str,
 
     ``exists`` is true for a complete backup none of whose snapshots is missing, and None when nobody looked.
     """
-    gone = [f"{item.svm}:{item.volume}" for item in manifest.volumes if item.key in (missing or ())]
+    gone = [item.label for item in manifest.volumes if item.key in (missing or ())]
     return {
         "backup_id": manifest.backup_id,
         "phase": manifest.phase,

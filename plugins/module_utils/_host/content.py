@@ -106,6 +106,13 @@ def look_anew(path: str) -> None:
     os.unlink(name)
 
 
+def is_there(path: str) -> bool:
+    """Tell whether a file is there, also when this host still believes that it is not; raises :class:`OSError`."""
+    if not os.path.lexists(path):
+        look_anew(path)
+    return os.path.lexists(path)
+
+
 def _tail(size: int) -> int:
     return max(0, size - 1) // _ALIGNMENT * _ALIGNMENT
 

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -72,15 +72,9 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
     """
     action = f"inspect the image {path!r} as {image_format}"
     command = ["qemu-img", "info", "-U", "--output=json", "-f", image_format, path]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as exc:
-        raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
-    except (OSError, ValueError) as exc:
-        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
+    done = _run(command, action, path=path, timeout=timeout)
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")
-        raise ImageError(f"Failed to {action}: {said or f'qemu-img ended with {done.returncode}'}", path=path)
+        raise ImageError(f"Failed to {action}: {_said(done.returncode, done.stderr)}", path=path)
     try:
         return ImageInfo.from_json(json.loads(done.stdout), path=path)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -119,12 +113,7 @@ def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str
     options = json.dumps({"driver": image_format, "file": file, "backing": None})
     command = ["qemu-img", "check", "--output=json", f"json:{options}"]
     action = f"check the image {path!r}"
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as exc:
-        raise ImageError(f"Failed to {action}: qemu-img did not end within {timeout:g} s", path=path) from exc
-    except (OSError, ValueError) as exc:
-        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
+    done = _run(command, action, path=path, timeout=timeout)
     fault = judged_check(done.returncode, done.stdout, done.stderr)
     if fault:
         raise ImageError(f"Failed to {action}: {fault}", path=path)
@@ -140,8 +129,20 @@ def judged_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
         return None
     if code == CHECK_CORRUPT:
         return f"it is corrupt, with {_counted(printed).get('corruptions', 'some')} faults in its tables"
-    reason = said.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")
-    return reason[-_SAID:] or f"qemu-img ended with {code}"
+    return _said(code, said)
+
+
+def _said(code: int, said: bytes) -> str:
+    return said.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")[-_SAID:] or f"qemu-img ended with {code}"
+
+
+def _run(command: Sequence[str], action: str, *, path: str, timeout: float) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as exc:
+        raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
+    except (OSError, ValueError) as exc:
+        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
 
 
 def _counted(printed: bytes) -> Mapping[str, Any]:
@@ -162,15 +163,9 @@ def point_to_backing(
     """
     command = ["qemu-img", "rebase", "-u", "-f", image_format, "-b", backing, "-F", backing_format, path]
     action = f"let the image {path!r} name {backing!r} below it"
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as exc:
-        raise ImageError(f"Failed to {action}: qemu-img did not answer within {timeout:g} s", path=path) from exc
-    except (OSError, ValueError) as exc:
-        raise ImageError(f"Failed to {action}: qemu-img cannot be run ({exc})", path=path) from exc
+    done = _run(command, action, path=path, timeout=timeout)
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().removeprefix("qemu-img: ")
-        raise ImageError(f"Failed to {action}: {said or f'qemu-img ended with {done.returncode}'}", path=path)
+        raise ImageError(f"Failed to {action}: {_said(done.returncode, done.stderr)}", path=path)
 
 
 def image_chain(

@@ -83,6 +83,12 @@ class Ground:
         self.namespace = "kvmground-" + hashlib.sha256(str(root).encode()).hexdigest()[:6]
         self._libvirtd_options = dict(libvirtd_options or {})
 
+    @classmethod
+    def beside(cls, name: str) -> Ground:
+        """Return a private host of its own, with a directory beside that of the usual one."""
+        usual = Path(os.environ.get("KVMSNAP_GROUND_DIR") or DEFAULT_ROOT).absolute()
+        return cls(usual.with_name(f"{usual.name}-{name}"))
+
     @property
     def host(self) -> Path:
         """What the private host has at /etc/libvirt, /var/lib/libvirt and so on lies below this directory."""
@@ -243,6 +249,18 @@ class Ground:
     def begin(self, module: str, /, *, check: bool = False, **options: Any) -> Running:
         """Start a module of the collection as a process that can be waited for, or killed."""
         return self._modules.begin(module, options, check=check)
+
+    def discovered(self, **options: Any) -> dict[str, Any]:
+        """Return what discovery finds, as options of a backup."""
+        found = self.module("kvm_vm_discover", **options)
+        return {key: found[key] for key in ("guests", "volumes", "problems")}
+
+    def back_up(self, backup_id: str, *guests: str, **options: Any) -> None:
+        """Make a backup of all guests, or of those named; raises :class:`LabError` when it fails."""
+        asked = self.discovered(guests=list(guests)) if guests else self.discovered()
+        outcome = self.module("kvm_vm_backup", backup_id=backup_id, owner="hv1", policy="daily", **asked, **options)
+        if outcome.failed:
+            raise LabError(f"Failed to make backup {backup_id}: {outcome.msg}")
 
     def knows(self, module: str, option: str) -> bool:
         """Whether a module has an option."""

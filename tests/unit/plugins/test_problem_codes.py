@@ -12,7 +12,11 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES, problem_of
 
 ROOT = Path(__file__).parents[3]
-USED = re.compile(r'(?:problem_of|Refusal|say|_refused)\(\s*(?:entry, )?"([a-z-]+)"|\("([a-z]+(?:-[a-z]+)+)", "')
+USED = re.compile(
+    r'(?:problem_of|Refusal|say|_refused)\(\s*(?:entry, )?"([a-z-]+)"|(?<!Problem)\("([a-z]+(?:-[a-z]+)+)", "'
+)
+# What a restore looks for among a disk's findings without refusing it for that.
+NO_REFUSALS = {"backing-file-shared", "image-unreadable", "missing-file", "path-failed"}
 
 
 def used() -> set[str]:
@@ -66,3 +70,12 @@ def test_the_docs_hold_the_table() -> None:
     text = (ROOT / "docs" / "problem-codes.md").read_text(encoding="utf-8")
     found = "\n".join(line for line in text.splitlines() if line.startswith("|"))
     assert found == table(), f"docs/problem-codes.md must hold this table:\n{table()}"
+
+
+def test_the_guide_tells_why_a_restore_is_refused() -> None:
+    text = (ROOT / "docs" / "restore.md").read_text(encoding="utf-8")
+    named: set[str] = set()
+    for path in (ROOT / "plugins" / "module_utils" / "_backup").glob("restore_*.py"):
+        named.update(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', path.read_text(encoding="utf-8")))
+    assert len(named) > 30
+    assert [code for code in sorted(named - NO_REFUSALS) if f"`{code}`" not in text] == []

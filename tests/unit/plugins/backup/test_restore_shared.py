@@ -31,8 +31,8 @@ def row(name: str, uuid: str, *disks: dict[str, Any], state: str = "running") ->
     return {"name": name, "uuid": uuid, "state": state, "disks": list(disks)}
 
 
-def shared(target: str = "vdb", storage: Any = QUORUM, *, shareable: bool = True) -> dict[str, Any]:
-    return {"target": target, "storage": storage, "shareable": shareable}
+def shared(target: str = "vdb", **changed: Any) -> dict[str, Any]:
+    return {"target": target, "storage": QUORUM, "shareable": True, **changed}
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ def test_one_byte_that_differs_is_found_at_its_place(tmp_path: Path, place: int,
     with other.open("r+b") as stream:
         stream.seek(place)
         stream.write(b"!")
-    assert compared(one, other) == Whole(place)
-    assert compared(other, one) == Whole(place)
+    for pair in ((one, other), (other, one)):
+        assert compared(*pair) == Whole(place)
 
 
 def test_it_finds_what_samples_miss(tmp_path: Path) -> None:
