@@ -220,7 +220,13 @@ def test_an_agent_is_waited_for_and_a_rerun_looks_again_without_restoring(ground
 def test_a_restore_killed_while_it_looks_at_the_health_restores_nothing_again(ground: Ground, still: str) -> None:
     changed(ground, "still", b"before the kill")
     health = {"condition": "tcp", "port": 9, "address": "127.0.0.1", "timeout": 60}
-    options = {"guests": ["still"], "backup_id": still, "restore_id": "killed", "stop": "destroy", "power": "running"}
+    options: dict[str, Any] = {
+        "guests": ["still"],
+        "backup_id": still,
+        "restore_id": "killed",
+        "stop": "destroy",
+        "power": "running",
+    }
     running = ground.begin("kvm_app_restore", health=health, **options)
     record = ground.seen(ground.catalog) / "restores" / "killed.json"
     wait_until(lambda: is_done(record), seconds=60, what="a guest that is brought back", pause=0.02)
