@@ -209,7 +209,7 @@ def test_an_agent_is_waited_for_and_a_rerun_looks_again_without_restoring(ground
     )
     assert (fine["changed"], fine["guests"][0]["healthy"], fine["guests"][0]["restored"]) == (False, True, False)
     assert fine["guests"][0]["health"]["seen"] == "ls ended with exit code 0"
-    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 2}
+    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 4}
     failed = restored(ground, "linux", "agent", backup_id=linux, health=failing)
     assert (failed.result["error_kind"], failed.result["changed"]) == ("RestoreUnhealthyError", False)
     assert "cat ended with exit code 1: cat: can't open '/nothing'" in failed.msg
