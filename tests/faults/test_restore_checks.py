@@ -209,8 +209,15 @@ def test_an_agent_is_waited_for_and_a_rerun_looks_again_without_restoring(ground
     )
     assert (fine["changed"], fine["guests"][0]["healthy"], fine["guests"][0]["restored"]) == (False, True, False)
     assert fine["guests"][0]["health"]["seen"] == "ls ended with exit code 0"
-    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 4}
-    failed = restored(ground, "linux", "agent", backup_id=linux, health=failing)
+    assert ground.guests.state("linux").domain_id == this_run, "nothing stopped it"
+
+
+@pytest.mark.long
+def test_a_program_that_fails_in_the_guest_is_told_and_stops_nothing(ground: Ground, linux: str) -> None:
+    assert not restored(ground, "linux", "program", backup_id=linux).failed
+    this_run = ground.guests.state("linux").domain_id
+    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 20}
+    failed = restored(ground, "linux", "program", backup_id=linux, health=failing)
     assert (failed.result["error_kind"], failed.result["changed"]) == ("RestoreUnhealthyError", False)
     assert "cat ended with exit code 1: cat: can't open '/nothing'" in failed.msg
     assert ground.guests.state("linux").domain_id == this_run, "nothing stopped it"
