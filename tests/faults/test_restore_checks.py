@@ -216,7 +216,7 @@ def test_an_agent_is_waited_for_and_a_rerun_looks_again_without_restoring(ground
 def test_a_program_that_fails_in_the_guest_is_told_and_stops_nothing(ground: Ground, linux: str) -> None:
     assert not restored(ground, "linux", "program", backup_id=linux).failed
     this_run = ground.guests.state("linux").domain_id
-    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 20}
+    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 8}
     failed = restored(ground, "linux", "program", backup_id=linux, health=failing)
     assert (failed.result["error_kind"], failed.result["changed"]) == ("RestoreUnhealthyError", False)
     assert "cat ended with exit code 1: cat: can't open '/nothing'" in failed.msg
