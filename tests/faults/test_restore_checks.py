@@ -8,6 +8,7 @@ Each guest is restored by a module of its own; bytes are read where the array ke
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from kvmground.ground import CONTROLLER
 from kvmground.modules import Outcome
 from kvmground.scene import Happenings
 from kvmlab import topology
-from kvmlab.process import run
+from kvmlab.process import run, wait_until
 
 VOLUME = "kvm_vol1"
 MIB = 1 << 20
@@ -204,14 +205,49 @@ def test_an_agent_is_waited_for_and_a_rerun_looks_again_without_restoring(ground
     )
     assert (fine["changed"], fine["guests"][0]["healthy"], fine["guests"][0]["restored"]) == (False, True, False)
     assert fine["guests"][0]["health"]["seen"] == "ls ended with exit code 0"
-    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 2}
-    failed = restored(ground, "linux", "agent", backup_id=linux, health=failing)
+    assert ground.guests.state("linux").domain_id == this_run, "nothing stopped it"
+
+
+@pytest.mark.long
+def test_a_program_that_fails_in_the_guest_is_told_and_stops_nothing(ground: Ground, linux: str) -> None:
+    assert not restored(ground, "linux", "program", backup_id=linux).failed
+    this_run = ground.guests.state("linux").domain_id
+    failing = {"condition": "command", "command": ["cat", "/nothing"], "timeout": 8}
+    failed = restored(ground, "linux", "program", backup_id=linux, health=failing)
     assert (failed.result["error_kind"], failed.result["changed"]) == ("RestoreUnhealthyError", False)
     assert "cat ended with exit code 1: cat: can't open '/nothing'" in failed.msg
-    never = {"condition": "command", "command": ["sleep", "3600"], "timeout": 2}
-    late = restored(ground, "linux", "agent", backup_id=linux, health=never)
-    assert "sleep was still running" in late.msg
     assert ground.guests.state("linux").domain_id == this_run, "nothing stopped it"
+
+
+@pytest.mark.long
+def test_a_restore_killed_while_it_looks_at_the_health_restores_nothing_again(ground: Ground, still: str) -> None:
+    changed(ground, "still", b"before the kill")
+    health = {"condition": "tcp", "port": 9, "address": "127.0.0.1", "timeout": 60}
+    options: dict[str, Any] = {
+        "guests": ["still"],
+        "backup_id": still,
+        "restore_id": "killed",
+        "stop": "destroy",
+        "power": "running",
+    }
+    running = ground.begin("kvm_app_restore", health=health, **options)
+    record = ground.seen(ground.catalog) / "restores" / "killed.json"
+    wait_until(lambda: is_done(record), seconds=60, what="a guest that is brought back", pause=0.02)
+    running.kill()
+    written = changed(ground, "still", b"written since", at=65536)
+    this_run = ground.guests.state("still").domain_id
+    again = ground.module("kvm_app_restore", health={**health, "timeout": 1}, **options)
+    assert (again.result["error_kind"], again.result["changed"]) == ("RestoreUnhealthyError", False)
+    assert (content(ground, "still"), ground.guests.state("still").domain_id) == (written, this_run)
+
+
+def is_done(record: Path) -> bool:
+    """Whether the journal of a restore says that its guest is brought back."""
+    try:
+        guests = json.loads(record.read_text(encoding="utf-8"))["guests"]
+    except FileNotFoundError:
+        return False
+    return bool(guests) and all(each["done"] for each in guests.values())
 
 
 @pytest.mark.long

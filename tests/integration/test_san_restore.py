@@ -172,7 +172,13 @@ def test_the_guest_runs_again_from_its_saved_state(lab: Any, lun: Any) -> None:
     assert not lab.needs_recovery(BOOT, snapshot=BACKUP)
     again = restored(lab, "san-1")
     assert again.stats[HOST]["changed"] == 0
-    restored(lab, "san-2", kvm_restore_power="running")
+    healthy = {"condition": "agent", "timeout": 240}
+    play = restored(lab, "san-2", kvm_restore_power="running", kvm_restore_verify="full", kvm_restore_health=healthy)
+    (guest,) = next(entry["result"]["guests"] for entry in play.results if "restore_id" in entry["result"])
+    assert guest["healthy"] is True
+    boot, data = guest["disks"]
+    assert (boot["verified"], data["verified"]) == ("identity and all content", "size and all content")
+    assert (boot["sha256"], data["sha256"]) == (sha256(lab, BACKUP), data_sha256(lab, BACKUP))
     assert lab.virsh("domstate", GUEST).strip() == "running"
     lab.guests.wait([GuestSpec(GUEST, DISKS)])
     ticks = lab.ticks(GUEST)

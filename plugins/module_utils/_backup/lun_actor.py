@@ -22,6 +22,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
+PART_BYTES = 16 * lun_restore.BLOCK_LIMIT
+"""Bytes of a LUN that are compared at a time when all of it is."""
+
 Maps = frozenset[tuple[str, Optional[int]]]
 
 
@@ -130,12 +133,15 @@ def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline
 def _read_whole(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
     """Read all of the clone's content from the array; each answer has as much time as all else has together."""
     samples, whole, patience = {}, hashlib.sha256(), deadline.remaining()
-    for offset in range(0, clone.size, lun_restore.BLOCK_LIMIT):
-        again = Deadline.after(patience, deadline.clock)
-        data = lun_restore.read_data(client, clone, offset, length=lun_restore.BLOCK_LIMIT, deadline=again)
-        samples[offset] = _digest(data)
-        whole.update(data)
-    return replace(before, samples=samples, length=lun_restore.BLOCK_LIMIT, sha256=whole.hexdigest())
+    for begin in range(0, clone.size, PART_BYTES):
+        part = hashlib.sha256()
+        for offset in range(begin, min(begin + PART_BYTES, clone.size), lun_restore.BLOCK_LIMIT):
+            again = Deadline.after(patience, deadline.clock)
+            data = lun_restore.read_data(client, clone, offset, length=lun_restore.BLOCK_LIMIT, deadline=again)
+            part.update(data)
+            whole.update(data)
+        samples[begin] = part.digest()
+    return replace(before, samples=samples, length=PART_BYTES, sha256=whole.hexdigest())
 
 
 def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, deadline: Deadline) -> None:

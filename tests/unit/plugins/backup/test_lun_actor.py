@@ -12,6 +12,7 @@ from typing import Any, Optional
 import pytest
 import samples
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import lun_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
@@ -24,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
     MapPath,
     MapState,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
@@ -185,12 +187,14 @@ def test_a_lun_that_was_restored_by_another_way_is_compared_by_identity(world: A
 WHOLE = replace(DISK, verify="full")
 
 
-def test_all_of_it_is_compared_when_asked(world: World) -> None:
+def test_all_of_it_is_compared_part_by_part_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lun_actor, "PART_BYTES", SAMPLE_BYTES * 2)
+    monkeypatch.setattr(lun_restore, "BLOCK_LIMIT", SAMPLE_BYTES)
     actor, _notes = restored(world, disk=WHOLE)
     assert (difference(world, actor), actor.compared(WHOLE)) == (None, "identity and all content")
     assert actor.sha256(WHOLE) == hashlib.sha256(THEN * 3).hexdigest()
     world.host[2] = THEN[:-1] + b"!"
-    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte 0"
+    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte {SAMPLE_BYTES * 2}"
 
 
 def test_nothing_is_overwritten_when_all_is_to_be_compared_and_cannot_be_read(world: World) -> None:

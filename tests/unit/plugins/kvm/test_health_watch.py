@@ -228,6 +228,20 @@ def test_the_addresses_that_the_agent_tells_are_tried(waited: Waited, monkeypatc
     assert tried == [("192.0.2.7", 22), ("192.0.2.8", 22)]
 
 
+def test_a_lease_of_libvirt_is_tried_where_there_is_no_agent(
+    guests: Guests, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = guests.add("g", running=False)
+    nic = "<interface type='network'><source network='default'/></interface></devices>"
+    xml = guests.domain(uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    guests.connection.defineXML(xml.replace("</devices>", nic)).create()
+    tried: list[str] = []
+    monkeypatch.setattr(health_watch, "_refusal", lambda address, _port: tried.append(address))
+    assert wait_healthy(uuid, Condition("tcp", 5, (), 22), connect=guests.connect, clock=time.clock).healthy
+    (address,) = tried
+    assert address.startswith("192.168.122.")
+
+
 def test_addresses_that_others_cannot_reach_are_left_out() -> None:
     others = ["127.0.0.1", "::1", "fe80::1", "169.254.3.4", "0.0.0.0", "224.0.0.1", "no address"]
     assert reachable([*others, "192.0.2.1", "192.0.2.1", "2001:db8::1"]) == ["192.0.2.1", "2001:db8::1"]

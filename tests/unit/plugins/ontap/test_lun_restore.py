@@ -120,7 +120,7 @@ def ours(uuid: str = "old-1", *, of: str = "lun-1", restore: str = "r0") -> dict
     return record(uuid, name, comment=f"kvmsnap: temporary clone of {of} for restore {restore}")
 
 
-def restored(array: Any, look: Any = None, seconds: float = 1e9) -> Optional[str]:
+def restored(array: Any, look: Any = None, seconds: float = 1e9, clock: Optional[Clock] = None) -> Optional[str]:
     """Bring ``dir/a`` back to s1."""
     return lun_restore.clone_over(
         array,
@@ -130,7 +130,7 @@ def restored(array: Any, look: Any = None, seconds: float = 1e9) -> Optional[str
         snapshot="s1",
         restore_id="r1",
         look=look or (lambda _lun: None),
-        deadline=Deadline.after(seconds),
+        deadline=Deadline.after(seconds, clock),
     )
 
 
@@ -235,6 +235,14 @@ def test_a_busy_array_is_not_asked_for_ever() -> None:
     with pytest.raises(OntapError, match="7018877"):
         restored(array, seconds=0.3)
     assert array.pauses == []
+
+
+def test_a_long_look_at_the_clone_is_not_held_against_the_array() -> None:
+    array, now = Array(), [0.0]
+    array.clock = Clock(lambda: now[0], lambda seconds: now.append(now.pop() + seconds))
+    array.refuses["PATCH"] = [refusal("7018877")]
+    assert restored(array, lambda _clone: array.clock.sleep(3600), seconds=60, clock=array.clock) is None
+    assert (array.content["lun-1"], now[0] > 3600) == ("then", True)
 
 
 def test_properties_that_were_not_set_do_not_undo_an_overwrite() -> None:
