@@ -90,6 +90,9 @@ def _freezing(scene: Scene) -> Condition:
 
 
 def _suspending(scene: Scene) -> Condition:
+    # Without it the guests stand still for so short a time that a look may miss it.
+    scene.control.set_switches(job_seconds=0.5)
+    scene.finally_(scene.control.reset_switches)
     return lambda: "s1" in scene.watch.held_now()
 
 

@@ -56,8 +56,12 @@ def started_at(pid: int, proc: Path = PROC) -> Optional[int]:
 
 
 def qemu_processes(proc: Path = PROC) -> dict[str, Process]:
-    """Return the QEMU processes of this host by the uuid of their guest, which libvirt gives them as ``-uuid``."""
+    """Return the QEMU processes of this host by the uuid of their guest, which libvirt gives them as ``-uuid``.
+
+    A uuid that several have, as with a second libvirt in a container, tells none of them.
+    """
     found: dict[str, Process] = {}
+    several: set[str] = set()
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
@@ -69,8 +73,9 @@ def qemu_processes(proc: Path = PROC) -> dict[str, Process]:
             uuid = arguments[arguments.index(b"-uuid") + 1].decode("ascii", "replace").lower()
             started = started_at(int(entry.name), proc)
             if started is not None:
+                several |= {uuid} & found.keys()
                 found[uuid] = Process(int(entry.name), started)
-    return found
+    return {uuid: process for uuid, process in found.items() if uuid not in several}
 
 
 def end(process: Process, *, number: signal.Signals = signal.SIGTERM, timeout: float = 2.0) -> bool:

@@ -604,3 +604,13 @@ def test_qemu_is_found_by_the_uuid_of_its_guest(tmp_path: Path) -> None:
     (tmp_path / "45").mkdir()
     (tmp_path / "version").write_text("", encoding="ascii")
     assert processes.qemu_processes(tmp_path) == {uuid: Process(42, 22)}
+
+
+def test_a_uuid_that_two_qemus_have_tells_neither(tmp_path: Path) -> None:
+    """The release of a hold would take another's end for that of its guest, and leave the guest held."""
+    stats = "42 (qemu) S " + " ".join(str(number) for number in range(4, 53))
+    for pid, name in (("42", "one"), ("43", "twin"), ("44", "twin")):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cmdline").write_text(f"qemu\0-uuid\0{name}\0-x", encoding="ascii")
+        (tmp_path / pid / "stat").write_text(stats, encoding="ascii")
+    assert processes.qemu_processes(tmp_path) == {"one": Process(42, 22)}
