@@ -92,9 +92,9 @@ options:
     default: auto
   safety_snapshot:
     description:
-      - Whether a snapshot C(<prefix>-safety_<time>) of every volume of the guests is taken once they are off and before
-        any of their disks is overwritten. The result names it. It stays until M(kvmsnap.ontap.kvm_leftovers) finds it
-        old enough.
+      - Whether a snapshot C(<prefix>-safety_<time>_<mark>) of every volume of the guests is taken once they are off and
+        before any of their disks is overwritten. The result names it. It stays until M(kvmsnap.ontap.kvm_leftovers)
+        finds it old enough.
     type: bool
     default: true
   undo:

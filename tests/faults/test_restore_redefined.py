@@ -300,7 +300,7 @@ def test_a_definition_that_fails_puts_disks_and_definition_back(ground: Ground) 
     outcome = ground.module("kvm_app_restore", guests=[GUEST], definition="replace", restore_id="definition-fails")
     assert outcome.failed
     assert definition(ground) == changed
-    assert bytes_now(ground) == there
+    assert bytes_now(ground) == there, outcome.msg
 
 
 def test_a_restore_that_defined_a_guest_can_be_undone_while_it_runs_and_starts_with_its_host(ground: Ground) -> None:

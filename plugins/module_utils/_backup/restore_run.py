@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -178,9 +180,15 @@ def _begun(
         begun=begun.disks if begun else (),
         resumed=begun is not None,
     )
-    name = options["restore_id"] or f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
-    record = begun or Journal(name, whole.backup_id, disks=disks)
+    record = begun or Journal(options["restore_id"] or _new_id(root), whole.backup_id, disks=disks)
     return narrowed(whole, disks, reason=NOT_ASKED), record
+
+
+def _new_id(root: Path) -> str:
+    """Return a name for a restore that was given none; no restore of this host has it."""
+    name = f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
+    others = (f"{name}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], others) if journal.load(root, each) is None)
 
 
 def _broken_off(
@@ -296,12 +304,20 @@ def _as_before(manifest: Manifest, safety: Safety) -> Manifest:
     return replace(manifest, backup_id=safety.name, volumes=volumes, guests=guests)
 
 
+def _safety_name(owner: str) -> str:
+    """Return the name of a safety snapshot, which no other restore has, here or elsewhere.
+
+    One of the name that is there is taken for this restore's own, and a second is long enough for two restores.
+    """
+    taken = backup_id(prefix=owner, policy="safety", taken=datetime.now(timezone.utc))
+    return f"{taken}_{secrets.token_hex(4)}"
+
+
 def _carried_out(
     root: Path, options: Mapping[str, Any], manifest: Manifest, record: Journal, plan: RestorePlan, places: Places
 ) -> tuple[list[restore.GuestResult], Journal]:
     """Do what is planned."""
-    now = datetime.now(timezone.utc)
-    safety = backup_id(prefix=manifest.owner, policy="safety", taken=now) if options["safety_snapshot"] else None
+    safety = _safety_name(manifest.owner) if options["safety_snapshot"] else None
     reach = partial(connect, options["uri"], retry_count=options["retry_count"])
     actor = HostActor(
         connect=reach,

@@ -280,3 +280,16 @@ def test_the_same_id_again_does_nothing_more(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
     assert restore_run.run(options(root, disks=["vdb"]), check=True)["changed"] is False
     assert restore_run.run(options(root), check=True)["changed"] is False
+
+
+def test_no_two_safety_snapshots_have_one_name() -> None:
+    """A snapshot of the name that is there is taken for the restore's own: it would hold another moment."""
+    names = {restore_run._safety_name("hv1") for _each in range(20)}
+    assert len(names) == 20
+    assert all(name.startswith("hv1-safety_") for name in names)
+
+
+def test_a_restore_without_a_name_gets_one_that_no_other_has(root: Path) -> None:
+    first = restore_run._new_id(root)
+    journals.save(root, Journal(first, samples.BACKUP))
+    assert restore_run._new_id(root) != first
