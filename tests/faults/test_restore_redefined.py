@@ -224,6 +224,18 @@ def test_a_file_that_is_gone_is_made_anew(ground: Ground) -> None:
     assert not image(ground, SECOND).exists()
 
 
+def test_an_undo_makes_a_file_anew_that_is_gone_since(ground: Ground) -> None:
+    before = bytes_now(ground)
+    assert before != saved(ground)
+    restored(ground, restore_id="lost-since")
+    image(ground, SECOND).unlink()
+    shown = restored(ground, check=True, restore_id="lost-since", undo=True)
+    assert "made anew" in shown["diff"]["after"]
+    assert bytes_now(ground) == [saved(ground)[0], ""]
+    assert restored(ground, restore_id="lost-since", undo=True)["changed"]
+    assert bytes_now(ground) == before
+
+
 def test_a_file_that_is_gone_is_copied_where_nothing_else_serves(ground: Ground) -> None:
     image(ground, SECOND).unlink()
     restored(ground, restore_id="file-copied", method="copy")

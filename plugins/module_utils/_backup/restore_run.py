@@ -421,11 +421,9 @@ def _intended(
     if undone is not None:
         kept = journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
         before = restore_redefine.as_before(now.guests, undone, kept)
-        if not restore_redefine.undefined_before(wanted, now.guests, undone):
-            return before, now.names
     look = partial(_guests_now, options, wanted)
     here = {}
-    if undone is not None or restore_redefine.needs_places(wanted, now.guests, options):
+    if restore_redefine.needs_places(wanted, now.guests, options):
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
     if undone is not None:
