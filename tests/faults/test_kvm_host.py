@@ -81,10 +81,14 @@ def _asking(cell: LabStage) -> Condition:
 
 
 def _suspended(cell: LabStage) -> Condition:
+    """Return whether the guest without an agent is suspended; a slow array lets that last until it has been seen."""
+    _asking(cell)
     return lambda: "sol1" in cell.watch.held_now()
 
 
 def _frozen(cell: LabStage) -> Condition:
+    """Return whether a guest with an agent is frozen, which lasts until it has been seen, too."""
+    _asking(cell)
     return lambda: "web1" in cell.watch.held_now()
 
 

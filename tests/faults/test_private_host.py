@@ -116,6 +116,8 @@ def _thawing(scene: Scene) -> Condition:
 
 
 def _released(scene: Scene) -> Condition:
+    # What is left to do then takes so short a time that it may be over before a look.
+    _labelling(scene)
     return scene.released("s2")
 
 

@@ -168,6 +168,7 @@ class LabWatch:
         self._end = threading.Event()
         self._open: dict[str, Stretch] = {}
         self._events: Optional[subprocess.Popen[str]] = None
+        self._heard: set[str] = set()
         self.stretches: list[Stretch] = []
 
     def __enter__(self) -> LabWatch:
@@ -175,9 +176,17 @@ class LabWatch:
         self._events = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for work in (self._look, self._listen):
             threading.Thread(target=work, daemon=True).start()
+        try:
+            wait_until(lambda: self._heard >= set(self._suspended), seconds=60, what="word of the guests on the host")
+        except LabError:
+            self._close()
+            raise
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._end.set()
         if self._events is not None:
             self._events.kill()
@@ -211,6 +220,7 @@ class LabWatch:
         for line in self._events.stdout:
             guest, paused = line.split()
             self._note(guest, held=paused == "True")
+            self._heard.add(guest)
 
 
 def running_file_system(image: Path) -> bool:
