@@ -61,7 +61,7 @@ class Copies:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:
-            left = self.settle - (self.wall - clone_record.written(self.root, record.name))
+            left = self.settle - max(0.0, self.wall - clone_record.written(self.root, record.name))
             if record.phase == "making" and left > 0:
                 late = "what its run asked of the array may yet appear; it will count as left"
                 return Left(record.name, f"{what}; {late} in {left:.0f} s (settle)")

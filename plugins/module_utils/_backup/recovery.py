@@ -224,7 +224,7 @@ def _temporary_files(scene: Scene) -> Iterator[Leftover]:
     places += [scene.root / "restores", scene.root / "clones"]
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
-            if not _TEMPORARY_FILE.fullmatch(path.name) or scene.wall - _modified(path, scene.wall) < scene.settle:
+            if not _TEMPORARY_FILE.fullmatch(path.name) or max(0.0, scene.wall - _modified(path, scene.wall)) < scene.settle:
                 continue
             yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
 
@@ -335,7 +335,7 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
 def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mapping[Key, Snapshot]) -> Optional[str]:
     """Return why a started backup is not to be taken back, or None; pure but for the scene's clock."""
     created = datetime.fromisoformat(manifest.created).timestamp()
-    left = scene.settle - (scene.wall - created)
+    left = scene.settle - max(0.0, scene.wall - created)
     if created >= scene.booted and left > 0:
         return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
     unseen = [volume.label for volume in manifest.volumes if volume.key not in places]

@@ -37,6 +37,8 @@ SUFFIXES = (".json", ".timer", ".lock")
 class HoldSeen:
     """A hold as its files tell: ``rows`` is None for a record of another boot, ``age`` in seconds since it was written.
 
+    A record that is dated in the future, by a clock that was put back since, has the age 0.
+
     ``watching``: its dead-man timer waits or is at work. ``error``: why the record cannot be read.
     """
 
@@ -111,7 +113,7 @@ def look_at(hold_id: str, ground: Ground, *, wall: float) -> HoldSeen:
     try:
         holder = lock_holder(ground.directory, hold_id)
         rows = read_rows(path, boot_id(ground.boot))
-        age = wall - path.stat().st_mtime if seen.record else 0.0
+        age = max(0.0, wall - path.stat().st_mtime) if seen.record else 0.0
     except KvmsnapError as exc:
         return replace(seen, error=exc.message)
     except OSError as exc:

@@ -84,6 +84,15 @@ def put_right(seen: HoldSeen, ground: Ground, *, now: float = 100.0) -> None:
     leftovers.put_right(seen, ground, now=now, wall=0.0, settle=0.0)
 
 
+def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, guarded: Ground) -> None:
+    held(guarded, guests.add("sol"))
+    (seen,) = leftovers.holds_on(guarded, wall=0.0)
+    free = replace(seen, rows=(FREE,))
+    assert free.age == 0.0
+    assert judge(free, now=1000.0, settle=3600.0).fate == "alive"
+    assert judge(free, now=1000.0, settle=0.0).fate == "forget"
+
+
 def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: Ground) -> None:
     linux, solaris, other = guests.add("lin", agent=Inside()), guests.add("sol"), guests.add("other")
     guests.domain(other).suspend()

@@ -185,6 +185,15 @@ def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.
     assert host.snapshots() == []
 
 
+def test_a_backup_of_the_future_is_taken_back_once_no_run_is_alive(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "_booted", lambda: 0.0)
+    host.start(created=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds"))
+    host.snapshot()
+    assert told(host.recover()) == [("backup", None)]
+    assert host.recover(settle=0.0)["changed"] is True
+    assert (host.snapshots(), catalog.entries(host.catalog)) == ([], [])
+
+
 def test_a_backup_whose_hold_lives_is_left(host: Host) -> None:
     host.start()
     host.holds.mkdir(mode=0o700, parents=True)
