@@ -28,7 +28,8 @@ class BusyError(KvmsnapError):
 def in_turn(directory: Path, name: str, *, wait: float, clock: Optional[Clock] = None) -> Iterator[None]:
     """Keep other backups of this host out, after at most ``wait`` seconds; raises :class:`BusyError` when they pass.
 
-    The lock is that of an open file in ``directory``, so a process that dies leaves none.
+    The lock is that of an open file in ``directory``, so a process that dies leaves none. Where the name cannot be
+    written into it, as on a full file system, it is a lock all the same.
     """
     path = directory / LOCK
     deadline = Deadline.after(wait, clock)
@@ -39,12 +40,14 @@ def in_turn(directory: Path, name: str, *, wait: float, clock: Optional[Clock] =
         raise KvmsnapError(f"Failed to lock this host for backup {name}: {path}: {exc.strerror}") from exc
     try:
         _wait_for(descriptor, path, name, deadline)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"backup_id": name, "pid": os.getpid()}).encode("utf-8"), 0)
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"backup_id": name, "pid": os.getpid()}).encode("utf-8"), 0)
         try:
             yield
         finally:
-            os.ftruncate(descriptor, 0)
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

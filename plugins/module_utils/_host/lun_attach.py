@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -24,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
     DeviceError,
     Run,
     command,
+    paths_of,
     read_block,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import find_program
@@ -35,6 +37,8 @@ MORE_PATHS_TIMEOUT = 10.0
 _WRITE_TIMEOUT = 20.0
 _PAUSE = 0.2
 _DEV = Path("/dev")
+_PVS = ("pvs", "--all", "--foreign", "--shared", "--noheadings", "--separator", ":", "--options")
+_PV_FIELDS = "pv_major,pv_minor,pv_uuid,pv_duplicate"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class San:
         paths = self.paths(wwid)
         found = self.map(wwid)
         if found is not None:
+            self._let_fail(found)
             self._take_down_holders(found)
             self._flush(found, wwid, deadline)
         for name in sorted({*paths, *self.paths(wwid)}):
@@ -160,15 +165,36 @@ class San:
             raise DeviceError(f"Failed to keep this host out of {_mapper(found)}: {names} is there again")
 
     def _refuse_seen_by_lvm(self, found: BlockDevice) -> None:
-        """The host's LVM must not see a copy's physical volumes beside the original's: they have the same uuids."""
+        """The host's LVM must not see a copy's physical volumes beside the original's: they have the same uuids.
+
+        LVM takes one of the two. The other, which may be the copy, it tells only to who asks for all devices and for
+        duplicates; and volume groups of other hosts only to who asks for them.
+        """
         if find_program("pvs") is None:
             return
-        seen = self.run(["pvs", "--noheadings", "--options", "pv_name"]).decode("utf-8", "replace").split()
-        if _mapper(found) in seen:
+        node = self.sysfs / "block" / found.name / "dev"
+        try:
+            number = node.read_text(encoding="ascii").strip()
+        except OSError as exc:
+            raise DeviceError(f"Failed to use {_mapper(found)}: {node}: {exc.strerror}") from exc
+        if number in physical_volumes(self.run([*_PVS, _PV_FIELDS]).decode("utf-8", "replace")):
             raise DeviceError(
                 f"Failed to keep this host out of {_mapper(found)}: its LVM has a physical volume there. Keep it off"
                 " guests' LUNs by a devices file (lvmdevices) or global_filter"
             )
+
+    def _let_fail(self, found: BlockDevice) -> None:
+        """Let I/O fail that waits for a path of a map without any: whoever waits keeps the map open.
+
+        What becomes of it shows when the map is removed.
+        """
+        with suppress(DeviceError):
+            status = self.run(["dmsetup", "status", found.dm_name]).decode("utf-8", "replace")
+            if any(up for _path, up in paths_of(status)):
+                return
+            with suppress(DeviceError):
+                self.run(["multipathd", "disablequeueing", "map", found.dm_name])
+            self.run(["dmsetup", "message", found.dm_name, "0", "fail_if_no_path"])
 
     def _flush(self, found: BlockDevice, wwid: str, deadline: Deadline) -> None:
         """Remove the map; whoever probes it may have it open for a moment."""
@@ -178,6 +204,7 @@ class San:
             except DeviceError:
                 if self.map(wwid) is not None and deadline.remaining() <= 0:
                     raise
+                self._let_fail(found)
             if self.map(wwid) is None:
                 return
             deadline.clock.sleep(_PAUSE)
@@ -194,6 +221,23 @@ class San:
             return
         except (OSError, OverdueError) as exc:
             raise DeviceError(f"Failed to write to {path}: {exc}") from exc
+
+
+def physical_volumes(report: str) -> set[str]:
+    """Return ``major:minor`` of each device that has a physical volume, of what ``pvs`` reports; pure.
+
+    Each line is ``major:minor:uuid:duplicate``; a device without a physical volume has no uuid. Raises
+    :class:`DeviceError` for another form.
+    """
+    found = set()
+    for line in filter(None, map(str.strip, report.splitlines())):
+        words = line.split(":")
+        if len(words) != _PV_FIELDS.count(",") + 1:
+            raise DeviceError(f"Failed to learn what this host's LVM sees: pvs says '{line}'")
+        major, minor, uuid, _duplicate = words
+        if uuid:
+            found.add(f"{major}:{minor}")
+    return found
 
 
 def _put(path: Path, word: str) -> None:

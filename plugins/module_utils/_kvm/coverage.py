@@ -3,7 +3,8 @@
 """Which of a guest's file systems a freeze covers, from what its agent tells of them (guest-get-fsinfo). Pure.
 
 Compared is by device: one that is mounted twice (bind mounts, btrfs subvolumes) counts once. What no freeze can hold
-and nothing is lost by (vfat, ISO images, swap, which is no file system) does not count.
+and nothing is lost by (vfat, ISO images, swap, which is no file system) does not count. What Windows freezes, Linux
+does not: NTFS that is mounted below ``/`` is data that no freeze holds.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ FREEZABLE = frozenset(
     {"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "gfs2", "jfs", "nilfs2", "ocfs2", "reiserfs", "ufs", "xfs"}
 )
 WINDOWS = frozenset({"ntfs", "refs"})
-UNFREEZABLE_DATA = frozenset({"zfs"})
-"""Where guests keep data, and no freeze of the agent reaches."""
+UNFREEZABLE_DATA = frozenset({"exfat", "fuseblk", "ntfs", "ntfs3", "refs", "zfs"})
+"""Where guests keep data, and no freeze of the agent reaches; NTFS and ReFS only where the guest is not Windows."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,19 @@ class FileSystem:
     disks: tuple[str, ...] = ()
 
     @property
+    def windows(self) -> bool:
+        """Whether Windows has it mounted, at a drive's letter or nowhere."""
+        return self.kind.lower() in WINDOWS and not self.mountpoint.startswith("/")
+
+    @property
     def freezable(self) -> bool:
         """Whether a freeze can hold it."""
-        return self.kind.lower() in FREEZABLE | WINDOWS
+        return self.kind.lower() in FREEZABLE or self.windows
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is data on it."""
+        return self.freezable or self.kind.lower() in UNFREEZABLE_DATA
 
 
 @dataclass(frozen=True)
@@ -56,9 +67,7 @@ def coverage(mounts: Sequence[FileSystem], *, saved: Iterable[str], chosen: Opti
     left = [
         each
         for each in mounts
-        if (each.freezable or each.kind in UNFREEZABLE_DATA)
-        and each.device not in held
-        and (not each.disks or disks.intersection(each.disks))
+        if each.counts and each.device not in held and (not each.disks or disks.intersection(each.disks))
     ]
     missed = [f"{each.mountpoint} ({each.kind}) is not frozen" for each in left]
     if all(each.disks for each in mounts if each.freezable):
@@ -69,7 +78,5 @@ def coverage(mounts: Sequence[FileSystem], *, saved: Iterable[str], chosen: Opti
 
 def is_windows(mounts: Iterable[FileSystem]) -> Optional[bool]:
     """Tell by its file systems whether a guest is Windows, None when they do not say."""
-    kinds = {each.kind.lower() for each in mounts}
-    if kinds & WINDOWS:
-        return True
-    return False if kinds & FREEZABLE else None
+    freezable = [each for each in mounts if each.freezable]
+    return all(each.windows for each in freezable) if freezable else None

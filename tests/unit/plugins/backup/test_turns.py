@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,3 +34,29 @@ def test_a_backup_that_has_ended_is_named_no_more(tmp_path: Path, fails: bool) -
     except KvmsnapError:
         assert fails
     assert (tmp_path / LOCK).read_bytes() == b""
+
+
+@pytest.mark.parametrize("call", ["pwrite", "ftruncate"])
+def test_a_full_file_system_keeps_no_backup_from_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_args: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    busy = pytest.raises(BusyError, match="another backup of this host is under way")
+    with in_turn(tmp_path, "first", wait=0), busy, in_turn(tmp_path, "second", wait=0):
+        pytest.fail("both are under way")
+    with in_turn(tmp_path, "second", wait=0):
+        pass
+
+
+def test_a_backup_that_was_killed_is_not_named_for_one_that_cannot_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / LOCK).write_text('{"backup_id": "killed", "pid": 1}', encoding="utf-8")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", lambda *_args: 0)
+        with in_turn(tmp_path, "first", wait=0), pytest.raises(BusyError) as busy, in_turn(tmp_path, "second", wait=0):
+            pytest.fail("both are under way")
+    assert "killed" not in busy.value.message

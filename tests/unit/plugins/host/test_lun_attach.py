@@ -6,21 +6,62 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_attach
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San, physical_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import DeviceError
 
 WWID = "3600a0980383044317845346b5a396142"
 OTHER = "3600a0980383044317845346b5a396143"
 SIZE = 8 << 20
+PV_UUID = "weZfb7-RIZJ-5nht-dfYE-b998-0Dxp-qYpkoI"
+
+
+@dataclass(frozen=True)
+class Pv:
+    """A device that LVM looks at: ``uuid`` is empty without a physical volume; a ``duplicate`` is one not chosen.
+
+    ``foreign`` and ``shared``: it is in another host's volume group, or in one that several hosts share.
+    """
+
+    device: str
+    number: str
+    uuid: str = PV_UUID
+    duplicate: bool = False
+    foreign: bool = False
+    shared: bool = False
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What can be asked of it."""
+        major, minor = self.number.split(":")
+        return {
+            "pv_name": self.device,
+            "pv_major": major,
+            "pv_minor": minor,
+            "pv_uuid": self.uuid,
+            "pv_duplicate": "duplicate" if self.duplicate else "",
+        }
+
+    def shown(self, asked: set[str], options: set[str]) -> bool:
+        """Whether LVM 2.03 lists it. Where its label tells all that is asked, duplicates are never listed."""
+        if asked <= {"pv_name", "pv_uuid", "pv_major", "pv_minor"}:
+            return bool(self.uuid) and not self.duplicate
+        if self.duplicate or not self.uuid:
+            return "--all" in options
+        return (not self.foreign or "--foreign" in options) and (not self.shared or "--shared" in options)
 
 
 class Kernel:
-    """A host with two SAN adapters; a LUN with a number becomes two paths and, where multipathd is about, a map."""
+    """A host with two SAN adapters; a LUN with a number becomes two paths and, where multipathd is about, a map.
+
+    ``waited_for``: somebody has the map open and waits for a path. A multipathd that was not told otherwise lets the
+    map queue anew at its next look.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.sysfs, self.dev = directory / "sys", directory / "dev"
@@ -33,8 +74,13 @@ class Kernel:
         self.commands: list[str] = []
         self.maps = True
         self.busy = 0
-        self.lvm: list[str] = []
+        self.lvm: list[Pv] = []
+        self.up = {"sda", "sdb"}
+        self.waited_for = False
+        self.multipathd = True
+        self.multipathd_queues = True
         self.on_map: Callable[[], None] = lambda: None
+        self.on_flush: Callable[[], None] = lambda: None
 
     @property
     def san(self) -> San:
@@ -55,10 +101,7 @@ class Kernel:
         words = " ".join(arguments)
         self.commands.append(words)
         if words.startswith("multipath -f"):
-            if self.busy:
-                self.busy -= 1
-                raise DeviceError("map in use")
-            self._remove("dm-1", arguments[-1])
+            self._flush(arguments[-1])
         elif words.startswith("dmsetup remove"):
             for node in list((self.sysfs / "block").glob("dm-*")):
                 if (node / "dm" / "name").read_text().strip() == arguments[-1]:
@@ -66,9 +109,38 @@ class Kernel:
         elif words.startswith("multipathd add path"):
             self.maps = True
             self._map(WWID)
+        elif words == f"multipathd disablequeueing map {WWID}":
+            if not self.multipathd:
+                raise DeviceError("multipathd does not answer")
+            self.multipathd_queues = False
+        elif words == f"dmsetup message {WWID} 0 fail_if_no_path":
+            lasts = not (self.multipathd and self.multipathd_queues)
+            self.waited_for = self.waited_for and not (lasts and not self.up)
+        elif words == f"dmsetup status {WWID}":
+            return self._status().encode()
         elif arguments[0] == "pvs":
-            return "".join(f"  {each}\n" for each in self.lvm).encode()
+            return self._pvs(arguments[1:]).encode()
         return b""
+
+    def _flush(self, name: str) -> None:
+        self.on_flush()
+        if self.waited_for:
+            raise DeviceError("map in use by who waits for a path")
+        if self.busy:
+            self.busy -= 1
+            raise DeviceError("map in use")
+        self._remove("dm-1", name)
+
+    def _status(self) -> str:
+        paths = [(f"8:{16 * 'ab'.index(name[2])}", "FA"[name in self.up]) for name in self.san.paths(WWID)]
+        groups = " ".join(f"A 0 1 2 {number} {state} 0 0 1" for number, state in paths)
+        return f"0 {SIZE // 512} multipath 2 0 0 0 {len(paths)} 1 {groups}\n"
+
+    def _pvs(self, arguments: Sequence[str]) -> str:
+        values = {name: arguments[arguments.index(name) + 1] for name in ("--options", "--separator")}
+        fields = values["--options"].split(",")
+        shown = [each.fields for each in self.lvm if each.shown(set(fields), set(arguments))]
+        return "".join(f"  {values['--separator'].join(row[name] for name in fields)}\n" for row in shown)
 
     def holder(self, name: str, uuid: str) -> None:
         """Let the host build something on the map."""
@@ -90,6 +162,7 @@ class Kernel:
         if not node.exists():
             self._dm("dm-1", wwid, f"mpath-{wwid}")
             (node / "size").write_text(f"{SIZE // 512}\n")
+            (node / "dev").write_text("254:1\n")
             (node / "slaves").mkdir()
             (node / "holders").mkdir()
             (self.dev / "mapper" / wwid).touch()
@@ -137,6 +210,7 @@ def test_a_lun_comes_and_goes_whole(kernel: Kernel) -> None:
     kernel.commands.clear()
     kernel.san.detach(wwid=WWID)
     assert kernel.commands == [
+        f"dmsetup status {WWID}",
         f"multipath -f {WWID}",
         "block/sda/device/delete < 1",
         "block/sdb/device/delete < 1",
@@ -168,15 +242,40 @@ def test_what_the_host_builds_on_it_is_taken_down(kernel: Kernel, uuid: str) -> 
     kernel.holder("guests-root", uuid)
     kernel.commands.clear()
     kernel.san.detach(wwid=WWID)
-    assert kernel.commands[:2] == ["dmsetup remove --retry guests-root", f"multipath -f {WWID}"]
+    assert kernel.commands[:3] == [
+        f"dmsetup status {WWID}",
+        "dmsetup remove --retry guests-root",
+        f"multipath -f {WWID}",
+    ]
 
 
-def test_a_copy_that_the_host_s_lvm_sees_is_refused(kernel: Kernel) -> None:
-    kernel.lvm = ["/dev/sda2", f"/dev/mapper/{WWID}"]
+@pytest.mark.parametrize(
+    "copy",
+    [
+        Pv(f"/dev/mapper/{WWID}", "254:1"),
+        Pv(f"/dev/mapper/{WWID}", "254:1", duplicate=True),
+        Pv(f"/dev/mapper/{WWID}", "254:1", foreign=True),
+        Pv(f"/dev/mapper/{WWID}", "254:1", shared=True),
+        Pv(f"/dev/disk/by-id/dm-uuid-mpath-{WWID}", "254:1"),
+    ],
+)
+def test_a_copy_that_the_host_s_lvm_sees_is_refused(kernel: Kernel, copy: Pv) -> None:
+    kernel.lvm = [Pv(f"/dev/mapper/{OTHER}", "254:10", duplicate=not copy.duplicate), copy]
     with pytest.raises(DeviceError, match="its LVM has a physical volume there"):
         attached(kernel)
-    kernel.lvm = ["/dev/sda2"]
+
+
+def test_a_copy_without_physical_volumes_that_the_host_s_lvm_sees_will_do(kernel: Kernel) -> None:
+    kernel.lvm = [Pv(f"/dev/mapper/{OTHER}", "254:10"), Pv(f"/dev/mapper/{WWID}", "254:1", uuid="")]
     attached(kernel)
+
+
+def test_what_pvs_reports() -> None:
+    report = f"  7:1:{PV_UUID}:\n  254:12:{PV_UUID}:duplicate\n  7:3::\n  0:0:fVymUo-uz0Q:\n"
+    assert physical_volumes(report) == {"7:1", "254:12", "0:0"}
+    assert physical_volumes("") == set()
+    with pytest.raises(DeviceError, match="pvs says '/dev/sda2'"):
+        physical_volumes("  /dev/sda2\n")
 
 
 def test_a_map_of_another_size_is_refused(kernel: Kernel) -> None:
@@ -209,3 +308,19 @@ def test_a_map_in_use_stays_and_so_do_its_paths(kernel: Kernel) -> None:
     with pytest.raises(DeviceError, match="map in use"):
         kernel.san.detach(wwid=WWID, timeout=0.3)
     assert kernel.san.paths(WWID) == ["sda", "sdb"]
+    assert not [each for each in kernel.commands if "queueing" in each or "fail_if_no_path" in each]
+
+
+@pytest.mark.parametrize("multipathd", [True, False])
+@pytest.mark.parametrize("sooner", [True, False])
+def test_who_waits_for_a_path_of_a_map_without_any_keeps_it_no_longer(
+    kernel: Kernel, multipathd: bool, sooner: bool
+) -> None:
+    attached(kernel)
+    kernel.waited_for, kernel.multipathd = True, multipathd
+    if sooner:
+        kernel.up.clear()
+    else:
+        kernel.on_flush = kernel.up.clear
+    kernel.san.detach(wwid=WWID, timeout=2.0)
+    assert (kernel.san.map(WWID), kernel.san.paths(WWID)) == (None, [])

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Optional
 
 import pytest
@@ -15,7 +14,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
     coverage,
     is_windows,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once, max_workers
 
 ROOT = FileSystem("/", "vda2", "ext4", ("vda",))
 EFI = FileSystem("/boot/efi", "vda1", "vfat", ("vda",))
@@ -24,6 +22,10 @@ BIND = FileSystem("/srv/chroot", "vda2", "ext4", ("vda",))
 SUBVOLUMES = (FileSystem("/", "vda3", "btrfs", ("vda",)), FileSystem("/home", "vda3", "btrfs", ("vda",)))
 DATA = FileSystem("/srv", "dm-0", "xfs", ("vdb", "vdc"))
 ZFS = FileSystem("/tank", "tank", "zfs", ("vdb",))
+DRIVE = FileSystem("C:\\", "c", "NTFS", ("vda",))
+REFS = FileSystem("D:\\", "d", "ReFS", ("vdb",))
+STICK = FileSystem("E:\\", "e", "exFAT", ("vdb",))
+SHARED = FileSystem("/mnt", "vdb1", "ntfs", ("vdb",))
 NAMELESS = FileSystem("/", "vda2", "ext4")
 
 
@@ -40,6 +42,11 @@ NAMELESS = FileSystem("/", "vda2", "ext4")
         ((ROOT, DATA), ("vda", "vdb", "vdc"), ("/srv",), Coverage(1, ("/ (ext4) is not frozen",))),
         ((ROOT, DATA), ("vdb", "vdc"), ("/srv",), Coverage(1)),
         ((ROOT, ZFS), ("vda",), None, Coverage(1)),
+        ((DRIVE, REFS), ("vda", "vdb"), None, Coverage(2)),
+        ((DRIVE, REFS), ("vda", "vdb"), ("C:\\",), Coverage(1, ("D:\\ (ReFS) is not frozen",))),
+        ((DRIVE, STICK), ("vda", "vdb"), None, Coverage(1, ("E:\\ (exFAT) is not frozen",))),
+        ((ROOT, SHARED), ("vda", "vdb"), None, Coverage(1, ("/mnt (ntfs) is not frozen",))),
+        ((ROOT, SHARED), ("vda",), None, Coverage(1)),
         # the agent does not tell on which disks they are
         ((NAMELESS,), ("vda", "vdb"), None, Coverage(1)),
     ],
@@ -50,32 +57,23 @@ def test_coverage(
     assert coverage(mounts, saved=saved, chosen=chosen) == expected
 
 
+@pytest.mark.parametrize("kind", ["exfat", "fuseblk", "ntfs", "ntfs3", "refs", "zfs"])
+def test_data_beside_a_frozen_file_system_that_linux_cannot_freeze_is_noticed(kind: str) -> None:
+    beside = FileSystem("/srv", "vda3", kind, ("vda",))
+    assert coverage((ROOT, beside), saved=("vda",)) == Coverage(1, (f"/srv ({kind}) is not frozen",))
+
+
 @pytest.mark.parametrize(
     ("mounts", "windows"),
-    [((ROOT, EFI), False), ((FileSystem("C:\\", "c", "NTFS"),), True), ((EFI,), None), ((), None)],
+    [
+        ((ROOT, EFI), False),
+        ((DRIVE, STICK), True),
+        ((FileSystem("System Reserved", "s", "NTFS"), DRIVE), True),
+        ((ROOT, SHARED), False),
+        ((SHARED, EFI), None),
+        ((EFI,), None),
+        ((), None),
+    ],
 )
 def test_the_file_systems_tell_the_system(mounts: tuple[FileSystem, ...], windows: Optional[bool]) -> None:
     assert is_windows(mounts) is windows
-
-
-@pytest.mark.parametrize(
-    ("text", "workers"),
-    [
-        ("", None),
-        ("#max_workers = 20\n", None),
-        ("max_workers = 7\n", 7),
-        ("max_workers = 7\nmax_workers=40 # more\n", 40),
-        ("prio_max_workers = 5\n", None),
-    ],
-)
-def test_max_workers(text: str, workers: Optional[int]) -> None:
-    assert max_workers(text) == workers
-
-
-@pytest.mark.parametrize(("workers", "guests"), [(None, 16), (2, 1), (20, 16), (24, 20), (1000, 64)])
-def test_how_many_guests_at_once(tmp_path: Path, workers: Optional[int], guests: int) -> None:
-    if workers is not None:
-        (tmp_path / "libvirtd.conf").write_text(f"max_workers = {workers}\n", encoding="utf-8")
-    assert at_once(tmp_path, tmp_path) == guests
-    (tmp_path / "virtqemud-sock").touch()
-    assert at_once(tmp_path, tmp_path) == 16
