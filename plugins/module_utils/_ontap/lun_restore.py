@@ -14,7 +14,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
@@ -40,7 +40,20 @@ _WAYS: Mapping[str, tuple[LunMethod, ...]] = {
 }
 _OURS = "kvmsnap: temporary clone"
 _COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) for restore (?P<restore_id>.+)")
-_FIELDS = ("uuid", "name", "comment", "space.size", "serial_number", "os_type", "location.volume.uuid")
+_FIELDS = (
+    "uuid",
+    "name",
+    "comment",
+    "enabled",
+    "space.size",
+    "space.guarantee.requested",
+    "space.scsi_thin_provisioning_support_enabled",
+    "qos_policy.uuid",
+    "qos_policy.name",
+    "serial_number",
+    "os_type",
+    "location.volume.uuid",
+)
 _REMOVAL_SECONDS = 60.0
 _CLONE_TRIES = 3
 _FIRST_PAUSE = 0.5
@@ -61,7 +74,11 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class LunNow:
-    """A LUN as the array has it at this moment; ``name`` is ``/vol/<volume>/<path>``, ``size`` in bytes."""
+    """A LUN as the array has it at this moment; ``name`` is ``/vol/<volume>/<path>``, ``size`` in bytes.
+
+    ``reserved``: its space is; ``unmaps``: hosts may give blocks back (SCSI thin provisioning). None is what the array
+    does not tell. ``qos_uuid`` and ``qos_policy`` (its name) are empty without a policy.
+    """
 
     uuid: str
     name: str
@@ -70,18 +87,29 @@ class LunNow:
     serial: str
     os_type: str
     volume_uuid: str
+    enabled: Optional[bool] = None
+    reserved: Optional[bool] = None
+    unmaps: Optional[bool] = None
+    qos_uuid: str = ""
+    qos_policy: str = ""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> LunNow:
         """Read a record of ``GET /storage/luns``."""
+        space, policy = record.get("space") or {}, record.get("qos_policy") or {}
         return cls(
             uuid=str(record["uuid"]),
             name=str(record["name"]),
             comment=str(record.get("comment") or ""),
-            size=int((record.get("space") or {}).get("size", 0)),
+            size=int(space.get("size", 0)),
             serial=str(record.get("serial_number", "")),
             os_type=str(record.get("os_type", "")),
             volume_uuid=str(((record.get("location") or {}).get("volume") or {}).get("uuid", "")),
+            enabled=record.get("enabled"),
+            reserved=(space.get("guarantee") or {}).get("requested"),
+            unmaps=space.get("scsi_thin_provisioning_support_enabled"),
+            qos_uuid=str(policy.get("uuid") or ""),
+            qos_policy=str(policy.get("name") or policy.get("uuid") or ""),
         )
 
     def is_temporary_of(self, lun_uuid: str) -> bool:
@@ -148,6 +176,22 @@ def differences(then: LunIdentity, now: LunNow) -> list[str]:
         ("os_type", now.os_type, then.os_type),
     )
     return [f"its {what} is {found} and was {wanted}" for what, found, wanted in pairs if found != wanted]
+
+
+def settings_lost(before: LunNow, now: LunNow) -> tuple[str, ...]:
+    """Return what of a LUN's settings is not as it was, each as a sentence with both values and the remedy; pure."""
+    pairs = (
+        ("QoS policy", now.qos_policy or "none", before.qos_policy or "none"),
+        ("space reservation (space.guarantee.requested)", now.reserved, before.reserved),
+        ("SCSI thin provisioning (space.scsi_thin_provisioning_support_enabled)", now.unmaps, before.unmaps),
+        ("state (enabled)", now.enabled, before.enabled),
+        ("comment", now.comment or "none", before.comment or "none"),
+    )
+    return tuple(
+        f"the {what} of LUN {now.name} is {_word(found)} and was {_word(wanted)}: set it again"
+        for what, found, wanted in pairs
+        if found != wanted
+    )
 
 
 def temporary_path(path: str, *, restore_id: str, lun_uuid: str) -> str:
@@ -306,13 +350,10 @@ def _temporary(
 
 
 def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: Deadline) -> None:
-    """Overwrite; the same again leads to the same bytes, so it may be sent again.
-
-    The comment is not among what ONTAP says it keeps, so the LUN's own is sent along.
-    """
+    """Overwrite; the same again leads to the same bytes, so it may be sent again."""
     if lun is None:
         raise OntapError("overwrite the LUN", "it is gone")
-    body = {"clone": {"source": {"uuid": source.uuid}}, "comment": lun.comment}
+    body = {"clone": {"source": {"uuid": source.uuid}}, **_kept(lun)}
 
     def patch() -> None:
         try:
@@ -322,6 +363,25 @@ def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: 
                 raise
 
     _patiently(patch, client, deadline)
+
+
+def _kept(lun: LunNow) -> dict[str, Any]:
+    """Return the part of an overwrite's body that lets a LUN keep its settings; pure.
+
+    ONTAP says it keeps class, automatic deletion, maps, serial, state and uuid "unless otherwise specified"; what else
+    a LUN has may become the source's, a temporary clone's without a QoS policy.
+    """
+    space: dict[str, Any] = {}
+    if lun.reserved is not None:
+        space["guarantee"] = {"requested": lun.reserved}
+    if lun.unmaps is not None:
+        space["scsi_thin_provisioning_support_enabled"] = lun.unmaps
+    policy = {"qos_policy": {"uuid": lun.qos_uuid}} if lun.qos_uuid else {}
+    return {"comment": lun.comment, **({"space": space} if space else {}), **policy}
+
+
+def _word(value: Union[str, bool, None]) -> str:
+    return value if isinstance(value, str) else {True: "on", False: "off", None: "unknown"}[value]
 
 
 def _patiently(change: Callable[[], None], client: Client, deadline: Deadline) -> None:

@@ -46,7 +46,10 @@ class Svm:
 
 @dataclass
 class Lun:
-    """A LUN; ``path`` inside its volume without a leading slash, ``size`` in bytes, ``attributes`` by their names."""
+    """A LUN; ``path`` inside its volume without a leading slash, ``size`` in bytes, ``attributes`` by their names.
+
+    ``thin``: SCSI thin provisioning is supported. ``qos_policy`` is a name, empty for none.
+    """
 
     path: str
     uuid: str
@@ -58,6 +61,8 @@ class Lun:
     enabled: bool = True
     auto_delete: bool = False
     guaranteed: bool = False
+    thin: bool = False
+    qos_policy: str = ""
     pending_path: str | None = None
     attributes: dict[str, str] = field(default_factory=dict)
 

@@ -26,6 +26,10 @@ SOURCE = "/vol/san1/.snapshot/s1/dir/a"
 TARGET = "/vol/san1/dir/a"
 
 
+OWN = {"uuid": "lun-1", "name": TARGET, "serial_number": SERIAL}
+"""What an overwritten LUN keeps in any case; all else is taken from the source unless it is sent along."""
+
+
 def record(uuid: str, name: str, **changes: Any) -> dict[str, Any]:
     """A LUN as ``GET /storage/luns`` tells it."""
     values = {
@@ -93,7 +97,8 @@ class Array:
         assert (path, retry_safe) == ("/storage/luns/lun-1", True)
         self._refuse("PATCH")
         self.content["lun-1"] = self.content[body["clone"]["source"]["uuid"]]
-        self.luns["lun-1"]["comment"] = body.get("comment", self.luns["tmp-1"]["comment"])
+        sent = {name: value for name, value in body.items() if name != "clone"}
+        self.luns["lun-1"] = {**self.luns["tmp-1"], **OWN, **sent}
         self._refuse("PATCH after")
         return {}
 
@@ -148,6 +153,48 @@ def test_the_lun_keeps_its_own_comment(comment: str) -> None:
     array.luns["lun-1"]["comment"] = comment
     assert restored(array) is None
     assert array.luns["lun-1"]["comment"] == comment
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"qos_policy": {"name": "gold", "uuid": "q-1"}},
+        {"space": {"guarantee": {"requested": True}}},
+        {"space": {"guarantee": {"requested": False}, "scsi_thin_provisioning_support_enabled": True}},
+    ],
+)
+def test_the_lun_keeps_its_own_settings(settings: dict[str, Any]) -> None:
+    array = Array()
+    wanted = {**array.luns["lun-1"], **settings, "space": {"size": SIZE, **settings.get("space", {})}}
+    array.luns["lun-1"] = wanted
+    before = lun_restore.LunNow.from_record(wanted)
+    assert restored(array) is None
+    array.luns["lun-1"]["space"] = {"size": SIZE, **array.luns["lun-1"]["space"]}
+    now = lun_restore.LunNow.from_record(array.luns["lun-1"])
+    assert now == replace(before, qos_policy=now.qos_policy)
+    assert now.qos_uuid == settings.get("qos_policy", {}).get("uuid", "")
+
+
+BEFORE = lun_restore.LunNow("lun-1", TARGET, "mine", SIZE, SERIAL, "linux", "v", True, True, True, "q-1", "gold")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"qos_uuid": "", "qos_policy": ""}, ["the QoS policy of LUN /vol/san1/dir/a is none and was gold: set it"]),
+        ({"reserved": False}, ["the space reservation (space.guarantee.requested) of LUN /vol/san1/dir/a is off and"]),
+        ({"unmaps": None}, ["the SCSI thin provisioning (space.scsi_thin_provisioning_support_enabled) of LUN"]),
+        ({"enabled": False}, ["the state (enabled) of LUN /vol/san1/dir/a is off and was on"]),
+        ({"comment": ""}, ["the comment of LUN /vol/san1/dir/a is none and was mine"]),
+        ({"reserved": False, "unmaps": False}, ["the space reservation", "the SCSI thin provisioning"]),
+    ],
+)
+def test_settings_that_were_lost_are_told_with_both_values(change: dict[str, Any], said: list[str]) -> None:
+    found = lun_restore.settings_lost(BEFORE, replace(BEFORE, **change))
+    assert len(found) == len(said)
+    assert all(sentence.startswith(begin) for sentence, begin in zip(found, said))
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next() -> None:

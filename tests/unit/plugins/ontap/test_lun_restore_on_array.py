@@ -110,6 +110,23 @@ def test_the_bytes_are_back_and_the_lun_is_the_same(root: Path, client: Client) 
     assert names(client) == [PATH, NEIGHBOUR]
 
 
+def test_qos_policy_reservation_and_thin_provisioning_outlast_the_overwrite(
+    sim: Running, root: Path, client: Client
+) -> None:
+    uuid = identity(client).uuid
+    space = {"guarantee": {"requested": True}, "scsi_thin_provisioning_support_enabled": True}
+    body = {"qos_policy": {"name": "gold"}, "space": space, "comment": "mine"}
+    client.patch(f"/storage/luns/{uuid}", None, body, retry_safe=True)
+    before = lun_restore.read_lun(client, uuid)
+    assert restored(client) is None
+    after = lun_restore.read_lun(client, uuid)
+    assert before is not None
+    assert after is not None
+    assert (after.qos_policy, after.reserved, after.unmaps, after.enabled) == ("gold", True, True, True)
+    assert lun_restore.settings_lost(before, after) == ()
+    assert (root / PATH).read_bytes() == THEN
+
+
 def test_the_temporary_clone_shows_what_the_lun_will_hold(root: Path, client: Client) -> None:
     seen: list[bytes] = []
 
