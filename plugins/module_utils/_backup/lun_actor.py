@@ -83,6 +83,7 @@ class LunActor:
             path=disk.storage.path,
             identity=_lun_of(disk),
             snapshot=disk.snapshot,
+            snapshot_uuid=disk.snapshot_uuid,
             restore_id=self._restore_id,
             look=sample,
             deadline=deadline,

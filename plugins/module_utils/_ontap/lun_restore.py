@@ -39,7 +39,7 @@ _WAYS: Mapping[str, tuple[LunMethod, ...]] = {
     "sfsr": ("sfsr",),
 }
 _OURS = "kvmsnap: temporary clone"
-_COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) for restore (?P<restore_id>.+)")
+_COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) in snapshot (?P<snapshot>\S+) for restore (?P<restore_id>.+)")
 _FIELDS = (
     "uuid",
     "name",
@@ -136,9 +136,12 @@ class TemporaryLun:
         lun = LunNow.from_record(record)
         svm, name = str((record.get("svm") or {}).get("name", "")), posixpath.basename(lun.name)
         told = _COMMENT.fullmatch(lun.comment)
-        if told is None or name != temporary_path(name, restore_id=told["restore_id"], lun_uuid=told["of"]):
+        if told is None:
             return cls(lun, svm, "", "")
-        return cls(lun, svm, told["of"], told["restore_id"])
+        of, snapshot, restore_id = told.group("of", "snapshot", "restore_id")
+        if name != temporary_path(name, restore_id=restore_id, lun_uuid=of, snapshot_uuid=snapshot):
+            return cls(lun, svm, "", "")
+        return cls(lun, svm, of, restore_id)
 
     @property
     def label(self) -> str:
@@ -194,14 +197,20 @@ def settings_lost(before: LunNow, now: LunNow) -> tuple[str, ...]:
     )
 
 
-def temporary_path(path: str, *, restore_id: str, lun_uuid: str) -> str:
+def temporary_path(path: str, *, restore_id: str, lun_uuid: str, snapshot_uuid: str) -> str:
     """Return where the temporary clone for the LUN at ``path`` of its volume goes: beside it. Pure.
 
-    A LUN's name holds letters, digits and ``- . _ { }`` only.
+    One of another snapshot goes elsewhere: made late, by a request whose answer got lost, it is never taken for this
+    one. A LUN's name holds letters, digits and ``- . _ { }`` only.
     """
     part = re.sub(r"[^A-Za-z0-9._-]", "_", restore_id)[:64]
-    mark = hashlib.sha256(f"{lun_uuid} {restore_id}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{lun_uuid} {snapshot_uuid} {restore_id}".encode()).hexdigest()[:12]
     return posixpath.join(posixpath.dirname(relative_path(path)), f"{TEMPORARY}{part}-{mark}")
+
+
+def temporary_comment(*, restore_id: str, lun_uuid: str, snapshot_uuid: str) -> str:
+    """Return the comment of a temporary clone, of at most ONTAP's 254 characters; pure."""
+    return f"{_OURS} of {lun_uuid} in snapshot {snapshot_uuid} for restore {restore_id}"
 
 
 def read_lun(client: Client, uuid: str, *, deadline: Optional[Deadline] = None) -> Optional[LunNow]:
@@ -261,6 +270,7 @@ def clone_over(
     path: str,
     identity: LunIdentity,
     snapshot: str,
+    snapshot_uuid: str,
     restore_id: str,
     look: Callable[[LunNow], None],
     deadline: Deadline,
@@ -281,7 +291,14 @@ def clone_over(
             delete_temporary(client, old, deadline=deadline)
         made.append(
             _temporary(
-                client, volume, path=path, lun=identity, snapshot=snapshot, restore_id=restore_id, deadline=deadline
+                client,
+                volume,
+                path=path,
+                lun=identity,
+                snapshot=snapshot,
+                snapshot_uuid=snapshot_uuid,
+                restore_id=restore_id,
+                deadline=deadline,
             )
         )
         if made[0].size != identity.size:
@@ -322,28 +339,33 @@ def _temporary(
     path: str,
     lun: LunIdentity,
     snapshot: str,
+    snapshot_uuid: str,
     restore_id: str,
     deadline: Deadline,
 ) -> LunNow:
     """Clone the LUN out of the snapshot; an answer that got lost is met by looking for what it would have made."""
-    name = f"/vol/{volume.name}/{temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid)}"
+    beside = temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
+    name = f"/vol/{volume.name}/{beside}"
+    comment = temporary_comment(restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
     body = {
         "svm": {"name": volume.svm},
         "name": name,
-        "comment": f"{_OURS} of {lun.uuid} for restore {restore_id}",
+        "comment": comment,
         "clone": {"source": {"name": f"/vol/{volume.name}/{in_snapshot(snapshot, path)}"}},
     }
 
-    def there() -> Optional[dict[str, Any]]:
+    def find() -> Optional[LunNow]:
         found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
-        return {} if any(each.name == name for each in found) else None
+        return next((each for each in found if (each.name, each.comment) == (name, comment)), None)
+
+    def there() -> Optional[dict[str, Any]]:
+        return {} if find() else None
 
     def make() -> None:
         client.post("/storage/luns", None, body, fate=there, deadline=deadline)
 
     _patiently(make, client, deadline)
-    found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
-    made = next((each for each in found if each.name == name), None)
+    made = find()
     if made is None:
         raise OntapError(f"find the temporary LUN {name}", "it is not there although it was made")
     return made

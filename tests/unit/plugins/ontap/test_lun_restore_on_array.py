@@ -88,6 +88,7 @@ def restored(client: Client, *, restore_id: str = "r1", look: Any = None) -> Opt
         path=PATH,
         identity=identity(client),
         snapshot="s1",
+        snapshot_uuid="s1-uuid",
         restore_id=restore_id,
         look=look or (lambda _lun: None),
         deadline=Deadline.after(20.0),
