@@ -58,7 +58,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import Igroup, list_igroups, own_igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 

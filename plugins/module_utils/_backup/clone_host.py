@@ -52,9 +52,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 

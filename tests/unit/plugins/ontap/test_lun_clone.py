@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import ForeignLunError, Igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import ForeignLunError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, read_data
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import RetryPolicy
 from ontapsim.testing import Running
