@@ -153,8 +153,8 @@ class Maker:
 
     def _igroup(self, groups: Sequence[Igroup], lun: ClonedLun) -> Igroup:
         """Return the igroup of this host alone, as it is now: nobody else may see the copy."""
-        found = lun_clone.own_igroup(groups, self.initiators)
-        if found is None or found.uuid != lun.igroup_uuid:
+        found = lun_clone.own_igroup((each for each in groups if each.uuid == lun.igroup_uuid), self.initiators)
+        if found is None:
             raise KvmsnapError(
                 f"Failed to map LUN {lun.path}: igroup {lun.igroup} is not that of this host alone any more"
             )

@@ -47,16 +47,20 @@ def list_igroups(client: Client, svm: str, *, deadline: Optional[Deadline] = Non
     return [Igroup.from_record(record) for record in found]
 
 
-def own_igroup(igroups: Iterable[Igroup], own: Collection[str]) -> Optional[Igroup]:
-    """Return the igroup that holds initiators of this host and no other's, the one with most of them; pure.
+def own_igroup(igroups: Iterable[Igroup], own: Collection[str], *, preferred: Collection[str] = ()) -> Optional[Igroup]:
+    """Return the igroup that holds initiators of this host and no other's; pure.
 
-    A group of a whole cluster of hosts never serves, and neither does one without initiators.
+    One of those ``preferred`` (uuids: those to which the original is mapped, so that its paths work) comes first, then
+    the one with most initiators. A group of a whole cluster of hosts never serves, and neither does one without
+    initiators.
     """
     ours = {initiator_key(name) for name in own}
     fitting = [
         group for group in igroups if group.initiators and {initiator_key(name) for name in group.initiators} <= ours
     ]
-    return min(fitting, key=lambda group: (-len(group.initiators), group.name), default=None)
+    return min(
+        fitting, key=lambda group: (group.uuid not in preferred, -len(group.initiators), group.name), default=None
+    )
 
 
 def free_number(taken: Collection[int], last: int) -> Optional[int]:

@@ -49,6 +49,16 @@ def test_only_an_igroup_of_this_host_alone_serves(groups: list[Igroup], own: lis
 
 
 @pytest.mark.parametrize(
+    ("mapped", "expected"),
+    [(["one-uuid"], "one"), (["both-uuid"], "both"), (["cluster-uuid"], "both"), ([], "both"), (["gone"], "both")],
+)
+def test_the_igroup_in_which_the_original_is_seen_comes_first(mapped: list[str], expected: str) -> None:
+    groups = [igroup("both", "p1", "p2"), igroup("one", "iqn:a"), igroup("cluster", "iqn:a", "iqn:b")]
+    found = lun_clone.own_igroup(groups, ["iqn:a", "p1", "p2"], preferred=mapped)
+    assert (found.name if found else None) == expected
+
+
+@pytest.mark.parametrize(
     ("taken", "last", "expected"),
     [
         ([], 0, 1),
