@@ -293,8 +293,10 @@ CODES: dict[str, Code] = {
     ),
     "lun-maps-unknown": Code(
         "info",
-        "to whom the LUN is mapped cannot be read, so other hosts that see it are not known",
-        "Give the role /api/protocols/san/lun-maps (readonly).",
+        "to whom the LUN is mapped cannot be read, or its igroup shows no initiators, so other hosts that see it are"
+        " not known",
+        "Give the role /api/protocols/san/lun-maps and /api/protocols/san/igroups (readonly); unmap the LUN from an"
+        " igroup that is empty.",
     ),
     # what QEMU or the host serves by other means
     "network-disk": Code(

@@ -350,7 +350,8 @@ plan:
 guests:
   description:
     - What became of each guest, and how each disk was restored and compared. Empty in check mode.
-    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed, and leaked
+    - A disk's C(notes) name what was left behind, such as a temporary LUN that could not be removed, settings of a LUN
+      (QoS policy, space reservation, SCSI thin provisioning) that did not outlast its overwrite, and leaked
       clusters that C(qemu-img check) found. Its C(sha256) is that of its content, after a full comparison.
     - C(healthy) is false for a guest that was brought back and did not become healthy, null for one that was not looked
       at. C(health) says what was wanted and seen, and after how many seconds.

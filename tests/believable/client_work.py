@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from netapp_ontap import HostConnection, NetAppRestError
-from netapp_ontap.resources import CLI, Cluster, FileClone, FileInfo, IpInterface, Snapshot, Svm, Volume
+from netapp_ontap.resources import CLI, Cluster, FileClone, FileInfo, Igroup, IpInterface, Lun, Snapshot, Svm, Volume
 
 
 def connect(port: int, ca: str, user: str = "admin", password: str = "lab-Admin1") -> HostConnection:
@@ -97,6 +97,35 @@ def files() -> dict[str, Any]:
             return {"names": names}
 
 
+def luns() -> dict[str, Any]:
+    """Overwrite a LUN by a clone with settings sent along and without, and nest igroups."""
+    lun = Lun.find(name="/vol/kvm_san1/luns/a")
+    told: dict[str, Any] = {}
+    settings = {
+        "qos_policy": {"name": "gold"},
+        "space": {"guarantee": {"requested": True}, "scsi_thin_provisioning_support_enabled": True},
+    }
+    for name, sent in (("with", settings), ("without", {})):
+        made = {"svm": {"name": "svm1"}, "name": "/vol/kvm_san1/tmp", "clone": {"source": {"name": lun.name}}}
+        temporary = Lun.from_dict(made)
+        temporary.post(hydrate=True)
+        over = Lun(uuid=lun.uuid)
+        for key, value in {"clone": {"source": {"uuid": temporary.uuid}}, **sent}.items():
+            setattr(over, key, value)
+        over.patch()
+        temporary.delete()
+        lun.get(fields="*")
+        seen, space = lun.to_dict(), lun.space
+        policy = seen.get("qos_policy", {}).get("name")
+        told[name] = [policy, space.guarantee.requested, space.scsi_thin_provisioning_support_enabled]
+    spec = {"svm": {"name": "svm1"}, "name": "cluster", "os_type": "linux", "protocol": "iscsi"}
+    cluster = Igroup.from_dict({**spec, "igroups": [{"name": "hv1"}, {"name": "other"}]})
+    cluster.post(hydrate=True)
+    told["initiators"] = [[each.name, each.igroup.name] for each in cluster.initiators]
+    cluster.delete()
+    return told
+
+
 def pages() -> dict[str, Any]:
     """Walk through many small pages."""
     volume = Volume.find(name="kvm_vol2", **{"svm.name": "svm1"})
@@ -123,7 +152,7 @@ def main() -> None:
         result = denied(port, ca)
     else:
         with connect(port, ca):
-            result = {"look": look, "snapshots": snapshots, "files": files, "pages": pages}[work]()
+            result = {"look": look, "snapshots": snapshots, "files": files, "luns": luns, "pages": pages}[work]()
     print(json.dumps(result))
 
 

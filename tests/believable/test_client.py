@@ -71,6 +71,14 @@ def test_files(netapp_919: Path, sim: Running) -> None:
     assert (root / "copy.img").read_bytes() == (root / "cli.img").read_bytes() == b"good" * 1000
 
 
+def test_luns(netapp_919: Path, sim: Running) -> None:
+    assert run(netapp_919, sim, "luns") == {
+        "with": ["gold", True, True],
+        "without": [None, False, True],
+        "initiators": [["iqn.2026-01.org.example:hv1", "hv1"], ["iqn.2026-01.org.example:elsewhere", "other"]],
+    }
+
+
 def test_denied(netapp_919: Path, sim: Running) -> None:
     assert run(netapp_919, sim, "denied") == {"statuses": [401, 403]}
 

@@ -58,7 +58,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import Igroup, list_igroups, own_igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
@@ -329,8 +330,12 @@ def _igroups(scene: Scene, guest: SavedGuest, places: Places) -> dict[str, Igrou
     found = {}
     for storage in {each.svm_uuid: each for each in luns}.values():
         place = places.get((storage.svm_uuid, storage.volume_uuid))
-        groups = list_igroups(place.client, place.volume.svm, deadline=scene.deadline) if place else []
-        igroup = own_igroup(groups, own)
+        if place is None:
+            continue
+        groups = list_igroups(place.client, place.volume.svm, deadline=scene.deadline)
+        originals = [each.lun.uuid for each in luns if each.lun and each.svm_uuid == storage.svm_uuid]
+        maps = lun_maps(place.client, originals, deadline=scene.deadline)
+        igroup = own_igroup(groups, own, preferred={each.igroup_uuid for each in maps})
         if igroup is not None:
             found[storage.svm_uuid] = igroup
     return found

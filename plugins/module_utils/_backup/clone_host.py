@@ -52,9 +52,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -154,8 +153,8 @@ class Maker:
 
     def _igroup(self, groups: Sequence[Igroup], lun: ClonedLun) -> Igroup:
         """Return the igroup of this host alone, as it is now: nobody else may see the copy."""
-        found = lun_clone.own_igroup(groups, self.initiators)
-        if found is None or found.uuid != lun.igroup_uuid:
+        found = lun_clone.own_igroup((each for each in groups if each.uuid == lun.igroup_uuid), self.initiators)
+        if found is None:
             raise KvmsnapError(
                 f"Failed to map LUN {lun.path}: igroup {lun.igroup} is not that of this host alone any more"
             )

@@ -34,7 +34,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark, NewSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import Igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 NFS = "nfs"

@@ -211,7 +211,7 @@ class HostActor:
                 f"Failed to check restored disk {disk.label}: all of it was to be compared, and only {found.what} was",
                 path=disk.label,
             )
-        return replace(found, notes=self._checked_image(disk))
+        return replace(found, notes=(*found.notes, *self._checked_image(disk)))
 
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
@@ -271,7 +271,8 @@ class HostActor:
         differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
         if differs:
             raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
-        return Verified(self.luns.compared(disk), self.luns.sha256(disk))
+        lost = self.luns.settings_lost(client, volume, disk, deadline=self._deadline())
+        return Verified(self.luns.compared(disk), self.luns.sha256(disk), lost)
 
     def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
         """Compare size, and sampled blocks or all of them, with the snapshot's copy.

@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -30,13 +31,16 @@ Maps = frozenset[tuple[str, Optional[int]]]
 
 @dataclass(frozen=True)
 class Before:
-    """A LUN just before its overwrite. ``maps`` is None when the account may not read them.
+    """A LUN just before its overwrite: its map, and what the array said of it.
+
+    ``maps`` is None when the account may not read them.
 
     ``samples`` are the digests of the snapshot's content by offset, each of ``length`` bytes; ``blind`` says why there
     are none. ``sha256`` is that of all content, when they cover it.
     """
 
     state: MapState
+    lun: LunNow
     maps: Optional[Maps]
     samples: dict[int, bytes] = field(default_factory=dict)
     blind: str = "the LUN was not restored through a clone"
@@ -59,17 +63,17 @@ class LunActor:
         lun = _lun_of(disk)
         for each in lun_device.obstacles(lun.device, wwid=lun.wwid, off=True):
             raise KvmsnapError(f"Failed to restore LUN {disk.label}: {each.reason}. {each.remedy}", path=disk.label)
-        _same(client, volume, disk, lun, deadline)
+        now = _same(client, volume, disk, lun, deadline)
         with _of(disk, "flush"):
             state = lun_device.map_state(lun.device)
             lun_device.flush(state)
-        self._before[disk.label] = Before(state, _maps(client, lun, deadline))
+        self._before[disk.label] = Before(state, now, _maps(client, lun, deadline))
 
     def clone_over(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> tuple[str, ...]:
         """Overwrite the LUN through a temporary clone, and learn from that what it must hold; return what is left."""
         before = self._before[disk.label]
 
-        def sample(clone: lun_restore.LunNow) -> None:
+        def sample(clone: LunNow) -> None:
             found = _read_whole(client, clone, before, deadline) if disk.verify == "full" else None
             self._before[disk.label] = found or _sampled(client, clone, before, deadline)
 
@@ -79,6 +83,7 @@ class LunActor:
             path=disk.storage.path,
             identity=_lun_of(disk),
             snapshot=disk.snapshot,
+            snapshot_uuid=disk.snapshot_uuid,
             restore_id=self._restore_id,
             look=sample,
             deadline=deadline,
@@ -106,6 +111,13 @@ class LunActor:
                     return f"it differs from {disk.snapshot} at byte {offset}"
         return None
 
+    def settings_lost(
+        self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline
+    ) -> tuple[str, ...]:
+        """Return what of the LUN's settings did not outlast its overwrite; the content is right all the same."""
+        now = _same(client, volume, disk, _lun_of(disk), deadline)
+        return lun_restore.settings_lost(self._before[disk.label].lun, now)
+
     def compared(self, disk: DiskRestore) -> str:
         """Return what :meth:`difference` could compare."""
         before = self._before[disk.label]
@@ -118,7 +130,7 @@ class LunActor:
         return self._before[disk.label].sha256
 
 
-def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
+def _sampled(client: Client, clone: LunNow, before: Before, deadline: Deadline) -> Before:
     """Take samples of the clone's content from the array; a role that does not allow it is no obstacle."""
     try:
         samples = {
@@ -130,7 +142,7 @@ def _sampled(client: Client, clone: lun_restore.LunNow, before: Before, deadline
     return replace(before, samples=samples)
 
 
-def _read_whole(client: Client, clone: lun_restore.LunNow, before: Before, deadline: Deadline) -> Before:
+def _read_whole(client: Client, clone: LunNow, before: Before, deadline: Deadline) -> Before:
     """Read all of the clone's content from the array; each answer has as much time as all else has together."""
     samples, whole, patience = {}, hashlib.sha256(), deadline.remaining()
     for begin in range(0, clone.size, PART_BYTES):
@@ -144,8 +156,8 @@ def _read_whole(client: Client, clone: lun_restore.LunNow, before: Before, deadl
     return replace(before, samples=samples, length=PART_BYTES, sha256=whole.hexdigest())
 
 
-def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, deadline: Deadline) -> None:
-    """Raise unless the array has the very LUN of the plan at its place."""
+def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, deadline: Deadline) -> LunNow:
+    """Return the LUN as the array has it; raises unless it is the very LUN of the plan at its place."""
     now = lun_restore.read_lun(client, lun.uuid, deadline=deadline)
     if now is None:
         raise KvmsnapError(f"Failed to restore LUN {disk.label}: it is not there any more", path=disk.label)
@@ -155,6 +167,7 @@ def _same(client: Client, volume: Volume, disk: DiskRestore, lun: LunIdentity, d
         found.append(f"it is {now.name} now")
     if found:
         raise KvmsnapError(f"Failed to restore LUN {disk.label}: {', '.join(found)}", path=disk.label)
+    return now
 
 
 def _maps(client: Client, lun: LunIdentity, deadline: Deadline) -> Optional[Maps]:

@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
     lun_by_path,
     lun_maps,
     luns_by_serial,
+    seen_by,
     serial_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
@@ -214,7 +215,7 @@ def _remarks(
             if isinstance(place, LunPlace) and isinstance(each, Storage) and each.lun and each.controller == client.name
         }
         try:
-            maps = lun_maps(client, uuids.values(), deadline=deadline)
+            maps = seen_by(client, lun_maps(client, uuids.values(), deadline=deadline), deadline=deadline)
         except OntapError as exc:
             if not _no_look(exc):
                 raise
@@ -227,9 +228,15 @@ def _remarks(
 
 
 def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:
-    """Return a note when a LUN is mapped to initiators that are none of this host's; pure."""
+    """Return notes when a LUN is mapped to initiators that are none of this host's, or are not told; pure."""
+    notes = []
     others = foreign_initiators(maps, initiators)
-    if not others:
-        return []
-    groups = ", ".join(dict.fromkeys(each.igroup for each in maps if foreign_initiators([each], initiators)))
-    return [Refusal("lun-mapped-elsewhere", f"its LUN is mapped to other hosts too: {', '.join(others)} ({groups})")]
+    if others:
+        groups = ", ".join(dict.fromkeys(each.igroup for each in maps if foreign_initiators([each], initiators)))
+        what = f"its LUN is mapped to other hosts too: {', '.join(others)} ({groups})"
+        notes.append(Refusal("lun-mapped-elsewhere", what))
+    silent = ", ".join(dict.fromkeys(each.igroup for each in maps if not each.initiators))
+    if silent:
+        what = f"its LUN is mapped to an igroup of which the array shows no initiators: {silent}"
+        notes.append(Refusal("lun-maps-unknown", what))
+    return notes

@@ -189,6 +189,14 @@ RIGHTS: tuple[Right, ...] = (
         san=True,
     ),
     Right(
+        "/api/protocols/san/igroups",
+        "readonly",
+        "telling which other hosts see a guest's LUN",
+        "protocols/san/igroups",
+        required=False,
+        san=True,
+    ),
+    Right(
         "/api/application/consistency-groups",
         "all",
         "snapshots by consistency groups, where they are asked for",

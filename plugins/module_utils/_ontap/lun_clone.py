@@ -7,8 +7,7 @@ Such a LUN is known as ours by its name and its comment together: no other one i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
@@ -16,7 +15,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import in_snapshot, relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunMap, initiator_key, lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
+    IGROUP_FIELDS,
+    Igroup,
+    LunMap,
+    initiator_key,
+    lun_maps,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of, segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -26,7 +31,6 @@ LAST_NUMBER = 254
 """Numbers that every host bus adapter scans."""
 
 _FIELDS = ("uuid", "name", "comment", "space.size", "serial_number", "os_type", "location.volume.uuid")
-_IGROUP_FIELDS = ("uuid", "name", "svm.name", "os_type", "protocol", "initiators")
 _MAP_FIELDS = ("lun.uuid", "lun.name", "igroup.uuid", "igroup.name", "logical_unit_number")
 
 
@@ -34,46 +38,29 @@ class ForeignLunError(OntapError):
     """A LUN of the name that is meant is somebody else's."""
 
 
-@dataclass(frozen=True)
-class Igroup:
-    """A group of initiators to which LUNs are shown."""
-
-    uuid: str
-    name: str
-    os_type: str
-    initiators: tuple[str, ...]
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Igroup:
-        """Read a record of ``GET /protocols/san/igroups``."""
-        members = (each.get("name") if isinstance(each, Mapping) else each for each in record.get("initiators") or ())
-        return cls(
-            uuid=str(record["uuid"]),
-            name=str(record["name"]),
-            os_type=str(record.get("os_type", "")),
-            initiators=tuple(str(each) for each in members if each),
-        )
-
-
 def list_igroups(client: Client, svm: str, *, deadline: Optional[Deadline] = None) -> list[Igroup]:
     """Return the igroups of an SVM. Source: ``GET /protocols/san/igroups``. :raises OntapError:"""
     try:
-        found = client.records("/protocols/san/igroups", {"svm.name": svm}, fields=_IGROUP_FIELDS, deadline=deadline)
+        found = client.records("/protocols/san/igroups", {"svm.name": svm}, fields=IGROUP_FIELDS, deadline=deadline)
     except OntapError as exc:
         raise during(exc, f"list the igroups of {svm} at {client.name}", svm=svm) from exc
     return [Igroup.from_record(record) for record in found]
 
 
-def own_igroup(igroups: Iterable[Igroup], own: Collection[str]) -> Optional[Igroup]:
-    """Return the igroup that holds initiators of this host and no other's, the one with most of them; pure.
+def own_igroup(igroups: Iterable[Igroup], own: Collection[str], *, preferred: Collection[str] = ()) -> Optional[Igroup]:
+    """Return the igroup that holds initiators of this host and no other's; pure.
 
-    A group of a whole cluster of hosts never serves, and neither does one without initiators.
+    One of those ``preferred`` (uuids: those to which the original is mapped, so that its paths work) comes first, then
+    the one with most initiators. A group of a whole cluster of hosts never serves, and neither does one without
+    initiators.
     """
     ours = {initiator_key(name) for name in own}
     fitting = [
         group for group in igroups if group.initiators and {initiator_key(name) for name in group.initiators} <= ours
     ]
-    return min(fitting, key=lambda group: (-len(group.initiators), group.name), default=None)
+    return min(
+        fitting, key=lambda group: (group.uuid not in preferred, -len(group.initiators), group.name), default=None
+    )
 
 
 def free_number(taken: Collection[int], last: int) -> Optional[int]:

@@ -14,7 +14,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
@@ -39,8 +39,21 @@ _WAYS: Mapping[str, tuple[LunMethod, ...]] = {
     "sfsr": ("sfsr",),
 }
 _OURS = "kvmsnap: temporary clone"
-_COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) for restore (?P<restore_id>.+)")
-_FIELDS = ("uuid", "name", "comment", "space.size", "serial_number", "os_type", "location.volume.uuid")
+_COMMENT = re.compile(rf"{_OURS} of (?P<of>\S+) in snapshot (?P<snapshot>\S+) for restore (?P<restore_id>.+)")
+_FIELDS = (
+    "uuid",
+    "name",
+    "comment",
+    "enabled",
+    "space.size",
+    "space.guarantee.requested",
+    "space.scsi_thin_provisioning_support_enabled",
+    "qos_policy.uuid",
+    "qos_policy.name",
+    "serial_number",
+    "os_type",
+    "location.volume.uuid",
+)
 _REMOVAL_SECONDS = 60.0
 _CLONE_TRIES = 3
 _FIRST_PAUSE = 0.5
@@ -61,7 +74,11 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class LunNow:
-    """A LUN as the array has it at this moment; ``name`` is ``/vol/<volume>/<path>``, ``size`` in bytes."""
+    """A LUN as the array has it at this moment; ``name`` is ``/vol/<volume>/<path>``, ``size`` in bytes.
+
+    ``reserved``: its space is; ``unmaps``: hosts may give blocks back (SCSI thin provisioning). None is what the array
+    does not tell. ``qos_uuid`` and ``qos_policy`` (its name) are empty without a policy.
+    """
 
     uuid: str
     name: str
@@ -70,18 +87,29 @@ class LunNow:
     serial: str
     os_type: str
     volume_uuid: str
+    enabled: Optional[bool] = None
+    reserved: Optional[bool] = None
+    unmaps: Optional[bool] = None
+    qos_uuid: str = ""
+    qos_policy: str = ""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> LunNow:
         """Read a record of ``GET /storage/luns``."""
+        space, policy = record.get("space") or {}, record.get("qos_policy") or {}
         return cls(
             uuid=str(record["uuid"]),
             name=str(record["name"]),
             comment=str(record.get("comment") or ""),
-            size=int((record.get("space") or {}).get("size", 0)),
+            size=int(space.get("size", 0)),
             serial=str(record.get("serial_number", "")),
             os_type=str(record.get("os_type", "")),
             volume_uuid=str(((record.get("location") or {}).get("volume") or {}).get("uuid", "")),
+            enabled=record.get("enabled"),
+            reserved=(space.get("guarantee") or {}).get("requested"),
+            unmaps=space.get("scsi_thin_provisioning_support_enabled"),
+            qos_uuid=str(policy.get("uuid") or ""),
+            qos_policy=str(policy.get("name") or policy.get("uuid") or ""),
         )
 
     def is_temporary_of(self, lun_uuid: str) -> bool:
@@ -108,9 +136,12 @@ class TemporaryLun:
         lun = LunNow.from_record(record)
         svm, name = str((record.get("svm") or {}).get("name", "")), posixpath.basename(lun.name)
         told = _COMMENT.fullmatch(lun.comment)
-        if told is None or name != temporary_path(name, restore_id=told["restore_id"], lun_uuid=told["of"]):
+        if told is None:
             return cls(lun, svm, "", "")
-        return cls(lun, svm, told["of"], told["restore_id"])
+        of, snapshot, restore_id = told.group("of", "snapshot", "restore_id")
+        if name != temporary_path(name, restore_id=restore_id, lun_uuid=of, snapshot_uuid=snapshot):
+            return cls(lun, svm, "", "")
+        return cls(lun, svm, of, restore_id)
 
     @property
     def label(self) -> str:
@@ -150,14 +181,36 @@ def differences(then: LunIdentity, now: LunNow) -> list[str]:
     return [f"its {what} is {found} and was {wanted}" for what, found, wanted in pairs if found != wanted]
 
 
-def temporary_path(path: str, *, restore_id: str, lun_uuid: str) -> str:
+def settings_lost(before: LunNow, now: LunNow) -> tuple[str, ...]:
+    """Return what of a LUN's settings is not as it was, each as a sentence with both values and the remedy; pure."""
+    pairs = (
+        ("QoS policy", now.qos_policy or "none", before.qos_policy or "none"),
+        ("space reservation (space.guarantee.requested)", now.reserved, before.reserved),
+        ("SCSI thin provisioning (space.scsi_thin_provisioning_support_enabled)", now.unmaps, before.unmaps),
+        ("state (enabled)", now.enabled, before.enabled),
+        ("comment", now.comment or "none", before.comment or "none"),
+    )
+    return tuple(
+        f"the {what} of LUN {now.name} is {_word(found)} and was {_word(wanted)}: set it again"
+        for what, found, wanted in pairs
+        if found != wanted
+    )
+
+
+def temporary_path(path: str, *, restore_id: str, lun_uuid: str, snapshot_uuid: str) -> str:
     """Return where the temporary clone for the LUN at ``path`` of its volume goes: beside it. Pure.
 
-    A LUN's name holds letters, digits and ``- . _ { }`` only.
+    One of another snapshot goes elsewhere: made late, by a request whose answer got lost, it is never taken for this
+    one. A LUN's name holds letters, digits and ``- . _ { }`` only.
     """
     part = re.sub(r"[^A-Za-z0-9._-]", "_", restore_id)[:64]
-    mark = hashlib.sha256(f"{lun_uuid} {restore_id}".encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{lun_uuid} {snapshot_uuid} {restore_id}".encode()).hexdigest()[:12]
     return posixpath.join(posixpath.dirname(relative_path(path)), f"{TEMPORARY}{part}-{mark}")
+
+
+def temporary_comment(*, restore_id: str, lun_uuid: str, snapshot_uuid: str) -> str:
+    """Return the comment of a temporary clone, of at most ONTAP's 254 characters; pure."""
+    return f"{_OURS} of {lun_uuid} in snapshot {snapshot_uuid} for restore {restore_id}"
 
 
 def read_lun(client: Client, uuid: str, *, deadline: Optional[Deadline] = None) -> Optional[LunNow]:
@@ -217,6 +270,7 @@ def clone_over(
     path: str,
     identity: LunIdentity,
     snapshot: str,
+    snapshot_uuid: str,
     restore_id: str,
     look: Callable[[LunNow], None],
     deadline: Deadline,
@@ -237,7 +291,14 @@ def clone_over(
             delete_temporary(client, old, deadline=deadline)
         made.append(
             _temporary(
-                client, volume, path=path, lun=identity, snapshot=snapshot, restore_id=restore_id, deadline=deadline
+                client,
+                volume,
+                path=path,
+                lun=identity,
+                snapshot=snapshot,
+                snapshot_uuid=snapshot_uuid,
+                restore_id=restore_id,
+                deadline=deadline,
             )
         )
         if made[0].size != identity.size:
@@ -278,41 +339,43 @@ def _temporary(
     path: str,
     lun: LunIdentity,
     snapshot: str,
+    snapshot_uuid: str,
     restore_id: str,
     deadline: Deadline,
 ) -> LunNow:
     """Clone the LUN out of the snapshot; an answer that got lost is met by looking for what it would have made."""
-    name = f"/vol/{volume.name}/{temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid)}"
+    beside = temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
+    name = f"/vol/{volume.name}/{beside}"
+    comment = temporary_comment(restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
     body = {
         "svm": {"name": volume.svm},
         "name": name,
-        "comment": f"{_OURS} of {lun.uuid} for restore {restore_id}",
+        "comment": comment,
         "clone": {"source": {"name": f"/vol/{volume.name}/{in_snapshot(snapshot, path)}"}},
     }
 
-    def there() -> Optional[dict[str, Any]]:
+    def find() -> Optional[LunNow]:
         found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
-        return {} if any(each.name == name for each in found) else None
+        return next((each for each in found if (each.name, each.comment) == (name, comment)), None)
+
+    def there() -> Optional[dict[str, Any]]:
+        return {} if find() else None
 
     def make() -> None:
         client.post("/storage/luns", None, body, fate=there, deadline=deadline)
 
     _patiently(make, client, deadline)
-    found = leftovers(client, volume, lun_uuid=lun.uuid, deadline=deadline)
-    made = next((each for each in found if each.name == name), None)
+    made = find()
     if made is None:
         raise OntapError(f"find the temporary LUN {name}", "it is not there although it was made")
     return made
 
 
 def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: Deadline) -> None:
-    """Overwrite; the same again leads to the same bytes, so it may be sent again.
-
-    The comment is not among what ONTAP says it keeps, so the LUN's own is sent along.
-    """
+    """Overwrite; the same again leads to the same bytes, so it may be sent again."""
     if lun is None:
         raise OntapError("overwrite the LUN", "it is gone")
-    body = {"clone": {"source": {"uuid": source.uuid}}, "comment": lun.comment}
+    body = {"clone": {"source": {"uuid": source.uuid}}, **_kept(lun)}
 
     def patch() -> None:
         try:
@@ -322,6 +385,25 @@ def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: 
                 raise
 
     _patiently(patch, client, deadline)
+
+
+def _kept(lun: LunNow) -> dict[str, Any]:
+    """Return the part of an overwrite's body that lets a LUN keep its settings; pure.
+
+    ONTAP says it keeps class, automatic deletion, maps, serial, state and uuid "unless otherwise specified"; what else
+    a LUN has may become the source's, a temporary clone's without a QoS policy.
+    """
+    space: dict[str, Any] = {}
+    if lun.reserved is not None:
+        space["guarantee"] = {"requested": lun.reserved}
+    if lun.unmaps is not None:
+        space["scsi_thin_provisioning_support_enabled"] = lun.unmaps
+    policy = {"qos_policy": {"uuid": lun.qos_uuid}} if lun.qos_uuid else {}
+    return {"comment": lun.comment, **({"space": space} if space else {}), **policy}
+
+
+def _word(value: Union[str, bool, None]) -> str:
+    return value if isinstance(value, str) else {True: "on", False: "off", None: "unknown"}[value]
 
 
 def _patiently(change: Callable[[], None], client: Client, deadline: Deadline) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -43,9 +43,9 @@ _MAP_FIELDS = (
     "lun.name",
     "igroup.uuid",
     "igroup.name",
-    "igroup.initiators",
     "logical_unit_number",
 )
+IGROUP_FIELDS = ("uuid", "name", "svm.name", "os_type", "initiators")
 _AT_ONCE = 50
 """LUNs asked for in one request, so that its address stays short."""
 
@@ -174,29 +174,46 @@ class Lun:
 
 @dataclass(frozen=True)
 class LunMap:
-    """To which initiators a LUN is shown, and under which number."""
+    """To which igroup a LUN is shown, and under which number; ``initiators`` only where :func:`seen_by` asked."""
 
     lun_uuid: str
     lun: str
     igroup: str
     igroup_uuid: str
     logical_unit_number: Optional[int]
-    initiators: tuple[str, ...]
+    initiators: tuple[str, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> LunMap:
-        """Read a record of ``GET /protocols/san/lun-maps``; initiators are names, or records with one."""
+        """Read a record of ``GET /protocols/san/lun-maps``."""
         lun, igroup, number = record.get("lun") or {}, record.get("igroup") or {}, record.get("logical_unit_number")
-        initiators = (
-            each.get("name") if isinstance(each, Mapping) else each for each in igroup.get("initiators") or ()
-        )
         return cls(
             lun_uuid=str(lun.get("uuid", "")),
             lun=str(lun.get("name", "")),
             igroup=str(igroup.get("name", "")),
             igroup_uuid=str(igroup.get("uuid", "")),
             logical_unit_number=None if number is None else int(number),
-            initiators=tuple(str(each) for each in initiators if each),
+        )
+
+
+@dataclass(frozen=True)
+class Igroup:
+    """A group of initiators to which LUNs are shown; ``initiators`` are those of the groups nested in it, too."""
+
+    uuid: str
+    name: str
+    os_type: str
+    initiators: tuple[str, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Igroup:
+        """Read a record of ``GET /protocols/san/igroups``; initiators are names, or records with one."""
+        members = (each.get("name") if isinstance(each, Mapping) else each for each in record.get("initiators") or ())
+        return cls(
+            uuid=str(record["uuid"]),
+            name=str(record["name"]),
+            os_type=str(record.get("os_type", "")),
+            initiators=tuple(str(each) for each in members if each),
         )
 
 
@@ -238,6 +255,28 @@ def lun_maps(client: Client, uuids: Iterable[str], *, deadline: Optional[Deadlin
             raise during(exc, f"list the maps of LUNs at {client.name}") from exc
         found.extend(LunMap.from_record(record) for record in records)
     return found
+
+
+def seen_by(client: Client, maps: Iterable[LunMap], *, deadline: Optional[Deadline] = None) -> list[LunMap]:
+    """Return maps with the initiators of their igroups; with none where the array shows none.
+
+    The igroups are asked, for they tell the initiators of nested groups, too; of a map's own list only the group's
+    members are documented. Source: ``GET /protocols/san/igroups``. :raises OntapError:
+    """
+    given = list(maps)
+    known: dict[str, Igroup] = {}
+    for some in _portions(sorted({each.igroup_uuid for each in given if each.igroup_uuid})):
+        try:
+            records = client.records(
+                "/protocols/san/igroups", {"uuid": any_of(some)}, fields=IGROUP_FIELDS, deadline=deadline
+            )
+        except OntapError as exc:
+            raise during(exc, f"list the igroups of LUNs at {client.name}") from exc
+        known.update((group.uuid, group) for group in map(Igroup.from_record, records))
+    return [
+        replace(each, initiators=known[each.igroup_uuid].initiators) if each.igroup_uuid in known else each
+        for each in given
+    ]
 
 
 def foreign_initiators(maps: Iterable[LunMap], own: Collection[str]) -> tuple[str, ...]:

@@ -46,7 +46,10 @@ class Svm:
 
 @dataclass
 class Lun:
-    """A LUN; ``path`` inside its volume without a leading slash, ``size`` in bytes, ``attributes`` by their names."""
+    """A LUN; ``path`` inside its volume without a leading slash, ``size`` in bytes, ``attributes`` by their names.
+
+    ``thin``: SCSI thin provisioning is supported. ``qos_policy`` is a name, empty for none.
+    """
 
     path: str
     uuid: str
@@ -58,6 +61,8 @@ class Lun:
     enabled: bool = True
     auto_delete: bool = False
     guaranteed: bool = False
+    thin: bool = False
+    qos_policy: str = ""
     pending_path: str | None = None
     attributes: dict[str, str] = field(default_factory=dict)
 
@@ -68,7 +73,10 @@ class Lun:
 
 @dataclass
 class Igroup:
-    """A group of initiators; ``target`` counts the igroups of an SVM, the first of which has its SVM's target name."""
+    """A group of initiators; ``target`` counts the igroups of an SVM, the first of which has its SVM's target name.
+
+    It has either ``initiators`` of its own or other groups nested in it, ``igroups`` by their uuids.
+    """
 
     name: str
     svm: str
@@ -78,6 +86,7 @@ class Igroup:
     protocol: str = "iscsi"
     comment: str = ""
     initiators: list[str] = field(default_factory=list)
+    igroups: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -262,6 +271,18 @@ class Array:
     def igroup_named(self, svm: str, name: str) -> Igroup | None:
         """Find an igroup by the name of its SVM and its own."""
         return next((item for item in self.igroups.values() if item.svm == svm and item.name == name), None)
+
+    def members(self, igroup: Igroup) -> Iterator[tuple[str, Igroup]]:
+        """Yield the initiators that see what is mapped to an igroup, each with the group that directly holds it."""
+        for name in igroup.initiators:
+            yield name, igroup
+        for uuid_ in igroup.igroups:
+            if uuid_ in self.igroups:
+                yield from self.members(self.igroups[uuid_])
+
+    def initiators(self, igroup: Igroup) -> list[str]:
+        """Return the initiators of an igroup and of those nested in it."""
+        return [name for name, _home in self.members(igroup)]
 
     def drop_maps(self) -> None:
         """Forget the maps whose LUN or igroup is gone."""

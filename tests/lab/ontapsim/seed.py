@@ -132,9 +132,9 @@ def _seed_igroup(array: Array, spec: Mapping[str, Any], svm: str) -> None:
 
 
 def add_igroup(array: Array, svm: str, spec: Mapping[str, Any], *, identity: str) -> Igroup:
-    """Add an igroup to an SVM; ``spec`` has the keys of the configuration, ``identity`` is its uuid."""
+    """Add an igroup to an SVM; ``spec`` has the keys of the configuration and ``igroups``, ``identity`` is its uuid."""
     numbers = [item.target for item in array.igroups.values() if item.svm == svm]
-    values = {**spec, "initiators": list(spec.get("initiators", []))}
+    values = {**spec, **{name: list(spec.get(name, [])) for name in ("initiators", "igroups")}}
     igroup = Igroup(svm=svm, uuid=identity, target=1 + max(numbers, default=0), **values)
     array.igroups[identity] = igroup
     return igroup

@@ -131,7 +131,9 @@ class Simulator:
         """Return what initiators are to see: a target for each igroup of a running SVM, with its mapped LUNs."""
         return [
             Target(
-                self.array.target_name(igroup.svm, igroup.target), tuple(igroup.initiators), tuple(self._units(igroup))
+                self.array.target_name(igroup.svm, igroup.target),
+                tuple(self.array.initiators(igroup)),
+                tuple(self._units(igroup)),
             )
             for igroup in self.array.igroups.values()
             if igroup.protocol != "fcp" and self.array.svms[igroup.svm].state == "running"

@@ -230,6 +230,50 @@ def test_overwriting_in_place(api: Api, sim: Running, root: Path) -> None:
     ]  # fmt: skip
 
 
+SETTINGS: dict[str, Any] = {
+    "qos_policy": {"name": "gold"},
+    "space": {"guarantee": {"requested": True}, "scsi_thin_provisioning_support_enabled": True},
+}
+
+
+def settings(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return QoS policy, space reservation and SCSI thin provisioning of a LUN's record."""
+    space = record["space"]
+    policy = record.get("qos_policy", {}).get("name")
+    return policy, space["guarantee"]["requested"], space["scsi_thin_provisioning_support_enabled"]
+
+
+def test_settings_that_a_new_clone_does_not_inherit(api: Api) -> None:
+    api.ok("PATCH", f"/storage/luns/{lun(api)['uuid']}", SETTINGS)
+    create(api, name="/vol/kvm_san1/tmp", clone={"source": {"name": A}})
+    assert settings(lun(api, "/vol/kvm_san1/tmp")) == (None, False, False)
+    create(api, name="/vol/kvm_san1/tmp2", clone={"source": {"name": A}}, **SETTINGS)
+    assert settings(lun(api, "/vol/kvm_san1/tmp2")) == ("gold", True, True)
+
+
+@pytest.mark.parametrize(("sent", "expected"), [({}, (None, False, True)), (SETTINGS, ("gold", True, True))])
+def test_settings_that_an_overwrite_takes_unless_they_are_sent(
+    api: Api, sent: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    path = f"/storage/luns/{lun(api)['uuid']}"
+    api.ok("PATCH", path, SETTINGS)
+    api.ok("PATCH", f"/storage/luns/{lun(api, B)['uuid']}", {"space": {"size": 8 << 20}})
+    api.ok("PATCH", path, {"clone": {"source": {"name": B}}, **sent})
+    assert settings(lun(api)) == expected
+
+
+def test_the_qos_policy_of_a_lun(api: Api) -> None:
+    path = f"/storage/luns/{lun(api)['uuid']}"
+    api.ok("PATCH", path, {"qos_policy": {"name": "silver"}})
+    uuid = lun(api)["qos_policy"]["uuid"]
+    assert api.refused("PATCH", path, {"qos_policy": {"name": "none"}}) == (400, "8454243")
+    assert api.refused("PATCH", path, {"qos_policy": {"name": "gold", "uuid": uuid}}) == (400, "8454243")
+    api.ok("PATCH", path, {"qos_policy": {"name": ""}})
+    assert "qos_policy" not in lun(api)
+    api.ok("PATCH", path, {"qos_policy": {"uuid": uuid}})
+    assert lun(api)["qos_policy"] == {"name": "silver", "uuid": uuid}
+
+
 @pytest.mark.parametrize("takes", [True, False])
 def test_the_size_of_an_overwritten_lun(api: Api, sim: Running, root: Path, takes: bool) -> None:
     sim.control.set_switches(lun_overwrite_takes_size=takes)

@@ -129,6 +129,62 @@ def test_the_life_of_an_igroup(api: Api) -> None:
     assert len(api.records(MAPS)) == 2
 
 
+def nested(api: Api, name: str, *children: str, **values: Any) -> dict[str, Any]:
+    """Make an igroup that holds others, and return all that is told of it."""
+    spec = {"svm": {"name": "svm1"}, "name": name, "os_type": "linux", "igroups": [{"name": each} for each in children]}
+    api.ok("POST", IGROUPS, {**spec, **values})
+    return api.ok("GET", f"{IGROUPS}/{igroup(api, name)}?fields=**")
+
+
+def test_an_igroup_shows_the_initiators_of_those_nested_in_it(api: Api) -> None:
+    cluster = nested(api, "cluster", "hv1", "other")
+    assert [item["name"] for item in cluster["igroups"]] == ["hv1", "other"]
+    assert [(item["name"], item["igroup"]["name"]) for item in cluster["initiators"]] == [
+        (HV1, "hv1"), (ELSEWHERE, "other"),
+    ]  # fmt: skip
+    assert cluster["supports_igroups"] is True
+    site = nested(api, "site", "cluster")
+    assert [item["name"] for item in site["initiators"]] == [HV1, ELSEWHERE]
+    child = api.ok("GET", f"{IGROUPS}/{igroup(api, 'hv1')}?fields=**")
+    assert ([item["name"] for item in child["parent_igroups"]], child["supports_igroups"]) == (["cluster"], False)
+    assert not {"igroups", "parent_igroups"} & set(api.ok("GET", f"{IGROUPS}/{cluster['uuid']}"))
+
+
+def test_a_map_names_the_group_s_own_initiators_alone(api: Api, sim: Running) -> None:
+    nested(api, "cluster", "hv1", "other")
+    sim.control.add_lun("svm1", "kvm_san2", "x", 1 << 20)
+    location = api.request("POST", MAPS, json=body(lun={"name": "/vol/kvm_san2/x"}, igroup={"name": "cluster"}))
+    shown = api.ok("GET", f"{location.headers['Location'][4:]}?fields=**")
+    assert shown["igroup"].get("initiators", []) == []
+
+
+def test_an_initiator_sees_a_lun_once_through_whichever_group(api: Api) -> None:
+    nested(api, "cluster", "hv1", "other")
+    assert api.refused("POST", MAPS, body(igroup={"name": "cluster"}))[1] == "1254193"
+
+
+NOT_NESTED: list[tuple[dict[str, Any], str]] = [
+    ({"initiators": [{"name": "iqn.2026-01.org.example:x"}]}, "5374040"), ({"igroups": [{"name": "none"}]}, "5374878"),
+    ({"igroups": [{}]}, "5374878"), ({"os_type": "vmware"}, "5374739"), ({"protocol": "fcp"}, "5374740"),
+    ({"igroups": [{"name": "three"}]}, "5374735"), ({"igroups": [{"name": "hv1"}, {"name": "one"}]}, "5374742"),
+    ({"igroups": {"name": "hv1"}}, "262254"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "code"), NOT_NESTED)
+def test_what_is_not_nested(api: Api, values: dict[str, Any], code: str) -> None:
+    nested(api, "one", "hv1")
+    nested(api, "three", "one")
+    spec = {"svm": {"name": "svm1"}, "name": "x", "os_type": "linux", "igroups": [{"name": "other"}]}
+    assert api.refused("POST", IGROUPS, {**spec, **values})[1] == code
+    assert api.records(f"{IGROUPS}?name=x") == []
+
+
+def test_a_group_of_groups_takes_no_initiator(api: Api) -> None:
+    path = f"{IGROUPS}/{nested(api, 'cluster', 'hv1')['uuid']}/initiators"
+    assert api.refused("POST", path, {"name": "iqn.2026-01.org.example:x"})[1] == "5374040"
+
+
 def test_an_initiator_has_one_operating_system(api: Api) -> None:
     spec = {"svm": {"name": "svm1"}, "name": "x", "os_type": "vmware", "initiators": [{"name": HV1}]}
     assert api.refused("POST", IGROUPS, spec)[1] == "5374734"

@@ -19,6 +19,9 @@ from ..model import Igroup, new_uuid
 from ..router import Route
 from ..seed import add_igroup
 
+_DEEPEST = 3
+"""Layers of nested igroups."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,96}")
 _INITIATOR = re.compile(r"iqn\.\d{4}-\d{2}\.[^\s:]+(:\S*)?|eui\.[0-9A-Fa-f]{16}|([0-9A-Fa-f]{2}:){7}[0-9A-Fa-f]{2}")
 
@@ -34,6 +37,12 @@ comment                         string  post patch since=9.9.1
 delete_on_unmap                 boolean since=9.8
 supports_igroups                boolean since=9.9.1
 initiators[].name               string
+initiators[].igroup.name        string  since=9.9.1
+initiators[].igroup.uuid        string  since=9.9.1
+igroups[].name                  string  expensive since=9.9.1
+igroups[].uuid                  string  expensive since=9.9.1
+parent_igroups[].name           string  expensive since=9.9.1
+parent_igroups[].uuid           string  expensive since=9.9.1
 lun_maps[].logical_unit_number  integer expensive
 lun_maps[].lun.name             string  expensive
 lun_maps[].lun.uuid             string  expensive
@@ -80,7 +89,7 @@ async def get_igroup(call: Call) -> Answer:
 async def create_igroup(call: Call) -> Answer:
     """``POST /protocols/san/igroups``."""
     call.only_params("return_timeout", "return_records")
-    plain = {key: value for key, value in call.body.items() if key != "initiators"}
+    plain = {key: value for key, value in call.body.items() if key not in ("initiators", "igroups")}
     values = parse_body(IGROUP, plain, call.version, method="POST")
     initiators = _initiators(call.body.get("initiators"))
     svm = call.svm(values)
@@ -96,6 +105,8 @@ async def create_igroup(call: Call) -> Answer:
         "comment": values.get("comment") or "",
         "initiators": initiators,
     }
+    if call.body.get("igroups") is not None:
+        spec["igroups"] = [child.uuid for child in _children(call, svm.name, spec)]
     _check_os_type(call, svm.name, initiators, values["os_type"])
     igroup = add_igroup(call.array, svm.name, spec, identity=new_uuid())
     await _changed(call)
@@ -146,10 +157,14 @@ async def add_initiator(call: Call) -> Answer:
     if values.get("name") is None:
         raise ApiError(errors.INITIATORS_MISSING, "Initiators must be supplied.", target="name")
     (name,) = _initiators([{"name": values["name"]}])
+    if igroup.igroups:
+        raise _either()
     if name in igroup.initiators:
         raise ApiError(errors.INITIATOR_THERE, "A supplied initiator is already in the initiator group.", target="name")
     _check_os_type(call, igroup.svm, [name], igroup.os_type)
-    check_view(igroup.svm, [*numbers_seen(call, igroup.svm, name), *_numbers(call, igroup)])
+    above = [item for item in call.array.igroups.values() if _holds(call, item, igroup)]
+    shown = [pair for item in above for pair in _numbers(call, item)]
+    check_view(igroup.svm, [*numbers_seen(call, igroup.svm, name), *shown])
     igroup.initiators.append(name)
     await _changed(call)
     path = f"/api/protocols/san/igroups/{igroup.uuid}/initiators/{quote(name, safe='')}"
@@ -185,7 +200,8 @@ async def get_service(call: Call) -> Answer:
 
 def numbers_seen(call: Call, svm: str, initiator: str) -> list[tuple[str, int]]:
     """Return the LUNs (by uuid) and numbers that an initiator sees of an SVM, by all its igroups."""
-    groups = [item for item in call.array.igroups.values() if item.svm == svm and initiator in item.initiators]
+    known = [item for item in call.array.igroups.values() if item.svm == svm]
+    groups = [item for item in known if initiator in call.array.initiators(item)]
     return [pair for group in groups for pair in _numbers(call, group)]
 
 
@@ -232,6 +248,66 @@ def _initiators(given: Any) -> list[str]:
     return names
 
 
+def _children(call: Call, svm: str, spec: Record) -> list[Igroup]:
+    """Return the igroups that a new one names in ``igroups``; raises ``ApiError``."""
+    given = call.body["igroups"]
+    if call.version < (9, 9, 1):
+        raise errors.unexpected_argument("igroups")
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise ApiError(errors.ARRAY_EXPECTED, 'Field "igroups" must be an array', target="igroups")
+    if given and spec["initiators"]:
+        raise _either()
+    found = [_child(call, svm, item) for item in given]
+    for child in found:
+        if child.os_type != spec["os_type"]:
+            raise ApiError(
+                errors.IGROUP_CHILD_OS_TYPE,
+                "A supplied child initiator group has an operating system type that differs from the parent's.",
+            )
+        if child.protocol != spec["protocol"] and spec["protocol"] != "mixed":
+            raise ApiError(
+                errors.IGROUP_CHILD_PROTOCOL,
+                "A supplied child initiator group has a protocol that differs from the parent initiator group.",
+            )
+        if _depth(call, child) >= _DEEPEST:
+            raise ApiError(errors.IGROUP_TOO_DEEP, "A child igroup would exceed the maximum allowable depth.")
+    names = Counter(name for child in found for name in call.array.initiators(child))
+    if any(count > 1 for count in names.values()):
+        raise ApiError(
+            errors.IGROUP_CHILD_INITIATOR,
+            "A supplied child initiator group contains an initiator that is already owned by another initiator group"
+            " in the hierarchy.",
+        )
+    return found
+
+
+def _child(call: Call, svm: str, given: Record) -> Igroup:
+    name, uuid = given.get("name"), given.get("uuid")
+    for item in call.array.igroups.values():
+        if (name, uuid) != (None, None) and item.svm == svm and name in (None, item.name) and uuid in (None, item.uuid):
+            return item
+    raise ApiError(errors.MAP_NO_IGROUP, "The supplied child initiator group does not exist.", target="igroups")
+
+
+def _depth(call: Call, igroup: Igroup) -> int:
+    return 1 + max((_depth(call, item) for item in _nested(call, igroup)), default=0)
+
+
+def _nested(call: Call, igroup: Igroup) -> list[Igroup]:
+    return [call.array.igroups[uuid] for uuid in igroup.igroups if uuid in call.array.igroups]
+
+
+def _holds(call: Call, igroup: Igroup, other: Igroup) -> bool:
+    return igroup is other or any(_holds(call, item, other) for item in _nested(call, igroup))
+
+
+def _either() -> ApiError:
+    return ApiError(
+        errors.INITIATORS_AND_IGROUPS,
+        "Initiators and child initiator groups were both supplied, but only one option is allowed.",
+    )
+
+
 def _check_name(call: Call, svm: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ApiError(errors.IGROUP_NAME_INVALID, "An invalid initiator group name was supplied.", target="name")
@@ -275,8 +351,17 @@ def _record(call: Call, igroup: Igroup) -> Record:
         "protocol": igroup.protocol,
         "comment": igroup.comment or None,
         "delete_on_unmap": False,
-        "supports_igroups": False,
-        "initiators": [{"name": name} for name in igroup.initiators],
+        "supports_igroups": not igroup.initiators,
+        "initiators": [
+            {"name": name} if home is igroup else {"name": name, "igroup": {"name": home.name, "uuid": home.uuid}}
+            for name, home in call.array.members(igroup)
+        ],
+        "igroups": [{"name": item.name, "uuid": item.uuid} for item in _nested(call, igroup)],
+        "parent_igroups": [
+            {"name": item.name, "uuid": item.uuid}
+            for item in call.array.igroups.values()
+            if igroup.uuid in item.igroups
+        ],
         "lun_maps": [
             {
                 "logical_unit_number": maps[lun.uuid],

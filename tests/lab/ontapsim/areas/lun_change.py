@@ -22,6 +22,7 @@ _SETTINGS = {
     "auto_delete": "auto_delete",
     "os_type": "os_type",
     "space.guarantee.requested": "guaranteed",
+    "space.scsi_thin_provisioning_support_enabled": "thin",
 }
 
 
@@ -37,6 +38,7 @@ async def modify_lun(call: Call) -> Answer:
         call.lun(lun.uuid)
         source = _source(call, volume, lun, values)
         size, path = _size(lun, values, source), _path(call, volume, lun, values)
+        policy = luns.qos_policy(values)
         if source is None:
             luns.check_volume(call, volume)
         if size is not None and size > lun.size and volume.full:
@@ -50,6 +52,8 @@ async def modify_lun(call: Call) -> Answer:
         for name, attribute in _SETTINGS.items():
             if values.get(name) is not None:
                 setattr(lun, attribute, values[name])
+        if policy is not None:
+            lun.qos_policy = policy
         call.simulator.save()
         await call.simulator.san_changed()
     return Answer(200)
@@ -100,11 +104,15 @@ def _source(call: Call, volume: Volume, lun: Lun, values: Mapping[str, Any]) -> 
 
 
 async def _overwrite(call: Call, volume: Volume, lun: Lun, source: lun_names.Source) -> None:
-    """Give a LUN the source's data and properties; uuid, serial, maps, state and automatic deletion stay its own."""
+    """Give a LUN the source's data and properties.
+
+    Its own stay uuid, serial, maps, state and automatic deletion, and whether SCSI thin provisioning is supported.
+    """
     keep = None if call.simulator.switches.lun_overwrite_takes_size else lun.size
     await luns.clone(call, volume, lun, source, overwrite=True, size=keep)
     lun.size = keep or source.lun.size
     lun.os_type, lun.comment = source.lun.os_type, source.lun.comment
+    lun.guaranteed, lun.qos_policy = source.lun.guaranteed, source.lun.qos_policy
     lun.attributes = dict(source.lun.attributes)
 
 

@@ -75,7 +75,7 @@ async def create_map(call: Call) -> Answer:
             f"Multiple nodes have no interface configured with the iSCSI protocol for SVM {svm.name}.",
         )
     new = LunMap(lun.uuid, igroup.uuid, free_number(call.array, igroup, first) if number is None else number)
-    for initiator in igroup.initiators:
+    for initiator in call.array.initiators(igroup):
         seen = igroups.numbers_seen(call, svm.name, initiator)
         igroups.check_view(svm.name, [*seen, (new.lun, new.number)])
     if any(item.igroup == igroup.uuid and item.number == new.number for item in call.array.lun_maps):
@@ -144,6 +144,7 @@ def _href(record: Record) -> str:
 
 
 def _record(call: Call, item: LunMap, volume: Volume, lun: Lun, igroup: Igroup) -> Record:
+    """Return a map as a whole; ONTAP documents its ``igroup.initiators`` as the group's members, nested ones apart."""
     nodes = [{"name": name, "uuid": call.array.node_uuids[name]} for name in call.array.nodes]
     return {
         "svm": svm_reference(call, volume.svm),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from .. import errors, form
 from ..answers import collection, instance, show, svm_reference
@@ -24,6 +25,8 @@ DATA_SINCE = (9, 11, 1)
 LARGEST = 128 << 40
 SMALLEST = 4096
 _SECTOR = 512
+QOS_POLICIES = ("gold", "silver")
+"""The QoS policies that each system has."""
 
 OS_TYPES = "aix|hpux|hyper_v|linux|netware|openvms|solaris|solaris_efi|vmware|windows|windows_2008|windows_gpt|xen"
 
@@ -46,6 +49,8 @@ location.qtree.id                   integer
 location.volume.name                string  post patch
 location.volume.uuid                string  post patch
 os_type                             {OS_TYPES} post patch
+qos_policy.name                     string  post patch
+qos_policy.uuid                     string  post patch
 serial_number                       string
 serial_number_hex                   string  since=9.17.1
 space.size                          size    post patch
@@ -228,6 +233,8 @@ def _new(call: Call, path: str, values: Mapping[str, Any], source: lun_names.Sou
         enabled=values.get("enabled") is not False,
         auto_delete=bool(values.get("auto_delete")),
         guaranteed=bool(values.get("space.guarantee.requested")),
+        thin=bool(values.get("space.scsi_thin_provisioning_support_enabled")),
+        qos_policy=qos_policy(values) or "",
         attributes=dict(origin.attributes) if origin else {},
     )
 
@@ -279,6 +286,23 @@ def check_not_restoring(call: Call, lun: Lun) -> None:
             "The LUN is the destination of an ongoing restore operation and is inaccessible for I/O and management."
             " Wait for the restore to complete and try the command again.",
         )
+
+
+def qos_policy(values: Mapping[str, Any]) -> str | None:
+    """Return the QoS policy that a body names by name or uuid (an empty name: none), None when it names none."""
+    name, uuid = values.get("qos_policy.name"), values.get("qos_policy.uuid")
+    if uuid is None:
+        known = name is None or name in ("", *QOS_POLICIES)
+    else:
+        found = next((each for each in QOS_POLICIES if _qos_uuid(each) == uuid), None)
+        known, name = found is not None and name in (None, found), found
+    if not known:
+        raise ApiError(errors.QOS_POLICY_MISSING, "The specified QoS policy does not exist.", target="qos_policy")
+    return name
+
+
+def _qos_uuid(name: str) -> str:
+    return str(uuid5(NAMESPACE_URL, f"qos:{name}"))
 
 
 async def _make(call: Call, volume: Volume, lun: Lun) -> None:
@@ -381,13 +405,14 @@ def record(call: Call, volume: Volume, lun: Lun, file: FileStat | None) -> Recor
             **({"qtree": {"name": qtree, "id": 1}} if qtree else {}),
         },
         "os_type": lun.os_type,
+        "qos_policy": {"name": lun.qos_policy, "uuid": _qos_uuid(lun.qos_policy)} if lun.qos_policy else None,
         "serial_number": lun.serial,
         "serial_number_hex": lun.serial.encode("ascii").hex(),
         "space": {
             "size": lun.size,
             "used": used,
             "guarantee": {"requested": lun.guaranteed, "reserved": lun.guaranteed},
-            "scsi_thin_provisioning_support_enabled": False,
+            "scsi_thin_provisioning_support_enabled": lun.thin,
             "physical_used": used,
         },
         "status": {

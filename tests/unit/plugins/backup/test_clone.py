@@ -18,6 +18,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_vm_clone
 from ontapsim import testing, tree
+from ontapsim.testclient import Api
 from ontapsim.testing import Running
 
 NAME = "web1-copy"
@@ -917,6 +919,25 @@ def test_a_lun_is_cloned_shown_to_this_host_alone_and_taken_away(bench: Bench) -
     assert bench.world() == before
     bench.present()
     assert list(bench.san.seen.values()) == [5]
+    bench.absent()
+
+
+def test_a_lun_is_shown_to_the_igroup_in_which_this_host_sees_the_original(
+    bench: Bench, request: pytest.FixtureRequest
+) -> None:
+    """Another one of this host alone has more initiators, and may be of ports that are connected nowhere."""
+    api, ports = Api(bench.array), ["10:00:00:00:c9:00:00:01", "10:00:00:00:c9:00:00:02"]
+    spec = {"svm": {"name": "svm1"}, "name": "hv1-fc", "os_type": "linux", "protocol": "fcp"}
+    made = api.request(
+        "POST", "/protocols/san/igroups", json={**spec, "initiators": [{"name": port} for port in ports]}
+    )
+    request.addfinalizer(partial(api.ok, "DELETE", made.headers["Location"].removeprefix("/api")))
+    own = ["iqn.2026-01.org.example:hv1", *ports]
+    bench.ground = replace(bench.ground, initiators=lambda: own)
+    bench.back_up(bench.lun())
+    bench.present()
+    (wwid,) = bench.san.seen
+    assert len(bench.san.shown(wwid)) == 1
     bench.absent()
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The connection of a restore to libvirt, which outlives a restart of the daemon."""
+"""The connection of a restore to libvirt, which outlives a restart of the daemon; what a check tells of a LUN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import pytest
+import samples
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 
 
 def actor(*hosts: Mock) -> HostActor:
@@ -46,3 +53,19 @@ def test_a_broken_connection_is_opened_again_and_all_are_closed() -> None:
     found.close()
     first.close.assert_called_once_with()
     second.close.assert_called_once_with()
+
+
+def test_what_a_lun_lost_is_a_note_of_its_check_and_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    serial, device = "81C91$QXsh5a", "/dev/mapper/a"
+    lun = {"uuid": "u", "serial": serial, "wwid": wwid_of(serial), "size": 1, "os_type": "linux", "device": device}
+    place = Storage.from_record(samples.storage("vol1", "a", kind="lun", mount_point=None, lun=lun))
+    disk = DiskRestore("vda", "raw", place, device, None, samples.BACKUP, "vol1-snap", 1)
+    found = actor()
+    found.luns = Mock(
+        difference=Mock(return_value=None),
+        compared=Mock(return_value="identity"),
+        sha256=Mock(return_value=None),
+        settings_lost=Mock(return_value=("its QoS policy is none and was gold",)),
+    )
+    monkeypatch.setattr(found, "_place", lambda _disk: (Mock(), Mock()))
+    assert found.verify(disk) == Verified("identity", None, ("its QoS policy is none and was gold",))

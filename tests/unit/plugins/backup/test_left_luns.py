@@ -59,8 +59,8 @@ class Scene:
     def temporary(self, restore_id: str) -> str:
         lun = lun_by_path(self.client, svm="svm1", name=f"/vol/kvm_san1/{PATH}")
         assert lun is not None
-        path = lun_restore.temporary_path(PATH, restore_id=restore_id, lun_uuid=lun.uuid)
-        comment = f"kvmsnap: temporary clone of {lun.uuid} for restore {restore_id}"
+        path = lun_restore.temporary_path(PATH, restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid="s-uuid")
+        comment = f"kvmsnap: temporary clone of {lun.uuid} in snapshot s-uuid for restore {restore_id}"
         return self.made(path, comment=comment)
 
     def made(self, path: str, *, comment: str) -> str:
@@ -202,6 +202,7 @@ def test_a_restore_that_was_killed_indeed_leaves_what_is_looked_for(
                 path=PATH,
                 identity=lun.identity(device=""),
                 snapshot=scene.snapshot,
+                snapshot_uuid="s-uuid",
                 restore_id="r0",
                 look=killed,
                 deadline=Deadline.after(20.0),
@@ -235,20 +236,26 @@ def test_why_one_stays(
     assert (reason is None) if said is None else (reason or "").startswith(said)
 
 
-FOR_R1 = lun_restore.temporary_path("a", restore_id="r1", lun_uuid="u-1")
-FOR_UNDO = lun_restore.temporary_path("a", restore_id="hv1 safety.undo", lun_uuid="u-1")
+FOR_R1 = lun_restore.temporary_path("a", restore_id="r1", lun_uuid="u-1", snapshot_uuid="s-1")
+FOR_UNDO = lun_restore.temporary_path("a", restore_id="hv1 safety.undo", lun_uuid="u-1", snapshot_uuid="s-1")
 
 
 @pytest.mark.parametrize(
     ("name", "comment", "expected"),
     [
-        (FOR_R1, "kvmsnap: temporary clone of u-1 for restore r1", ("u-1", "r1")),
-        (FOR_UNDO, "kvmsnap: temporary clone of u-1 for restore hv1 safety.undo", ("u-1", "hv1 safety.undo")),
-        (FOR_R1, "kvmsnap: temporary clone of u-1 for restore r2", ("", "")),
-        (FOR_R1, "kvmsnap: temporary clone of u-2 for restore r1", ("", "")),
-        (f"{FOR_R1}-kept", "kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 in snapshot s-1 for restore r1", ("u-1", "r1")),
+        (
+            FOR_UNDO,
+            "kvmsnap: temporary clone of u-1 in snapshot s-1 for restore hv1 safety.undo",
+            ("u-1", "hv1 safety.undo"),
+        ),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 in snapshot s-1 for restore r2", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-2 in snapshot s-1 for restore r1", ("", "")),
+        (f"{FOR_R1}-kept", "kvmsnap: temporary clone of u-1 in snapshot s-1 for restore r1", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 in snapshot s-2 for restore r1", ("", "")),
+        (FOR_R1, "kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
         (FOR_R1, "kvmsnap: temporary clone of u-1", ("", "")),
-        (FOR_R1, "my kvmsnap: temporary clone of u-1 for restore r1", ("", "")),
+        (FOR_R1, "my kvmsnap: temporary clone of u-1 in snapshot s-1 for restore r1", ("", "")),
         (FOR_R1, "", ("", "")),
     ],
 )

@@ -249,6 +249,15 @@ def test_maps_that_changed_are_noticed_and_unreadable_ones_are_not_held_against_
     assert difference(world, actor) is None
 
 
+def test_settings_that_did_not_outlast_the_overwrite_are_told(world: Any) -> None:
+    world.record.update(qos_policy={"name": "gold", "uuid": "q-1"}, enabled=True)
+    actor, _notes = restored(world)
+    assert actor.settings_lost(world, VOLUME, DISK, deadline=Deadline.after(60)) == ()
+    del world.record["qos_policy"]
+    (said,) = actor.settings_lost(world, VOLUME, DISK, deadline=Deadline.after(60))
+    assert said == "the QoS policy of LUN /vol/vol1/a is none and was gold: set it again"
+
+
 def test_what_is_no_lun_is_an_error_of_the_caller(world: World) -> None:
     with pytest.raises(TypeError):
         restored(world, disk=replace(DISK, storage=Storage.from_record(samples.storage())))

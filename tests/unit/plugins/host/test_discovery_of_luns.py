@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -22,6 +23,7 @@ from ontapsim import testing
 from ontapsim.testclient import Api
 
 HV1 = "iqn.2026-01.org.example:hv1"
+IGROUPS = "/protocols/san/igroups"
 PATHS = {"a": ("sdb", "sdc"), "b": ("sdd", "sde")}
 NUMBERS = {"a": "253:0", "b": "253:1"}
 
@@ -199,13 +201,30 @@ def test_who_else_sees_a_lun_is_told(host: Host) -> None:
     assert "iqn.2026-01.org.example:elsewhere (other)" in found["problems"][-1]["message"]
 
 
+def test_a_host_in_a_nested_igroup_is_told(host: Host, request: pytest.FixtureRequest) -> None:
+    api = Api(host.array)
+    spec = {"svm": {"name": "svm1"}, "os_type": "linux", "protocol": "iscsi"}
+    third = {"name": "iqn.2026-01.org.example:hv3"}
+    for name, more in (("hv3", {"initiators": [third]}), ("site", {"igroups": [{"name": "hv3"}]})):
+        made = api.request("POST", IGROUPS, json={**spec, "name": name, **more}).headers["Location"]
+        path = f"{made.removeprefix('/api')}?allow_delete_while_mapped=true"
+        request.addfinalizer(partial(api.ok, "DELETE", path))
+    shown = {"svm": spec["svm"], "lun": {"name": "/vol/kvm_san1/luns/a"}, "igroup": {"name": "site"}}
+    api.ok("POST", "/protocols/san/lun-maps", shown)
+    host.guest("san1", on_lun("a"))
+    found = host.discover()
+    assert codes(found) == [("lun-mapped-elsewhere", "san1", "vda")]
+    assert "iqn.2026-01.org.example:hv3 (site)" in found["problems"][-1]["message"]
+
+
 def test_the_calls_do_not_grow_with_the_luns(host: Host) -> None:
     for name, devices in (("one", [on_lun("a")]), ("two", [on_lun("b"), on_nfs(host.nfs / "c.img")])):
         host.guest(name, *devices)
     host.array.control.clear_requests()
     host.discover()
     paths = [request["path"] for request in host.array.control.requests()]
-    assert paths.count("/api/storage/luns") == paths.count("/api/protocols/san/lun-maps") == 1
+    looked_up = ("/api/storage/luns", "/api/protocols/san/lun-maps", "/api/protocols/san/igroups")
+    assert [paths.count(each) for each in looked_up] == [1, 1, 1]
 
 
 def test_sanlun_agrees_lies_and_fails(host: Host) -> None:

@@ -122,6 +122,15 @@ def test_who_else_sees_it() -> None:
     (note,) = mapped_elsewhere(maps, ["iqn.hv1"])
     assert note == Refusal("lun-mapped-elsewhere", "its LUN is mapped to other hosts too: iqn.a, iqn.b (other)")
     assert mapped_elsewhere(maps, ["iqn.hv1", "iqn.a", "iqn.b"]) == []
+    assert mapped_elsewhere([], ["iqn.hv1"]) == []
+
+
+def test_an_igroup_that_shows_no_initiators_may_hold_any() -> None:
+    silent = [LunMap("l1", "", "cluster", "i3", 0), LunMap("l1", "", "empty", "i4", 0)]
+    said = "its LUN is mapped to an igroup of which the array shows no initiators: cluster, empty"
+    assert mapped_elsewhere(silent, ["iqn.hv1"]) == [Refusal("lun-maps-unknown", said)]
+    both = mapped_elsewhere([*silent, LunMap("l1", "", "other", "i2", 4, ("iqn.a",))], ["iqn.hv1"])
+    assert [note.code for note in both] == ["lun-mapped-elsewhere", "lun-maps-unknown"]
 
 
 # Asking
@@ -137,7 +146,10 @@ class Array:
             "/storage/luns": [lun_record(LUN)],
             "/storage/volumes": [{"uuid": "v1", "name": "san1", "svm": {"name": "svm1", "uuid": "s1"}}],
             "/protocols/san/lun-maps": [
-                {"lun": {"uuid": "l1"}, "igroup": {"name": "other", "initiators": ["iqn.hv1", "iqn.b"]}}
+                {"lun": {"uuid": "l1"}, "igroup": {"name": "other", "uuid": "i1", "initiators": []}}
+            ],
+            "/protocols/san/igroups": [
+                {"uuid": "i1", "name": "other", "initiators": [{"name": "iqn.hv1"}, {"name": "iqn.b"}]}
             ],
             **{f"/{key.replace('__', '-').replace('_', '/')}": answer for key, answer in answers.items()},
         }
@@ -188,12 +200,17 @@ def test_without_luns_nobody_is_asked() -> None:
     assert (found.stored, found.remarks, found.sanlun, array.asked) == ({}, {}, None, [])
 
 
-def test_one_call_each_for_luns_volumes_and_maps() -> None:
+def test_one_call_each_for_luns_volumes_maps_and_igroups() -> None:
     array, other = Array(), Array("c2", storage_luns=[])
     found = answers(array, other, places=[PLACE, PLACE])
     assert code_of(found.stored[PLACE]) is None
     assert [note.code for note in found.remarks[PLACE]] == ["lun-mapped-elsewhere"]
-    assert [path for path, _params in array.asked] == ["/storage/luns", "/storage/volumes", "/protocols/san/lun-maps"]
+    assert [path for path, _params in array.asked] == [
+        "/storage/luns",
+        "/storage/volumes",
+        "/protocols/san/lun-maps",
+        "/protocols/san/igroups",
+    ]
     assert [path for path, _params in other.asked] == ["/storage/luns"]
 
 
@@ -222,9 +239,10 @@ def test_any_other_failure_stops_it() -> None:
 
 
 def test_maps_that_cannot_be_read_are_remarked_on() -> None:
-    found = answers(Array(protocols_san_lun__maps=DENIED))
-    assert code_of(found.stored[PLACE]) is None
-    assert [note.code for note in found.remarks[PLACE]] == ["lun-maps-unknown"]
+    for denied in ({"protocols_san_lun__maps": DENIED}, {"protocols_san_igroups": DENIED}):
+        found = answers(Array(**denied))
+        assert code_of(found.stored[PLACE]) is None
+        assert [note.code for note in found.remarks[PLACE]] == ["lun-maps-unknown"]
 
 
 def test_sanlun_leads_where_the_wwid_does_not() -> None:

@@ -11,9 +11,9 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import ForeignLunError, Igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import ForeignLunError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, read_data
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import RetryPolicy
 from ontapsim.testing import Running
@@ -45,6 +45,16 @@ def igroup(name: str, *initiators: str) -> Igroup:
 )
 def test_only_an_igroup_of_this_host_alone_serves(groups: list[Igroup], own: list[str], expected: str | None) -> None:
     found = lun_clone.own_igroup(groups, own)
+    assert (found.name if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("mapped", "expected"),
+    [(["one-uuid"], "one"), (["both-uuid"], "both"), (["cluster-uuid"], "both"), ([], "both"), (["gone"], "both")],
+)
+def test_the_igroup_in_which_the_original_is_seen_comes_first(mapped: list[str], expected: str) -> None:
+    groups = [igroup("both", "p1", "p2"), igroup("one", "iqn:a"), igroup("cluster", "iqn:a", "iqn:b")]
+    found = lun_clone.own_igroup(groups, ["iqn:a", "p1", "p2"], preferred=mapped)
     assert (found.name if found else None) == expected
 
 

@@ -10,6 +10,8 @@ from typing import Any, Optional
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import MAX_RESTORE_ID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
@@ -24,6 +26,10 @@ IDENTITY = LunIdentity("lun-1", SERIAL, wwid_of(SERIAL), SIZE, "linux", "/dev/ma
 VOLUME = Volume("cluster1", "svm1", "svm1-uuid", "san1", "san1-uuid")
 SOURCE = "/vol/san1/.snapshot/s1/dir/a"
 TARGET = "/vol/san1/dir/a"
+
+
+OWN = {"uuid": "lun-1", "name": TARGET, "serial_number": SERIAL}
+"""What an overwritten LUN keeps in any case; all else is taken from the source unless it is sent along."""
 
 
 def record(uuid: str, name: str, **changes: Any) -> dict[str, Any]:
@@ -93,7 +99,8 @@ class Array:
         assert (path, retry_safe) == ("/storage/luns/lun-1", True)
         self._refuse("PATCH")
         self.content["lun-1"] = self.content[body["clone"]["source"]["uuid"]]
-        self.luns["lun-1"]["comment"] = body.get("comment", self.luns["tmp-1"]["comment"])
+        sent = {name: value for name, value in body.items() if name != "clone"}
+        self.luns["lun-1"] = {**self.luns["tmp-1"], **OWN, **sent}
         self._refuse("PATCH after")
         return {}
 
@@ -114,10 +121,11 @@ class Array:
         return sorted(set(self.luns) - {"lun-1"})
 
 
-def ours(uuid: str = "old-1", *, of: str = "lun-1", restore: str = "r0") -> dict[str, Any]:
+def ours(uuid: str = "old-1", *, of: str = "lun-1", restore: str = "r0", snapshot: str = "s1-uuid") -> dict[str, Any]:
     """A temporary clone that an earlier restore left."""
-    name = f"/vol/san1/{lun_restore.temporary_path('dir/a', restore_id=restore, lun_uuid=of)}"
-    return record(uuid, name, comment=f"kvmsnap: temporary clone of {of} for restore {restore}")
+    path = lun_restore.temporary_path("dir/a", restore_id=restore, lun_uuid=of, snapshot_uuid=snapshot)
+    comment = f"kvmsnap: temporary clone of {of} in snapshot {snapshot} for restore {restore}"
+    return record(uuid, f"/vol/san1/{path}", comment=comment)
 
 
 def restored(array: Any, look: Any = None, seconds: float = 1e9, clock: Optional[Clock] = None) -> Optional[str]:
@@ -128,6 +136,7 @@ def restored(array: Any, look: Any = None, seconds: float = 1e9, clock: Optional
         path="dir/a",
         identity=IDENTITY,
         snapshot="s1",
+        snapshot_uuid="s1-uuid",
         restore_id="r1",
         look=look or (lambda _lun: None),
         deadline=Deadline.after(seconds, clock),
@@ -150,6 +159,48 @@ def test_the_lun_keeps_its_own_comment(comment: str) -> None:
     assert array.luns["lun-1"]["comment"] == comment
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"qos_policy": {"name": "gold", "uuid": "q-1"}},
+        {"space": {"guarantee": {"requested": True}}},
+        {"space": {"guarantee": {"requested": False}, "scsi_thin_provisioning_support_enabled": True}},
+    ],
+)
+def test_the_lun_keeps_its_own_settings(settings: dict[str, Any]) -> None:
+    array = Array()
+    wanted = {**array.luns["lun-1"], **settings, "space": {"size": SIZE, **settings.get("space", {})}}
+    array.luns["lun-1"] = wanted
+    before = lun_restore.LunNow.from_record(wanted)
+    assert restored(array) is None
+    array.luns["lun-1"]["space"] = {"size": SIZE, **array.luns["lun-1"]["space"]}
+    now = lun_restore.LunNow.from_record(array.luns["lun-1"])
+    assert now == replace(before, qos_policy=now.qos_policy)
+    assert now.qos_uuid == settings.get("qos_policy", {}).get("uuid", "")
+
+
+BEFORE = lun_restore.LunNow("lun-1", TARGET, "mine", SIZE, SERIAL, "linux", "v", True, True, True, "q-1", "gold")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, []),
+        ({"qos_uuid": "", "qos_policy": ""}, ["the QoS policy of LUN /vol/san1/dir/a is none and was gold: set it"]),
+        ({"reserved": False}, ["the space reservation (space.guarantee.requested) of LUN /vol/san1/dir/a is off and"]),
+        ({"unmaps": None}, ["the SCSI thin provisioning (space.scsi_thin_provisioning_support_enabled) of LUN"]),
+        ({"enabled": False}, ["the state (enabled) of LUN /vol/san1/dir/a is off and was on"]),
+        ({"comment": ""}, ["the comment of LUN /vol/san1/dir/a is none and was mine"]),
+        ({"reserved": False, "unmaps": False}, ["the space reservation", "the SCSI thin provisioning"]),
+    ],
+)
+def test_settings_that_were_lost_are_told_with_both_values(change: dict[str, Any], said: list[str]) -> None:
+    found = lun_restore.settings_lost(BEFORE, replace(BEFORE, **change))
+    assert len(found) == len(said)
+    assert all(sentence.startswith(begin) for sentence, begin in zip(found, said))
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
     array = Array(ours("old-1", restore="r0"), ours("old-2", restore="r1"))
     assert restored(array) is None
@@ -161,7 +212,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next() -> None:
     [
         record("x", "/vol/san1/dir/kvmsnap-tmp-mine-0123456789ab"),
         record("x", "/vol/san1/dir/kvmsnap-tmp-mine-0123456789ab", comment="kvmsnap: temporary clones are nice"),
-        record("x", "/vol/san1/other", comment="kvmsnap: temporary clone of lun-1 for restore r0"),
+        record("x", "/vol/san1/other", comment="kvmsnap: temporary clone of lun-1 in snapshot s for restore r0"),
         ours("x", of="lun-2"),
         {**ours("x"), "location": {"volume": {"uuid": "another"}}},
     ],
@@ -177,6 +228,23 @@ def test_a_foreign_lun_in_the_way_is_an_error_and_stays() -> None:
     with pytest.raises(OntapError, match="1260136"):
         restored(array)
     assert (array.content["lun-1"], array.temporaries) == ("now", ["x"])
+
+
+def test_a_clone_of_another_snapshot_that_was_made_late_is_not_taken_for_this_one() -> None:
+    """The put-back of a failed restore clones the same LUN out of the safety snapshot, under the same restore id."""
+    late = ours("late-1", restore="r1", snapshot="backup-uuid")
+    array, fates = Array(), []
+
+    def lost(_path: str, _params: None, _body: Any, *, fate: Any, deadline: Any) -> dict[str, Any]:
+        array.luns["late-1"] = late
+        fates.append(fate())
+        raise refusal("9999")
+
+    array.post = lost  # type: ignore[method-assign]
+    with pytest.raises(OntapError, match="9999"):
+        restored(array)
+    assert fates == [None]
+    assert (array.content["lun-1"], array.temporaries) == ("now", ["late-1"])
 
 
 def test_another_size_in_the_snapshot_stops_before_the_overwrite() -> None:
@@ -281,18 +349,25 @@ def test_a_break_in_between_leaves_nothing_either() -> None:
 
 @pytest.mark.parametrize("restore_id", ["r1", "a+b", "x" * 200, "restore_20261121020000"])
 def test_a_temporary_has_a_name_that_a_lun_may_have(restore_id: str) -> None:
-    path = lun_restore.temporary_path("qtree/deep/a", restore_id=restore_id, lun_uuid="lun-1")
+    which = {"restore_id": restore_id, "lun_uuid": "lun-1", "snapshot_uuid": "s-1"}
+    path = lun_restore.temporary_path("qtree/deep/a", **which)
     directory, _slash, name = path.rpartition("/")
     assert directory == "qtree/deep"
     assert set(name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._{}")
     assert len(name) < 100
-    assert path != lun_restore.temporary_path("qtree/deep/a", restore_id=restore_id, lun_uuid="lun-2")
+    for other in ({"lun_uuid": "lun-2"}, {"snapshot_uuid": "s-2"}):
+        assert path != lun_restore.temporary_path("qtree/deep/a", **{**which, **other})
+
+
+def test_the_longest_comment_of_a_temporary_is_one_that_a_lun_may_have() -> None:
+    uuid, restore_id = "1cd8a442-86d1-11e0-ae1c-123478563412", "x" * MAX_RESTORE_ID + UNDO
+    assert len(lun_restore.temporary_comment(restore_id=restore_id, lun_uuid=uuid, snapshot_uuid=uuid)) <= 254
 
 
 @pytest.mark.parametrize("path", ["/a", "../a", "a/../b", ".snapshot/s/a"])
 def test_no_temporary_leaves_the_volume(path: str) -> None:
     with pytest.raises(InputError):
-        lun_restore.temporary_path(path, restore_id="r1", lun_uuid="lun-1")
+        lun_restore.temporary_path(path, restore_id="r1", lun_uuid="lun-1", snapshot_uuid="s-1")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def restored(client: Client, *, restore_id: str = "r1", look: Any = None) -> Opt
         path=PATH,
         identity=identity(client),
         snapshot="s1",
+        snapshot_uuid="s1-uuid",
         restore_id=restore_id,
         look=look or (lambda _lun: None),
         deadline=Deadline.after(20.0),
@@ -108,6 +109,23 @@ def test_the_bytes_are_back_and_the_lun_is_the_same(root: Path, client: Client) 
     assert (root / NEIGHBOUR).read_bytes() == NOW
     assert (identity(client), lun_maps(client, [before.uuid])) == (before, maps)
     assert names(client) == [PATH, NEIGHBOUR]
+
+
+def test_qos_policy_reservation_and_thin_provisioning_outlast_the_overwrite(
+    sim: Running, root: Path, client: Client
+) -> None:
+    uuid = identity(client).uuid
+    space = {"guarantee": {"requested": True}, "scsi_thin_provisioning_support_enabled": True}
+    body = {"qos_policy": {"name": "gold"}, "space": space, "comment": "mine"}
+    client.patch(f"/storage/luns/{uuid}", None, body, retry_safe=True)
+    before = lun_restore.read_lun(client, uuid)
+    assert restored(client) is None
+    after = lun_restore.read_lun(client, uuid)
+    assert before is not None
+    assert after is not None
+    assert (after.qos_policy, after.reserved, after.unmaps, after.enabled) == ("gold", True, True, True)
+    assert lun_restore.settings_lost(before, after) == ()
+    assert (root / PATH).read_bytes() == THEN
 
 
 def test_the_temporary_clone_shows_what_the_lun_will_hold(root: Path, client: Client) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
+    Igroup,
     Lun,
     LunIdentity,
     LunMap,
@@ -20,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
     lun_by_path,
     lun_maps,
     luns_by_serial,
+    seen_by,
     serial_of,
     wwid_of,
 )
@@ -123,13 +125,12 @@ def test_an_identity_that_cannot_be(change: dict[str, Any]) -> None:
 
 
 def lun_map(*initiators: Any) -> LunMap:
-    igroup = {"name": "hv1", "uuid": "i1", "initiators": list(initiators)}
-    return LunMap.from_record({"lun": {"uuid": "u", "name": "n"}, "igroup": igroup, "logical_unit_number": 0})
+    igroup = Igroup.from_record({"name": "hv1", "uuid": "i1", "initiators": list(initiators)})
+    return LunMap("u", "n", igroup.name, igroup.uuid, 0, igroup.initiators)
 
 
 def test_initiators_of_other_hosts() -> None:
     maps = [lun_map("iqn.2026-01.org.example:hv1", "50:0A:09:80:00:00:00:01"), lun_map({"name": "iqn.other"})]
-    assert maps[0].logical_unit_number == 0
     own = ["IQN.2026-01.org.example:hv1", "0x500a098000000001"]
     assert foreign_initiators(maps, own) == ("iqn.other",)
     assert foreign_initiators(maps, [*own, "iqn.other"]) == ()
@@ -200,13 +201,29 @@ def test_a_lun_by_its_path(client: Client, stub: Any) -> None:
 def test_maps(client: Client, stub: Any) -> None:
     record = {
         "lun": {"uuid": "u1", "name": "/vol/v/a"},
-        "igroup": {"uuid": "i1", "name": "hv1", "initiators": ["iqn.a"]},
+        "igroup": {"uuid": "i1", "name": "hv1"},
         "logical_unit_number": 7,
     }
     stub.answers = ByPath({"/api/protocols/san/lun-maps": (200, {}, {"records": [record]})})
-    assert lun_maps(client, ["u2", "u1"]) == [LunMap("u1", "/vol/v/a", "hv1", "i1", 7, ("iqn.a",))]
+    assert lun_maps(client, ["u2", "u1"]) == [LunMap("u1", "/vol/v/a", "hv1", "i1", 7)]
     assert query(stub, 0)["lun.uuid"] == ["u1|u2"]
     assert lun_maps(client, []) == []
+
+
+def test_the_igroups_tell_who_sees_a_lun(client: Client, stub: Any) -> None:
+    groups = [
+        {
+            "uuid": "i1",
+            "name": "cluster",
+            "initiators": [{"name": "iqn.a"}, {"name": "iqn.b", "igroup": {"name": "b"}}],
+        },
+        {"uuid": "i2", "name": "empty"},
+    ]
+    stub.answers = ByPath({"/api/protocols/san/igroups": (200, {}, {"records": groups})})
+    maps = [LunMap("u1", "/vol/v/a", name, uuid, 0) for name, uuid in (("cluster", "i1"), ("empty", "i2"), ("x", "i3"))]
+    assert [each.initiators for each in seen_by(client, maps)] == [("iqn.a", "iqn.b"), (), ()]
+    assert query(stub, 0)["uuid"] == ["i1|i2|i3"]
+    assert (seen_by(client, []), len(stub.requests)) == ([], 1)
 
 
 def test_a_missing_right_is_told(client: Client, stub: Any) -> None:
@@ -216,3 +233,6 @@ def test_a_missing_right_is_told(client: Client, stub: Any) -> None:
         luns_by_serial([client], [SERIAL])
     with pytest.raises(OntapDeniedError, match="Failed to list the maps"):
         lun_maps(client, ["u1"])
+    stub.answers = ByPath({"/api/protocols/san/igroups": denied})
+    with pytest.raises(OntapDeniedError, match="Failed to list the igroups of LUNs"):
+        seen_by(client, [LunMap("u1", "/vol/v/a", "hv1", "i1", 0)])
