@@ -277,7 +277,8 @@ CODES: dict[str, Code] = {
     ),
     "lun-used-by-several-guests": Code(
         "error",
-        "several guests use one LUN without marking it as shared; restoring one guest would overwrite the other",
+        "several guests use one LUN without marking it as shared, or one by a path, a partition or as a host device;"
+        " restoring one guest would overwrite the other",
         "Give every guest a LUN of its own, mark a cluster's disk as shareable, or make it read-only.",
     ),
     "lun-mapped-elsewhere": Code(

@@ -49,6 +49,7 @@ class Setting:
 
     def __init__(self, sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sysfs = Sysfs(sysfs)
+        self.nodes: dict[str, str] = {}
         self._monkeypatch = monkeypatch
 
     def look(
@@ -68,10 +69,13 @@ class Setting:
         maps: Sequence[LunMap] = (),
         file: bool = False,
         alone: bool = False,
+        partitions: Sequence[str] = (),
     ) -> str:
         """Return the codes that the first guest gets, comma-separated; ``alone`` leaves a LUN without its map."""
         for name in ("sdb", "sdc"):
             self.sysfs.path(name, **(paths or {}))
+        for name in partitions:
+            self.sysfs.partition(name)
         if not alone:
             self.sysfs.map(map_wwid)
         for name, holder in holders:
@@ -107,6 +111,7 @@ class Setting:
     def _facts(self, path: str, node: str, file: bool) -> FileFacts:
         if file:
             return FileFacts(path, "/srv/lun/a.img", "file", 4096)
+        node = self.nodes.get(path, node)
         return FileFacts(path, f"/dev/{node}", "block", device=self.sysfs.number(node), identity=node)
 
 
@@ -180,6 +185,11 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("a SCSI host device (`<hostdev type='scsi'>`)", "passed-through-disk", {"devices": HOSTDEV}),
     (
+        "a LUN that another guest uses by a path, a partition, a logical volume, a drive or a SCSI host device",
+        "lun-used-by-several-guests",
+        {"devices": [disk(), disk(device="cdrom")]},
+    ),
+    (
         "a volume of an iSCSI pool with `mode='direct'`, or any disk that QEMU reaches by itself",
         "network-disk",
         {"devices": POOL.format(more="mode='direct'")},
@@ -241,6 +251,43 @@ def test_what_the_code_says_of_a_layout(
     layout: str, code: str, how: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Setting(tmp_path, monkeypatch).look(**how) == code, layout
+
+
+OTHERS: dict[str, tuple[str, bool]] = {
+    # the disk of the other guest, and whether it lies on the first guest's LUN
+    "a path": (disk("/dev/sdb"), True),
+    "a path with device='lun'": (disk("/dev/sdb", device="lun"), True),
+    "a path that the map has lost": (disk("/dev/sdd"), True),
+    "a partition of a path": (disk("/dev/sdb1"), True),
+    "a partition of the map": (disk("/dev/mapper/part"), True),
+    "a logical volume": (disk("/dev/vg/lv"), True),
+    "a passed-through path": (HOSTDEV, True),
+    "a passed-through path that both call shared": (HOSTDEV.replace("</source>", "</source><shareable/>"), True),
+    "a drive": (disk(device="cdrom"), True),
+    "a drive on a path": (disk("/dev/sdc", device="cdrom"), True),
+    "a drive on a volume of a pool": (POOL.format(more="").replace("'disk'>", "'cdrom'>"), True),
+    "another LUN": (disk("/dev/sde"), False),
+    "another LUN's partition": (disk("/dev/sde1"), False),
+    "another passed-through LUN": (HOSTDEV.replace("unit='1'", "unit='2'"), False),
+    "a passed-through LUN that is gone": (HOSTDEV.replace("unit='1'", "unit='3'"), False),
+    "another LUN in a drive": (disk("/dev/sde", device="cdrom"), False),
+    "an image in a drive": (disk("/srv/iso/a.iso", device="cdrom"), False),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_guest_on_the_lun_is_seen_however_it_gets_there(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(tmp_path, monkeypatch)
+    setting.sysfs.path("sdd").path("sde", "naa.600a0980774f6a374e24515074354f4f").partition("sde")
+    setting.sysfs.device("dm-7", f"part1-mpath-{WWID}", over="dm-0").device("dm-9", "LVM-x", over="dm-7")
+    setting.sysfs.address("sdc", "2:0:3:1").address("sde", "2:0:3:2")
+    setting.nodes = {f"/dev/{name}": name for name in ("sdb", "sdb1", "sdc", "sdd", "sde", "sde1")}
+    setting.nodes |= {"/dev/mapper/part": "dm-7", "/dev/vg/lv": "dm-9"}
+    second, same = OTHERS[other]
+    first = SHARED if "<shareable/>" in second else disk()
+    assert setting.look([first, second], partitions=["sdb"]) == ("lun-used-by-several-guests" if same else "")
 
 
 def table() -> str:
