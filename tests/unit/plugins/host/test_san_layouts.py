@@ -14,11 +14,15 @@ from sysfs import SERIAL, WWID, Sysfs
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import judge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_of, mapped_elsewhere
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import (
+    lun_of,
+    mapped_elsewhere,
+    not_compared,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, Place, Stored
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import SanlunLun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -37,6 +41,7 @@ MAP = "<disk type='block' device='{device}'><source dev='{source}'/><target dev=
 POOL = "<disk type='volume' device='disk'><source pool='p' volume='v' {more}/><target dev='vda'/></disk>"
 HOSTDEV = """<hostdev type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='3' unit='1'/></source>
 </hostdev>"""
+ABSENT = Sanlun()
 MOUNTS = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 253:0 / /srv/lun rw - xfs /dev/mapper/mpatha rw\n"
 
 
@@ -66,6 +71,7 @@ class Setting:
         luns: Sequence[Lun] = (LUN,),
         volume: Volume = VOLUME,
         sanlun: Sequence[SanlunLun] = (),
+        installed: Sanlun = ABSENT,
         maps: Sequence[LunMap] = (),
         file: bool = False,
         alone: bool = False,
@@ -93,8 +99,11 @@ class Setting:
             for place in placed
             if isinstance(place, LunPlace)
         }
-        notes = mapped_elsewhere(maps, ["iqn.own"])
-        remarks = {place: notes for place in places if isinstance(place, LunPlace)}
+        remarks = {
+            place: [*mapped_elsewhere(maps, ["iqn.own"]), *not_compared(place, installed, sanlun)]
+            for place in places
+            if isinstance(place, LunPlace)
+        }
         found = judge(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
         assert found.protected is not any(problem.severity == "error" for problem in found.problems)
         return ", ".join(problem.code for problem in found.problems)
@@ -157,6 +166,7 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
         {"maps": [LunMap("l1", "", "all", "i1", 0, ("iqn.own", "iqn.other"))]},
     ),
     ("a LUN that `sanlun` names as the array does", "", {"sanlun": [TOLD]}),
+    ("a LUN of which an installed `sanlun` says nothing", "sanlun-silent", {"installed": Sanlun("/usr/sbin/sanlun")}),
     (
         "a LUN whose WWID tells nothing, where `sanlun` names it and the serials agree",
         "",
