@@ -31,7 +31,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES
 
-DOCS = Path(__file__).parents[4] / "docs" / "san.md"
+ROOT = Path(__file__).parents[4]
+DOCS = ROOT / "docs" / "san.md"
+HOST = ROOT / "plugins" / "module_utils" / "_host"
 LUN = Lun("c1", "svm1", "s1", "/vol/san1/web1", "l1", SERIAL, 4096, "linux", "san1", "v1")
 VOLUME = Volume("c1", "svm1", "s1", "san1", "v1")
 GOOD = Daemon(paths={name: PathState(name, "active", "running", "ready") for name in ("sdb", "sdc")})
@@ -42,6 +44,10 @@ POOL = "<disk type='volume' device='disk'><source pool='p' volume='v' {more}/><t
 HOSTDEV = """<hostdev type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='3' unit='1'/></source>
 </hostdev>"""
 ABSENT = Sanlun()
+HBA = """<hostdev type='pci'><source><address domain='0' bus='3' slot='0' function='0'/></source></hostdev>"""
+VHOST = "<hostdev type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>"
+NVME = """<disk type='nvme' device='disk'><source type='pci' namespace='1'><address domain='0' bus='3' slot='0'
+function='0'/></source><target dev='vda'/></disk>"""
 MOUNTS = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 253:0 / /srv/lun rw - xfs /dev/mapper/mpatha rw\n"
 
 
@@ -187,18 +193,34 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
     ("a LUN without multipath", "single-path-device", {"node": "sdb", "alone": True}),
     ("a partition of a LUN", "lun-partition", {"node": "dm-8", "uuid": f"part1-mpath-{WWID}"}),
     ("a logical volume of the host (LVM), on a LUN or not", "logical-volume", {"node": "dm-8", "uuid": "LVM-x"}),
+    (
+        "any other block device of the host: dm-crypt and other targets of device-mapper, software RAID, a local disk",
+        "unsupported-block-device",
+        {"node": "dm-8", "uuid": "CRYPT-LUKS2-x"},
+    ),
     ("an image file on a file system of the host that lies on a LUN", "image-on-san-file-system", {"file": True}),
     (
         "a LUN that several guests use, not marked as shareable in each",
         "lun-used-by-several-guests",
         {"devices": [SHARED, disk()]},
     ),
-    ("a SCSI host device (`<hostdev type='scsi'>`)", "passed-through-disk", {"devices": HOSTDEV}),
     (
         "a LUN that another guest uses by a path, a partition, a logical volume, a drive or a SCSI host device",
         "lun-used-by-several-guests",
         {"devices": [disk(), disk(device="cdrom")]},
     ),
+    ("a SCSI host device (`<hostdev type='scsi'>`)", "passed-through-disk", {"devices": HOSTDEV}),
+    (
+        "a storage controller of the host that is passed through (`<hostdev type='scsi_host'>`, a PCI device)",
+        "passed-through-controller",
+        {"devices": VHOST},
+    ),
+    (
+        "a passed-through PCI or USB device of which the host cannot tell whether it is storage",
+        "unknown-passed-through-device",
+        {"devices": disk() + HBA},
+    ),
+    ("an NVMe namespace that is passed to QEMU", "nvme-disk", {"devices": NVME}),
     (
         "a volume of an iSCSI pool with `mode='direct'`, or any disk that QEMU reaches by itself",
         "network-disk",
@@ -300,6 +322,39 @@ def test_another_guest_on_the_lun_is_seen_however_it_gets_there(
     assert setting.look([first, second], partitions=["sdb"]) == ("lun-used-by-several-guests" if same else "")
 
 
+LOOKS = ("survey", "resolve", "multipath", "lun_storage")
+NOT_OF_LAYOUTS = {
+    # a file, and the image on whatever it lies
+    "backing-file-outside",
+    "external-data-file",
+    "image-unreadable",
+    "inside-snapshot",
+    "internal-snapshots",
+    "local-file",
+    "missing-file",
+    "mount-not-responding",
+    "not-a-file",
+    "unsupported-file-system",
+    "unsupported-image-format",
+    # an NFS server and its volumes
+    "ambiguous-address",
+    "flexcache",
+    "no-volume-at-path",
+    "not-an-ontap-address",
+    "unresolvable-server",
+    # nothing that could be a LUN
+    "directory-disk",
+    "shared-directory",
+    "unsupported-disk-type",
+    "vhost-disk",
+    # the means of looking, and a restore
+    "lun-maps-unknown",
+    "lun-reserved",
+    "luns-not-readable",
+    "pool-volume-unresolved",
+}
+
+
 def table() -> str:
     """Return the table as the docs must have it."""
     lines = ["| layout | protected | code |", "| --- | --- | --- |"]
@@ -315,8 +370,8 @@ def test_the_docs_hold_the_table() -> None:
 
 
 def test_no_layout_is_forgotten() -> None:
-    """Every code about LUNs is in the table; those about the means of looking, or a restore, are told elsewhere."""
-    means = {"luns-not-readable", "lun-maps-unknown", "sanlun-failed"}
-    about = {code for code in CODES if "lun" in code or "path" in code.split("-") or "wwid" in code}
-    about -= {"no-volume-at-path", "mapping-unknown-path", "lun-reserved"}
-    assert about - means == about & {code for _layout, code, _how in LAYOUTS}
+    """Each code that a look at a disk's device can end with is in the table, but for those that are not of LUNs."""
+    told = "".join((HOST / f"{name}.py").read_text(encoding="utf-8") for name in LOOKS)
+    named = {code for code in CODES if f'"{code}"' in told or "lun" in code.split("-")}
+    assert named >= NOT_OF_LAYOUTS
+    assert named - NOT_OF_LAYOUTS == named & {code for _layout, code, _how in LAYOUTS}
