@@ -139,6 +139,12 @@ def map_devices(*, sysfs: Path = SYSFS) -> list[BlockDevice]:
     return [block_device(name, sysfs=sysfs) for name in names]
 
 
+def scsi_disks(wwid: str, *, sysfs: Path = SYSFS) -> list[BlockDevice]:
+    """Return the SCSI disks with a WWID (``naa.…``): the paths of one LUN, with or without a map."""
+    names = [node.name for node in _entries(sysfs / "block") if _line(node / "device" / "wwid") == wwid]
+    return [block_device(name, sysfs=sysfs) for name in names]
+
+
 def lies_on_san(device: str, *, sysfs: Path = SYSFS) -> bool:
     """Tell whether a block device, or what it is built from, is multipath or reached by iSCSI or Fibre Channel."""
     return any(_is_san(node, sysfs) for node in _stack(sysfs / "dev" / "block" / device))
