@@ -256,6 +256,12 @@ CODES: dict[str, Code] = {
         "sanlun is installed and did not answer; what it would say was not compared",
         "Run 'sanlun lun show -p' by hand and follow what it says.",
     ),
+    "sanlun-silent": Code(
+        "warning",
+        "sanlun is installed and does not name the device, so its word on the LUN was not compared",
+        "Look for the device in 'sanlun lun show -p'; where it is missing, rescan the host or update the Linux Host"
+        " Utilities.",
+    ),
     "lun-outside-volume": Code(
         "error",
         "the LUN lies in no volume, as on disaggregated systems (ASA r2); snapshots of those are made another way",
@@ -277,7 +283,8 @@ CODES: dict[str, Code] = {
     ),
     "lun-used-by-several-guests": Code(
         "error",
-        "several guests use one LUN without marking it as shared; restoring one guest would overwrite the other",
+        "several guests use one LUN without marking it as shared, or one by a path, a partition or as a host device;"
+        " restoring one guest would overwrite the other",
         "Give every guest a LUN of its own, mark a cluster's disk as shareable, or make it read-only.",
     ),
     "lun-mapped-elsewhere": Code(

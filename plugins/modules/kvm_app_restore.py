@@ -143,6 +143,13 @@ options:
         from it where this host cannot look.
     type: bool
     default: false
+  multipath_required:
+    description:
+      - Whether a LUN reached by a single path, without multipath, is refused.
+      - Of such a LUN it is seen whether this host has mounted it or built something on it, not whether another process
+        than a guest has it open.
+    type: bool
+    default: true
   other_hosts:
     description:
       - What the other hosts that may run the guests said, by the name of the host; a list of the UUIDs of the guests
@@ -419,6 +426,7 @@ def argument_spec() -> dict[str, Any]:
         "safety_snapshot": {"type": "bool", "default": True},
         "undo": {"type": "bool", "default": False},
         "other_hosts_off": {"type": "bool", "default": False},
+        "multipath_required": {"type": "bool", "default": True},
         "other_hosts": {"type": "dict"},
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},

@@ -136,12 +136,11 @@ def test_every_name_of_a_map_leads_to_its_lun(lab: Any, luns: dict[str, Any], gu
 
     refused = {"disc-volume": "logical-volume", "disc-partition": "lun-partition", "disc-path": "single-path-device"}
     assert {name: codes(found, name) for name in refused} == {name: [code] for name, code in refused.items()}
-    assert codes(found, "disc-group") == ["lun-activated-on-host"]
-    assert protected(found) == {name: name not in refused for name in ("san1", *guests)}
-    assert {volume["volume"]: volume["mount_point"] for volume in found["volumes"]} == {
-        "kvm_san1": None,
-        "kvm_san2": None,
-    }
+    assert codes(found, "disc-group") == ["lun-activated-on-host", "lun-used-by-several-guests"]
+    (used,) = (each for each in found["problems"] if each["code"] == "lun-used-by-several-guests")
+    assert "guest disc-volume (" in used["message"]
+    assert protected(found) == {name: name not in (*refused, "disc-group") for name in ("san1", *guests)}
+    assert {volume["volume"]: volume["mount_point"] for volume in found["volumes"]} == {"kvm_san1": None}
 
 
 def test_sanlun_that_lies_about_one_device_costs_that_guest_alone(

@@ -99,6 +99,8 @@ NOT_FREE = (
 ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 # Findings about a disk that a person wants to read in the plan.
 WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
+# What a restore's own discovery is asked with.
+_LOOKED_WITH = ("controllers", "uri", "config_dir", "retry_count", "timeout", "multipath_required")
 MAX_RESTORE_ID = 100
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
@@ -470,7 +472,7 @@ def _guests_now(
         "exclude_disks": [],
         "mapping": [],
         "auto_discovery": True,
-        **{key: options[key] for key in ("controllers", "uri", "config_dir", "retry_count", "timeout")},
+        **{key: options[key] for key in _LOOKED_WITH},
     }
     found = discover(asked, planned=planned) if planned else discover(asked)
     if not found["libvirt_available"]:

@@ -72,7 +72,7 @@ def block_device(device: str, *, sysfs: Path = SYSFS) -> BlockDevice:
         dm_uuid=uuid,
         size=int(_line(node / "size") or 0) * _SECTOR,
         paths=tuple(path.name for path in _entries(node / "slaves")),
-        maps=tuple(above.name for above in _above(node) if (_line(above / "dm" / "uuid") or "").startswith(_MAP)),
+        maps=tuple(above.name for above in _maps_over(node)),
         wwid=_line(node / "device" / "wwid") or "",
         unit_serial=_unit_serial(node / "device" / "vpd_pg80"),
         vendor=_line(node / "device" / "vendor") or "",
@@ -110,9 +110,38 @@ def holders_of(device: str, *, sysfs: Path = SYSFS) -> tuple[Holder, ...]:
     return tuple(found)
 
 
+def storage_marks(device: str, *, sysfs: Path = SYSFS) -> tuple[str, ...]:
+    """Return what gives away that two devices lie on the same storage: such devices have a mark in common.
+
+    The marks of a device are its own name, all that it is built from or a partition of, the multipath maps of that, and
+    the WWIDs of its SCSI disks, by which a path is known that no map has. ``device`` is ``major:minor`` or the kernel's
+    name.
+    """
+    marks: list[str] = []
+    for node in _stack(_node(device, sysfs)):
+        marks += [f"block {each.name}" for each in (node, *_maps_over(node))]
+        wwid = _line(node / "device" / "wwid")
+        if wwid:
+            marks.append(f"wwid {wwid}")
+    return tuple(dict.fromkeys(marks))
+
+
+def scsi_disk(address: str, *, sysfs: Path = SYSFS) -> Optional[str]:
+    """Return the kernel's name of the disk at a SCSI address (``scsi_host2:0:3:1``), None when there is none."""
+    where = re.fullmatch(r"scsi_host(\d+(?::\d+){3})", address)
+    found = _entries(sysfs / "class" / "scsi_device" / where[1] / "device" / "block") if where else []
+    return found[0].name if found else None
+
+
 def map_devices(*, sysfs: Path = SYSFS) -> list[BlockDevice]:
     """Return the multipath maps of this host."""
     names = [node.name for node in _entries(sysfs / "block") if (_line(node / "dm" / "uuid") or "").startswith(_MAP)]
+    return [block_device(name, sysfs=sysfs) for name in names]
+
+
+def scsi_disks(wwid: str, *, sysfs: Path = SYSFS) -> list[BlockDevice]:
+    """Return the SCSI disks with a WWID (``naa.…``): the paths of one LUN, with or without a map."""
+    names = [node.name for node in _entries(sysfs / "block") if _line(node / "device" / "wwid") == wwid]
     return [block_device(name, sysfs=sysfs) for name in names]
 
 
@@ -162,6 +191,10 @@ def _holder_kind(uuid: str) -> HolderKind:
 
 def _above(node: Path) -> list[Path]:
     return [holder.resolve() for holder in _entries(node / "holders")]
+
+
+def _maps_over(node: Path) -> list[Path]:
+    return [above for above in _above(node) if (_line(above / "dm" / "uuid") or "").startswith(_MAP)]
 
 
 def _unit_serial(page: Path) -> str:

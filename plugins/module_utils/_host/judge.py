@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Optional
+from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     Storage,
     Stored,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Looked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -112,13 +112,12 @@ def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) 
     for guest, disks in surveyed:
         for looked in disks:
             disk = looked.disk
-            own = Use(guest.name, disk.target, False, disk.shareable, disk.readonly)
+            # Guests that share a disk are restored together, which takes its place on the array in each of them.
+            shared = disk.shareable and isinstance(_stored(looked.placed, places), Storage)
+            own = Use(guest.name, disk.target, False, shared, disk.readonly)
             for keys, use in (
-                (_keys(looked.placed, looked.identity, places), own),
-                *(
-                    (_keys(layer.placed, layer.identity, places), Use(guest.name, disk.target, True))
-                    for layer in looked.layers
-                ),
+                (_keys(looked, places), own),
+                *((_keys(layer, places), Use(guest.name, disk.target, True)) for layer in looked.layers),
             ):
                 for key in keys:
                     uses.setdefault(key, []).append(use)
@@ -207,7 +206,7 @@ def _judge_disk(
     storage = stored if isinstance(stored, Storage) else None
     if looked.skipped:
         return FoundDisk(looked, False, looked.skipped, storage)
-    keys = _keys(looked.placed, looked.identity, places)
+    keys = _keys(looked, places)
     sharers = [use for use in _users(uses, keys) if _other(use, looked, verdicts)]
     refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
     if refusal is not None:
@@ -257,7 +256,7 @@ def _about_disk(
         chain = ", ".join(layer.source for layer in looked.layers)
         verdicts.say("backing-chain", f"its image is an overlay over {chain}", looked)
     for layer in looked.layers:
-        keys = _keys(layer.placed, layer.identity, places)
+        keys = _keys(layer, places)
         others = [use for use in _users(uses, keys) if use.guest != verdicts.guest.name]
         if others:
             verdicts.say(
@@ -278,11 +277,15 @@ def _stored(placed: Optional[Placed], places: Places) -> Optional[Stored]:
     return places.get(placed) if isinstance(placed, (NfsPlace, LunPlace)) else placed
 
 
-def _keys(placed: Optional[Placed], identity: str, places: Places) -> list[str]:
-    """Return what identifies a file: its place on the array (over several mounts) and its inode (over hard links)."""
-    stored = _stored(placed, places)
+def _keys(found: Union[Looked, Layer], places: Places) -> list[str]:
+    """Return what identifies a file or device.
+
+    That is its place on the array (over several mounts), its inode (over hard links), and what the device has in common
+    with others on the same LUN (over paths and partitions, also of disks that cannot be saved).
+    """
+    stored = _stored(found.placed, places)
     place = "/".join(stored.key) if isinstance(stored, Storage) else ""
-    return [key for key in (place, identity) if key]
+    return [key for key in (place, found.identity, *found.marks) if key]
 
 
 def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:

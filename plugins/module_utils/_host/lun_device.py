@@ -13,6 +13,7 @@ import re
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -23,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
     BlockDevice,
     block_device,
     holders_of,
+    scsi_disks,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, ask_multipathd
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import (
@@ -30,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs impor
     bytes_of,
     find_program,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import serial_of, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 COMMAND_TIMEOUT = 20.0
@@ -58,7 +61,8 @@ class MapState:
 
     ``device`` is its path below ``/dev``, ``size`` in bytes as this host sees it. ``queueing``: I/O waits when no path
     is up (``queue_if_no_path``). ``holders``: what the host has built on it. ``opened``: how often a map is open, by
-    holders, by QEMU, by a mount; the kernel does not tell it of a single path (0).
+    holders, by QEMU, by a mount; the kernel does not tell it of a single path (0). ``wwid_of_paths`` is the LUN's WWID
+    by the map's paths, where its own tells no LUN.
     """
 
     device: str
@@ -69,6 +73,7 @@ class MapState:
     holders: tuple[str, ...] = ()
     opened: int = 0
     is_map: bool = True
+    wwid_of_paths: str = ""
 
     @property
     def up(self) -> int:
@@ -108,6 +113,11 @@ def multipathd_hindrance(*, ask: Callable[[], Daemon] = ask_multipathd) -> Optio
     )
 
 
+def claimed(device: str) -> None:
+    """Have a disk exclusively for a moment; raises :class:`OSError` when the kernel uses it or a partition of it."""
+    os.close(os.open(device, os.O_RDONLY | os.O_EXCL))
+
+
 def map_state(device: str, *, sysfs: Path = SYSFS, run: Run = command) -> MapState:
     """Return what the kernel knows of the multipath map, or the SCSI disk, at ``device``; no I/O goes to it.
 
@@ -131,7 +141,15 @@ def map_state(device: str, *, sysfs: Path = SYSFS, run: Run = command) -> MapSta
         paths=tuple(MapPath(block_device(path, sysfs=sysfs).name, up) for path, up in paths_of(status)),
         holders=_holders(where, sysfs),
         opened=int(opened.strip() or 0),
+        wwid_of_paths=wwid_of_paths(found, [block_device(name, sysfs=sysfs) for name in found.paths]),
     )
+
+
+def wwid_of_paths(found: BlockDevice, paths: Sequence[BlockDevice]) -> str:
+    """Return the WWID of the LUN that all paths of a map are of; empty when the map's own tells one; pure."""
+    told = {serial_of(path.wwid) for path in paths}
+    serial = told.pop() if serial_of(found.map_wwid) is None and len(told) == 1 else None
+    return wwid_of(serial) if serial else ""
 
 
 def is_queueing(table: str) -> bool:
@@ -155,7 +173,7 @@ def paths_of(status: str) -> list[tuple[str, bool]]:
 def hindrances(state: MapState, *, wwid: str) -> tuple[Hindrance, ...]:
     """Return why the LUN below a map must not be written, whether its guest runs or not; pure."""
     found = []
-    if state.wwid != wwid:
+    if wwid not in (state.wwid, state.wwid_of_paths):
         found.append(
             Hindrance(
                 "lun-identity",
@@ -194,7 +212,8 @@ def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[
     if state.is_map:
         found += filter(None, [multipathd_hindrance()])
     if off and not found:
-        found += filter(None, [free_hindrance(lambda: map_state(device, run=run))])
+        used = free_hindrance(lambda: map_state(device, run=run)) if state.is_map else claim_hindrance(state)
+        found += filter(None, [used])
     return found
 
 
@@ -215,6 +234,23 @@ def free_hindrance(look: Callable[[], MapState], *, timeout: float = FREE_TIMEOU
                 f"End what uses it ('fuser -v {state.device}' names it), and restore again.",
             )
         deadline.clock.sleep(_PAUSE)
+
+
+def claim_hindrance(state: MapState, *, claim: Callable[[str], None] = claimed) -> Optional[Hindrance]:
+    """Return why a LUN without a map is not free: this host has mounted it, swaps to it, or has built something on it.
+
+    A process that merely has it open is not seen: the kernel tells that of maps alone.
+    """
+    for name in (path.name for path in state.paths if path.up):
+        try:
+            bounded(partial(claim, f"/dev/{name}"), seconds=COMMAND_TIMEOUT, what=f"open /dev/{name}")
+        except (OSError, OverdueError) as exc:
+            return Hindrance(
+                "lun-in-use",
+                f"/dev/{name} cannot be had exclusively, though its guest is off: {exc}",
+                f"End what uses it ('lsblk /dev/{name}' shows mounts and what is built on it), and restore again.",
+            )
+    return None
 
 
 def flush(state: MapState, *, run: Run = command) -> None:
@@ -278,13 +314,14 @@ def read_block(device: str, offset: int, *, length: int, run: Run = command) -> 
 def _single_path(device: str, found: BlockDevice, sysfs: Path) -> MapState:
     if not found.wwid.startswith("naa."):
         raise DeviceError(f"Failed to use {device}: it is neither a multipath map nor a LUN's path", path=device)
+    paths = scsi_disks(found.wwid, sysfs=sysfs)
     return MapState(
         device=device,
         wwid=f"3{found.wwid[len('naa.') :]}",
         size=found.size,
         queueing=False,
-        paths=(MapPath(found.name, found.state == "running"),),
-        holders=_holders(found.name, sysfs),
+        paths=tuple(MapPath(path.name, path.state == "running") for path in paths),
+        holders=tuple(holder for path in paths for holder in _holders(path.name, sysfs)),
         is_map=False,
     )
 

@@ -67,6 +67,8 @@ def lun_storages(
         for place in wanted
     }
     remarks = _remarks(clients, stored, initiators, deadline)
+    for place, notes in remarks.items():
+        notes.extend(not_compared(place, sanlun, entries[place]))
     return LunAnswers(stored, remarks, sanlun)
 
 
@@ -225,6 +227,13 @@ def _remarks(
         for place, uuid in uuids.items():
             remarks[place] = mapped_elsewhere([each for each in maps if each.lun_uuid == uuid], initiators)
     return remarks
+
+
+def not_compared(place: LunPlace, sanlun: Sanlun, entries: Sequence[SanlunLun]) -> list[Refusal]:
+    """Return a note when sanlun answered and says nothing of a LUN; pure. ``entries`` are what it says of it."""
+    if sanlun.path is None or sanlun.error or entries:
+        return []
+    return [Refusal("sanlun-silent", f"'sanlun lun show -p' does not name {place.device}, so nothing was compared")]
 
 
 def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:

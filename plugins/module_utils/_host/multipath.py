@@ -42,13 +42,14 @@ _FAILING = ("faulty", "down", "shaky", "i/o timeout", "removed", "disconnected")
 
 @dataclass(frozen=True)
 class LunPlace:
-    """A block device of this host that is a LUN. ``device`` is the name to keep: ``/dev/mapper/<name>`` of a map.
+    """A block device of this host that is a LUN, ``block`` to the kernel (``dm-0``, ``sdb``).
 
+    ``device`` is the name to keep: ``/dev/mapper/<name>`` of a map, which some hosts have as a node and not as a link.
     ``serial`` is the one that the WWID tells; without it ``unresolved`` says why, and only sanlun can help.
     ``unit_serials`` are those that the paths tell. ``size`` is in bytes, ``paths`` are the kernel's names.
     """
 
-    realpath: str
+    block: str
     device: str
     name: str
     wwid: Optional[str]
@@ -145,7 +146,7 @@ def lun_place(
         return Refusal("single-path-device", f"{realpath} is a LUN reached by a single path, without multipath")
     link = by_id / f"wwn-0x{device.wwid[4:].lower()}"
     return LunPlace(
-        realpath=realpath,
+        block=device.name,
         device=str(link) if link.exists() else realpath,
         name="",
         wwid="3" + device.wwid[4:].lower(),
@@ -167,7 +168,7 @@ def path_findings(place: LunPlace, daemon: Daemon, *, sysfs: Path = SYSFS) -> tu
     known = [(name, daemon.paths.get(name)) for name in place.paths]
     failed = [str(state or f"{name} (not watched)") for name, state in known if state is None or not state.works]
     if len(failed) == len(known):
-        queueing = block_name(place) in daemon.queueing
+        queueing = place.block in daemon.queueing
         more = f": {', '.join(failed)}" if failed else ""
         waits = ", and whoever reads it waits (queue_if_no_path)" if queueing else ""
         return Refusal("no-working-path", f"no path of its multipath device works{more}{waits}"), []
@@ -180,16 +181,11 @@ def path_findings(place: LunPlace, daemon: Daemon, *, sysfs: Path = SYSFS) -> tu
 
 def holder_notes(place: LunPlace, *, sysfs: Path = SYSFS) -> list[Refusal]:
     """Return a note on what this host has made out of a LUN that is a guest's."""
-    found = holders_of(block_name(place), sysfs=sysfs)
+    found = holders_of(place.block, sysfs=sysfs)
     if not found:
         return []
     told = ", ".join(f"{holder.device} ({holder.kind})" for holder in found)
     return [Refusal("lun-activated-on-host", f"this host has activated what is inside of it: {told}")]
-
-
-def block_name(place: LunPlace) -> str:
-    """Return the kernel's name of the device."""
-    return place.realpath.rpartition("/")[2]
 
 
 def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE) -> tuple[str, ...]:
@@ -216,7 +212,7 @@ def _of_map(realpath: str, device: BlockDevice, paths: list[BlockDevice]) -> Uni
         else:
             unresolved = refusal
     return LunPlace(
-        realpath=realpath,
+        block=device.name,
         device=f"/dev/mapper/{device.dm_name}",
         name=device.dm_name,
         wwid=device.map_wwid or None,

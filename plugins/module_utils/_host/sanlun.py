@@ -23,7 +23,8 @@ DIRECTORIES = (*SYSTEM_DIRECTORIES, "/opt/netapp/santools", "/opt/netapp/santool
 TIMEOUT = 60.0
 
 _LINE = re.compile(r"\s*(ONTAP Path|Controller Path|Product|Mode|Host Device)\s*:\s*(.*?)\s*")
-_NAMED = re.compile(r"(?P<name>.+?)\s*\((?P<wwid>[^()]+)\)")
+# A WWID is long; what is short and in brackets belongs to the alias.
+_NAMED = re.compile(r"(?P<name>.+?)\s*\((?P<wwid>[^()\s]{16,})\)")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Optional, Union
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, pci_is_storage, usb_is_storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import (
+    SYSFS,
+    pci_is_storage,
+    scsi_disk,
+    storage_marks,
+    usb_is_storage,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import (
     INSPECTED,
     RAW,
@@ -55,6 +61,7 @@ class Layer:
     source: str
     placed: Placed
     identity: str
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ class Looked:
 
     ``skipped`` says why it is left out by choice, and is empty for one that is to be saved; ``matched`` are the entries
     of ``exclude_disks`` that name it. ``size`` is what the guest sees, in bytes. ``notes`` do not keep the disk from
-    being saved. ``identity`` tells the same file or device apart from others.
+    being saved. ``identity`` tells the same file or device apart from others, ``marks`` are what a device has in common
+    with others on the same storage.
     """
 
     disk: DiskXml
@@ -73,6 +81,7 @@ class Looked:
     size: Optional[int] = None
     placed: Optional[Placed] = None
     identity: str = ""
+    marks: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     refusal: Optional[Refusal] = None
     notes: tuple[Refusal, ...] = ()
@@ -113,7 +122,8 @@ class Survey:
     def _look(self, guest: Guest, disk: DiskXml, choice: Choice, *, images: bool) -> Optional[Looked]:
         if disk.removable:
             reason = "an empty drive" if disk.empty else "a medium in a drive is no part of the guest"
-            return Looked(disk, skipped=reason, matched=excluded_by(choice.exclude, guest, disk, None))
+            matched = excluded_by(choice.exclude, guest, disk, None)
+            return Looked(disk, skipped=reason, matched=matched, marks=self._marks_of_medium(disk))
         if disk.kind == "hostdev":
             return self._passed_through(guest, disk, choice)
         looked = self._locate(disk)
@@ -160,7 +170,22 @@ class Survey:
             size=size if disk.format in RAW else None,
             placed=placed,
             identity=_identity(facts),
+            marks=self._marks(facts),
         )
+
+    def _marks_of_medium(self, disk: DiskXml) -> tuple[str, ...]:
+        """Return the marks of a device in a drive; an image file there is not looked at, no guest's disk is one."""
+        path = disk.path
+        if disk.kind == "volume" and not disk.protocol:
+            volume = self._pool_volume(disk)
+            path = volume.path if isinstance(volume, PoolVolume) else None
+        if not path or not path.startswith("/dev/"):
+            return ()
+        facts = self._files.look(path)
+        return () if isinstance(facts, Refusal) else self._marks(facts)
+
+    def _marks(self, facts: FileFacts) -> tuple[str, ...]:
+        return storage_marks(facts.device, sysfs=self._sysfs) if facts.device else ()
 
     def _pool_volume(self, disk: DiskXml) -> Union[PoolVolume, Refusal]:
         if self._host is None:
@@ -208,14 +233,16 @@ class Survey:
         facts = self._files.look(source)
         if isinstance(facts, Refusal):
             return Layer(source, facts, "")
-        return Layer(source, self._files.place(facts), _identity(facts))
+        return Layer(source, self._files.place(facts), _identity(facts), self._marks(facts))
 
     def _passed_through(self, guest: Guest, disk: DiskXml, choice: Choice) -> Optional[Looked]:
         matched = excluded_by(choice.exclude, guest, disk, None)
         looked = Looked(disk, matched=matched, skipped=_skipped(disk, choice, matched))
         address = disk.address or ""
         if disk.device == "scsi":
-            return replace(looked, placed=Refusal("passed-through-disk", f"the SCSI disk {address} is passed through"))
+            name = scsi_disk(address, sysfs=self._sysfs)
+            refusal = Refusal("passed-through-disk", f"the SCSI disk {address} is passed through")
+            return replace(looked, placed=refusal, marks=storage_marks(name, sysfs=self._sysfs) if name else ())
         if disk.device == "scsi_host":
             reason = f"the SCSI controller {address} is passed through"
             return replace(looked, placed=Refusal("passed-through-controller", reason))

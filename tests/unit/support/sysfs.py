@@ -55,9 +55,23 @@ class Sysfs:
         self._link(f"block/{name}/slaves/{over}", f"block/{over}")
         return self
 
+    def partition(self, disk: str, number: int = 1) -> Sysfs:
+        """Add a partition that the kernel has found on a path."""
+        name = f"{disk}{number}"
+        self._write(f"devices/platform/host3/session1/{disk}/{name}/partition", str(number))
+        self._link(f"block/{name}", f"devices/platform/host3/session1/{disk}/{name}")
+        return self
+
+    def address(self, name: str, address: str) -> Sysfs:
+        """Let a path have a SCSI address."""
+        self._link(f"class/scsi_device/{address}/device/block/{name}", f"block/{name}")
+        return self
+
     def number(self, name: str) -> str:
-        """Return the number under which the kernel has a device (``dm-N`` or ``sdX``)."""
-        number = f"253:{name[3:]}" if name.startswith("dm-") else f"8:{16 * (ord(name[2]) - ord('a'))}"
+        """Return the number under which the kernel has a device (``dm-N``, ``sdX`` or ``sdXN``)."""
+        number = f"8:{16 * (ord(name[2]) - ord('a')) + int(name[3:] or 0)}"
+        if name.startswith("dm-"):
+            number = f"253:{name[3:]}"
         if not (self.root / "dev/block" / number).exists():
             self._link(f"dev/block/{number}", f"block/{name}")
         return number

@@ -55,6 +55,12 @@ def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
     assert obstacles(code, others_off=True) == []
 
 
+@pytest.mark.parametrize("others_off", [False, True])
+@pytest.mark.parametrize("code", restore_run.NOT_FREE)
+def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, others_off: bool) -> None:
+    assert [found for found, _severity in obstacles(code, others_off=others_off)] == [code]
+
+
 LUN_STORAGE = {
     **STORAGE,
     "kind": "lun",

@@ -57,6 +57,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "timeout": 60,
         "method": "auto",
         "other_hosts_off": False,
+        "multipath_required": True,
         "other_hosts": {},
         "hosts_off": [],
         "cluster_off": [],
@@ -138,6 +139,18 @@ def test_a_restore_takes_all_disks_and_the_saved_variables(root: Path) -> None:
     result = restore_run.run(options(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": [SAVED]}
     assert f"UEFI variables {root}/vars.fd: as in {root}/backups" in result["diff"]["after"]
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_the_guests_are_looked_at_with_the_restore_s_own_options(
+    root: Path, monkeypatch: pytest.MonkeyPatch, required: bool
+) -> None:
+    asked: list[dict[str, Any]] = []
+    found = restore_run.discover
+    monkeypatch.setattr(restore_run, "discover", lambda options: asked.append(options) or found(options))
+    restore_run.run(options(root, multipath_required=required), check=True)
+    assert asked
+    assert {each["multipath_required"] for each in asked} == {required}
 
 
 def test_a_restore_of_one_disk_takes_nothing_else(root: Path) -> None:

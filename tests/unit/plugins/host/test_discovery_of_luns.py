@@ -73,7 +73,12 @@ class Host:
         (node / "dm" / "name").write_text(f"{name}\n", encoding="ascii")
         (node / "size").write_text(f"{size // 512}\n", encoding="ascii")
         for path in PATHS[name]:
-            (node / "slaves" / path).mkdir(parents=True, exist_ok=True)
+            (self.root / "sys" / "block" / path).mkdir(parents=True, exist_ok=True)
+            (node / "slaves").mkdir(exist_ok=True)
+            if not (node / "slaves" / path).exists():
+                (node / "slaves" / path).symlink_to(self.root / "sys" / "block" / path)
+        if name == "a" and not (node.parent / "8:16").exists():
+            (node.parent / "8:16").symlink_to(self.root / "sys" / "block" / "sdb")
 
     def guest(self, name: str, *devices: str) -> None:
         """Define a running guest."""
@@ -122,6 +127,8 @@ class Host:
 
     def _look(self, path: str) -> FileFacts:
         name = path.rpartition("/")[2]
+        if path == "/dev/sdb":
+            return FileFacts(path, path, "block", device="8:16")
         if path.startswith("/dev/") and name in NUMBERS:
             return FileFacts(path, f"/dev/dm-{NUMBERS[name][-1]}", "block", device=NUMBERS[name])
         return self.look_at(path)
@@ -234,7 +241,11 @@ def test_sanlun_agrees_lies_and_fails(host: Host) -> None:
         SanlunLun("svm1", f"/vol/kvm_san1/luns/{name}", "cDOT", name, wwid_of(host.serials[name])) for name in PATHS
     ]
     host.sanlun = Sanlun("/usr/sbin/sanlun", tuple(entries))
-    assert codes(host.discover(), "error") == []
+    assert codes(host.discover()) == [("lun-mapped-elsewhere", "san-b", "vda")]
+    host.sanlun = Sanlun("/usr/sbin/sanlun", (entries[1],))
+    found = host.discover()
+    assert codes(found, "warning") == [("sanlun-silent", "san-a", "vda")]
+    assert protected(found) == {"san-a": True, "san-b": True}
     lie = SanlunLun("svm1", "/vol/kvm_san1/luns/b", "cDOT", "a", wwid_of(host.serials["a"]))
     host.sanlun = Sanlun("/usr/sbin/sanlun", (lie, entries[1]))
     found = host.discover()
@@ -283,6 +294,15 @@ def test_two_guests_on_one_lun(host: Host) -> None:
     for name in ("one", "two"):
         host.guest(name, on_lun("a", more="<shareable/>"))
     assert protected(host.discover()) == {"one": True, "two": True}
+
+
+def test_a_guest_on_a_path_of_the_lun_is_a_user_of_it(host: Host) -> None:
+    host.guest("one", on_lun("a"))
+    host.guest("other", on_lun("b"))
+    host.guest("two", on_lun("sdb").replace("/mapper/", "/"))
+    found = host.discover(guests=["one", "other"])
+    assert codes(found, "error") == [("lun-used-by-several-guests", "one", "vda")]
+    assert protected(found) == {"one": False, "other": True}
 
 
 # Given mappings

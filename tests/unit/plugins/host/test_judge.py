@@ -251,7 +251,7 @@ def test_a_template_that_others_are_based_on_must_not_be_overwritten() -> None:
 def lun(target: str = "vda", *, name: str = "a", **more: Any) -> Looked:
     """A disk on a LUN that the array knows."""
     serial = f"serial-{name}".ljust(12, "x")
-    found = LunPlace(f"/dev/dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
+    found = LunPlace(f"dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
     identity = LunIdentity(f"lun-{name}", serial, wwid_of(serial), 4096, "linux", found.device)
     PLACES[found] = Storage("lun", "c1", "svm1", "s1", "san1", "v-san1", f"luns/{name}", None, "", None, lun=identity)
     return disk(target, at=found, device="lun", size=4096, **more)

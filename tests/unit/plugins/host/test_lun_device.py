@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_dev
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import DeviceError, MapPath, MapState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon
 
-WWID = "3600a0980383143393124515873683561"
+WWID, NAA = "3600a0980383143393124515873683561", "naa.600a0980383143393124515873683561"
+SHORT, OTHER = WWID[1:], "naa.600a0980" + "41" * 12
 DEVICE = f"/dev/mapper/{WWID}"
 TABLE = "0 131072 multipath 3 queue_if_no_path pg_init_retries 50 1 alua 1 1 service-time 0 2 2 8:16 1 1 8:32 1 1\n"
 FAILING = "0 131072 multipath 2 pg_init_retries 50 1 alua 1 1 service-time 0 2 2 8:16 1 1 8:32 1 1\n"
@@ -67,6 +69,9 @@ def test_a_status_tells_the_paths(status: str, paths: list[tuple[str, bool]]) ->
         (state(opened=2), [], ""),
         (state(paths=HALF), [], ""),
         (state(wwid="3600a0980" + "41" * 12), ["lun-identity"], WWID),
+        (state(wwid=SHORT, wwid_of_paths=WWID), [], ""),
+        (state(wwid=SHORT, wwid_of_paths="3600a0980" + "41" * 12), ["lun-identity"], WWID),
+        (state(wwid=SHORT), ["lun-identity"], WWID),
         (state(paths=DOWN), ["no-working-path"], "none of the 2 paths"),
         (state(paths=DOWN), ["no-working-path"], "queues I/O for ever"),
         (state(paths=()), ["no-working-path"], "none of the 0 paths"),
@@ -90,7 +95,7 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tell(tmp_path, "dm-0", {"size": "131072", "dm/uuid": f"mpath-{WWID}", "dm/name": "mpatha"})
     tell(tmp_path, "dm-1", {"dm/uuid": f"part1-mpath-{WWID}", "dm/name": "mpatha-part1"})
     tell(tmp_path, "dm-2", {"dm/uuid": "LVM-xyz", "dm/name": "vg-root"})
-    tell(tmp_path, "sdc", {"size": "8", "device/wwid": "naa.600a0980383143393124515873683561"})
+    tell(tmp_path, "sdc", {"size": "8", "device/wwid": NAA})
     tell(tmp_path, "sdc", {"device/state": "running"})
 
     monkeypatch.setattr(lun_device, "_number", lambda device: numbers[device])
@@ -140,6 +145,64 @@ def test_a_map_is_what_the_kernel_says(sysfs: Path) -> None:
     assert (found.wwid, found.size, found.queueing, found.opened, found.up) == (WWID, 1 << 26, True, 1, 1)
     assert found.paths == (MapPath("sda", True), MapPath("sdb", False))
     assert found.holders == ("/dev/mapper/mpatha-part1 (partition)", "/dev/mapper/vg-root (logical volume)")
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "second", "expected"),
+    [
+        (SHORT, NAA, NAA, WWID),
+        (SHORT, NAA, OTHER, ""),
+        (SHORT, NAA, "", ""),
+        (SHORT, "", "", ""),
+        (WWID, NAA, NAA, ""),
+        (WWID, OTHER, OTHER, ""),
+    ],
+)
+def test_the_paths_tell_the_lun_where_the_map_does_not(
+    sysfs: Path, own: str, first: str, second: str, expected: str
+) -> None:
+    tell(sysfs, "dm-0", {"dm/uuid": f"mpath-{own}"})
+    for name, wwid in (("sda", first), ("sdb", second)):
+        tell(sysfs, name, {"device/wwid": wwid})
+        (sysfs / "block/dm-0/slaves").mkdir(exist_ok=True)
+        (sysfs / "block/dm-0/slaves" / name).symlink_to(sysfs / "block" / name)
+    found = lun_device.map_state("/dev/dm-0", sysfs=sysfs, run=scripted(DMSETUP))
+    assert (found.wwid, found.wwid_of_paths) == (own, expected)
+
+
+def test_a_lun_without_a_map_has_all_disks_of_its_wwid_as_paths(sysfs: Path) -> None:
+    block(sysfs, "sdd", "8:64")
+    tell(sysfs, "sdd", {"device/wwid": NAA})
+    tell(sysfs, "sdd", {"device/state": "offline"})
+    hold(sysfs, "sdd", "dm-2")
+    found = lun_device.map_state("/dev/sdc", sysfs=sysfs, run=scripted({}))
+    assert (found.paths, found.holders) == (
+        (MapPath("sdc", True), MapPath("sdd", False)),
+        ("/dev/mapper/vg-root (logical volume)",),
+    )
+
+
+def test_a_lun_without_a_map_must_be_free_on_each_path() -> None:
+    asked: list[str] = []
+
+    def claim(device: str) -> None:
+        asked.append(device)
+        if device == "/dev/sdb":
+            raise OSError(errno.EBUSY, "Device or resource busy")
+
+    assert lun_device.claim_hindrance(state(is_map=False, paths=HALF), claim=claim) is None
+    assert asked == ["/dev/sda"]
+    found = lun_device.claim_hindrance(state(is_map=False), claim=claim)
+    assert found is not None
+    assert (found.code, "busy" in found.reason, "lsblk /dev/sdb" in found.remedy) == ("lun-in-use", True, True)
+
+
+def test_a_lun_without_a_map_is_asked_whether_it_is_free_when_its_guest_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = state(is_map=False, paths=(MapPath("no-such-disk", True),))
+    monkeypatch.setattr(lun_device, "map_state", lambda _device, **_how: now)
+    assert lun_device.obstacles(DEVICE, wwid=WWID, off=False) == []
+    (found,) = lun_device.obstacles(DEVICE, wwid=WWID, off=True)
+    assert (found.code, "No such file" in found.reason) == ("lun-in-use", True)
 
 
 def test_a_single_path_is_told_by_its_disk(sysfs: Path) -> None:

@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
 
 SERIAL = "81C91$QXsh5a"
 WWID = wwid_of(SERIAL)
-PLACE = LunPlace("/dev/dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
+PLACE = LunPlace("dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
 UNTOLD = replace(PLACE, wwid="odd", serial=None, unresolved=Refusal("unresolvable-wwid", "it does not tell"))
 LUN = Lun("c1", "svm1", "s1", "/vol/san1/luns/a", "l1", SERIAL, 4096, "linux", "san1", "v1")
 VOLUME = Volume("c1", "svm1", "s1", "san1", "v1")

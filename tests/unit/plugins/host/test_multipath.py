@@ -10,12 +10,14 @@ from typing import Any, Optional
 import pytest
 from sysfs import NAA, SERIAL, WWID, Sysfs
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import block_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
     Daemon,
     LunPlace,
     PathState,
     ask_multipathd,
     holder_notes,
+    lun_place,
     own_initiators,
     path_findings,
 )
@@ -23,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 
 OTHER_NAA = "naa.600a0980774f6a374e24515074354f4f"
-MAP = LunPlace("/dev/dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
+MAP = LunPlace("dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def sysfs(tmp_path: Path) -> Sysfs:
 @pytest.mark.parametrize("alias", [WWID, "mpatha", "web1 data"])
 def test_a_map_with_two_paths(sysfs: Sysfs, alias: str) -> None:
     found = sysfs.path("sdb").path("sdc").map(WWID, alias=alias).place("dm-0")
-    assert found == LunPlace("/dev/dm-0", f"/dev/mapper/{alias}", alias, WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
+    assert found == LunPlace("dm-0", f"/dev/mapper/{alias}", alias, WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_a_map_that_queues_says_so() -> None:
 
 
 def test_a_map_with_one_path_is_remarked_on() -> None:
-    place = LunPlace("/dev/dm-0", "/dev/mapper/a", "a", WWID, SERIAL, 1, ("sdb",))
+    place = LunPlace("dm-0", "/dev/mapper/a", "a", WWID, SERIAL, 1, ("sdb",))
     refused, notes = path_findings(place, states(sdb=READY))
     assert (refused, [note.code for note in notes]) == (None, ["path-failed"])
 
@@ -141,6 +143,17 @@ def test_what_the_host_has_activated_is_noted(sysfs: Sysfs) -> None:
     (note,) = holder_notes(place, sysfs=sysfs.root)
     assert note.code == "lun-activated-on-host"
     assert "/dev/mapper/n-dm-1 (partition), /dev/mapper/n-dm-2 (logical volume)" in note.reason
+
+
+def test_a_map_that_has_a_node_of_its_own_is_known_by_the_kernel_s_name(sysfs: Sysfs) -> None:
+    sysfs.path("sdb").path("sdc").map(WWID).holder("dm-1", f"part1-mpath-{WWID}")
+    device = block_device("dm-0", sysfs=sysfs.root)
+    place = lun_place("/dev/mapper/mpatha", device, multipath_required=True, sysfs=sysfs.root)
+    assert isinstance(place, LunPlace)
+    assert [note.code for note in holder_notes(place, sysfs=sysfs.root)] == ["lun-activated-on-host"]
+    refused, _notes = path_findings(place, Daemon(queueing=frozenset({"dm-0"})))
+    assert refused is not None
+    assert "queue_if_no_path" in refused.reason
 
 
 def test_multipathd_is_asked_twice() -> None:

@@ -14,11 +14,15 @@ from sysfs import SERIAL, WWID, Sysfs
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import judge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_of, mapped_elsewhere
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import (
+    lun_of,
+    mapped_elsewhere,
+    not_compared,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, Place, Stored
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import SanlunLun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -27,7 +31,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import CODES
 
-DOCS = Path(__file__).parents[4] / "docs" / "san.md"
+ROOT = Path(__file__).parents[4]
+DOCS = ROOT / "docs" / "san.md"
+HOST = ROOT / "plugins" / "module_utils" / "_host"
 LUN = Lun("c1", "svm1", "s1", "/vol/san1/web1", "l1", SERIAL, 4096, "linux", "san1", "v1")
 VOLUME = Volume("c1", "svm1", "s1", "san1", "v1")
 GOOD = Daemon(paths={name: PathState(name, "active", "running", "ready") for name in ("sdb", "sdc")})
@@ -37,6 +43,11 @@ MAP = "<disk type='block' device='{device}'><source dev='{source}'/><target dev=
 POOL = "<disk type='volume' device='disk'><source pool='p' volume='v' {more}/><target dev='vda'/></disk>"
 HOSTDEV = """<hostdev type='scsi'><source><adapter name='scsi_host2'/><address bus='0' target='3' unit='1'/></source>
 </hostdev>"""
+ABSENT = Sanlun()
+HBA = """<hostdev type='pci'><source><address domain='0' bus='3' slot='0' function='0'/></source></hostdev>"""
+VHOST = "<hostdev type='scsi_host'><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>"
+NVME = """<disk type='nvme' device='disk'><source type='pci' namespace='1'><address domain='0' bus='3' slot='0'
+function='0'/></source><target dev='vda'/></disk>"""
 MOUNTS = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 253:0 / /srv/lun rw - xfs /dev/mapper/mpatha rw\n"
 
 
@@ -49,6 +60,7 @@ class Setting:
 
     def __init__(self, sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sysfs = Sysfs(sysfs)
+        self.nodes: dict[str, str] = {}
         self._monkeypatch = monkeypatch
 
     def look(
@@ -65,13 +77,17 @@ class Setting:
         luns: Sequence[Lun] = (LUN,),
         volume: Volume = VOLUME,
         sanlun: Sequence[SanlunLun] = (),
+        installed: Sanlun = ABSENT,
         maps: Sequence[LunMap] = (),
         file: bool = False,
         alone: bool = False,
+        partitions: Sequence[str] = (),
     ) -> str:
         """Return the codes that the first guest gets, comma-separated; ``alone`` leaves a LUN without its map."""
         for name in ("sdb", "sdc"):
             self.sysfs.path(name, **(paths or {}))
+        for name in partitions:
+            self.sysfs.partition(name)
         if not alone:
             self.sysfs.map(map_wwid)
         for name, holder in holders:
@@ -89,8 +105,11 @@ class Setting:
             for place in placed
             if isinstance(place, LunPlace)
         }
-        notes = mapped_elsewhere(maps, ["iqn.own"])
-        remarks = {place: notes for place in places if isinstance(place, LunPlace)}
+        remarks = {
+            place: [*mapped_elsewhere(maps, ["iqn.own"]), *not_compared(place, installed, sanlun)]
+            for place in places
+            if isinstance(place, LunPlace)
+        }
         found = judge(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
         assert found.protected is not any(problem.severity == "error" for problem in found.problems)
         return ", ".join(problem.code for problem in found.problems)
@@ -107,6 +126,7 @@ class Setting:
     def _facts(self, path: str, node: str, file: bool) -> FileFacts:
         if file:
             return FileFacts(path, "/srv/lun/a.img", "file", 4096)
+        node = self.nodes.get(path, node)
         return FileFacts(path, f"/dev/{node}", "block", device=self.sysfs.number(node), identity=node)
 
 
@@ -152,6 +172,7 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
         {"maps": [LunMap("l1", "", "all", "i1", 0, ("iqn.own", "iqn.other"))]},
     ),
     ("a LUN that `sanlun` names as the array does", "", {"sanlun": [TOLD]}),
+    ("a LUN of which an installed `sanlun` says nothing", "sanlun-silent", {"installed": Sanlun("/usr/sbin/sanlun")}),
     (
         "a LUN whose WWID tells nothing, where `sanlun` names it and the serials agree",
         "",
@@ -172,13 +193,34 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
     ("a LUN without multipath", "single-path-device", {"node": "sdb", "alone": True}),
     ("a partition of a LUN", "lun-partition", {"node": "dm-8", "uuid": f"part1-mpath-{WWID}"}),
     ("a logical volume of the host (LVM), on a LUN or not", "logical-volume", {"node": "dm-8", "uuid": "LVM-x"}),
+    (
+        "any other block device of the host: dm-crypt and other targets of device-mapper, software RAID, a local disk",
+        "unsupported-block-device",
+        {"node": "dm-8", "uuid": "CRYPT-LUKS2-x"},
+    ),
     ("an image file on a file system of the host that lies on a LUN", "image-on-san-file-system", {"file": True}),
     (
         "a LUN that several guests use, not marked as shareable in each",
         "lun-used-by-several-guests",
         {"devices": [SHARED, disk()]},
     ),
+    (
+        "a LUN that another guest uses by a path, a partition, a logical volume, a drive or a SCSI host device",
+        "lun-used-by-several-guests",
+        {"devices": [disk(), disk(device="cdrom")]},
+    ),
     ("a SCSI host device (`<hostdev type='scsi'>`)", "passed-through-disk", {"devices": HOSTDEV}),
+    (
+        "a storage controller of the host that is passed through (`<hostdev type='scsi_host'>`, a PCI device)",
+        "passed-through-controller",
+        {"devices": VHOST},
+    ),
+    (
+        "a passed-through PCI or USB device of which the host cannot tell whether it is storage",
+        "unknown-passed-through-device",
+        {"devices": disk() + HBA},
+    ),
+    ("an NVMe namespace that is passed to QEMU", "nvme-disk", {"devices": NVME}),
     (
         "a volume of an iSCSI pool with `mode='direct'`, or any disk that QEMU reaches by itself",
         "network-disk",
@@ -243,6 +285,76 @@ def test_what_the_code_says_of_a_layout(
     assert Setting(tmp_path, monkeypatch).look(**how) == code, layout
 
 
+OTHERS: dict[str, tuple[str, bool]] = {
+    # the disk of the other guest, and whether it lies on the first guest's LUN
+    "a path": (disk("/dev/sdb"), True),
+    "a path with device='lun'": (disk("/dev/sdb", device="lun"), True),
+    "a path that the map has lost": (disk("/dev/sdd"), True),
+    "a partition of a path": (disk("/dev/sdb1"), True),
+    "a partition of the map": (disk("/dev/mapper/part"), True),
+    "a logical volume": (disk("/dev/vg/lv"), True),
+    "a passed-through path": (HOSTDEV, True),
+    "a passed-through path that both call shared": (HOSTDEV.replace("</source>", "</source><shareable/>"), True),
+    "a drive": (disk(device="cdrom"), True),
+    "a drive on a path": (disk("/dev/sdc", device="cdrom"), True),
+    "a drive on a volume of a pool": (POOL.format(more="").replace("'disk'>", "'cdrom'>"), True),
+    "another LUN": (disk("/dev/sde"), False),
+    "another LUN's partition": (disk("/dev/sde1"), False),
+    "another passed-through LUN": (HOSTDEV.replace("unit='1'", "unit='2'"), False),
+    "a passed-through LUN that is gone": (HOSTDEV.replace("unit='1'", "unit='3'"), False),
+    "another LUN in a drive": (disk("/dev/sde", device="cdrom"), False),
+    "an image in a drive": (disk("/srv/iso/a.iso", device="cdrom"), False),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_guest_on_the_lun_is_seen_however_it_gets_there(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(tmp_path, monkeypatch)
+    setting.sysfs.path("sdd").path("sde", "naa.600a0980774f6a374e24515074354f4f").partition("sde")
+    setting.sysfs.device("dm-7", f"part1-mpath-{WWID}", over="dm-0").device("dm-9", "LVM-x", over="dm-7")
+    setting.sysfs.address("sdc", "2:0:3:1").address("sde", "2:0:3:2")
+    setting.nodes = {f"/dev/{name}": name for name in ("sdb", "sdb1", "sdc", "sdd", "sde", "sde1")}
+    setting.nodes |= {"/dev/mapper/part": "dm-7", "/dev/vg/lv": "dm-9"}
+    second, same = OTHERS[other]
+    first = SHARED if "<shareable/>" in second else disk()
+    assert setting.look([first, second], partitions=["sdb"]) == ("lun-used-by-several-guests" if same else "")
+
+
+LOOKS = ("survey", "resolve", "multipath", "lun_storage")
+NOT_OF_LAYOUTS = {
+    # a file, and the image on whatever it lies
+    "backing-file-outside",
+    "external-data-file",
+    "image-unreadable",
+    "inside-snapshot",
+    "internal-snapshots",
+    "local-file",
+    "missing-file",
+    "mount-not-responding",
+    "not-a-file",
+    "unsupported-file-system",
+    "unsupported-image-format",
+    # an NFS server and its volumes
+    "ambiguous-address",
+    "flexcache",
+    "no-volume-at-path",
+    "not-an-ontap-address",
+    "unresolvable-server",
+    # nothing that could be a LUN
+    "directory-disk",
+    "shared-directory",
+    "unsupported-disk-type",
+    "vhost-disk",
+    # the means of looking, and a restore
+    "lun-maps-unknown",
+    "lun-reserved",
+    "luns-not-readable",
+    "pool-volume-unresolved",
+}
+
+
 def table() -> str:
     """Return the table as the docs must have it."""
     lines = ["| layout | protected | code |", "| --- | --- | --- |"]
@@ -258,8 +370,8 @@ def test_the_docs_hold_the_table() -> None:
 
 
 def test_no_layout_is_forgotten() -> None:
-    """Every code about LUNs is in the table; those about the means of looking, or a restore, are told elsewhere."""
-    means = {"luns-not-readable", "lun-maps-unknown", "sanlun-failed"}
-    about = {code for code in CODES if "lun" in code or "path" in code.split("-") or "wwid" in code}
-    about -= {"no-volume-at-path", "mapping-unknown-path", "lun-reserved"}
-    assert about - means == about & {code for _layout, code, _how in LAYOUTS}
+    """Each code that a look at a disk's device can end with is in the table, but for those that are not of LUNs."""
+    told = "".join((HOST / f"{name}.py").read_text(encoding="utf-8") for name in LOOKS)
+    named = {code for code in CODES if f'"{code}"' in told or "lun" in code.split("-")}
+    assert named >= NOT_OF_LAYOUTS
+    assert named - NOT_OF_LAYOUTS == named & {code for _layout, code, _how in LAYOUTS}

@@ -64,6 +64,10 @@ SEVEN_MODE = """
         (PLAIN, [SanlunLun("vs_sanboot", "/vol/sanboot_169/lun", "cDOT", WWID, "")]),
         (ALIASED, [SanlunLun("svm1", "/vol/kvm_san1/q t/a:b", "cDOT", "mpatha", WWID)]),
         (OLDER, [SanlunLun("svm1", "/vol/v/old", "C", "mpathb", WWID)]),
+        (
+            ALIASED.replace(f"mpatha({WWID})", "lun(1)"),
+            [SanlunLun("svm1", "/vol/kvm_san1/q t/a:b", "cDOT", "lun(1)", "")],
+        ),
         (SEVEN_MODE, [SanlunLun("filer1", "/vol/vol0/lun1", "7", "360a98000486e2f65576f2f7a5a4f6a31", "")]),
         ("ONTAP Path: broken\nHost Device: x\n", []),
         ("ONTAP Path: svm1:/vol/v/l\n\nONTAP Path: svm1:/vol/v/m\nHost Device: m\n", [("svm1", "/vol/v/m")]),
@@ -97,6 +101,9 @@ def test_several_luns_and_modes() -> None:
         (ALIASED, "other", WWID, True),
         (ALIASED, "mpatha", "odd", True),
         (ALIASED, "other", "odd", False),
+        (ALIASED.replace("mpatha", "lun(1)"), "lun(1)", "odd", True),
+        (ALIASED.replace(f"mpatha({WWID})", "lun(1)"), "lun(1)", WWID, True),
+        (ALIASED.replace(f"mpatha({WWID})", "lun(1)"), "lun", WWID, False),
     ],
 )
 def test_devices_are_found_by_name_and_wwid(text: str, name: str, wwid: Optional[str], found: bool) -> None:
