@@ -97,6 +97,11 @@ CODES: dict[str, Code] = {
         "the guest is active on another host of the play",
         "Stop it there, and restore it on the host where it belongs.",
     ),
+    "disk-used-elsewhere": Code(
+        "error",
+        "a guest of another host of the play uses the file or LUN of the disk, too",
+        "Stop that guest there; when it is off, say that it stays so (kvm_restore_other_hosts_off, other_hosts_off).",
+    ),
     "host-not-asked": Code(
         "error",
         "another host of the play could not be asked whether the guest is active there",

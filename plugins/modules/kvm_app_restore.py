@@ -137,10 +137,11 @@ options:
     default: false
   other_hosts_off:
     description:
-      - Says that no guest of another host uses the LUNs and the shareable disks of the guests to restore.
-      - Without it a restore is refused when a LUN is mapped to, or reserved by, initiators that are not this host's,
-        when its maps cannot be read, or when O(other_hosts_shared) names a shareable disk, since a guest may be running
-        from it where this host cannot look.
+      - Says that no guest of another host uses the disks of the guests to restore, and that none begins to.
+      - Without it a restore is refused when a LUN is mapped to initiators that are neither this host's nor known
+        (O(other_hosts_initiators)), when it is reserved by initiators that are not this host's, when its maps cannot be
+        read, or when a guest in O(other_hosts_guests) uses a disk, though it is off.
+      - It is not believed of a guest in O(other_hosts_guests) that uses a disk and is not off.
     type: bool
     default: false
   multipath_required:
@@ -157,11 +158,18 @@ options:
       - A guest that is active on another host is refused, and so is every guest while a host could not be asked that
         O(hosts_off) does not name.
     type: dict
-  other_hosts_shared:
+  other_hosts_guests:
     description:
-      - Where the shareable disks of guests of the other hosts lie, by the name of the host; a list of C(storage) as
-        M(kvmsnap.ontap.kvm_vm_discover) returns it.
-      - A shareable disk that guests of another host use is refused, unless O(other_hosts_off) says that they are off.
+      - The guests of the other hosts, by the name of the host; a list of C(guests) as M(kvmsnap.ontap.kvm_vm_discover)
+        returns them. Their C(name), C(uuid), C(state) and C(disks) are needed.
+      - A file or LUN that a guest of another UUID uses there is refused while that guest is not off, and also while it
+        is off unless O(other_hosts_off) says that it stays so. A guest with the same UUID is the same guest.
+    type: dict
+  other_hosts_initiators:
+    description:
+      - The initiators of hosts that told all of their guests in O(other_hosts_guests), by the name of the host; a list
+        of C(initiators) as M(kvmsnap.ontap.kvm_vm_discover) returns them. A LUN may be mapped to them.
+      - Those of a host do not count while one of its guests has a device of which the host cannot tell which LUN it is.
     type: dict
   hosts_off:
     description: Hosts of O(other_hosts) that could not be asked and are known to be off.
@@ -431,7 +439,8 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
-        "other_hosts_shared": {"type": "dict"},
+        "other_hosts_guests": {"type": "dict"},
+        "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
         "cluster_off": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},

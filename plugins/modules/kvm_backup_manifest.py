@@ -85,6 +85,12 @@ options:
     type: str
     choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
     default: crash-consistent
+  other_hosts:
+    description:
+      - The UUIDs of the guests that are active on each other host, by the name of the host.
+      - A guest that is off on this host and active on another is not V(offline), since its disks are written to there.
+    type: dict
+    default: {}
   catalog_dir:
     description: Directory of the catalog on the KVM host; made with mode 0700.
     type: path
@@ -189,6 +195,7 @@ def argument_spec() -> dict[str, Any]:
         "holds": records,
         "snapshots": records,
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
+        "other_hosts": {"type": "dict", "default": {}},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
     }
 

@@ -95,6 +95,12 @@ options:
     type: str
     choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
     default: crash-consistent
+  other_hosts:
+    description:
+      - The UUIDs of the guests that are active on each other host, by the name of the host.
+      - A guest that is off on this host and active on another is not V(offline), since its disks are written to there.
+    type: dict
+    default: {}
   below_consistency:
     description:
       - What to do about a guest that did not reach O(consistency). Its level is recorded in any case.
@@ -325,6 +331,7 @@ def argument_spec() -> dict[str, Any]:
         "filesystems": {"type": "dict", "default": {}},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
+        "other_hosts": {"type": "dict", "default": {}},
         "below_consistency": {"type": "str", "choices": below, "default": backup_run.FAIL_GUEST},
         "consistency_groups": {"type": "str", "choices": list(MODES), "default": NEVER},
         "snapmirror_label": {"type": "str"},

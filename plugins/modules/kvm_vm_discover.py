@@ -397,6 +397,12 @@ libvirt_available:
   description: Whether libvirt answered.
   returned: success
   type: bool
+initiators:
+  description: The iSCSI names and Fibre Channel port names under which the host reaches arrays.
+  returned: success
+  type: list
+  elements: str
+  sample: [iqn.2026-01.org.example:hv1]
 ontap:
   description: The systems that were asked, with V(controller), V(cluster) and V(version).
   returned: success

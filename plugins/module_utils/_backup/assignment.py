@@ -13,13 +13,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 def assign(
     wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], home: str = ""
 ) -> dict[str, list[str]]:
-    """Return host -> the uuids of the wanted guests that it defines, in the order asked for, each once.
+    """Return host -> the uuids of the wanted guests that it is to restore, in the order asked for, each once.
 
     A uuid leaves no doubt: the name may have been another guest's at the time of the backup.
 
-    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``). ``home`` is the host
-    that gets the guests which none defines, as they were asked for. Raises :class:`InputError` naming the hosts when a
-    guest is defined on several, on none without a ``home``, or on another host than that.
+    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``, ``state``). A uuid that
+    several hosts define is one guest, and that of the host where it is not off. ``home`` is the host that gets the
+    guests which none defines, as they were asked for. Raises :class:`InputError` naming the hosts when a guest is
+    defined on several and not active on just one of them, on none without a ``home``, or on another host than that.
     """
     if home and home not in defined:
         raise InputError(
@@ -30,12 +31,15 @@ def assign(
     faults = []
     seen: set[tuple[str, str]] = set()
     for name in wanted:
-        owners = [
-            (host, str(guest["uuid"]))
+        found = [
+            (host, str(guest["uuid"]), guest.get("state"))
             for host, guests in defined.items()
             for guest in guests
             if name in (guest["name"], guest["uuid"])
         ]
+        one_guest = len({uuid for _host, uuid, _state in found}) == 1
+        active = [(host, uuid) for host, uuid, state in found if state != "shutoff"]
+        owners = active if one_guest and len(active) == 1 else [(host, uuid) for host, uuid, _state in found]
         if not owners and home:
             shares[home] += [] if name in shares[home] else [name]
         elif not owners:
@@ -44,10 +48,11 @@ def assign(
                 " have it (kvm_restore_host)"
             )
         elif len(owners) > 1:
-            several = ", ".join(host for host, _uuid in owners)
-            one_guest = len({uuid for _host, uuid in owners}) == 1
+            where = f"is defined on {', '.join(host for host, _uuid in owners)}"
+            if one_guest and active:
+                where += f" and not off on {', '.join(host for host, _uuid in active)}"
             advice = "undefine it where it does not belong" if one_guest else "give its uuid"
-            faults.append(f"guest {name} is defined on {several}; {advice}")
+            faults.append(f"guest {name} {where}; {advice}")
         elif home and owners[0][0] != home:
             faults.append(
                 f"guest {name} is defined on {owners[0][0]}, and {home} is to have it; undefine it there first, or"

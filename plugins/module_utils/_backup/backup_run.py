@@ -303,6 +303,7 @@ def _completed(run: Run, started: Manifest, moment: critical.Moment, taken: Sequ
         holds=[row.as_dict() for row in moment.rows],
         snapshots=[as_result(each) for each in taken],
         asked=run.asked,
+        other_hosts=run.options["other_hosts"],
     )
     weaker = record.weaker(done, run.asked)
     if weaker and run.below == FAIL_RUN:

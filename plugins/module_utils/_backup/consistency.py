@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which consistency a guest's backup has, decided from the hold and the snapshots alone.
+"""Which consistency a guest's backup has, decided from the hold, the snapshots and what other hosts said.
 
 All times are seconds on the KVM host's monotonic clock. The array's own times are never part of the proof: they have
 one-second grain and a clock of their own.
@@ -8,7 +8,7 @@ one-second grain and a clock of their own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
@@ -106,8 +106,10 @@ def at_least(level: str, floor: str) -> bool:
     return order.get(level, len(order)) <= order.get(floor, len(order))
 
 
-def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
+def reached(hold: Hold | None, stamps: Iterable[Stamp], active_on: Sequence[str] = ()) -> Reached:
     """Decide a guest's level from its hold and the stamps of the volumes its disks lie on.
+
+    ``active_on`` are the other hosts where the guest is active: that it is off here says nothing of its disks then.
 
     A hold counts only when every snapshot was asked for after the freeze had answered and was known to exist before
     the thaw was sent. Outside a hold one volume is crash-consistent by the array's own atomicity; several are not. Of a
@@ -118,6 +120,8 @@ def reached(hold: Hold | None, stamps: Iterable[Stamp]) -> Reached:
         return Reached(level=_unheld(asked), method="none", reason="the guest was not part of the hold")
     if not hold.held and not hold.fired:
         level, reason = hold.consistency, hold.reason
+        if level == OFFLINE and active_on:
+            level, reason = CRASH, f"off here, and active on {', '.join(active_on)}"
         if level == CRASH and len(asked) > 1:
             level = INCONSISTENT
             reason = _joined(reason, f"its {len(asked)} volumes were snapshotted one by one without a hold")

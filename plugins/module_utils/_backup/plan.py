@@ -122,12 +122,14 @@ def complete(
     snapshots: Iterable[Mapping[str, Any]],
     at: str,
     asked: Optional[str] = None,
+    other_hosts: Optional[Mapping[str, Sequence[str]]] = None,
 ) -> Manifest:
     """Turn a started manifest into the complete one, from what the hold and the snapshots came to.
 
     ``holds`` are the ``guests`` that ``kvm_vm_quiesce`` ``state: resumed`` returned, ``snapshots`` what
     ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601, ``asked`` the level that was
-    to be reached. Raises :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
+    to be reached. ``other_hosts`` has the uuids of the guests that are active on each other host. Raises
+    :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
     """
     made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
     missing = [item.label for item in started.volumes if item.key not in made]
@@ -149,7 +151,12 @@ def complete(
         replace(
             guest,
             consistency=replace(
-                reached(by_uuid.get(guest.uuid), [stamps[key] for key in _volume_keys(guest)]), asked=asked
+                reached(
+                    by_uuid.get(guest.uuid),
+                    [stamps[key] for key in _volume_keys(guest)],
+                    [host for host, active in (other_hosts or {}).items() if guest.uuid in (active or ())],
+                ),
+                asked=asked,
             ),
         )
         for guest in started.guests

@@ -105,17 +105,28 @@ def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool)
     floor = options["consistency"]
     if known.complete:
         return {**result_of(known, before="complete", remarks=[]), "weaker": weaker(known, floor), "changed": False}
-    done = complete(known, holds=options["holds"], snapshots=options["snapshots"], asked=floor, at=_now())
+    done = completed(
+        known,
+        holds=options["holds"],
+        snapshots=options["snapshots"],
+        asked=floor,
+        other_hosts=options["other_hosts"],
+    )
     if not check:
         finish(root, done)
     return {**result_of(done, before="started", remarks=[]), "weaker": weaker(done, floor)}
 
 
 def completed(
-    started: Manifest, *, holds: Sequence[Mapping[str, Any]], snapshots: Sequence[Mapping[str, Any]], asked: str
+    started: Manifest,
+    *,
+    holds: Sequence[Mapping[str, Any]],
+    snapshots: Sequence[Mapping[str, Any]],
+    asked: str,
+    other_hosts: Mapping[str, Sequence[str]],
 ) -> Manifest:
     """Return the complete manifest of this moment; raises as :func:`complete` does."""
-    return complete(started, holds=holds, snapshots=snapshots, asked=asked, at=_now())
+    return complete(started, holds=holds, snapshots=snapshots, asked=asked, at=_now(), other_hosts=other_hosts)
 
 
 def finish(root: Path, manifest: Manifest) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     journal,
+    other_hosts,
     restore,
     restore_guard,
     restore_health,
@@ -387,7 +388,7 @@ def _plan(
     found = restore_shared.judged(
         found,
         restored=restored,
-        elsewhere=options.get("other_hosts_shared") or {},
+        elsewhere=other_hosts.uses_of(options.get("other_hosts_guests") or {}),
         others_off=options["other_hosts_off"],
     )
     found = restore_guard.looked_at(options, record.restore_id, found)
@@ -472,6 +473,9 @@ def _guests_now(
         "exclude_disks": [],
         "mapping": [],
         "auto_discovery": True,
+        "known_initiators": other_hosts.known_initiators(
+            options.get("other_hosts_initiators") or {}, other_hosts.uses_of(options.get("other_hosts_guests") or {})
+        ),
         **{key: options[key] for key in _LOOKED_WITH},
     }
     found = discover(asked, planned=planned) if planned else discover(asked)

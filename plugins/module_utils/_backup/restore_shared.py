@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import OtherUse, Place, place_in
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     GuestNow,
@@ -20,13 +21,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
     Sharer,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 CODE = "shareable-disk"
 OTHERS_OFF = "Make sure that no guest of another host uses the disk, then say so with other_hosts_off=true."
-
-Place = tuple[str, str, str]
 
 
 def sharers_of(guests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[Sharer, ...]]:
@@ -36,7 +35,7 @@ def sharers_of(guests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tup
     """
     uses: dict[Place, list[Sharer]] = {}
     rows = [
-        (guest, disk, _place_in(disk["storage"]))
+        (guest, disk, place_in(disk["storage"]))
         for guest in guests
         for disk in guest["disks"]
         if disk["storage"] and disk.get("shareable")
@@ -54,29 +53,24 @@ def judged(
     guests: Mapping[str, GuestNow],
     *,
     restored: Collection[str],
-    elsewhere: Mapping[str, Any],
+    elsewhere: Sequence[OtherUse],
     others_off: bool,
 ) -> dict[str, GuestNow]:
-    """Return the guests (by uuid) with what keeps their shareable disks from being overwritten.
+    """Return the guests (by uuid) with which of their disks must not be overwritten, since other guests use them.
 
-    ``restored`` are the uuids of all guests of this restore, ``elsewhere`` the storages of the shareable disks of other
-    hosts' guests, by the host; with ``others_off`` those are off. Raises :class:`InputError` when they are none.
+    ``restored`` are the uuids of all guests of this restore, ``elsewhere`` the disks of other hosts' guests. A guest of
+    the same uuid there is the same guest, and none that uses the disk, too. ``others_off`` says that those guests which
+    are off stay off; of one that is not off it says nothing.
     """
-    hosts: dict[Place, list[str]] = {}
-    for host, storages in elsewhere.items():
-        try:
-            for storage in storages or ():
-                hosts.setdefault(_place_in(storage), []).append(host)
-        except (KeyError, TypeError) as exc:
-            message = f"Failed to read other_hosts_shared: {host} has {storages!r}, not a list of storages"
-            raise InputError(message, option="other_hosts_shared") from exc
+    uses: dict[Place, list[OtherUse]] = {}
+    for use in elsewhere:
+        if use.place is not None and use.uuid not in restored:
+            uses.setdefault(use.place, []).append(use)
     return {
         uuid: replace(
             now,
             disks=tuple(
-                _judged(now, disk, restored, hosts.get(_place(disk.storage), ()), others_off)
-                if disk.shareable and disk.storage
-                else disk
+                _judged(now, disk, restored, uses.get(_place(disk.storage), ()), others_off) if disk.storage else disk
                 for disk in now.disks
             ),
         )
@@ -117,7 +111,9 @@ def units(parts: Sequence[GuestRestore]) -> list[tuple[GuestRestore, ...]]:
     return found
 
 
-def _judged(now: GuestNow, disk: DiskNow, restored: Collection[str], hosts: Sequence[str], others_off: bool) -> DiskNow:
+def _judged(
+    now: GuestNow, disk: DiskNow, restored: Collection[str], others: Sequence[OtherUse], others_off: bool
+) -> DiskNow:
     what = f"disk {disk.target} of guest {now.name}"
     obstacles, notes = [], []
     missing = [each for each in disk.sharers if each.uuid not in restored]
@@ -126,12 +122,15 @@ def _judged(now: GuestNow, disk: DiskNow, restored: Collection[str], hosts: Sequ
         together = ", ".join((now.name, *(each.name for each in disk.sharers)))
         remedy = f"Restore the guests that share it at once: {together}."
         obstacles.append(Problem(CODE, "error", f"{what}: {reason}", remedy, now.name, disk.target))
-    if hosts:
-        reason = f"guests of {', '.join(hosts)} share it, too"
+    active = [use for use in others if not use.off]
+    if others:
+        reason = f"it is used by {', '.join(map(str, active or others))}, too"
         notes.append(reason)
-        if not others_off:
+        if disk.shareable and not active and not others_off:
             obstacles.append(Problem(CODE, "error", f"{what}: {reason}", OTHERS_OFF, now.name, disk.target))
-    if not disk.sharers and not hosts:
+        elif active or not others_off:
+            obstacles.append(problem_of("disk-used-elsewhere", f"{what}: {reason}", guest=now.name, disk=disk.target))
+    if disk.shareable and not disk.sharers and not others:
         notes.append("it is marked as shared, and no other guest that this restore knows of uses it")
     return replace(disk, obstacles=(*disk.obstacles, *obstacles), notes=(*disk.notes, *notes))
 
@@ -178,7 +177,3 @@ def _names(users: Iterable[Sharer]) -> str:
 
 def _place(storage: Optional[Storage]) -> Place:
     return (storage.svm_uuid, storage.volume_uuid, storage.path) if storage else ("", "", "")
-
-
-def _place_in(storage: Mapping[str, Any]) -> Place:
-    return str(storage["svm_uuid"]), str(storage["volume_uuid"]), str(storage["path"])

@@ -111,6 +111,7 @@ def discover(
 ) -> dict[str, Any]:
     """Return the result of ``kvm_vm_discover``; ``options`` are the module's.
 
+    ``known_initiators`` among them are those of other hosts that are no news: a LUN may be mapped to them.
     ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
 
     Raises :class:`InputError` (a guest that is not known, a mapping that cannot be used), ``OntapError``,
@@ -119,19 +120,21 @@ def discover(
     stored = parse_mapping(options["mapping"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     deadline = Deadline.after(options["timeout"])
+    around = surroundings or Surroundings()
     with (
         census_of(options) as counted,
         connected(options["controllers"], policy=policy, deadline=deadline) as clients,
     ):
         census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
         if options["auto_discovery"]:
-            found = _discover(options, census, clients, deadline, surroundings or Surroundings(), stored)
+            found = _discover(options, census, clients, deadline, around, stored)
         else:
-            found = _check(options, census, clients, deadline, surroundings or Surroundings(), stored)
+            found = _check(options, census, clients, deadline, around, stored)
         return {
             "changed": False,
             **found,
             "libvirt_available": census.host is not None,
+            "initiators": list(around.initiators()),
             "ontap": [_system(client) for client in clients],
         }
 
@@ -254,7 +257,7 @@ def _judged(
         clients,
         (place for place in places if isinstance(place, LunPlace)),
         ask_sanlun=surroundings.sanlun,
-        initiators=surroundings.initiators(),
+        initiators=(*surroundings.initiators(), *options.get("known_initiators", ())),
         deadline=deadline,
     )
     problems = []

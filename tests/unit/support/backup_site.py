@@ -62,6 +62,7 @@ class Site:
             "on_failure": "fail",
             "consistency": "crash-consistent",
             "below_consistency": "fail_guest",
+            "other_hosts": {},
             "consistency_groups": "never",
             "snapmirror_label": None,
             "expiry_time": None,

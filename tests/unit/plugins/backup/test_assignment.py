@@ -23,6 +23,41 @@ def test_a_uuid_tells_twins_apart() -> None:
     assert assign(["u4"], HOSTS) == {"hv1": [], "hv2": ["u4"]}
 
 
+def cluster(*states: str) -> dict[str, list[dict[str, str]]]:
+    """Hosts that all define web1, which is in these states there."""
+    return {f"hv{at}": [{"name": "web1", "uuid": "u1", "state": state}] for at, state in enumerate(states, 1)}
+
+
+@pytest.mark.parametrize("state", ["running", "paused", "crashed"])
+@pytest.mark.parametrize("home", ["", "hv2"])
+def test_a_guest_that_several_define_belongs_where_it_is_active(state: str, home: str) -> None:
+    hosts = cluster("shutoff", state, "shutoff")
+    assert assign(["web1", "u1"], hosts, home) == {"hv1": [], "hv2": ["u1"], "hv3": []}
+
+
+@pytest.mark.parametrize(
+    ("states", "home", "said"),
+    [
+        (("shutoff", "shutoff"), "", "web1 is defined on hv1, hv2; undefine it where it does not belong"),
+        (("running", "shutoff", "running"), "", "web1 is defined on hv1, hv2, hv3 and not off on hv1, hv3; undefine"),
+        (("running", "unknown"), "", "not off on hv1, hv2"),
+        (("running", "shutoff"), "hv2", "web1 is defined on hv1, and hv2 is to have it"),
+    ],
+)
+def test_a_guest_that_several_define_and_not_one_runs_is_refused(states: tuple[str, ...], home: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        assign(["web1"], cluster(*states), home)
+
+
+def test_an_active_guest_of_the_same_name_only_is_another_one() -> None:
+    hosts = {
+        "hv1": [{"name": "twin", "uuid": "u2", "state": "shutoff"}],
+        "hv2": [{"name": "twin", "uuid": "u4", "state": "running"}],
+    }
+    with pytest.raises(InputError, match="twin is defined on hv1, hv2; give its uuid"):
+        assign(["twin"], hosts)
+
+
 def test_faults_name_guest_and_hosts_all_at_once() -> None:
     with pytest.raises(InputError) as caught:
         assign(["twin", "ghost"], HOSTS)

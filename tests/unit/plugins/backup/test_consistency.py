@@ -52,6 +52,22 @@ def test_a_hold_counts_only_when_it_spans_every_snapshot(
     assert reached(Hold.from_record(samples.hold(**changes)), stamps).level == level
 
 
+@pytest.mark.parametrize(
+    ("changes", "stamps", "level"),
+    [
+        ({"method": "none", "held": False, "consistency": "offline"}, [INSIDE], "crash-consistent"),
+        ({"method": "none", "held": False, "consistency": "offline"}, [INSIDE, SECOND], "inconsistent"),
+        ({}, [INSIDE], "filesystem-consistent"),
+    ],
+)
+def test_a_guest_that_runs_on_another_host_is_not_offline(
+    changes: dict[str, Any], stamps: list[Stamp], level: str
+) -> None:
+    found = reached(Hold.from_record(samples.hold(**changes)), stamps, ["hv2"])
+    assert found.level == level
+    assert found.reason.startswith("off here, and active on hv2" if changes else "")
+
+
 def test_the_reason_names_the_volume_that_fell_out() -> None:
     found = reached(Hold.from_record(samples.hold()), [INSIDE, Stamp("svm1:vol2", 10.6, 12.1)])
     assert "svm1:vol2" in found.reason

@@ -30,6 +30,7 @@ def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
         "holds": [samples.hold()],
         "snapshots": [samples.snapshot()],
         "consistency": "crash-consistent",
+        "other_hosts": {},
         "catalog_dir": str(root),
         **changes,
     }
@@ -49,6 +50,15 @@ def test_started_then_complete_then_nothing_to_do(tmp_path: Path) -> None:
     assert done["weaker"] == []
     again = record.write(options(tmp_path, "complete"), check=False)
     assert again["changed"] is False
+
+
+def test_a_guest_that_another_host_has_active_is_not_offline(tmp_path: Path) -> None:
+    off = samples.hold(method="none", held=False, consistency="offline", reason="shut off")
+    record.write(options(tmp_path, "started"), check=False)
+    said = {"hv2": [samples.DB], "hv3": ["", samples.WEB]}
+    asked = options(tmp_path, "complete", holds=[off], consistency="offline", other_hosts=said)
+    assert record.write(asked, check=True)["weaker"] == ["web1"]
+    assert record.write({**asked, "other_hosts": {"hv2": [samples.DB]}}, check=False)["weaker"] == []
 
 
 def test_a_check_writes_nothing(tmp_path: Path) -> None:

@@ -135,6 +135,49 @@ def planned(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("state", "others_off", "codes"),
+    [
+        ("running", True, ["disk-used-elsewhere"]),
+        ("shutoff", False, ["disk-used-elsewhere"]),
+        ("shutoff", True, []),
+    ],
+)
+def test_a_disk_that_a_guest_of_another_host_uses_is_refused_whatever_is_said(
+    root: Path, state: str, others_off: bool, codes: list[str]
+) -> None:
+    db2 = {**samples.two_volume_guest(), "uuid": samples.WEB, "name": "db2", "state": state}
+    db2["disks"] = [{**db2["disks"][1], "type": "file"}]
+    asked = options(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
+    if codes:
+        with pytest.raises(RestoreRefusedError, match="db2") as caught:
+            restore_run.run(asked, check=True)
+        assert [each["code"] for each in caught.value.fields["problems"]] == codes
+    else:
+        assert "used by guest db2 (vdb) of host hv2, shutoff, too" in str(restore_run.run(asked, check=True)["plan"])
+
+
+def test_initiators_of_hosts_that_were_asked_are_known_to_the_discovery(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    found = restore_run.discover
+
+    def discover(wanted: dict[str, Any]) -> dict[str, Any]:
+        asked.append(wanted["known_initiators"])
+        return found(wanted)
+
+    monkeypatch.setattr(restore_run, "discover", discover)
+    passed = {"type": "hostdev", "target": "hostdev-0", "path": None, "source": "0:0:1:0", "storage": None}
+    hv3 = [{"name": "x", "uuid": samples.WEB, "state": "shutoff", "disks": [passed]}]
+    initiators = {"hv2": ["iqn.hv2"], "hv3": ["iqn.hv3"]}
+    restore_run.run(
+        options(root, other_hosts_guests={"hv2": [], "hv3": hv3}, other_hosts_initiators=initiators), check=True
+    )
+    assert asked
+    assert all(each == ["iqn.hv2"] for each in asked)
+
+
 def test_a_restore_takes_all_disks_and_the_saved_variables(root: Path) -> None:
     result = restore_run.run(options(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": [SAVED]}

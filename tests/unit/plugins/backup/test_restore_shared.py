@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_shared
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import OtherUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
     DiskNow,
     DiskRestore,
@@ -20,7 +21,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
     Sharer,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 QUORUM = samples.storage("vol1", "quorum.img")
 WEB2 = "33333333-3333-4333-8333-333333333333"
@@ -65,36 +65,75 @@ def now(*sharers: Sharer, shareable: bool = True) -> GuestNow:
     return GuestNow("web1", samples.WEB, "running", False, True, (replace(disk, sharers=sharers),))
 
 
+ALONE = now(shareable=False)
+
+
+def there(
+    state: str = "running", uuid: str = WEB2, *, place: Optional[dict[str, Any]] = QUORUM, host: str = "hv2"
+) -> OtherUse:
+    """A disk of a guest of another host, on the file of the guest's disk."""
+    disk = {"target": "vdc", "type": "file", "path": "/mnt/q", "source": "/mnt/q", "storage": place}
+    return OtherUse.from_record(host, row("web2", uuid, state=state), disk)
+
+
+ELSEWHERE = samples.storage("vol1", "other.img")
+
+
 @pytest.mark.parametrize(
     ("guest", "restored", "elsewhere", "others_off", "refused"),
     [
-        (now(), [samples.WEB], {}, False, []),
-        (now(WITH_DB), [samples.WEB, samples.DB], {}, False, []),
-        (now(WITH_DB), [samples.WEB], {}, False, ["guest db1 (vdb)"]),
-        (now(WITH_DB), [samples.WEB], {}, True, ["guest db1 (vdb)"]),
-        (now(), [samples.WEB], {"hv2": [QUORUM], "hv3": []}, False, ["guests of hv2"]),
-        (now(), [samples.WEB], {"hv2": [QUORUM]}, True, []),
-        (now(), [samples.WEB], {"hv2": [samples.storage("vol1", "other.img")]}, False, []),
-        (now(WITH_DB), [samples.WEB], {"hv2": [QUORUM]}, False, ["guest db1 (vdb)", "guests of hv2"]),
-        (now(shareable=False), [samples.WEB], {"hv2": [QUORUM]}, False, []),
+        (now(), [samples.WEB], [], False, []),
+        (now(WITH_DB), [samples.WEB, samples.DB], [], False, []),
+        (now(WITH_DB), [samples.WEB], [], False, [("shareable-disk", "guest db1 (vdb)")]),
+        (now(WITH_DB), [samples.WEB], [], True, [("shareable-disk", "guest db1 (vdb)")]),
+        # marked as shared, and used on another host
+        (now(), [samples.WEB], [there("shutoff")], False, [("shareable-disk", "guest web2 (vdc) of host hv2")]),
+        (now(), [samples.WEB], [there("shutoff")], True, []),
+        (now(), [samples.WEB], [there()], True, [("disk-used-elsewhere", "guest web2 (vdc) of host hv2, running")]),
+        (
+            now(WITH_DB),
+            [samples.WEB],
+            [there("shutoff")],
+            False,
+            [("shareable-disk", "guest db1 (vdb)"), ("shareable-disk", "guest web2 (vdc) of host hv2, shutoff")],
+        ),
+        # not marked, and used on another host
+        (ALONE, [samples.WEB], [there()], False, [("disk-used-elsewhere", "hv2, running")]),
+        (ALONE, [samples.WEB], [there()], True, [("disk-used-elsewhere", "hv2, running")]),
+        (ALONE, [samples.WEB], [there("paused")], True, [("disk-used-elsewhere", "hv2, paused")]),
+        (ALONE, [samples.WEB], [there("unknown")], True, [("disk-used-elsewhere", "hv2, unknown")]),
+        (ALONE, [samples.WEB], [there("shutoff")], False, [("disk-used-elsewhere", "hv2, shutoff")]),
+        (ALONE, [samples.WEB], [there("shutoff")], True, []),
+        (
+            ALONE,
+            [samples.WEB],
+            [there("shutoff"), there(host="hv3")],
+            True,
+            [("disk-used-elsewhere", "used by guest web2 (vdc) of host hv3, running, too")],
+        ),
+        # another file, one that could not be placed, and the same guest
+        (ALONE, [samples.WEB], [there(place=ELSEWHERE)], False, []),
+        (ALONE, [samples.WEB], [there(place=None)], False, []),
+        (ALONE, [samples.WEB], [there("shutoff", samples.WEB.upper())], False, []),
     ],
 )
-def test_a_shared_disk_takes_all_its_users(
-    guest: GuestNow, restored: list[str], elsewhere: Any, others_off: bool, refused: list[str]
+def test_a_disk_takes_all_its_users(
+    guest: GuestNow, restored: list[str], elsewhere: list[OtherUse], others_off: bool, refused: list[tuple[str, str]]
 ) -> None:
     seen = restore_shared.judged({guest.uuid: guest}, restored=restored, elsewhere=elsewhere, others_off=others_off)
     obstacles = seen[guest.uuid].disks[0].obstacles
-    assert [each.code for each in obstacles] == ["shareable-disk"] * len(refused)
+    assert [each.code for each in obstacles] == [code for code, _word in refused]
     assert all(
         each.severity == "error" and "web1" in each.message and word in each.message
-        for each, word in zip(obstacles, refused)
+        for each, (_code, word) in zip(obstacles, refused)
     )
 
 
-@pytest.mark.parametrize("said", [["svm1:/vol/vol1/quorum.img"], [{"path": "quorum.img"}], 3])
-def test_what_other_hosts_share_must_be_storages(said: Any) -> None:
-    with pytest.raises(InputError, match="hv2"):
-        restore_shared.judged({}, restored=[], elsewhere={"hv2": said}, others_off=False)
+def test_a_user_that_stays_off_is_in_the_plan() -> None:
+    seen = restore_shared.judged(
+        {samples.WEB: ALONE}, restored=[samples.WEB], elsewhere=[there("shutoff")], others_off=True
+    )
+    assert seen[samples.WEB].disks[0].notes == ("it is used by guest web2 (vdc) of host hv2, shutoff, too",)
 
 
 def backup(*without: str) -> Manifest:

@@ -224,6 +224,14 @@ def test_a_host_in_a_nested_igroup_is_told(host: Host, request: pytest.FixtureRe
     assert "iqn.2026-01.org.example:hv3 (site)" in found["problems"][-1]["message"]
 
 
+def test_initiators_that_are_known_are_no_news(host: Host) -> None:
+    host.guest("san2", on_lun("b", "vdb"))
+    assert codes(host.discover(known_initiators=["iqn.2026-01.org.example:elsewhere"])) == []
+    found = host.discover(known_initiators=["iqn.2026-01.org.example:hv3"])
+    assert codes(found) == [("lun-mapped-elsewhere", "san2", "vdb")]
+    assert found["initiators"] == [HV1]
+
+
 def test_the_calls_do_not_grow_with_the_luns(host: Host) -> None:
     for name, devices in (("one", [on_lun("a")]), ("two", [on_lun("b"), on_nfs(host.nfs / "c.img")])):
         host.guest(name, *devices)
