@@ -87,14 +87,14 @@ options:
       - What to do when a guest cannot be held as asked.
       - V(fail) releases every guest of the hold and fails.
       - V(continue) reports that guest as not held, which makes its backup crash-consistent at best, and holds the
-        others.
+        others. So it does with a guest, given by its UUID, that libvirt does not know any more.
     type: str
     choices: [fail, continue]
     default: fail
   retry_count:
     description:
       - How often a failed command is run again. A freeze is only repeated after a thaw that the agent confirmed, and
-        not once O(freeze_timeout) has passed.
+        not once O(freeze_timeout) has passed. One that was not answered is thawed when the hold ends.
     type: int
     default: 3
   freeze_timeout:
@@ -121,8 +121,8 @@ options:
     type: float
   concurrency_timeout:
     description:
-      - Seconds to wait while another hold has one of the guests. Nothing is held meanwhile, and the module fails when
-        the guest is held still.
+      - Seconds to wait while another hold has one of the guests, or is about to hold it. Nothing is held meanwhile, and
+        the module fails when the guest is held still.
     type: float
     default: 0
   hold_dir:
@@ -314,7 +314,7 @@ guests:
     limit:
       description:
         - Seconds after which a snapshot can no longer be relied on, since VSS in a Windows guest thaws by itself. None
-          for a guest that is known not to.
+          for a guest that is known not to. It is released then when other guests are still being held.
       returned: success
       type: float
       sample: 8.0

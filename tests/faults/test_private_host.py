@@ -17,6 +17,7 @@ import pytest
 
 from kvmground.drive import OneProcess, Report, TaskWise
 from kvmground.ground import SVM
+from kvmground.modules import Outcome
 from kvmground.played import Played, Results
 from kvmground.scene import HOLDS, Action, Condition, Scene, Stage, at_once, owned_by
 from kvmground.stand_in import Manner
@@ -66,6 +67,18 @@ def made_unless(*, weaker: str, than: str) -> Judge:
         if report.ok and report.level(weaker) == than:
             return f"{weaker} was recorded as {than}"
         return None
+
+    return judge
+
+
+def made_with(**levels: str) -> Judge:
+    """Expect a backup in which these guests have these levels."""
+
+    def judge(report: Report, scene: Scene) -> Optional[str]:
+        if not report.ok:
+            return made(report, scene)
+        wrong = [f"{guest} is {report.level(guest)}" for guest, level in levels.items() if report.level(guest) != level]
+        return "; ".join(wrong) or None
 
     return judge
 
@@ -238,6 +251,63 @@ def _vss_expires(scene: Scene) -> Judge:
     return made_unless(weaker="w1", than="application-consistent")
 
 
+def _hangs_and_nobody_minds(scene: Scene) -> Judge:
+    scene.settings = replace(scene.settings, on_failure="continue")
+    scene.ground.guests.agent("r1").behave("freeze", Manner(seconds=4.0, late_effect=True, count=1))
+    return made_with(r1="crash-consistent", r2="filesystem-consistent")
+
+
+def _paused_before(scene: Scene) -> Judge:
+    guests = scene.ground.guests
+    scene.when(lambda: bool(scene.in_hold("r1")), lambda: guests.domain("r1").suspend(), what="paused")
+    scene.finally_(lambda: guests.domain("r1").resume())
+    return made_with(r1="crash-consistent", r2="filesystem-consistent")
+
+
+def _paused_while_frozen(scene: Scene) -> Judge:
+    guests = scene.ground.guests
+    scene.when(_asking(scene), lambda: guests.domain("r1").suspend(), what="paused")
+    refused = "it was frozen and is paused"
+    scene.when(
+        lambda: refused in (scene.in_hold("r1").get("error") or ""),
+        lambda: guests.domain("r1").resume(),
+        what="resumed",
+    )
+    return made_with(r1="filesystem-consistent", r2="filesystem-consistent")
+
+
+def _held_by_two(scene: Scene) -> Judge:
+    """A hold in tasks comes while the backup has the guest; it waits until the guest is let go."""
+    other: list[Outcome] = []
+
+    def hold() -> None:
+        hold_id = f"{scene.backup_id}o"
+        other.append(
+            scene.ground.module(
+                "kvm_vm_quiesce",
+                state="quiesced",
+                hold_id=hold_id,
+                guests=[{"name": "r1", "method": "agent"}],
+                freeze_timeout=2,
+                concurrency_timeout=40,
+            )
+        )
+        other.append(scene.ground.module("kvm_vm_quiesce", state="resumed", hold_id=hold_id))
+
+    scene.when(_asking(scene), hold, what="held by another")
+
+    def judge(report: Report, scene: Scene) -> Optional[str]:
+        failed = [each.msg for each in other if each.failed]
+        if failed:
+            return f"the other hold failed: {failed[0]}"
+        (row,) = other[-1]["guests"]
+        if row["consistency"] != "filesystem-consistent":
+            return f"in the other hold r1 was {row['consistency']}: {row['reason']}"
+        return made_with(r1="filesystem-consistent")(report, scene)
+
+    return judge
+
+
 def _paused_meanwhile(scene: Scene) -> None:
     guests = scene.ground.guests
     scene.when(_asking(scene), lambda: guests.domain("s1").resume(), what="resumed")
@@ -267,6 +337,8 @@ AGENTS = (
         part=(MODULE,),
     ),
     Cell("freeze", "an agent does it too late", _agent("freeze", seconds=4.0, late_effect=True, count=1)),
+    Cell("freeze", "an agent hangs and the policy is to go on", _hangs_and_nobody_minds, part=(MODULE,)),
+    Cell("freeze", "somebody pauses the guest just before", _paused_before, part=(TASKS,)),
     Cell("freeze", "an agent refuses", _agent("freeze", not_made, error="failed to freeze /data")),
     Cell(
         "freeze",
@@ -279,6 +351,8 @@ AGENTS = (
     Cell("thaw", "VSS answers slowly", _agent("thaw", guest="w1", seconds=1.5, count=1)),
     Cell("snapshot", "VSS lets go before the snapshot", _vss_expires, part=(TASKS, MODULE)),
     Cell("snapshot", "a suspended guest is resumed by somebody", _paused_meanwhile),
+    Cell("snapshot", "a frozen guest is paused by somebody", _paused_while_frozen),
+    Cell("snapshot", "another hold wants a guest", _held_by_two),
     Cell("snapshot", "a suspended guest is stopped", _stopped_meanwhile),
     Cell("snapshot", "a guest that is off is started", _started_meanwhile),
 )

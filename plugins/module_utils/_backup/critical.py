@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
     HoldError,
     Wanted,
+    due,
     hold_all,
     phases,
     prepare,
@@ -129,18 +130,6 @@ def over(creation: Creation, deadline: Deadline) -> bool:
     return (
         creation.done(within=min(_LOOK_AGAIN, deadline.remaining())) or creation.failed() or deadline.remaining() <= 0
     )
-
-
-def due(rows: Iterable[Row], now: float) -> list[Row]:
-    """Return the held guests whose own time is over before the hold's; pure."""
-    return [
-        row
-        for row in rows
-        if row.limit is not None
-        and row.phase == "held"
-        and row.freeze_answered is not None
-        and now >= row.freeze_answered + row.limit
-    ]
 
 
 def waves(rows: Sequence[Row], at_once: int) -> list[str]:

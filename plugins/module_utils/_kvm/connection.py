@@ -34,7 +34,9 @@ NO_SUPPORT = 3
 INVALID_ARGUMENT = 8
 NO_DOMAIN = 42
 NO_NETWORK = 43
+OPERATION_INVALID = 55
 AGENT_UNRESPONSIVE = 86
+AGENT_COMMAND_TIMEOUT = 112
 
 # virDomainState and its reasons, in libvirt's order; "blocked" runs, and so does a guest that is shutting down.
 _STATES: dict[int, tuple[State, tuple[str, ...]]] = {
@@ -107,6 +109,11 @@ class LibvirtError(KvmsnapError):
     def code(self) -> Optional[int]:
         """libvirt's error number."""
         return self.fields.get("libvirt_code")
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether a guest's agent did not answer (newer libvirt has a code of its own where the command was sent)."""
+        return self.code in (AGENT_UNRESPONSIVE, AGENT_COMMAND_TIMEOUT)
 
 
 class LibvirtMissingError(KvmsnapError):

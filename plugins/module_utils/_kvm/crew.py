@@ -29,6 +29,7 @@ R = TypeVar("R")
 
 MOST_WORKERS = MAX_WORKERS - SPARE_WORKERS
 WARM_SECONDS = 60.0
+_MEANWHILE = 0.1
 
 
 class Lane:
@@ -140,9 +141,11 @@ class Crew:
         """Wait for the end of what was begun, at most so long."""
         wait(begun, timeout=seconds)
 
-    def finish(self, begun: Sequence[Future[R]]) -> list[R]:
-        """Return the results of what was begun, as :meth:`each` does."""
+    def finish(self, begun: Sequence[Future[R]], *, meanwhile: Optional[Callable[[], None]] = None) -> list[R]:
+        """Return the results of what was begun, as :meth:`each` does; ``meanwhile`` is called again and again."""
         try:
+            while meanwhile is not None and wait(begun, timeout=_MEANWHILE).not_done:
+                meanwhile()
             wait(begun)
         except BaseException:
             for future in begun:

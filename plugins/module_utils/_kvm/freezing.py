@@ -8,6 +8,7 @@ freeze may have frozen something.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, INCONSISTENT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
-    AGENT_UNRESPONSIVE,
+    OPERATION_INVALID,
     Domain,
     DomainState,
     LibvirtError,
@@ -34,6 +35,9 @@ ATTENTION = 5.0
 """Seconds that libvirt waits for an agent's attention before each command."""
 VSS_SECONDS = 10.0
 """Seconds after which VSS in a Windows guest thaws by itself, whoever asked for the freeze."""
+
+# libvirt has one code for whatever an agent answers instead of a number, so this is known by qemu-ga's words only.
+_NOT_RUN = re.compile(r"guest-fsfreeze-freeze(-list)? has been disabled")
 
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 2.0
@@ -81,7 +85,8 @@ def freeze(
 ) -> Row:
     """Freeze by the agent; again only after a thaw that is confirmed, and only while its time lasts.
 
-    A guest whose thaw is not confirmed at once stays ``holding``: others wait for nobody who is silent.
+    A guest whose freeze is not answered, or whose thaw is not confirmed at once, stays ``holding`` and is thawed when
+    the hold ends: others wait for nobody who is silent. One whose freeze was never begun is not thawed.
     """
     own = Deadline.after(min(bounds.freeze_timeout, deadline.remaining()))
     error, useless = "", False
@@ -94,6 +99,9 @@ def freeze(
             count = domain.agent.freeze(row.mountpoints)
         except LibvirtError as exc:
             error = exc.message
+            untouched = _untouched(domain, row, exc, bounds)
+            if untouched or exc.unanswered:
+                return untouched or unheld(row, error)
         else:
             if count > 0:
                 return _frozen(row, count)
@@ -106,6 +114,25 @@ def freeze(
         if useless or own.remaining() <= 0:
             break
     return unheld(row, error)
+
+
+def _untouched(domain: Domain, row: Row, exc: LibvirtError, bounds: Bounds) -> Optional[Row]:
+    """Return the row of a guest whose freeze was never begun, None when it may have been.
+
+    libvirt sends nothing to the agent of a guest that does not run. qemu-ga refuses to freeze where its administrator
+    switched that off, and while the guest is frozen: by somebody else, since nothing of ours is left unthawed here.
+    """
+    row = replace(row, phase="planned")
+    if exc.code == OPERATION_INVALID:
+        state = domain.state()
+        return left_alone(row, state) if state.active and state.state != "running" else None
+    if not _NOT_RUN.search(exc.message):
+        return None
+    try:
+        frozen = domain.agent.status(bounds.ping_timeout) == "frozen"
+    except LibvirtError as silent:
+        return unheld(row, f"{exc.message}; {silent.message}")
+    return _left(row, "someone else froze it meanwhile; it is left as it is") if frozen else unheld(row, exc.message)
 
 
 def _frozen(row: Row, count: int) -> Row:
@@ -165,9 +192,15 @@ def suspend(
     return unheld(row, error)
 
 
-def left_paused(row: Row, state: DomainState) -> Row:
-    """Return the row of a guest that somebody else has paused since it was looked at; it is left as it is."""
-    return replace(unheld(row, f"it was paused meanwhile ({state.reason}), and is left so"), error=None)
+def left_alone(row: Row, state: DomainState) -> Row:
+    """Return the row of a guest that does not run, as others left it since it was looked at; it stays as it is."""
+    return _left(row, f"it was {state.state} meanwhile ({state.reason}), and is left so")
+
+
+def _left(row: Row, why: str) -> Row:
+    """Return the row of a guest that others hold; that is no failure unless a freeze was asked for."""
+    left = unheld(row, why)
+    return left if row.asked in ("agent", "agent+suspend") else replace(left, error=None)
 
 
 def about_to(row: Row) -> Row:
@@ -247,7 +280,7 @@ def thaw(domain: Domain, bounds: Bounds, *, tries: Optional[int] = None, seconds
             early = early if early is not None else count == 0
         except LibvirtError as exc:
             error = exc.message
-            early = exc.code != AGENT_UNRESPONSIVE if early is None else early
+            early = not exc.unanswered if early is None else early
         try:
             if domain.agent.status(bounds.ping_timeout) == "thawed":
                 return Thawed(sent, answered or time.monotonic(), early=bool(early))
@@ -260,7 +293,8 @@ def thaw(domain: Domain, bounds: Bounds, *, tries: Optional[int] = None, seconds
 def _thawed(domain: Domain, row: Row, bounds: Bounds, state: DomainState, *, first: bool) -> Row:
     """Thaw a guest; ``first``: nothing was sent to release it before, so it must be frozen still."""
     if state.state != "running":
-        why = f"it was frozen and is {state.state} ({state.reason}) now; it can be thawed once it runs"
+        was = "it was" if row.held else "it may be"
+        why = f"{was} frozen and is {state.state} ({state.reason}) now; it can be thawed once it runs"
         return replace(row, error=f"Failed to thaw guest {row.name}: {why}")
     went = thaw(domain, bounds, tries=1)
     if went.error:

@@ -42,7 +42,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import
     done_to,
     freeze,
     freeze_and_suspend,
-    left_paused,
+    left_alone,
     let_go_of,
     pause,
     paused,
@@ -57,6 +57,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
     HoldRecordError,
     Row,
     boot_id,
+    claiming,
     locked,
     other_holds,
     releasing,
@@ -77,12 +78,16 @@ _GROUP_PATIENCE = 1.0
 _RELEASE_PATIENCE = 8.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
 
-
+_GONE = "libvirt does not know it any more"
 _WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspend}
 
 
 class HoldError(KvmsnapError):
     """Guests could not be held, or not be released; ``guests`` tells of each."""
+
+
+class TakenError(HoldError):
+    """Guests could not be held since another hold has them; nothing was held."""
 
 
 class Guard(Protocol):
@@ -209,10 +214,16 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     Raises :class:`InputError`, :class:`LibvirtError`, and :class:`HoldError` when a guest was not held: then none is.
     """
     wanted = [Wanted.from_option(option) for option in options["guests"] or ()]
-    ground = ground_of(options)
-    if not check:
-        wait_for_others(wanted, options["hold_id"], ground, Deadline.after(options["concurrency_timeout"]))
-    return hold(wanted, options["hold_id"], ground, check=check, go_on=options["on_failure"] == "continue")
+    hold_id, ground, go_on = options["hold_id"], ground_of(options), options["on_failure"] == "continue"
+    deadline = Deadline.after(0 if check else options["concurrency_timeout"])
+    while True:
+        wait_for_others(wanted, hold_id, ground, deadline)
+        try:
+            return hold(wanted, hold_id, ground, check=check, go_on=go_on)
+        except TakenError:
+            if deadline.remaining() <= 0:
+                raise
+        deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
 
 def resume(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -252,6 +263,7 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
     With ``go_on`` a guest that cannot be held as asked is reported and left; otherwise everything is undone and
     :class:`HoldError` raised. A guest that someone else froze or paused is reported and left in any case. A guest that
     an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always.
+    Without ``go_on`` one that another hold has is a :class:`TakenError`, also when that was begun after the look at it.
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
@@ -259,9 +271,10 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
         record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
         rows = prepare(crew, wanted, record, ground, check=check, go_on=go_on)
         todo = [row for row in rows if row.method != "none" and not row.held]
-        if check or not (todo or any(record.row(row.uuid) != row for row in rows)):
+        if check:
             return _result(record, rows, changed=bool(todo))
-        crew.warm([row.uuid for row in todo])
+        if todo:
+            crew.warm([row.uuid for row in todo])
         return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
 
 
@@ -274,14 +287,19 @@ def prepare(
     """
     record.read()
     holders = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
-    seen = _look_at_all(crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check))
-    unproved = [row for row in (_unproved(guest, record) for guest in seen) if row]
+    look = _look_at_all(
+        crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check), go_on=go_on
+    )
+    found = list(zip(look, wanted))
+    unproved = [row for row in (_unproved(guest, want, record) for guest, want in found) if row]
     if unproved:
         raise _not_held(unproved, unproved, "nothing was held")
-    rows = [_planned(guest, want, record, ground, go_on=go_on) for guest, want in zip(seen, wanted)]
+    rows = [_planned(guest, want, record, ground, go_on=go_on) if guest else _gone(want) for guest, want in found]
     refused = [row for row in rows if row.error and not go_on]
     if refused:
-        raise _not_held(refused, rows, "nothing was held")
+        taken = {guest.uuid for guest in look if guest and guest.holder}
+        kind = TakenError if all(row.uuid in taken for row in refused) else HoldError
+        raise _not_held(refused, rows, "nothing was held", kind)
     return rows
 
 
@@ -356,8 +374,7 @@ def _active(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystem
     if asked == "none":
         return Step("none", CRASH, "not to be held")
     if seen.holder is not None:
-        left = f"it is held by another hold, {seen.holder}"
-        return Step("none", CRASH, left, error=f"{left}; release that one first (state=resumed, hold_id={seen.holder})")
+        return Step("none", CRASH, *_taken_by(seen.holder))
     if seen.state.state != "running":
         left = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
         insists = asked in ("agent", "agent+suspend")
@@ -365,6 +382,12 @@ def _active(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystem
     if asked == "suspend":
         return Step("suspend", CRASH, "suspended as asked")
     return _by_agent(asked, seen, disks, filesystems)
+
+
+def _taken_by(holder: str) -> tuple[str, str]:
+    """Return why a guest of another hold is not held, and what to do about it."""
+    left = f"it is held by another hold, {holder}"
+    return left, f"{left}; release that one first (state=resumed, hold_id={holder})"
 
 
 def _by_agent(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
@@ -412,17 +435,21 @@ def _alone(ground: Ground, hold_id: str, check: bool) -> AbstractContextManager[
     return nullcontext() if check else locked(ground.directory, hold_id)
 
 
-def _look_at_all(crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wanted], Optional[Seen]]) -> list[Seen]:
+def _look_at_all(
+    crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wanted], Optional[Seen]], *, go_on: bool
+) -> list[Optional[Seen]]:
+    """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more."""
     found = crew.each(wanted, look)
-    unknown = [want.label for want, guest in zip(wanted, found) if guest is None]
+    unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
     if unknown:
         raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
-    processes = qemu_processes()
-    seen = [replace(guest, process=processes.get(guest.uuid)) for guest in found if guest is not None]
-    twice = sorted({guest.name for guest in seen if [other.uuid for other in seen].count(guest.uuid) > 1})
+    uuids = [guest.uuid if guest else want.uuid for want, guest in zip(wanted, found)]
+    names = [guest.name if guest else want.label for want, guest in zip(wanted, found)]
+    twice = sorted({name for name, uuid in zip(names, uuids) if uuids.count(uuid) > 1})
     if twice:
         raise InputError(f"The guest {', '.join(twice)} is named twice; nothing was held", guests=twice)
-    return seen
+    processes = qemu_processes()
+    return [guest and replace(guest, process=processes.get(guest.uuid)) for guest in found]
 
 
 def _look(
@@ -485,18 +512,22 @@ def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
     return None
 
 
-def _unproved(seen: Seen, record: HoldRecord) -> Optional[Row]:
+def _unproved(seen: Optional[Seen], want: Wanted, record: HoldRecord) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
-    before = record.row(seen.uuid)
-    if before is None or not before.outstanding or _taken_over(before, seen) or not same_run(before, seen.state):
+    before = record.row(seen.uuid if seen else want.uuid)
+    if before is None or not before.outstanding:
         return None
-    if before.by_agent:
-        released = seen.status == "thawed" and seen.agent_error is None
-    else:
-        released = seen.state.state == "running"
-    if released:
-        return None
-    why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
+    why = _GONE
+    if seen is not None:
+        if _taken_over(before, seen) or not same_run(before, seen.state):
+            return None
+        if before.by_agent:
+            released = seen.status == "thawed" and seen.agent_error is None
+        else:
+            released = seen.state.state == "running"
+        if released:
+            return None
+        why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
     remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
     left = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
     return replace(before, error=f"{left}; {remedy}")
@@ -529,8 +560,14 @@ def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go
     )
 
 
+def _gone(want: Wanted) -> Row:
+    """Return the row of a guest that is not here any more; where it went it may run, and nobody holds it."""
+    return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=_GONE, error=_GONE)
+
+
 def _still_held(row: Row, seen: Seen) -> bool:
-    if row.phase != "held" or row.domain_id != seen.state.domain_id:
+    """Say whether a guest is held as an earlier run left it; one whose release was tried is not to be relied on."""
+    if row.phase != "held" or row.thaw_sent is not None or row.domain_id != seen.state.domain_id:
         return False
     return seen.status == "frozen" if row.method == "agent" else paused(seen.state)
 
@@ -538,14 +575,16 @@ def _still_held(row: Row, seen: Seen) -> bool:
 def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
     """Hold what :func:`prepare` planned, all at once, and return the rows as they are then.
 
-    The guard is armed before. When this raises, nothing is held any more, or the :class:`HoldError` says what is.
+    The guard is armed before, or made sure of where an earlier run holds guests. A guest whose own time ends before the
+    last one is held is released then. When this raises, nothing is held any more, or the :class:`HoldError` says what
+    is; a :class:`TakenError` says that another hold was begun since, and nothing was done.
     """
+    rows = _claimed(rows, record, ground, go_on=go_on)
     todo = {row.uuid for row in rows if row.method != "none" and not row.held}
-    record.put(*rows)
     stop = threading.Event()
-    done = {row.uuid: row for row in rows}
+    begun: set[str] = set()
     try:
-        if todo:
+        if todo or any(row.outstanding for row in rows):
             ground.guard.arm(record.path)
         deadline = Deadline.after(ground.hold_deadline)
 
@@ -555,19 +594,57 @@ def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
                 stop.set()
             return held
 
+        def release_due() -> None:
+            over = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
+            release_some(crew, over, record, ground)
+            begun.update(row.uuid for row in over)
+
         for phase in phases([row for row in rows if row.uuid in todo]):
             if not stop.is_set():
                 record.put(*map(about_to, phase))
-                done.update({row.uuid: row for row in crew.each(phase, work)})
-                record.put(*(done[row.uuid] for row in phase))
+                limited = any(row.limit is not None for row in record.rows)
+                crew.finish(crew.begin(phase, work), meanwhile=release_due if limited else None)
+                record.put()
     except BaseException:
         release_all(crew, record, ground)
         raise
-    rows = list(done.values())
+    known = {row.uuid: row for row in record.rows}
+    rows = [known[row.uuid] for row in rows]
     broken = [row for row in rows if row.error and row.uuid in todo]
     if broken and not go_on:
         _undo(crew, record, ground, broken, rows)
     return rows
+
+
+def _claimed(rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
+    """Write down who is to be held, unless another hold has done so with one of them since it was looked at."""
+    with claiming(ground.directory):
+        others = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
+        rows = [row if row.outstanding else _unless_taken(row, others) for row in rows]
+        taken = [row for row in rows if row.uuid in others and row.error]
+        if taken and not go_on:
+            raise _not_held(taken, rows, "nothing was held", TakenError)
+        record.put(*rows)
+    return rows
+
+
+def _unless_taken(row: Row, others: Mapping[str, tuple[str, Row]]) -> Row:
+    holder, theirs = others.get(row.uuid, ("", None))
+    if row.method == "none" or theirs is None or theirs.domain_id != row.domain_id:
+        return row
+    return unheld(row, _taken_by(holder)[1])
+
+
+def due(rows: Iterable[Row], now: float) -> list[Row]:
+    """Return the held guests whose own time is over before the hold's; pure."""
+    return [
+        row
+        for row in rows
+        if row.limit is not None
+        and row.phase == "held"
+        and row.freeze_answered is not None
+        and now >= row.freeze_answered + row.limit
+    ]
 
 
 def phases(rows: Iterable[Row]) -> list[list[Row]]:
@@ -600,13 +677,13 @@ def _hold_one(
     try:
         seen = lane.seen(row.uuid)
         if seen is None:
-            raise HoldError(f"Failed to hold guest {row.name}: libvirt does not know it any more")
+            raise HoldError(f"Failed to hold guest {row.name}: {_GONE}")
         domain, state = seen
         if state.domain_id != row.domain_id:
             now = "it was started anew since it was looked at" if state.active else f"it is off ({state.reason})"
             raise HoldError(f"Failed to hold guest {row.name}: {now}")
-        if row.method == "suspend" and state.state == "paused":
-            done = left_paused(row, state)
+        if state.state != "running":
+            done = left_alone(row, state)
         else:
             done = _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
     except (LibvirtError, HoldError, HoldRecordError) as exc:
@@ -705,9 +782,9 @@ def _looked_at_again(lane: Lane, row: Row) -> Row:
     return broken(row, "it was started during the hold") if started else row
 
 
-def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str) -> HoldError:
+def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str, kind: type[HoldError] = HoldError) -> HoldError:
     said = "; ".join(f"{row.name}: {row.error}" for row in broken)
-    return HoldError(f"Failed to hold {_names(broken)}, {fate}: {said}", guests=[row.as_dict() for row in rows])
+    return kind(f"Failed to hold {_names(broken)}, {fate}: {said}", guests=[row.as_dict() for row in rows])
 
 
 def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Optional[Timer] = None) -> dict[str, Any]:

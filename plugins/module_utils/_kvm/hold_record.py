@@ -90,6 +90,11 @@ class Row:
         return self.phase in ("holding", "held")
 
     @property
+    def claimed(self) -> bool:
+        """Whether the guest is to be held and nothing was done to it yet."""
+        return self.phase == "planned" and self.method != "none"
+
+    @property
     def by_agent(self) -> bool:
         """Whether the agent has a part in its hold."""
         return self.method in ("agent", "agent+suspend")
@@ -193,12 +198,39 @@ class HoldRecord:
 
 
 def other_holds(directory: Path, hold_id: str, boot: str) -> dict[str, tuple[str, Row]]:
-    """Return the guests that other holds have not released, by uuid, with the hold's id."""
+    """Return the guests that other holds have not released or are about to hold, by uuid, with the hold's id.
+
+    What a process that died was about to hold, nobody holds.
+    """
     found: dict[str, tuple[str, Row]] = {}
     for path in sorted(directory.glob("*.json")) if directory.is_dir() else []:
         if path.stem != hold_id:
-            found.update({row.uuid: (path.stem, row) for row in _read(path, boot) if row.outstanding})
+            rows = _read(path, boot)
+            alive = any(row.claimed for row in rows) and lock_holder(directory, path.stem) is not None
+            found.update({row.uuid: (path.stem, row) for row in rows if row.outstanding or (alive and row.claimed)})
     return found
+
+
+@contextmanager
+def claiming(directory: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    """Let no other hold of this host be written down, from the look at the other ones to the end of the own record.
+
+    Raises :class:`HoldRecordError` when that cannot be had.
+    """
+    deadline = Deadline.after(timeout)
+    try:
+        descriptor = os.open(private_directory(directory), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as exc:
+        raise HoldRecordError(f"Failed to lock the hold records in {directory}: {exc.strerror}") from exc
+    try:
+        while not _flocked(descriptor):
+            if deadline.remaining() <= 0:
+                message = f"Failed to lock the hold records in {directory}: another process has them"
+                raise HoldRecordError(f"{message} for more than {timeout:g} s")
+            deadline.clock.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -278,14 +310,20 @@ def _own(directory: Path) -> None:
 def _lock(path: Path, deadline: Deadline) -> Optional[int]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(descriptor, path):
-                return descriptor
+        if _flocked(descriptor) and _is_still(descriptor, path):
+            return descriptor
         os.close(descriptor)
         if deadline.remaining() <= 0:
             return None
         deadline.clock.sleep(_PAUSE)
+
+
+def _flocked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

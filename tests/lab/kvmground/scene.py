@@ -173,6 +173,15 @@ class Scene(Happenings):
         path = self.ground.seen(self.ground.catalog) / "backups" / self.backup_id / "manifest.json"
         return lambda: _phase(path) == phase
 
+    def in_hold(self, guest: str) -> dict[str, Any]:
+        """Return what the record of this backup's hold says of a guest; nothing, where it says nothing."""
+        path = self.ground.seen(HOLDS) / "holds" / f"{self.backup_id}.json"
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))["guests"]
+        except (OSError, ValueError, KeyError):
+            return {}
+        return next((row for row in rows if row["name"] == guest), {})
+
     def step_is(self, step: str) -> Condition:
         """Return whether the role is at a step (one that only one of the operations may have)."""
         return lambda: self.driver.step == step

@@ -14,6 +14,7 @@ import libvirt
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     AGENT_UNRESPONSIVE,
+    OPERATION_INVALID,
     Agent,
     Host,
     LibvirtError,
@@ -43,8 +44,9 @@ XML = """<domain type='test'>
 class Inside:
     """What goes on inside one guest, and how its agent is to misbehave, call by call.
 
-    ``freezes`` and ``thaws`` hold for each coming call ``ok``, ``error`` (refused, nothing done), ``lost`` (done, but
-    the answer is lost), ``silent`` (nothing done, no answer) or ``nothing`` (no file system was touched).
+    ``freezes`` and ``thaws`` hold for each coming call ``ok``, ``error`` (refused, nothing done), ``disabled`` (the
+    same, as switched off), ``lost`` (done, but the answer is lost), ``silent`` (nothing done, no answer) or ``nothing``
+    (no file system was touched).
     """
 
     channel: AgentState = "connected"
@@ -114,7 +116,7 @@ class Guests:
 
 
 class FakeAgent(Agent):
-    """The agent of one guest."""
+    """The agent of one guest. As with libvirt, nothing is sent to it while the guest does not run."""
 
     def __init__(self, domain: Any, guest: str, inside: Inside) -> None:
         super().__init__(domain, guest)
@@ -130,12 +132,14 @@ class FakeAgent(Agent):
 
     def ping(self, timeout: int) -> None:
         assert timeout > 0
+        self._must_run()
         self.inside.journal.append("ping")
         if self.inside.silent:
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
 
     def status(self, timeout: int) -> Any:
         assert timeout > 0
+        self._must_run()
         self.inside.journal.append("status")
         if self.inside.status_fails:
             self.inside.status_fails -= 1
@@ -143,6 +147,7 @@ class FakeAgent(Agent):
         return "frozen" if self.inside.frozen else "thawed"
 
     def filesystems(self) -> tuple[FileSystem, ...]:
+        self._must_run()
         self.inside.journal.append("filesystems")
         if self.inside.mounts_fail:
             raise _error("the command guest-get-fsinfo has been disabled", OTHER_ERROR)
@@ -155,8 +160,9 @@ class FakeAgent(Agent):
         self.inside.asked_for.append(list(mountpoints))
         if self.inside.on_freeze:
             self.inside.on_freeze()
+        self._must_run()
         if self.inside.frozen:
-            raise _error("the command guest-fsfreeze-freeze has been disabled for this instance", OTHER_ERROR)
+            raise _error("The command guest-fsfreeze-freeze has been disabled for this instance", OTHER_ERROR)
         fate = self.inside.freezes.pop(0) if self.inside.freezes else "ok"
         _refuse(fate)
         if fate == "nothing":
@@ -168,6 +174,7 @@ class FakeAgent(Agent):
         return self.inside.filesystems
 
     def thaw(self) -> int:
+        self._must_run()
         self.inside.journal.append("thaw")
         fate = self.inside.thaws.pop(0) if self.inside.thaws else "ok"
         _refuse(fate)
@@ -178,8 +185,14 @@ class FakeAgent(Agent):
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
         return count
 
+    def _must_run(self) -> None:
+        if self._domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+            raise _error("domain is not running", OPERATION_INVALID)
+
 
 def _refuse(fate: str) -> None:
+    if fate == "disabled":
+        raise _error("Command guest-fsfreeze-freeze has been disabled", OTHER_ERROR)
     if fate == "error":
         raise _error("the agent said no", OTHER_ERROR)
     if fate == "silent":

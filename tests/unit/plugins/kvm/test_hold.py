@@ -17,6 +17,8 @@ import pytest
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Domain,
     DomainState,
@@ -24,23 +26,35 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
     HoldError,
     Seen,
     Step,
+    TakenError,
     Wanted,
     decide,
     ground_of,
     hold,
+    hold_all,
     phases,
+    prepare,
     quiesce,
     release,
+    release_all,
     resume,
     wait_for_others,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError, Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
+    BOOT_ID,
+    HoldRecord,
+    HoldRecordError,
+    Row,
+    claiming,
+    locked,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
@@ -393,14 +407,38 @@ def test_a_guest_whose_run_ended_before_its_turn_is_not_held(
     assert left(ground) == []
 
 
-def test_a_guest_that_somebody_pauses_before_its_turn_is_left_so(guests: Guests, ground: Ground) -> None:
-    uuid = guests.add("sol")
-    ground = replace(ground, guard=_Meanwhile(guests, uuid, ("suspend",)))
-    (row,) = take(ground, want(uuid))["guests"]
-    assert (row["method"], row["held"], row["error"]) == ("none", False, None)
+@pytest.mark.parametrize("moment", ["before its turn", "before its freeze"])
+@pytest.mark.parametrize(
+    ("asked", "agent", "error"),
+    [
+        ("auto", Inside(channel="none"), False),
+        ("auto", Inside(), False),
+        ("agent", Inside(), True),
+        ("agent+suspend", Inside(), True),
+    ],
+    ids=["suspend", "auto", "agent", "agent+suspend"],
+)
+def test_a_guest_that_somebody_pauses_meanwhile_is_left_so(
+    guests: Guests, ground: Ground, moment: str, asked: str, agent: Inside, error: bool
+) -> None:
+    inside = replace(agent, journal=[])
+    uuid, other = guests.add("lin", agent=inside), guests.add("other", agent=Inside())
+    pause = _Meanwhile(guests, uuid, ("suspend",))
+    if moment == "before its turn" or agent.channel == "none":
+        held_on = replace(ground, guard=pause)
+    else:
+        held_on, inside.on_freeze = ground, lambda: pause.arm(Path())
+    (row, beside) = take(held_on, want(uuid, asked), want(other), go_on=True)["guests"]
+    assert (row["method"], row["held"], bool(row["error"])) == ("none", False, error)
     assert row["reason"] == "it was paused meanwhile (user), and is left so"
+    assert beside["held"] is True
     release("h1", ground, check=False)
     assert guests.state(uuid)[0] == PAUSED
+    assert left(ground) == []
+    guests.domain(uuid).resume()
+    inside.on_freeze = None
+    assert take(ground, want(uuid, asked), hold_id="h2")["guests"][0]["held"] is True
+    release("h2", ground, check=False)
 
 
 class _Meanwhile:
@@ -415,6 +453,44 @@ class _Meanwhile:
 
     def disarm(self, record: Path) -> None:
         pass
+
+
+class _Watched:
+    """A guard that counts how often it was armed."""
+
+    def __init__(self) -> None:
+        self.armed = 0
+
+    def arm(self, record: Path) -> None:
+        self.armed += 1
+
+    def disarm(self, record: Path) -> None:
+        pass
+
+
+def test_a_hold_that_holds_all_already_is_guarded_again(guests: Guests, ground: Ground) -> None:
+    uuid, off = guests.add("sol"), guests.add("off", running=False)
+    watched = _Watched()
+    ground = replace(ground, guard=watched)
+    take(ground, want(uuid))
+    take(ground, want(uuid))
+    assert watched.armed == 2
+    release("h1", ground, check=False)
+    take(ground, want(off))
+    assert watched.armed == 2, "nothing is held, so there is nothing to guard"
+
+
+def test_a_hold_whose_release_was_tried_is_not_taken_over(guests: Guests, ground: Ground) -> None:
+    inside = Inside(thaws=["error"] * 99)
+    uuid = guests.add("lin", agent=inside)
+    take(ground, want(uuid))
+    with pytest.raises(HoldError, match="Failed to release guest lin"):
+        release("h1", replace(ground, retry_count=0), check=False)
+    with pytest.raises(HoldError, match="with state=resumed and hold_id=h1 first"):
+        take(ground, want(uuid))
+    inside.thaws.clear()
+    release("h1", ground, check=False)
+    assert not inside.frozen
 
 
 def test_quiesced_twice_is_no_change(guests: Guests, ground: Ground) -> None:
@@ -472,7 +548,7 @@ def test_more_guests_than_workers(guests: Guests, ground: Ground) -> None:
 
 
 def test_a_freeze_is_never_repeated_without_thaw_and_status(guests: Guests, ground: Ground) -> None:
-    inside = Inside(freezes=["lost", "error", "silent"])
+    inside = Inside(freezes=["error", "error", "error"])
     uuid = guests.add("lin", agent=inside)
     (row,) = take(ground, want(uuid))["guests"]
     assert row["held"]
@@ -480,6 +556,52 @@ def test_a_freeze_is_never_repeated_without_thaw_and_status(guests: Guests, grou
     verbs = [verb for verb in inside.journal if verb != "limit"]
     assert verbs == ["ping", "status", "filesystems", *(["freeze", "thaw", "status"] * 3), "freeze"]
     release("h1", ground, check=False)
+
+
+@pytest.mark.parametrize("fate", ["lost", "silent"])
+def test_who_does_not_answer_the_freeze_is_asked_nothing_more_before_the_release(
+    guests: Guests, ground: Ground, fate: str
+) -> None:
+    inside = Inside(freezes=[fate])
+    uuid, solaris = guests.add("lin", agent=inside), guests.add("sol")
+    rows = take(ground, want(uuid), want(solaris), go_on=True)["guests"]
+    assert [(row["held"], row["consistency"]) for row in rows] == [
+        (False, "crash-consistent"),
+        (True, "crash-consistent"),
+    ]
+    assert inside.journal[-1] == "freeze"
+    assert record_of(ground)["guests"][0]["phase"] == "holding"
+    rows = release("h1", ground, check=False)["guests"]
+    assert [verb for verb in inside.journal if verb != "limit"][-3:] == ["freeze", "thaw", "status"]
+    assert [(row["held"], bool(row["error"])) for row in rows] == [(False, True), (True, False)]
+    assert (inside.frozen, left(ground)) == (False, [])
+
+
+@pytest.mark.parametrize(("asked", "error"), [("auto", False), ("agent", True)])
+def test_who_someone_else_froze_just_before_is_not_thawed(
+    guests: Guests, ground: Ground, asked: str, error: bool
+) -> None:
+    inside = Inside()
+    inside.on_freeze = lambda: setattr(inside, "frozen", True)
+    uuid, other = guests.add("lin", agent=inside), guests.add("other", agent=Inside())
+    (row, beside) = take(ground, want(uuid, asked), want(other), go_on=True)["guests"]
+    assert (row["method"], row["held"], row["consistency"]) == ("none", False, "crash-consistent")
+    assert row["reason"] == "someone else froze it meanwhile; it is left as it is"
+    assert bool(row["error"]) is error
+    assert beside["held"] is True
+    release("h1", ground, check=False)
+    assert "thaw" not in inside.journal
+    assert inside.frozen
+    assert left(ground) == []
+
+
+def test_who_has_the_freeze_switched_off_is_not_thawed(guests: Guests, ground: Ground) -> None:
+    inside = Inside(freezes=["disabled"])
+    uuid = guests.add("lin", agent=inside)
+    with pytest.raises(HoldError, match="guest-fsfreeze-freeze has been disabled"):
+        take(ground, want(uuid))
+    assert [verb for verb in inside.journal if verb != "limit"][-2:] == ["freeze", "status"]
+    assert left(ground) == []
 
 
 def test_a_failing_freeze_undoes_the_whole_hold(guests: Guests, ground: Ground) -> None:
@@ -590,6 +712,56 @@ def test_unknown_guests_stop_before_anything(guests: Guests, ground: Ground, wan
     assert left(ground) == []
 
 
+def test_going_on_without_a_guest_that_is_gone(guests: Guests, ground: Ground) -> None:
+    solaris, gone = guests.add("sol"), "00000000-0000-0000-0000-000000000001"
+    rows = take(ground, Wanted("lost", gone, "agent"), want(solaris), go_on=True)["guests"]
+    assert [(row["name"], row["uuid"], row["method"], row["held"]) for row in rows] == [
+        ("lost", gone, "none", False),
+        ("sol", solaris, "suspend", True),
+    ]
+    assert rows[0]["error"] == rows[0]["reason"] == "libvirt does not know it any more"
+    assert rows[0]["consistency"] == "crash-consistent"
+    release("h1", ground, check=False)
+    with pytest.raises(InputError, match="lost is named twice"):
+        take(ground, Wanted("lost", gone, "auto"), Wanted("lost", gone, "auto"), go_on=True)
+    assert left(ground) == []
+
+
+def test_what_is_gone_and_may_be_held_still_is_not_forgotten(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    take(ground, want(uuid))
+    before = record_of(ground)
+    guests.domain(uuid).destroy()
+    guests.domain(uuid).undefine()
+    with pytest.raises(HoldError, match=r"may have left it paused \(libvirt does not know it any more\)"):
+        take(ground, want(uuid), go_on=True)
+    assert record_of(ground) == before
+
+
+def test_a_guest_whose_time_is_over_before_all_are_held_is_released_then(guests: Guests, ground: Ground) -> None:
+    inside, over = Inside(), threading.Event()
+
+    def until_thawed() -> None:
+        while inside.frozen:
+            assert not over.wait(0.05)
+
+    slow = Inside(on_freeze=until_thawed)
+    first, second = guests.add("win", os="http://microsoft.com/win/11", agent=inside), guests.add("lin", agent=slow)
+    wanted = [replace(want(first), order=0), replace(want(second), order=1)]
+    watchdog = threading.Timer(30, over.set)
+    watchdog.start()
+    try:
+        rows = hold(wanted, "h1", replace(ground, vss_deadline=0.5), check=False, go_on=False)["guests"]
+    finally:
+        watchdog.cancel()
+    assert rows[0]["thaw_sent"] - rows[0]["freeze_answered"] >= 0.5
+    assert rows[0]["thaw_answered"] <= rows[1]["freeze_answered"]
+    assert (inside.frozen, slow.frozen) == (False, True)
+    rows = release("h1", ground, check=False)["guests"]
+    assert [(row["name"], row["held"]) for row in rows] == [("win", True), ("lin", True)]
+    assert inside.journal.count("thaw") == 1
+
+
 def test_a_guest_named_twice(guests: Guests, ground: Ground) -> None:
     uuid = guests.add("sol")
     with pytest.raises(InputError, match="sol is named twice"):
@@ -604,6 +776,58 @@ def test_two_holds_on_one_guest(guests: Guests, ground: Ground) -> None:
     release("h1", ground, check=False)
     take(ground, want(uuid), hold_id="h2")
     release("h2", ground, check=False)
+
+
+@pytest.mark.parametrize("go_on", [False, True])
+def test_a_hold_that_was_begun_after_the_look_keeps_its_guest(guests: Guests, ground: Ground, go_on: bool) -> None:
+    """The second one had looked when nothing was held; it must neither freeze nor thaw what the first one holds."""
+    inside = Inside()
+    uuid, other = guests.add("lin", agent=inside), guests.add("other", agent=Inside())
+    record = HoldRecord(ground.directory, "h2", "this-boot")
+    with locked(ground.directory, "h2"), Crew(ground.connect, size=2) as crew:
+        rows = prepare(crew, [want(uuid), want(other)], record, ground, check=False, go_on=go_on)
+        take(ground, want(uuid), hold_id="h1")
+        inside.journal.clear()
+        if go_on:
+            mine, beside = hold_all(crew, rows, record, ground, go_on=True)
+            assert (mine.method, mine.held, beside.held) == ("none", False, True)
+            assert "it is held by another hold, h1" in mine.reason
+            release_all(crew, record, ground)
+        else:
+            with pytest.raises(TakenError, match="guest lin, nothing was held: lin: it is held by another hold, h1"):
+                hold_all(crew, rows, record, ground, go_on=False)
+    assert left(ground) == ["h1.json"]
+    assert inside.journal == []
+    assert not guests.inside[other].frozen
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["held"], row["consistency"]) == (True, "filesystem-consistent")
+
+
+def test_what_another_hold_is_about_to_hold_is_its_own_while_its_process_lives(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    about = HoldRecord(ground.directory, "h1", "this-boot")
+    with locked(ground.directory, "h1"), Crew(ground.connect, size=1) as crew:
+        about.put(*prepare(crew, [want(uuid)], about, ground, check=False, go_on=False))
+        with pytest.raises(TakenError, match="it is held by another hold, h1"):
+            take(ground, want(uuid), hold_id="h2")
+    assert guests.state(uuid)[0] == RUNNING
+    take(ground, want(uuid), hold_id="h2")
+    release("h2", ground, check=False)
+
+
+def test_a_hold_waits_until_the_records_are_free(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("sol")
+    with claiming(private_directory(ground.directory)):
+        with pytest.raises(HoldRecordError, match="another process has them"), claiming(ground.directory, timeout=0):
+            pass
+        second = threading.Thread(target=take, args=(ground, want(uuid)))
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive()
+        assert guests.state(uuid)[0] == RUNNING
+    second.join(timeout=30)
+    assert guests.state(uuid)[0] == PAUSED
+    release("h1", ground, check=False)
 
 
 def test_another_hold_of_an_earlier_run_of_the_guest_does_not_count(guests: Guests, ground: Ground) -> None:
@@ -1067,6 +1291,31 @@ def test_quiesce_and_resume_from_options(guests: Guests, ground: Ground) -> None
     assert guests.state(uuid)[0] == PAUSED
     assert resume(given, check=False)["guests"][0]["held"] is True
     assert guests.state(uuid)[0] == RUNNING
+
+
+def test_quiesce_waits_also_for_a_hold_that_was_begun_after_it_had_looked(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uuid = guests.add("sol")
+    take(replace(ground, boot=BOOT_ID), want(uuid), hold_id="h9")
+    looks: list[str] = []
+    waits = hold_module.wait_for_others
+
+    def late(*given: Any) -> None:
+        """Overlook the other hold once, as one that is not written down yet; release it at the next look."""
+        looks.append("looked")
+        if len(looks) == 2:
+            release("h9", replace(ground, boot=BOOT_ID), check=False)
+            waits(*given)
+
+    monkeypatch.setattr(hold_module, "wait_for_others", late)
+    given = options(ground, guests=[{"name": "sol"}])
+    with pytest.raises(TakenError, match="held by another hold, h9"):
+        quiesce(given, check=False)
+    looks.clear()
+    held = quiesce({**given, "concurrency_timeout": 60.0}, check=False)
+    assert (held["guests"][0]["held"], len(looks)) == (True, 2)
+    resume(given, check=False)
 
 
 @pytest.mark.parametrize("more", [{"retry_count": -1}, {"freeze_timeout": 0}, {"agent_ping_timeout": 0}])
