@@ -43,7 +43,6 @@ THAW_TIMEOUT = 5
 PING_TIMEOUT = 2
 """Seconds for one answer of an agent: a silent one occupies libvirt's workers, and it is asked again anyway."""
 
-GIVE_UP = 3600.0
 _LONGEST_NAP = 1.0
 _FIRST_PAUSE = 0.25
 _URGENT = 60.0
@@ -96,9 +95,9 @@ def _start(path: Path, token: str) -> int:
 
 
 def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optional[Ground] = None) -> int:
-    """Wait for the moment that the timer's file names, then release what is held until nothing is, or for an hour.
+    """Wait for the moment that the timer's file names, then release what is held until nothing is.
 
-    It ends without a word as soon as the file is gone or tells of another arming.
+    It ends without a word as soon as the timer's file is gone or tells of another arming, and with the hold's record.
     """
     clock = clock or Clock()
     timer: Optional[Timer] = None
@@ -106,25 +105,22 @@ def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optiona
         timer = _armed(path, token, otherwise=timer)
         if timer is None:
             return 0
-        left = timer.fires_at - clock.monotonic()
+        ground, left = ground or _ground(timer, path), timer.fires_at - clock.monotonic()
         if left <= 0:
             break
         clock.sleep(min(left, _LONGEST_NAP))
-    give_up, pause = Deadline.after(GIVE_UP, clock), _FIRST_PAUSE
-    while _outstanding(path, timer, ground or _ground(timer, path)):
-        if give_up.remaining() <= 0:
-            return 1
+    urgent, pause = Deadline.after(_URGENT, clock), _FIRST_PAUSE
+    while _outstanding(path, timer, ground, late=urgent.remaining() <= 0):
         clock.sleep(pause)
-        urgent = give_up.remaining() > GIVE_UP - _URGENT
-        pause = min(pause * 2, _URGENT_PAUSE if urgent else _LONGEST_PAUSE)
+        pause = min(pause * 2, _URGENT_PAUSE if urgent.remaining() > 0 else _LONGEST_PAUSE)
     return 0
 
 
-def _outstanding(path: Path, known: Timer, ground: Ground) -> bool:
+def _outstanding(path: Path, known: Timer, ground: Ground, *, late: bool) -> bool:
     """Release once what is held, and say whether something is held still; nothing that fails ends the watch."""
     record = path.with_suffix(".json")
     try:
-        with _alone(ground.directory, record.stem):
+        with _alone(ground.directory, record.stem, late=late):
             timer = _armed(path, known.token, otherwise=known)
             if timer is None:
                 return False
@@ -148,27 +144,31 @@ def fire(timer: Timer, path: Path, ground: Ground) -> list[Row]:
             with suppress(TimerError):
                 write_timer(path, timer)
 
+    known = timer.error
     before, rows = expire(timer.hold_id, ground, begin)
     if before:
         stuck = [row for row in rows if row.outstanding]
+        error = "; ".join(str(row.error) for row in stuck) or None
         with suppress(TimerError):
-            write_timer(path, replace(timer, error="; ".join(str(row.error) for row in stuck) or None))
+            write_timer(path, replace(timer, error=error))
         names = ", ".join(row.name for row in before if row.uuid not in [other.uuid for other in stuck])
+        if not names and error == known:
+            return rows
         _log(f"hold {timer.hold_id} outlived its deadline of {timer.deadline:g} s; released: {names or 'none'}")
         for row in stuck:
             _log(f"hold {timer.hold_id}: {row.error}")
     return rows
 
 
-def _alone(directory: Path, hold_id: str) -> AbstractContextManager[None]:
+def _alone(directory: Path, hold_id: str, *, late: bool) -> AbstractContextManager[None]:
     """Take the hold's lock; a process that keeps it past the hold's end without letting go of the guests is ended.
 
-    One that lets go of them is given time. One that has been killed does nothing more, even where the kernel keeps it,
-    and its lock, in a call that hangs.
+    One that lets go of them is given time, and so is any that has the lock ``late``: it is another run by now. One that
+    has been killed does nothing more, even where the kernel keeps it, and its lock, in a call that hangs.
     """
     holder = lock_holder(directory, hold_id)
     patience = Deadline.after(_PATIENCE)
-    while holder is not None and holder.stage == "releasing" and patience.remaining() > 0:
+    while holder is not None and (late or holder.stage == "releasing") and patience.remaining() > 0:
         patience.clock.sleep(_LOOK_AGAIN)
         holder = lock_holder(directory, hold_id)
     if holder is not None and holder.process is not None:

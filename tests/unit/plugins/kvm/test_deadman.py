@@ -11,18 +11,20 @@ import signal
 import stat
 import subprocess
 import sys
+import syslog
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import libvirt
 import pytest
-from virt import URI, Guests, Inside
+from virt import URI, FakeAgent, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman, deadman_run, processes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, Wanted, hold, release
@@ -202,22 +204,99 @@ def test_a_hung_agent_does_not_keep_it_from_the_others(guests: Guests, ground: G
     assert rows["mute"]["thaw_sent"] < rows["mute"]["thaw_answered"]
 
 
-def test_it_says_why_a_guest_is_held_still_and_gives_up_after_an_hour(guests: Guests, ground: Ground) -> None:
+LONG = 2 * 3600.0
+
+
+@dataclass
+class Later(Hands):
+    """A clock on which something happens at a moment, once."""
+
+    at: float = 30.5 + LONG
+    then: Optional[Callable[[], None]] = None
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.now >= self.at and self.then:
+            self.then, then = None, self.then
+            then()
+
+
+def test_guests_that_are_known_to_be_held_come_first(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that hung in its freeze may hang in its thaw too, and where libvirt is busy others wait for it."""
+    hung = guests.add("hung", agent=Inside())
+    held = [guests.add(f"lin{n}", agent=Inside()) for n in range(2)]
+    solaris = guests.add("sol")
+    take(ground, hung, *held, solaris)
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    record.put(replace(record.rows[0], phase="holding", held=False, freeze_answered=None))
+    found: list[tuple[str, int]] = []
+    thaw = FakeAgent.thaw
+
+    def thawed(self: FakeAgent) -> int:
+        found.append((self._domain.name(), guests.state(solaris)[0]))
+        return thaw(self)
+
+    monkeypatch.setattr(FakeAgent, "thaw", thawed)
+    assert fire(replace(ground, at_once=1), armed(ground)) == 0
+    assert found == [("lin0", RUNNING), ("lin1", RUNNING), ("hung", RUNNING)]
+
+
+def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _level, message: said.append(message))
     mute = guests.add("mute", agent=Inside())
     take(ground, mute)
     guests.inside[mute].thaws = ["silent"] * 10_000
     path = armed(ground)
-    hands = Hands(most=10_000)
-    assert fire(ground, path, hands) == 1
-    assert 3600 <= hands.now - 30.5 < 3660
-    timer = read_timer(path)
-    assert timer is not None
-    assert "not responding" in (timer.error or "")
-    with pytest.raises(HoldError, match="mute"):
-        release("h1", ground, check=False)
-    assert known_timer(path) is not None, "what may still be frozen stays on record"
-    guests.inside[mute].thaws = []
-    assert release("h1", ground, check=False)["guests"][0]["held"] is True
+
+    def answers() -> None:
+        timer = read_timer(path)
+        assert timer is not None
+        assert "not responding" in (timer.error or "")
+        assert guests.inside[mute].frozen
+        with pytest.raises(HoldError, match="mute"):
+            release("h1", replace(ground, retry_count=0), check=False)
+        assert known_timer(path) is not None, "what may still be frozen stays on record"
+        guests.inside[mute].thaws = []
+
+    monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
+    hands = Later(most=10_000, then=answers)
+    assert fire(ground, path, hands) == 0
+    assert 0 <= hands.now - 30.5 - LONG <= 30
+    assert not guests.inside[mute].frozen
+    assert hands.naps < 32 + 60 + LONG / 30
+    assert len(said) == 3, "every half a minute is too often to be told"
+    assert ["released: none" in said[0], "not responding" in said[1], "released: mute" in said[2]] == [True] * 3
+
+
+@pytest.mark.parametrize("gone", ["released", "record removed", "destroyed", "started anew"])
+def test_it_ends_with_what_it_waits_for(guests: Guests, ground: Ground, gone: str) -> None:
+    """Recovery takes the record away, a guest that is off or started anew is not frozen any more."""
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, uuid)
+    guests.domain(uuid).suspend()
+    path = armed(ground)
+
+    def end() -> None:
+        if gone == "released":
+            path.unlink()
+        elif gone == "record removed":
+            path.with_suffix(".json").unlink()
+        else:
+            guests.domain(uuid).destroy()
+        if gone == "started anew":
+            guests.domain(uuid).create()
+
+    hands = Later(at=200.0, then=end)
+    assert fire(ground, path, hands) == 0
+    assert hands.then is None, "it ended before"
+    assert hands.now <= hands.at + 30
+    assert guests.inside[uuid].frozen, "nobody thawed it"
 
 
 def test_a_guest_that_an_administrator_paused_is_thawed_once_it_runs(guests: Guests, ground: Ground) -> None:
@@ -292,12 +371,14 @@ def test_libvirt_may_be_away_for_a_while(guests: Guests, ground: Ground) -> None
 
     def connect() -> Any:
         tries.append(1)
-        if len(tries) < 4:
+        if hands.now < 30.5 + LONG:
             raise LibvirtError("Failed to connect to libvirt: it restarts")
         return guests.connect()
 
     path = armed(ground)
-    assert fire(replace(ground, connect=connect), path) == 0
+    hands = Hands(most=10_000)
+    assert fire(replace(ground, connect=connect), path, hands) == 0
+    assert len(tries) < 2 * (60 + LONG / 30), "it must not spin meanwhile"
     assert guests.state(uuid)[0] == RUNNING
     timer = read_timer(path)
     assert timer is not None
@@ -365,6 +446,29 @@ def test_it_ends_a_process_that_keeps_the_hold_past_its_end(
         assert process.wait(5) == -signal.SIGKILL
     assert guests.state(uuid)[0] == RUNNING
     assert lock_holder(ground.directory, "h1") is None
+
+
+def test_a_new_run_that_has_the_lock_long_after_is_given_time(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the one that outlived its hold: the timer may be at work for days."""
+    monkeypatch.setattr(deadman_run, "_LOCK_SECONDS", 0.0)
+    ended: list[Process] = []
+    monkeypatch.setattr(deadman_run, "end", lambda process, **_how: ended.append(process))
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, uuid)
+    path = armed(ground)
+    timer = read_timer(path)
+    assert timer is not None
+    with locked(ground.directory, "h1"):
+        thread = threading.Thread(target=lambda: deadman_run._outstanding(path, timer, ground, late=True))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        path.unlink()
+    thread.join(10)
+    assert ended == []
+    assert guests.inside[uuid].frozen, "its file was gone when it had the lock"
 
 
 def test_a_lock_whose_owner_has_not_said_who_it_is(ground: Ground) -> None:
