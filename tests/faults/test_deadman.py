@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The dead-man timer with a real libvirtd: it never gives up."""
+"""The dead-man timer with a real libvirtd: whom it lets go of before the others, and that it never gives up."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ import pytest
 from kvmground import Ground
 from kvmground.modules import Outcome
 from kvmground.scene import HOLDS
-from kvmground.stand_in import StandInAgent
+from kvmground.stand_in import Manner, StandInAgent
 from kvmlab.process import wait_until
 
+MARGIN, LATE = 0.5, 1.0
 HOLD = "h1"
 
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Ground]:
-    """Return a private host of its own with a guest."""
+    """Return a private host of its own with a Linux guest, a Windows guest and one without an agent."""
     with Ground.beside("deadman") as found:
-        found.guests.add_relayed("lin", "kvm_vol1")
+        guests = found.guests
+        guests.add_relayed("lin", "kvm_vol1")
+        guests.add_relayed("win", "kvm_vol2", os="windows").vss_seconds = 60.0
+        guests.add_still("sol", "kvm_vol3")
         yield found
 
 
@@ -66,6 +70,50 @@ def rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def recorded(ground: Ground, suffix: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(ground.seen(HOLDS / "holds" / f"{HOLD}{suffix}").read_text(encoding="utf-8"))
     return found
+
+
+def test_a_windows_guest_is_let_go_before_the_others(ground: Ground) -> None:
+    held = rows(quiesced(ground, "lin", "win", "sol", hold_deadline=25, vss_hold_deadline=2))
+    late = thawed(ground.guests.agent("win"), seconds=20) - held["win"]["freeze_answered"] - 2 - MARGIN
+    assert 0 <= late <= LATE
+    assert ground.guests.agent("lin").frozen
+    assert ground.guests.state("sol").state == "paused"
+
+    told = resumed(ground)
+    assert told["fired"] is True
+    assert told["timer"]["fired"] is False, "the hold itself ended in time"
+    found = rows(told.result)
+    assert {name: (row["fired"], row["held"]) for name, row in found.items()} == {
+        "lin": (False, True),
+        "win": (True, False),
+        "sol": (False, True),
+    }
+    assert found["win"]["consistency"] == "application-consistent", "so it was until its thaw was sent"
+    assert found["win"]["thaw_sent"] < min(found[name]["thaw_sent"] for name in ("lin", "sol"))
+    assert not ground.guests.agent("lin").frozen
+    assert ground.guests.state("sol").state == "running"
+
+
+def test_one_that_hangs_keeps_the_others_no_longer_than_the_deadline(ground: Ground) -> None:
+    """It is tried before, and with the others, and after them until it answers."""
+    agent = ground.guests.agent("win")
+    agent.behave("thaw", Manner(silent=True, effect=False))
+    held = quiesced(ground, "lin", "win", "sol", hold_deadline=10, vss_hold_deadline=1)
+    tried = held["guests"][1]["freeze_answered"] + 1 + MARGIN
+    wait_until(lambda: agent.heard_since("thaw", tried - 0.1), seconds=10, what="first try", pause=0.02)
+    late = thawed(ground.guests.agent("lin"), seconds=20) - held["timer"]["fires_at"]
+    assert 0 <= late <= LATE
+    wait_until(lambda: ground.guests.state("sol").state == "running", seconds=LATE, what="resume", pause=0.02)
+    assert agent.frozen
+    wait_until(lambda: bool(recorded(ground, ".timer")["error"]), seconds=20, what="reason", pause=0.05)
+    agent.behave("thaw", Manner())
+    thawed(agent, seconds=20)
+    wait_until(lambda: not _watching(ground), seconds=10, what="end of the timer", pause=0.05)
+    found = rows(resumed(ground).result)
+    assert [found[name]["fired"] for name in ("lin", "sol")] == [True, True]
+    assert found["win"]["thaw_sent"] < found["lin"]["thaw_sent"], "the first try may have had its effect"
+    assert (found["win"]["held"], found["win"]["consistency"]) == (False, "crash-consistent")
+    assert "VSS thawed it by itself" in found["win"]["reason"]
 
 
 def test_a_frozen_guest_that_an_administrator_paused_is_thawed_when_it_runs(ground: Ground) -> None:

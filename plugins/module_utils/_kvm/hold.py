@@ -233,6 +233,7 @@ def ground_of(options: Mapping[str, Any]) -> Ground:
         freeze_timeout=options["freeze_timeout"],
         ping_timeout=options["agent_ping_timeout"],
         hold_deadline=deadline,
+        vss_deadline=options["vss_hold_deadline"],
         at_once=at_once(),
         guard=DeadMan(uri, deadline=deadline, margin=options["hold_margin"]),
     )
@@ -314,8 +315,10 @@ def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
             return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
 
 
-def expire(hold_id: str, ground: Ground, begin: Callable[[], None]) -> tuple[list[Row], list[Row]]:
-    """Release a hold whose time is over: what the dead-man timer does.
+def expire(
+    hold_id: str, ground: Ground, begin: Callable[[], None], *, over: Optional[Callable[[Row], bool]] = None
+) -> tuple[list[Row], list[Row]]:
+    """Release a hold whose time is over, or the guests of it whose time is: what the dead-man timer does.
 
     Returns those that were held before, and all rows. ``begin`` is called before the first guest is touched, when there
     is one. Guests that are known to be held come first, and of these the suspended ones: an agent that hung in its
@@ -323,7 +326,8 @@ def expire(hold_id: str, ground: Ground, begin: Callable[[], None]) -> tuple[lis
     """
     record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
     record.read()
-    held = sorted((row for row in record.rows if row.outstanding), key=_quickest_first)
+    todo = [row for row in record.rows if row.outstanding and (over is None or over(row))]
+    held = sorted(todo, key=_quickest_first)
     if held:
         begin()
         with Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
@@ -722,7 +726,7 @@ def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Op
         "hold_id": record.hold_id,
         "guests": [row.as_dict() for row in rows],
         "timer": timer and timer.as_dict(),
-        "fired": timer is not None and timer.fired,
+        "fired": (timer is not None and timer.fired) or any(row.fired for row in rows),
     }
 
 

@@ -23,6 +23,7 @@ import libvirt
 import pytest
 from virt import URI, FakeAgent, Guests, Inside
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman, deadman_run, processes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
@@ -30,6 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, Wanted, hold, release
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     HoldRecord,
+    Row,
     lock_holder,
     locked,
     releasing,
@@ -396,6 +398,127 @@ def test_a_second_thaw_does_not_call_the_first_one_early(guests: Guests, ground:
     assert (row["fired"], row["consistency"]) == (True, "filesystem-consistent")
 
 
+# Guests whose own time is over before
+
+
+@pytest.mark.parametrize(
+    ("row", "moment"),
+    [
+        ({"limit": None, "freeze_answered": 101.0}, 130.5),
+        ({"limit": 8.0, "freeze_answered": 101.0}, 109.5),
+        ({"limit": 8.0, "freeze_answered": 101.0, "freeze_sent": 100.2}, 109.5),
+        ({"limit": 8.0, "freeze_answered": 125.0}, 130.5),
+        ({"limit": 60.0, "freeze_answered": 101.0}, 130.5),
+        # never answered, or not on record when it was sent
+        ({"limit": 8.0, "phase": "holding", "freeze_sent": 103.0}, 111.5),
+        ({"limit": 8.0, "phase": "holding"}, 108.5),
+    ],
+)
+def test_when_a_guest_is_let_go(row: dict[str, Any], moment: float) -> None:
+    timer = Timer("h1", "this-boot", "token", "process", URI, 30.0, 0.5, armed_at=100.0, fires_at=130.5)
+    held = Row("lin", "1", "auto", **{"method": "agent", "phase": "held", **row})
+    assert deadman_run.due_at(held, timer) == moment
+
+
+@pytest.mark.parametrize(
+    ("left", "guests", "at_once", "seconds"),
+    [(21.0, 1, 16, 2), (7.9, 16, 16, 1), (8.0, 17, 16, 1), (8.0, 16, 16, 2), (3.9, 1, 16, 0), (0.0, 1, 16, 0)],
+)
+def test_what_is_released_ahead_does_not_delay_the_end(left: float, guests: int, at_once: int, seconds: int) -> None:
+    assert deadman_run.answer_seconds(left, guests=guests, at_once=at_once) == seconds
+
+
+def answered(ground: Ground) -> float:
+    """Return the moment at which the last freeze of the hold was answered."""
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    return max(row.freeze_answered or 0.0 for row in record.rows)
+
+
+def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Guests, ground: Ground) -> None:
+    linux, unknown = guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, linux, unknown)
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    hands = Hands(now=frozen)
+    seen: list[tuple[float, bool, bool]] = []
+
+    def nap(seconds: float) -> None:
+        hands.sleep(seconds)
+        seen.append((hands.now - frozen, guests.inside[unknown].frozen, guests.inside[linux].frozen))
+        if hands.now > frozen + 20:
+            path.unlink()
+
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert [at for at, who, _lin in seen if who][-1] == pytest.approx(8.5)
+    assert next(at for at, who, _lin in seen if not who) > 8.5
+    assert all(lin for _at, _who, lin in seen)
+    timer = read_timer(armed(ground))
+    assert timer is not None
+    assert timer.fired is False, "the hold goes on"
+    told = release("h1", ground, check=False)
+    rows = {row["name"]: row for row in told["guests"]}
+    assert told["fired"] is True
+    assert [(row["fired"], row["held"]) for row in (rows["who"], rows["lin"])] == [(True, False), (False, True)]
+    hold = Hold.from_record(rows["who"])
+    inside = Stamp("svm1:vol1", hold.freeze_answered, hold.thaw_sent)
+    late = Stamp("svm1:vol2", hold.freeze_answered, (hold.thaw_sent or 0) + 0.1)
+    assert [reached(hold, [inside]).level, reached(hold, [inside, late]).level] == [
+        "filesystem-consistent",
+        "inconsistent",
+    ]
+
+
+def test_whoever_works_on_the_hold_lets_go_of_such_a_guest_itself(guests: Guests, ground: Ground) -> None:
+    """Up to the deadline: its process is neither ended nor overtaken before."""
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    hands = Hands(now=frozen)
+
+    def nap(seconds: float) -> None:
+        hands.sleep(seconds)
+        assert guests.inside[uuid].frozen
+        if hands.now > frozen + 20:
+            path.unlink()
+
+    with locked(ground.directory, "h1"):
+        assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert guests.inside[uuid].frozen
+    assert hands.naps < 30, "it must not spin meanwhile"
+
+
+def test_a_freeze_whose_maker_died_counts_from_the_beginning(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    record.put(replace(record.rows[0], phase="holding", held=False, freeze_sent=None, freeze_answered=None))
+    path = armed(ground, armed_at=100.0, fires_at=130.5)
+    hands = Later(now=100.0, at=109.0, then=path.unlink)
+    assert fire(ground, path, hands) == 0
+    assert not guests.inside[uuid].frozen
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["fired"], row["held"], row["consistency"]) == (True, False, "crash-consistent")
+
+
+def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, ground: Ground) -> None:
+    """The moment of its first thaw counts: it may have had its effect."""
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    guests.inside[uuid].thaws = ["silent"] * 3
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    before = time.monotonic()
+    hands = Later(now=frozen, at=frozen + 14, then=path.unlink)
+    assert fire(ground, path, hands) == 0
+    assert not guests.inside[uuid].frozen
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert row["fired"] is True
+    assert before <= row["thaw_sent"] < row["thaw_answered"]
+
+
 # One at a time
 
 
@@ -615,6 +738,16 @@ def test_a_transient_unit_where_systemd_runs(ground: Ground, record: Path, syste
     assert deadman.watches(timer)
     guard(ground, systemd=tmp_path).disarm(record)
     assert asked(tmp_path, "systemctl")[-1] == ["stop", f"{unit}.timer", f"{unit}.service"]
+
+
+def test_a_unit_starts_in_time_for_the_guest_that_is_let_go_first(
+    guests: Guests, ground: Ground, systemd: Path, tmp_path: Path
+) -> None:
+    ground = replace(ground, guard=guard(ground, systemd=tmp_path, deadline=60.0), vss_deadline=20.0)
+    take(ground, guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True)))
+    (command,) = asked(tmp_path, "systemd-run")
+    assert "--on-active=5500ms" in command
+    release("h1", ground, check=False)
 
 
 def test_a_process_where_systemd_refuses(ground: Ground, record: Path, systemd: Path, tmp_path: Path) -> None:
