@@ -112,8 +112,17 @@ options:
       - Holding again under the same O(hold_id) does not prolong it.
     type: float
     default: 30
+  vss_hold_deadline:
+    description:
+      - Seconds that a Windows guest is held, from the answer of its freeze on, and any other guest with an agent that
+        does not say what it is. VSS thaws by itself after ten.
+      - The timer releases such a guest then, and holds the others on.
+    type: float
+    default: 8
   hold_margin:
-    description: Seconds after O(hold_deadline) at which the timer fires, so that a release in time is not disturbed.
+    description:
+      - Seconds after O(hold_deadline) at which the timer fires, and after O(vss_hold_deadline), so that a release in
+        time is not disturbed.
     type: float
     default: 0.5
   unquiesce_timeout:
@@ -182,7 +191,7 @@ hold_id:
   type: str
   sample: before-upgrade
 fired:
-  description: Whether the dead-man timer ended the hold.
+  description: Whether the dead-man timer ended the hold, or that of a guest.
   returned: success
   type: bool
 timer:
@@ -386,6 +395,7 @@ def argument_spec() -> dict[str, Any]:
         "agent_ping_timeout": {"type": "int", "default": 5},
         "concurrency_timeout": {"type": "float", "default": 0},
         "hold_deadline": {"type": "float", "default": 30},
+        "vss_hold_deadline": {"type": "float", "default": 8},
         "hold_margin": {"type": "float", "default": 0.5},
         "unquiesce_timeout": {"type": "float"},
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},

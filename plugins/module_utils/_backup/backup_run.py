@@ -95,7 +95,7 @@ class Run:
             asked=options["consistency"],
             below=options["below_consistency"],
             go_on=options["on_failure"] == "continue",
-            ground=replace(hold.ground_of(options), vss_deadline=options["vss_hold_deadline"]),
+            ground=hold.ground_of(options),
             options=options,
         )
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import BOOT_ID, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import BOOT_ID, boot_id, read_rows
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import end
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import (
     Timer,
@@ -43,7 +43,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record im
 DEADLINE = 30.0
 MARGIN = 0.5
 LEAD = 15.0
-"""Seconds before its end at which a systemd timer starts its service, which waits for the moment itself.
+"""Seconds before its first moment at which a systemd timer starts its service, which waits for that itself.
 
 A slow host needs half of them until its Python has found libvirt.
 """
@@ -83,7 +83,7 @@ class DeadMan:
         write_timer(path, timer)
         try:
             program = install(record.parent)
-            armed = self._arm(timer, path, program)
+            armed = self._arm(timer, path, program, soonest=self._soonest(record))
             now = time.monotonic()
             write_timer(path, replace(armed, armed_at=now, fires_at=now + self.deadline + self.margin))
         except BaseException:
@@ -111,11 +111,16 @@ class DeadMan:
             fires_at=now + self.deadline + self.margin + _COMMAND_SECONDS * 2,
         )
 
-    def _arm(self, timer: Timer, path: Path, program: Path) -> Timer:
+    def _soonest(self, record: Path) -> float:
+        """Return after how many seconds at the soonest a guest of the hold is to be let go."""
+        limits = [row.limit for row in read_rows(record, boot_id(self.boot)) or () if row.limit is not None]
+        return min([self.deadline, *limits]) + self.margin
+
+    def _arm(self, timer: Timer, path: Path, program: Path, *, soonest: float) -> Timer:
         if os.geteuid() != 0 or not self.systemd.is_dir():
             return _as_process(timer, path, program)
         try:
-            return _as_unit(timer, path, program)
+            return _as_unit(timer, path, program, soonest=soonest)
         except TimerError as exc:
             return replace(_as_process(timer, path, program), remark=exc.message)
 
@@ -230,9 +235,9 @@ def _as_process(timer: Timer, path: Path, program_path: Path) -> Timer:
     return armed
 
 
-def _as_unit(timer: Timer, path: Path, program_path: Path) -> Timer:
+def _as_unit(timer: Timer, path: Path, program_path: Path, *, soonest: float) -> Timer:
     unit = unit_name(path)
-    ahead = max(0.1, timer.deadline + timer.margin - LEAD)
+    ahead = max(0.1, soonest - LEAD)
     command = [
         "systemd-run",
         "--quiet",

@@ -26,8 +26,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, expire
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     Row,
+    boot_id,
     lock_holder,
     locked,
+    read_rows,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import end, started_at
@@ -43,7 +45,10 @@ THAW_TIMEOUT = 5
 PING_TIMEOUT = 2
 """Seconds for one answer of an agent: a silent one occupies libvirt's workers, and it is asked again anyway."""
 
-GIVE_UP = 3600.0
+AHEAD_TIMEOUT = 2
+"""The same while others are held on, also for a thaw: the hold's lock is had meanwhile, which their release needs."""
+
+_ANSWERS = 4
 _LONGEST_NAP = 1.0
 _FIRST_PAUSE = 0.25
 _URGENT = 60.0
@@ -96,9 +101,9 @@ def _start(path: Path, token: str) -> int:
 
 
 def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optional[Ground] = None) -> int:
-    """Wait for the moment that the timer's file names, then release what is held until nothing is, or for an hour.
+    """Wait for the moments that the timer's file and the hold's record name; release what is held until nothing is.
 
-    It ends without a word as soon as the file is gone or tells of another arming.
+    It ends without a word as soon as the timer's file is gone or tells of another arming, and with the hold's record.
     """
     clock = clock or Clock()
     timer: Optional[Timer] = None
@@ -106,25 +111,82 @@ def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optiona
         timer = _armed(path, token, otherwise=timer)
         if timer is None:
             return 0
-        left = timer.fires_at - clock.monotonic()
-        if left <= 0:
+        ground, now = ground or _ground(timer, path), clock.monotonic()
+        if now >= timer.fires_at:
             break
+        moments = [due_at(row, timer) for row in _held(path, ground)]
+        if any(at <= now for at in moments):
+            _release_ahead(path, timer, ground, clock)
+            now = clock.monotonic()
+        left = min((at - now for at in (*moments, timer.fires_at) if at > now), default=0.0)
         clock.sleep(min(left, _LONGEST_NAP))
-    give_up, pause = Deadline.after(GIVE_UP, clock), _FIRST_PAUSE
-    while _outstanding(path, timer, ground or _ground(timer, path)):
-        if give_up.remaining() <= 0:
-            return 1
+    urgent, pause = Deadline.after(_URGENT, clock), _FIRST_PAUSE
+    while _outstanding(path, timer, ground, late=urgent.remaining() <= 0):
         clock.sleep(pause)
-        urgent = give_up.remaining() > GIVE_UP - _URGENT
-        pause = min(pause * 2, _URGENT_PAUSE if urgent else _LONGEST_PAUSE)
+        pause = min(pause * 2, _URGENT_PAUSE if urgent.remaining() > 0 else _LONGEST_PAUSE)
     return 0
 
 
-def _outstanding(path: Path, known: Timer, ground: Ground) -> bool:
+def due_at(row: Row, timer: Timer) -> float:
+    """Return the moment at which the timer lets go of a guest: of one with a limit of its own before the others. Pure.
+
+    The limit counts from when the guest was frozen; from when it may have been, where its freeze was never answered.
+    """
+    if row.limit is None:
+        return timer.fires_at
+    since = next(at for at in (row.freeze_answered, row.freeze_sent, timer.armed_at) if at is not None)
+    return min(timer.fires_at, since + row.limit + timer.margin)
+
+
+def answer_seconds(left: float, *, guests: int, at_once: int) -> int:
+    """Return how long each answer of an agent may take, so that so many guests are tried within ``left`` seconds. Pure.
+
+    Zero: they are released with the others. To thaw and to ask takes two answers, and libvirt waits for an agent's
+    attention before each.
+    """
+    waves = -(-guests // at_once)
+    return min(AHEAD_TIMEOUT, int(left / (waves * _ANSWERS)))
+
+
+def _held(path: Path, ground: Ground) -> list[Row]:
+    """Return the guests that the hold's record names and that are not let go; none while it cannot be read."""
+    with suppress(KvmsnapError, OSError):
+        rows = read_rows(path.with_suffix(".json"), boot_id(ground.boot)) or []
+        return [row for row in rows if row.outstanding]
+    return []
+
+
+def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> None:
+    """Let go once of the guests whose own time is over, while the others are held on.
+
+    A process that works on the hold sees to them itself. What fails is tried again, at the hold's end at the latest,
+    which nothing here may delay.
+    """
+
+    def over(row: Row) -> bool:
+        return due_at(row, known) <= clock.monotonic()
+
+    count = sum(map(over, _held(path, ground)))
+    seconds = answer_seconds(known.fires_at - clock.monotonic(), guests=count, at_once=ground.at_once)
+    if seconds == 0:
+        return
+    quick = replace(ground, freeze_timeout=seconds, ping_timeout=seconds)
+    with suppress(KvmsnapError, OSError, RuntimeError):
+        with locked(ground.directory, known.hold_id, stage="releasing", timeout=0):
+            if _armed(path, known.token) is None:
+                return
+            before, rows = expire(known.hold_id, quick, lambda: None, over=over)
+        free = [row.uuid for row in rows if not row.outstanding]
+        names = ", ".join(row.name for row in before if row.uuid in free)
+        if names:
+            _log(f"hold {known.hold_id}: released before the others, which may be held for longer: {names}")
+
+
+def _outstanding(path: Path, known: Timer, ground: Ground, *, late: bool) -> bool:
     """Release once what is held, and say whether something is held still; nothing that fails ends the watch."""
     record = path.with_suffix(".json")
     try:
-        with _alone(ground.directory, record.stem):
+        with _alone(ground.directory, record.stem, late=late):
             timer = _armed(path, known.token, otherwise=known)
             if timer is None:
                 return False
@@ -148,27 +210,31 @@ def fire(timer: Timer, path: Path, ground: Ground) -> list[Row]:
             with suppress(TimerError):
                 write_timer(path, timer)
 
+    known = timer.error
     before, rows = expire(timer.hold_id, ground, begin)
     if before:
         stuck = [row for row in rows if row.outstanding]
+        error = "; ".join(str(row.error) for row in stuck) or None
         with suppress(TimerError):
-            write_timer(path, replace(timer, error="; ".join(str(row.error) for row in stuck) or None))
+            write_timer(path, replace(timer, error=error))
         names = ", ".join(row.name for row in before if row.uuid not in [other.uuid for other in stuck])
+        if not names and error == known:
+            return rows
         _log(f"hold {timer.hold_id} outlived its deadline of {timer.deadline:g} s; released: {names or 'none'}")
         for row in stuck:
             _log(f"hold {timer.hold_id}: {row.error}")
     return rows
 
 
-def _alone(directory: Path, hold_id: str) -> AbstractContextManager[None]:
+def _alone(directory: Path, hold_id: str, *, late: bool) -> AbstractContextManager[None]:
     """Take the hold's lock; a process that keeps it past the hold's end without letting go of the guests is ended.
 
-    One that lets go of them is given time. One that has been killed does nothing more, even where the kernel keeps it,
-    and its lock, in a call that hangs.
+    One that lets go of them is given time, and so is any that has the lock ``late``: it is another run by now. One that
+    has been killed does nothing more, even where the kernel keeps it, and its lock, in a call that hangs.
     """
     holder = lock_holder(directory, hold_id)
     patience = Deadline.after(_PATIENCE)
-    while holder is not None and holder.stage == "releasing" and patience.remaining() > 0:
+    while holder is not None and (late or holder.stage == "releasing") and patience.remaining() > 0:
         patience.clock.sleep(_LOOK_AGAIN)
         holder = lock_holder(directory, hold_id)
     if holder is not None and holder.process is not None:

@@ -244,6 +244,7 @@ def ground_of(options: Mapping[str, Any]) -> Ground:
         freeze_timeout=options["freeze_timeout"],
         ping_timeout=options["agent_ping_timeout"],
         hold_deadline=deadline,
+        vss_deadline=options["vss_hold_deadline"],
         at_once=at_once(),
         guard=DeadMan(uri, deadline=deadline, margin=options["hold_margin"]),
     )
@@ -332,15 +333,19 @@ def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
             return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
 
 
-def expire(hold_id: str, ground: Ground, begin: Callable[[], None]) -> tuple[list[Row], list[Row]]:
-    """Release a hold whose time is over: what the dead-man timer does. Returns what was held before, and all rows.
+def expire(
+    hold_id: str, ground: Ground, begin: Callable[[], None], *, over: Optional[Callable[[Row], bool]] = None
+) -> tuple[list[Row], list[Row]]:
+    """Release a hold whose time is over, or the guests of it whose time is: what the dead-man timer does.
 
-    ``begin`` is called before the first guest is touched, when there is one. Suspended guests come first: no agent can
-    delay them. The record is kept for whoever asks what became of the hold; its lock must be had.
+    Returns those that were held before, and all rows. ``begin`` is called before the first guest is touched, when there
+    is one. Guests that are known to be held come first, and of these the suspended ones: an agent that hung in its
+    freeze delays nobody. The record is kept for whoever asks what became of the hold; its lock must be had.
     """
     record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
     record.read()
-    held = sorted((row for row in record.rows if row.outstanding), key=lambda row: row.method != "suspend")
+    todo = [row for row in record.rows if row.outstanding and (over is None or over(row))]
+    held = sorted(todo, key=_quickest_first)
     if held:
         begin()
         with Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
@@ -732,13 +737,17 @@ def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
         groups = [[row for row in todo if row.order == order] for order in sorted({row.order for row in todo})]
         begun = []
         for group in reversed(groups):
-            quick = sorted(group, key=lambda row: (row.phase != "held", row.by_agent))
+            quick = sorted(group, key=_quickest_first)
             begun.append(crew.begin(quick, lambda lane, row: _try(lane, row, record, ground)))
             crew.wait(begun[-1], seconds=_GROUP_PATIENCE if len(groups) > 1 else None)
         done.update({row.uuid: row for each in begun for row in crew.finish(each)})
         with suppress(HoldRecordError):
             record.put()
     return [done[row.uuid] for row in rows]
+
+
+def _quickest_first(row: Row) -> tuple[bool, bool]:
+    return row.phase != "held", row.by_agent
 
 
 def _try(lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, fired: bool = False) -> Row:
@@ -794,7 +803,7 @@ def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Op
         "hold_id": record.hold_id,
         "guests": [row.as_dict() for row in rows],
         "timer": timer and timer.as_dict(),
-        "fired": timer is not None and timer.fired,
+        "fired": (timer is not None and timer.fired) or any(row.fired for row in rows),
     }
 
 

@@ -34,7 +34,8 @@ class Timer:
 
     ``kind`` systemd has a ``unit`` (without suffix), ``process`` a ``pid`` with its ``started`` (clock ticks since
     boot). ``deadline`` and ``margin`` are in seconds; at ``fires_at`` what is still held is released, and ``fired_at``
-    says that it was. ``remark``: why it is no systemd unit although systemd runs. ``error``: why a guest is held still.
+    says that it was; guests with a limit of their own may be released before. ``remark``: why it is no systemd unit
+    although systemd runs. ``error``: why a guest is held still.
     """
 
     hold_id: str

@@ -11,23 +11,27 @@ import signal
 import stat
 import subprocess
 import sys
+import syslog
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
 import libvirt
 import pytest
-from virt import URI, Guests, Inside
+from virt import URI, FakeAgent, Guests, Inside
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman, deadman_run, processes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, Wanted, hold, release
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     HoldRecord,
+    Row,
     lock_holder,
     locked,
     releasing,
@@ -202,22 +206,99 @@ def test_a_hung_agent_does_not_keep_it_from_the_others(guests: Guests, ground: G
     assert rows["mute"]["thaw_sent"] < rows["mute"]["thaw_answered"]
 
 
-def test_it_says_why_a_guest_is_held_still_and_gives_up_after_an_hour(guests: Guests, ground: Ground) -> None:
+LONG = 2 * 3600.0
+
+
+@dataclass
+class Later(Hands):
+    """A clock on which something happens at a moment, once."""
+
+    at: float = 30.5 + LONG
+    then: Optional[Callable[[], None]] = None
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.now >= self.at and self.then:
+            self.then, then = None, self.then
+            then()
+
+
+def test_guests_that_are_known_to_be_held_come_first(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that hung in its freeze may hang in its thaw too, and where libvirt is busy others wait for it."""
+    hung = guests.add("hung", agent=Inside())
+    held = [guests.add(f"lin{n}", agent=Inside()) for n in range(2)]
+    solaris = guests.add("sol")
+    take(ground, hung, *held, solaris)
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    record.put(replace(record.rows[0], phase="holding", held=False, freeze_answered=None))
+    found: list[tuple[str, int]] = []
+    thaw = FakeAgent.thaw
+
+    def thawed(self: FakeAgent) -> int:
+        found.append((self._domain.name(), guests.state(solaris)[0]))
+        return thaw(self)
+
+    monkeypatch.setattr(FakeAgent, "thaw", thawed)
+    assert fire(replace(ground, at_once=1), armed(ground)) == 0
+    assert found == [("lin0", RUNNING), ("lin1", RUNNING), ("hung", RUNNING)]
+
+
+def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _level, message: said.append(message))
     mute = guests.add("mute", agent=Inside())
     take(ground, mute)
     guests.inside[mute].thaws = ["silent"] * 10_000
     path = armed(ground)
-    hands = Hands(most=10_000)
-    assert fire(ground, path, hands) == 1
-    assert 3600 <= hands.now - 30.5 < 3660
-    timer = read_timer(path)
-    assert timer is not None
-    assert "not responding" in (timer.error or "")
-    with pytest.raises(HoldError, match="mute"):
-        release("h1", ground, check=False)
-    assert known_timer(path) is not None, "what may still be frozen stays on record"
-    guests.inside[mute].thaws = []
-    assert release("h1", ground, check=False)["guests"][0]["held"] is True
+
+    def answers() -> None:
+        timer = read_timer(path)
+        assert timer is not None
+        assert "not responding" in (timer.error or "")
+        assert guests.inside[mute].frozen
+        with pytest.raises(HoldError, match="mute"):
+            release("h1", replace(ground, retry_count=0), check=False)
+        assert known_timer(path) is not None, "what may still be frozen stays on record"
+        guests.inside[mute].thaws = []
+
+    monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
+    hands = Later(most=10_000, then=answers)
+    assert fire(ground, path, hands) == 0
+    assert 0 <= hands.now - 30.5 - LONG <= 30
+    assert not guests.inside[mute].frozen
+    assert hands.naps < 32 + 60 + LONG / 30
+    assert len(said) == 3, "every half a minute is too often to be told"
+    assert ["released: none" in said[0], "not responding" in said[1], "released: mute" in said[2]] == [True] * 3
+
+
+@pytest.mark.parametrize("gone", ["released", "record removed", "destroyed", "started anew"])
+def test_it_ends_with_what_it_waits_for(guests: Guests, ground: Ground, gone: str) -> None:
+    """Recovery takes the record away, a guest that is off or started anew is not frozen any more."""
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, uuid)
+    guests.domain(uuid).suspend()
+    path = armed(ground)
+
+    def end() -> None:
+        if gone == "released":
+            path.unlink()
+        elif gone == "record removed":
+            path.with_suffix(".json").unlink()
+        else:
+            guests.domain(uuid).destroy()
+        if gone == "started anew":
+            guests.domain(uuid).create()
+
+    hands = Later(at=200.0, then=end)
+    assert fire(ground, path, hands) == 0
+    assert hands.then is None, "it ended before"
+    assert hands.now <= hands.at + 30
+    assert guests.inside[uuid].frozen, "nobody thawed it"
 
 
 def test_a_guest_that_an_administrator_paused_is_thawed_once_it_runs(guests: Guests, ground: Ground) -> None:
@@ -292,12 +373,14 @@ def test_libvirt_may_be_away_for_a_while(guests: Guests, ground: Ground) -> None
 
     def connect() -> Any:
         tries.append(1)
-        if len(tries) < 4:
+        if hands.now < 30.5 + LONG:
             raise LibvirtError("Failed to connect to libvirt: it restarts")
         return guests.connect()
 
     path = armed(ground)
-    assert fire(replace(ground, connect=connect), path) == 0
+    hands = Hands(most=10_000)
+    assert fire(replace(ground, connect=connect), path, hands) == 0
+    assert len(tries) < 2 * (60 + LONG / 30), "it must not spin meanwhile"
     assert guests.state(uuid)[0] == RUNNING
     timer = read_timer(path)
     assert timer is not None
@@ -313,6 +396,127 @@ def test_a_second_thaw_does_not_call_the_first_one_early(guests: Guests, ground:
     fire(ground, armed(ground))
     (row,) = release("h1", ground, check=False)["guests"]
     assert (row["fired"], row["consistency"]) == (True, "filesystem-consistent")
+
+
+# Guests whose own time is over before
+
+
+@pytest.mark.parametrize(
+    ("row", "moment"),
+    [
+        ({"limit": None, "freeze_answered": 101.0}, 130.5),
+        ({"limit": 8.0, "freeze_answered": 101.0}, 109.5),
+        ({"limit": 8.0, "freeze_answered": 101.0, "freeze_sent": 100.2}, 109.5),
+        ({"limit": 8.0, "freeze_answered": 125.0}, 130.5),
+        ({"limit": 60.0, "freeze_answered": 101.0}, 130.5),
+        # never answered, or not on record when it was sent
+        ({"limit": 8.0, "phase": "holding", "freeze_sent": 103.0}, 111.5),
+        ({"limit": 8.0, "phase": "holding"}, 108.5),
+    ],
+)
+def test_when_a_guest_is_let_go(row: dict[str, Any], moment: float) -> None:
+    timer = Timer("h1", "this-boot", "token", "process", URI, 30.0, 0.5, armed_at=100.0, fires_at=130.5)
+    held = Row("lin", "1", "auto", **{"method": "agent", "phase": "held", **row})
+    assert deadman_run.due_at(held, timer) == moment
+
+
+@pytest.mark.parametrize(
+    ("left", "guests", "at_once", "seconds"),
+    [(21.0, 1, 16, 2), (7.9, 16, 16, 1), (8.0, 17, 16, 1), (8.0, 16, 16, 2), (3.9, 1, 16, 0), (0.0, 1, 16, 0)],
+)
+def test_what_is_released_ahead_does_not_delay_the_end(left: float, guests: int, at_once: int, seconds: int) -> None:
+    assert deadman_run.answer_seconds(left, guests=guests, at_once=at_once) == seconds
+
+
+def answered(ground: Ground) -> float:
+    """Return the moment at which the last freeze of the hold was answered."""
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    return max(row.freeze_answered or 0.0 for row in record.rows)
+
+
+def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Guests, ground: Ground) -> None:
+    linux, unknown = guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, linux, unknown)
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    hands = Hands(now=frozen)
+    seen: list[tuple[float, bool, bool]] = []
+
+    def nap(seconds: float) -> None:
+        hands.sleep(seconds)
+        seen.append((hands.now - frozen, guests.inside[unknown].frozen, guests.inside[linux].frozen))
+        if hands.now > frozen + 20:
+            path.unlink()
+
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert [at for at, who, _lin in seen if who][-1] == pytest.approx(8.5)
+    assert next(at for at, who, _lin in seen if not who) > 8.5
+    assert all(lin for _at, _who, lin in seen)
+    timer = read_timer(armed(ground))
+    assert timer is not None
+    assert timer.fired is False, "the hold goes on"
+    told = release("h1", ground, check=False)
+    rows = {row["name"]: row for row in told["guests"]}
+    assert told["fired"] is True
+    assert [(row["fired"], row["held"]) for row in (rows["who"], rows["lin"])] == [(True, False), (False, True)]
+    hold = Hold.from_record(rows["who"])
+    inside = Stamp("svm1:vol1", hold.freeze_answered, hold.thaw_sent)
+    late = Stamp("svm1:vol2", hold.freeze_answered, (hold.thaw_sent or 0) + 0.1)
+    assert [reached(hold, [inside]).level, reached(hold, [inside, late]).level] == [
+        "filesystem-consistent",
+        "inconsistent",
+    ]
+
+
+def test_whoever_works_on_the_hold_lets_go_of_such_a_guest_itself(guests: Guests, ground: Ground) -> None:
+    """Up to the deadline: its process is neither ended nor overtaken before."""
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    hands = Hands(now=frozen)
+
+    def nap(seconds: float) -> None:
+        hands.sleep(seconds)
+        assert guests.inside[uuid].frozen
+        if hands.now > frozen + 20:
+            path.unlink()
+
+    with locked(ground.directory, "h1"):
+        assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert guests.inside[uuid].frozen
+    assert hands.naps < 30, "it must not spin meanwhile"
+
+
+def test_a_freeze_whose_maker_died_counts_from_the_beginning(guests: Guests, ground: Ground) -> None:
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record.read()
+    record.put(replace(record.rows[0], phase="holding", held=False, freeze_sent=None, freeze_answered=None))
+    path = armed(ground, armed_at=100.0, fires_at=130.5)
+    hands = Later(now=100.0, at=109.0, then=path.unlink)
+    assert fire(ground, path, hands) == 0
+    assert not guests.inside[uuid].frozen
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert (row["fired"], row["held"], row["consistency"]) == (True, False, "crash-consistent")
+
+
+def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, ground: Ground) -> None:
+    """The moment of its first thaw counts: it may have had its effect."""
+    uuid = guests.add("who", agent=Inside(mounts_fail=True))
+    take(ground, uuid)
+    guests.inside[uuid].thaws = ["silent"] * 3
+    frozen = answered(ground)
+    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    before = time.monotonic()
+    hands = Later(now=frozen, at=frozen + 14, then=path.unlink)
+    assert fire(ground, path, hands) == 0
+    assert not guests.inside[uuid].frozen
+    (row,) = release("h1", ground, check=False)["guests"]
+    assert row["fired"] is True
+    assert before <= row["thaw_sent"] < row["thaw_answered"]
 
 
 # One at a time
@@ -365,6 +569,29 @@ def test_it_ends_a_process_that_keeps_the_hold_past_its_end(
         assert process.wait(5) == -signal.SIGKILL
     assert guests.state(uuid)[0] == RUNNING
     assert lock_holder(ground.directory, "h1") is None
+
+
+def test_a_new_run_that_has_the_lock_long_after_is_given_time(
+    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the one that outlived its hold: the timer may be at work for days."""
+    monkeypatch.setattr(deadman_run, "_LOCK_SECONDS", 0.0)
+    ended: list[Process] = []
+    monkeypatch.setattr(deadman_run, "end", lambda process, **_how: ended.append(process))
+    uuid = guests.add("lin", agent=Inside())
+    take(ground, uuid)
+    path = armed(ground)
+    timer = read_timer(path)
+    assert timer is not None
+    with locked(ground.directory, "h1"):
+        thread = threading.Thread(target=lambda: deadman_run._outstanding(path, timer, ground, late=True))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        path.unlink()
+    thread.join(10)
+    assert ended == []
+    assert guests.inside[uuid].frozen, "its file was gone when it had the lock"
 
 
 def test_a_lock_whose_owner_has_not_said_who_it_is(ground: Ground) -> None:
@@ -511,6 +738,16 @@ def test_a_transient_unit_where_systemd_runs(ground: Ground, record: Path, syste
     assert deadman.watches(timer)
     guard(ground, systemd=tmp_path).disarm(record)
     assert asked(tmp_path, "systemctl")[-1] == ["stop", f"{unit}.timer", f"{unit}.service"]
+
+
+def test_a_unit_starts_in_time_for_the_guest_that_is_let_go_first(
+    guests: Guests, ground: Ground, systemd: Path, tmp_path: Path
+) -> None:
+    ground = replace(ground, guard=guard(ground, systemd=tmp_path, deadline=60.0), vss_deadline=20.0)
+    take(ground, guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True)))
+    (command,) = asked(tmp_path, "systemd-run")
+    assert "--on-active=5500ms" in command
+    release("h1", ground, check=False)
 
 
 def test_a_process_where_systemd_refuses(ground: Ground, record: Path, systemd: Path, tmp_path: Path) -> None:

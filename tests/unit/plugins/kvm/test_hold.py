@@ -1278,6 +1278,7 @@ def options(ground: Ground, **more: Any) -> dict[str, Any]:
         "on_failure": "fail",
         "hold_deadline": 30.0,
         "hold_margin": 0.5,
+        "vss_hold_deadline": 8.0,
         "unquiesce_timeout": None,
         "concurrency_timeout": 0.0,
         **more,
