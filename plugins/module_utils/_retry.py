@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
@@ -44,6 +44,10 @@ class Deadline:
         """Return the deadline ``seconds`` from now."""
         clock = clock or Clock()
         return cls(at=clock.monotonic() + seconds, clock=clock)
+
+    def no_later(self, at: Optional[float]) -> Deadline:
+        """Return this deadline, or the moment of the same clock when that is sooner; None is no moment."""
+        return self if at is None else replace(self, at=min(self.at, at))
 
     def remaining(self) -> float:
         """Return the seconds left, 0.0 when it has passed."""

@@ -91,6 +91,12 @@ options:
     type: str
     choices: [fail, continue]
     default: fail
+  refuse_vss:
+    description:
+      - Whether to hold nothing and fail, whatever O(on_failure) says, when a guest that is to be frozen has VSS, which
+        thaws by itself after ten seconds. The guest's definition or its file systems tell.
+    type: bool
+    default: false
   retry_count:
     description:
       - How often a failed command is run again. A freeze is only repeated after a thaw that the agent confirmed, and
@@ -390,6 +396,7 @@ def argument_spec() -> dict[str, Any]:
         "hold_id": {"type": "str", "required": True},
         "guests": {"type": "list", "elements": "dict", "options": guest},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
+        "refuse_vss": {"type": "bool", "default": False},
         "retry_count": {"type": "int", "default": 3},
         "freeze_timeout": {"type": "int", "default": 20},
         "agent_ping_timeout": {"type": "int", "default": 5},

@@ -102,6 +102,13 @@ options:
       - Seconds that everything may take. Removing a set of snapshots that is half-made may take a minute more.
     type: int
     default: 120
+  not_after:
+    description:
+      - Moment at which everything must be over although O(timeout) has not passed, in seconds on the monotonic clock of
+        the host that the module runs on. Nothing is begun after it, but what removes a set that is half-made.
+      - Inside a hold of M(kvmsnap.ontap.kvm_vm_quiesce) it is RV(kvmsnap.ontap.kvm_vm_quiesce#module:timer.armed_at)
+        plus RV(kvmsnap.ontap.kvm_vm_quiesce#module:timer.deadline).
+    type: float
   retry_count:
     description:
       - How often a request is repeated after the first try. Only what is safe to repeat is repeated.
@@ -289,7 +296,7 @@ left_behind:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent, ensure_present
@@ -326,6 +333,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "volumes": VOLUMES,
             "timeout": {"type": "int", "default": 120},
+            "not_after": {"type": "float"},
             "retry_count": {"type": "int", "default": 3},
             "controllers": controllers_argument(),
             **WANTED,
@@ -337,7 +345,13 @@ def main() -> None:
     try:
         wanted = Wanted.checked(**{key: given[key] for key in WANTED})
         volumes = [VolumeRef.from_option(option) for option in given["volumes"]]
-        deadline, policy = Deadline.after(given["timeout"]), RetryPolicy(retry_count=given["retry_count"])
+        deadline = Deadline.after(given["timeout"]).no_later(given["not_after"])
+        if given["not_after"] is not None and not deadline.remaining():
+            raise InputError(
+                f"The time for snapshot {wanted.name} was over (not_after) before anything was done. Where that is the"
+                " end of a hold, give the hold more time, or take less of it before"
+            )
+        policy = RetryPolicy(retry_count=given["retry_count"])
         with connected(given["controllers"], policy=policy, deadline=deadline) as clients:
             result = ensure(clients, volumes, wanted, check_mode=module.check_mode, deadline=deadline)
     except KvmsnapError as exc:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -18,12 +18,26 @@ from kvmground.watch import Watch
 
 VOLUME = "kvm_vol1"
 HOST, SECOND = "hv0", "hv-00"
-BACKUP = "kvmsnap.ontap.backup"
+BACKUP, ONE_POINT = "kvmsnap.ontap.backup", "kvmsnap.ontap.backup_one_point"
 TELL = 'echo "$KVM_BACKUP_EVENT $KVM_BACKUP_HOST $KVM_BACKUP_ID $(readlink /proc/self/ns/mnt)"'
 TASKS = f"""\
 - name: Tell where this runs
   ansible.builtin.shell: '{TELL} >> {{told}}'
   changed_when: true
+"""
+SLOW = """\
+- name: Take longer than the hook may
+  ansible.builtin.command: sleep 60
+  changed_when: true
+"""
+LOST = f"""\
+- hosts: kvm_hosts
+  gather_facts: false
+  pre_tasks:
+    - name: Lose a host
+      ansible.builtin.fail:
+      when: inventory_hostname == '{SECOND}'
+  roles: [kvmsnap.ontap.kvm_backup]
 """
 SERIAL = """\
 - hosts: kvm_hosts
@@ -155,18 +169,99 @@ def test_a_hold_in_tasks_that_others_could_prolong_is_refused(
 
 
 @pytest.mark.long
-def test_a_windows_guest_is_not_frozen_in_tasks(ground: Ground, playbooks: Playbooks) -> None:
-    agent = ground.guests.add_relayed("w1", "kvm_vol4", os="windows")
-    before, frozen = ground.snapshots(), agent.frozen
+@pytest.mark.parametrize(("os", "mounted"), [("windows", None), ("unknown", "NTFS")], ids=["defined", "mounted"])
+def test_a_windows_guest_is_not_frozen_in_tasks(
+    ground: Ground, playbooks: Playbooks, os: str, mounted: Optional[str]
+) -> None:
+    agent = ground.guests.add_relayed("w1", "kvm_vol4", os=os)
+    agent.mounted = mounted
+    before = ground.snapshots()
     asked = on_one(kvm_backup_mode="tasks", kvm_backup_guests=["w1"])
+    beside = {"kvm_backup_guests": f"{{{{ ['w1'] if inventory_hostname == '{HOST}' else ['p1'] }}}}"}
     try:
-        with Watch(ground, ["w1"]) as watch:
+        with Watch(ground, ["w1", "p1"]) as watch:
             refused = playbooks.run(BACKUP, asked)
-            seen = list(watch.stretches)
+            # The other host's guest is not held either: nobody begins before all hosts were asked.
+            together = playbooks.run(ONE_POINT, beside)
+        after, frozen = ground.snapshots(), agent.first("freeze")
         suspended = playbooks.run(BACKUP, {**asked, "kvm_backup_quiesce": {"w1": "suspend"}})
     finally:
         ground.guests.remove("w1")
-    assert refused.rc != 0
-    assert "VSS in w1 thaws by itself" in refused.failures(HOST)[-1], refused.stdout
-    assert (seen, frozen, f"{SVM}:kvm_vol4" in before) == ([], False, False)
+    for played in (refused, together):
+        assert "VSS thaws by itself" in played.failures(HOST)[-1], played.stdout
+        assert played.rc != 0
+    assert f"{HOST} failed or did not come so far" in together.failures(SECOND)[-1], together.stdout
+    assert (watch.stretches, frozen, after) == ([], None, before)
     assert suspended.rc == 0, suspended.stdout
+
+
+def test_a_hook_inside_the_hold_that_takes_too_long_ends_it_and_the_failure_is_told(
+    ground: Ground, playbooks: Playbooks, told: Path
+) -> None:
+    name = "hv0-slow_20261121020000"
+    tasks = playbooks.work / "slow.yml"
+    tasks.write_text(SLOW, encoding="utf-8")
+    hooks = {
+        "after_quiesce": [{"tasks": str(tasks), "timeout": 2}],
+        "before_resume": [{"command": f"sh -c '{TELL} >> {told}'"}],
+        "on_failure": [{"command": f"sh -c '{TELL} >> {told}; exit 7'"}, {"command": f"sh -c '{TELL} >> {told}'"}],
+    }
+    before = ground.snapshots()
+    with Watch(ground, ["p1"]) as watch:
+        played = playbooks.run(BACKUP, on_one(kvm_backup_id=name, kvm_backup_mode="tasks", kvm_backup_hooks=hooks))
+    assert played.rc != 0
+    assert "Timed out after 2 second" in played.failures(HOST)[-1], played.stdout
+    assert "A hook of on_failure failed too: non-zero return code (sh -c" in played.failures(HOST)[-1]
+    assert [line[:3] for line in lines(told)] == [["on_failure", HOST, name]]
+    assert [stretch.guest for stretch in watch.stretches] == ["p1"], "held once"
+    assert (watch.held_now(), ground.guests.held("p1"), ground.snapshots()) == ([], False, before)
+    assert ground.module("kvm_backup_info", backup_id=name)["backups"] == []
+
+
+@pytest.mark.long
+def test_no_snapshot_is_begun_when_hooks_have_used_up_the_hold(ground: Ground, playbooks: Playbooks) -> None:
+    before, deadline = ground.snapshots(), 2
+    hooks = {"after_quiesce": [{"command": f"sleep {deadline + 1}"}]}
+    asked = on_one(kvm_backup_mode="tasks", kvm_backup_hold_deadline=deadline, kvm_backup_hooks=hooks)
+    with Watch(ground, ["p1"]) as watch:
+        played = playbooks.run(BACKUP, asked)
+    assert played.rc != 0
+    assert "was over (not_after) before anything was done" in played.failures(HOST)[-1], played.stdout
+    longest = watch.longest()
+    assert longest is not None
+    assert longest.seconds < deadline + 1
+    assert (watch.held_now(), ground.snapshots()) == ([], before)
+
+
+def test_a_hook_after_the_release_that_fails_leaves_the_backup(
+    ground: Ground, playbooks: Playbooks, told: Path
+) -> None:
+    name = "hv0-after_20261121020000"
+    hooks = {"after_resume": [{"command": "false"}], "on_failure": [{"command": f"sh -c '{TELL} >> {told}'"}]}
+    played = playbooks.run(BACKUP, on_one(kvm_backup_id=name, kvm_backup_hooks=hooks))
+    assert played.rc != 0
+    assert "non-zero return code" in played.failures(HOST)[-1], played.stdout
+    (made,) = ground.module("kvm_backup_info", backup_id=name)["backups"]
+    assert (made["phase"], made["exists"], ground.guests.held("p1"), told.exists()) == ("complete", True, False, False)
+    assert name in ground.snapshots()[f"{SVM}:{VOLUME}"]
+
+
+@pytest.mark.parametrize(
+    "one_point", [False, pytest.param(True, marks=pytest.mark.long)], ids=["by itself", "one point"]
+)
+def test_a_host_that_failed_before_stops_no_other_but_at_one_point(
+    ground: Ground, playbooks: Playbooks, one_point: bool
+) -> None:
+    name, before = f"hv0-lost{one_point:d}_20261121020000", ground.snapshots()
+    path = playbooks.work / "lost.yml"
+    path.write_text(LOST, encoding="utf-8")
+    asked = {"kvm_backup_guests": ["p1"], "kvm_backup_id": name, "kvm_backup_mode": "tasks"}
+    with Watch(ground, ["p1"]) as watch:
+        played = playbooks.run(str(path), {**asked, "kvm_backup_one_point": one_point})
+    made = ground.module("kvm_backup_info", backup_id=name)["backups"]
+    if one_point:
+        assert f"{SECOND} failed or did not come so far" in played.failures(HOST)[-1], played.stdout
+        assert (watch.stretches, made, ground.snapshots()) == ([], [], before)
+    else:
+        assert (played.failures(HOST), [each["phase"] for each in made]) == ([], ["complete"]), played.stdout
+        assert name in ground.snapshots()[f"{SVM}:{VOLUME}"]

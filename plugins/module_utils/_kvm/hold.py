@@ -219,7 +219,7 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     while True:
         wait_for_others(wanted, hold_id, ground, deadline)
         try:
-            return hold(wanted, hold_id, ground, check=check, go_on=go_on)
+            return hold(wanted, hold_id, ground, check=check, go_on=go_on, refuse_vss=options["refuse_vss"])
         except TakenError:
             if deadline.remaining() <= 0:
                 raise
@@ -258,13 +258,16 @@ def _deadline_of(options: Mapping[str, Any]) -> float:
     return float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
 
 
-def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, go_on: bool) -> dict[str, Any]:
+def hold(
+    wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, go_on: bool, refuse_vss: bool = False
+) -> dict[str, Any]:
     """Hold all guests at once; each guest that this hold already holds is left as it is.
 
     With ``go_on`` a guest that cannot be held as asked is reported and left; otherwise everything is undone and
     :class:`HoldError` raised. A guest that someone else froze or paused is reported and left in any case. A guest that
-    an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always.
-    Without ``go_on`` one that another hold has is a :class:`TakenError`, also when that was begun after the look at it.
+    an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always. With
+    ``refuse_vss`` so is a guest that would thaw by itself. Without ``go_on`` one that another hold has is a
+    :class:`TakenError`, also when that was begun after the look at it.
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
@@ -272,11 +275,24 @@ def hold(wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool,
         record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
         rows = prepare(crew, wanted, record, ground, check=check, go_on=go_on)
         todo = [row for row in rows if row.method != "none" and not row.held]
+        if refuse_vss:
+            _refuse_vss(todo)
         if check:
             return _result(record, rows, changed=bool(todo))
         if todo:
             crew.warm([row.uuid for row in todo])
         return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
+
+
+def _refuse_vss(todo: Sequence[Row]) -> None:
+    refused = [row for row in todo if row.vss]
+    if refused:
+        raise HoldError(
+            f"Refused to hold {_names(refused)}, nothing was held: VSS thaws by itself ten seconds after a freeze,"
+            " sooner than this hold may end. Back up in one process (kvm_backup_mode=module, kvm_vm_backup), or choose"
+            " the method suspend",
+            guests=[row.as_dict() for row in todo],
+        )
 
 
 def prepare(

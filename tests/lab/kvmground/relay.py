@@ -16,6 +16,7 @@ from kvmlab.process import run
 
 PORT = "kvmground.stand-in"
 _WINDOWS = "http://microsoft.com/win/2k22"
+_UNKNOWN = "http://example.com/os/1"
 _LINUX = "http://debian.org/debian/12"
 _INIT = f"""\
 #!/bin/sh
@@ -49,8 +50,8 @@ def channel(socket: Path) -> str:
 
 
 def as_os(xml: str, os: str) -> str:
-    """Return a definition that says which operating system the guest has (libosinfo)."""
-    return xml.replace(_LINUX, _WINDOWS) if os == "windows" else xml
+    """Return a definition that says which operating system the guest has (libosinfo), or one that nobody knows."""
+    return xml.replace(_LINUX, {"windows": _WINDOWS, "unknown": _UNKNOWN}.get(os, _LINUX))
 
 
 def assets(guest_image: Path, target: Path) -> Path:

@@ -55,7 +55,8 @@ class Manner:
 class StandInAgent:
     """One guest's agent. It is the server of ``path``; QEMU connects the guest's relay to it.
 
-    ``blocked`` are commands that its administrator switched off (``qemu-ga -b``).
+    ``blocked`` are commands that its administrator switched off (``qemu-ga -b``). ``mounted`` is the kind of the one
+    file system that it tells of; without it, it does not know that question.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class StandInAgent:
     vss_seconds: float = VSS_SECONDS
     heard: list[Heard] = field(default_factory=list)
     blocked: frozenset[str] = frozenset()
+    mounted: Optional[str] = None
     _manners: dict[str, Manner] = field(default_factory=dict)
     _frozen_at: Optional[float] = None
     _expired: bool = False
@@ -204,6 +206,8 @@ class StandInAgent:
                 return {"return": self.filesystems}
             if command == "guest-fsfreeze-thaw":
                 return self._thaw(effect=manner.effect)
+            if command == "guest-get-fsinfo" and self.mounted is not None:
+                return {"return": [{"name": "data", "mountpoint": "/data", "type": self.mounted, "disk": []}]}
             return _refused(f"The command {command} has not been found", kind="CommandNotFound")
 
     def _thaw(self, *, effect: bool) -> dict[str, Any]:

@@ -57,6 +57,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
+WINDOWS = "http://microsoft.com/win/11"
 RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
 ON = DomainState("running", "booted", 3)
 
@@ -65,8 +66,10 @@ def want(uuid: str, asked: str = "auto", disks: Any = None) -> Wanted:
     return Wanted("", uuid, asked, disks)  # type: ignore[arg-type]
 
 
-def take(ground: Ground, *wanted: Wanted, check: bool = False, go_on: bool = False, hold_id: str = "h1") -> Any:
-    return hold(list(wanted), hold_id, ground, check=check, go_on=go_on)
+def take(
+    ground: Ground, *wanted: Wanted, check: bool = False, go_on: bool = False, hold_id: str = "h1", **more: Any
+) -> Any:
+    return hold(list(wanted), hold_id, ground, check=check, go_on=go_on, **more)
 
 
 def record_of(ground: Ground, hold_id: str = "h1") -> Any:
@@ -512,6 +515,25 @@ def test_check_mode_holds_and_writes_nothing(guests: Guests, ground: Ground) -> 
     assert guests.inside[linux].journal == ["ping", "status", "limit", "filesystems"]
     assert guests.state(solaris)[0] == RUNNING
     assert not ground.directory.exists()
+
+
+def test_vss_is_refused_before_anybody_is_held(guests: Guests, ground: Ground) -> None:
+    ntfs = (FileSystem("C:", "C:", "NTFS"),)
+    told, known = guests.add("told", agent=Inside(mounts=ntfs)), guests.add("known", os=WINDOWS, agent=Inside())
+    linux, other = guests.add("lin", agent=Inside()), guests.add("other", os=WINDOWS, agent=Inside())
+    allowed = [want(linux), want(other, "suspend")]
+    for check in (True, False):
+        with pytest.raises(HoldError, match="guests told, known, nothing was held: VSS thaws by itself"):
+            take(ground, want(told), want(known), *allowed, check=check, go_on=True, refuse_vss=True)
+    assert {guests.state(uuid)[0] for uuid in guests.inside} == {RUNNING}
+    assert "freeze" not in [each for inside in guests.inside.values() for each in inside.journal]
+    assert not list(ground.directory.glob("*.json"))
+    held = take(ground, *allowed, refuse_vss=True)["guests"]
+    assert [(row["name"], row["method"], row["held"]) for row in held] == [
+        ("lin", "agent", True),
+        ("other", "suspend", True),
+    ]
+    release("h1", ground, check=False)
 
 
 def test_check_mode_releases_nothing(guests: Guests, ground: Ground) -> None:
@@ -1276,6 +1298,7 @@ def options(ground: Ground, **more: Any) -> dict[str, Any]:
         "freeze_timeout": 20,
         "agent_ping_timeout": 5,
         "on_failure": "fail",
+        "refuse_vss": False,
         "hold_deadline": 30.0,
         "hold_margin": 0.5,
         "vss_hold_deadline": 8.0,

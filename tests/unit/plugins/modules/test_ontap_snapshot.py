@@ -169,6 +169,7 @@ def test_nothing_is_left_of_a_set_that_fails(user: User) -> None:
         ({"name": "a b"}, "InputError", "snapshot name 'a b'"),
         ({"volumes": []}, "InputError", "list of volumes is empty"),
         ({"controllers": []}, "InputError", "list of controllers is empty"),
+        ({"not_after": 1.5}, "InputError", "was over (not_after) before anything was done"),
     ],
 )
 def test_bad_input_changes_nothing(user: User, change: dict[str, Any], kind: str, said: str) -> None:

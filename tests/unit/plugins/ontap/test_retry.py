@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -124,6 +124,11 @@ def test_no_pause_goes_past_the_deadline() -> None:
     with pytest.raises(OSError, match="try 2"):
         retrying(call, again=lambda _exc: 4.0, policy=RetryPolicy(), deadline=Deadline.after(6.0, time.clock))
     assert (len(seen), time.pauses) == (2, [4.0])
+
+
+@pytest.mark.parametrize(("moment", "left"), [(None, 2.0), (1001.5, 1.5), (1005.0, 2.0), (999.0, 0.0)])
+def test_a_moment_only_shortens_a_deadline(moment: Optional[float], left: float) -> None:
+    assert Deadline.after(2.0, FakeTime().clock).no_later(moment).remaining() == left
 
 
 def test_a_deadline_counts_down_to_nothing() -> None:
