@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     FencedError,
     OntapError,
+    OutcomeUnknownError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
@@ -58,7 +59,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
@@ -189,10 +190,22 @@ class Creation:
         deadline: Deadline,
         uses: Sequence[GroupUse] = (),
     ) -> None:
-        self._plan, self._uses = plan, tuple(uses)
+        self._plan, self._wanted, self._uses = plan, wanted, tuple(uses)
         self._parts = list(_parts(plan, wanted, clients=clients, deadline=deadline, uses=uses))
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._parts), OPEN_CONNECTIONS)))
-        self._futures = [self._pool.submit(part.create) for part in self._parts]
+        self._futures = [self._begun(part) for part in self._parts]
+
+    def _begun(self, part: _Part) -> Future[list[Taken]]:
+        """Begin a part. One that no thread could be had for has failed; another's thread may make it all the same."""
+        try:
+            return self._pool.submit(part.create)
+        except RuntimeError as exc:
+            reason = f"no thread could be had for its request ({exc}); raise the limit of processes on this host"
+            failed: Future[list[Taken]] = Future()
+            failed.set_exception(
+                OutcomeUnknownError(f"create snapshot {self._wanted.name!r}", reason, outcome=Outcome("lost"))
+            )
+            return failed
 
     def done(self, *, within: float) -> bool:
         """Wait at most so many seconds, and say whether all requests have ended."""
@@ -356,8 +369,8 @@ def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: 
 
 
 def _in_doubt(result: object) -> bool:
-    """Tell whether a failed creation may have left, or may yet lead to, a snapshot."""
-    return isinstance(result, OntapError) and result.outcome.fate == "lost"
+    """Tell whether a failed creation may have left, or may yet lead to, a snapshot: so may one nobody foresaw."""
+    return not isinstance(result, KvmsnapError) or (isinstance(result, OntapError) and result.outcome.fate == "lost")
 
 
 def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
