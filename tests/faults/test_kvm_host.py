@@ -28,6 +28,7 @@ from kvmlab.lab import Lab
 OPERATION = "module on hv1"
 DEADLINE = 10
 ANSWER = 5.0
+SETTLE_SECONDS = 60.0
 SLOW = Settings(
     hold_deadline=60,
     vss_hold_deadline=60,
@@ -222,9 +223,30 @@ class Theatre:
         self.count += 1
         return LabStage(self.host, self.found, f"hv1-cell_{STAMP}_{self.count:03d}")
 
+    def untold(self, cell: LabStage) -> Iterator[str]:
+        """Yield the snapshots of the cell's backup that no manifest tells of, begun or complete, and locks."""
+        found = self._settled()
+        known = {row["backup_id"] for row in found["manifests"]}
+        for volume in cell.control.volumes():
+            if cell.name in volume["snapshots"] and cell.name not in known:
+                yield f"before the next backup snapshot {cell.name} of {volume['name']} has no manifest"
+        for each in found["locks"]:
+            yield f"before the next backup the lock {each} is held"
+
+    def _settled(self) -> dict[str, Any]:
+        """Return what is on the host once the backup's processes have ended, also those that nobody waits for."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while (found := self._look())["processes"] and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return found
+
+    def _look(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.host.lab.ssh("python3 -", stdin=LEFT))
+        return found
+
     def left(self, cell: LabStage) -> Iterator[str]:
         """Yield what does not belong together."""
-        found = json.loads(self.host.lab.ssh("python3 -", stdin=LEFT))
+        found = self._look()
         for kind in ("records", "locks", "processes", "units"):
             for each in found[kind]:
                 yield f"one of the {kind} is left: {each[:120]}"
@@ -294,6 +316,7 @@ def _play(theatre: Theatre, cell: LabStage, act: Act, complaints: list[str]) -> 
         late = [each for each in cell.watch.stretches if each.seconds > limit and each.guest not in cell.unheard]
         complaints += [f"{each.guest} was held for {each.seconds:.1f} s" for each in late]
     complaints += cell.missed
+    complaints += theatre.untold(cell)
     following = OneProcess(theatre.host, f"{cell.name}n", SLOW)
     following.found = theatre.found
     after = following.run()

@@ -240,6 +240,8 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
         manifest, remarks = record.start(run.root, manifest, run.options["guests"])
         moment = critical.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
         made = moment.made
+        if moment.broken is not None:
+            raise moment.broken
         taken = settle(made, wanted, clients=by_uuid)
         done = _completed(run, manifest, moment, taken)
         record.finish(run.root, done)

@@ -47,7 +47,8 @@ _LOOK_AGAIN = 0.1
 class Moment:
     """What a hold came to: each guest's row, what came of the snapshots, and who could not be released, if any.
 
-    ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer.
+    ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer. ``broken``:
+    what ended it before its end, when snapshots had been asked for already; ``made`` is to be taken back then.
     """
 
     rows: tuple[Row, ...]
@@ -55,6 +56,7 @@ class Moment:
     stuck: Optional[HoldError] = None
     ended_early: bool = False
     remarks: tuple[str, ...] = ()
+    broken: Optional[BaseException] = None
 
 
 def moment(
@@ -69,35 +71,44 @@ def moment(
     """Hold the guests, create the snapshots, release the guests; the name of the snapshots is that of the hold.
 
     The consistency groups ``uses`` make the snapshots of their volumes, started when all guests are held.
-    What failed of the snapshots is told, not raised. :raises HoldError: a guest could not be held as asked; none is
-    held any more, or the error names it. :raises InputError: a snapshot of the name is there; nothing was held.
+    From the first request for a snapshot on, what fails is told, not raised: what was made is known in any case.
+    :raises HoldError: a guest could not be held as asked; none is held any more, or the error names it.
+    :raises InputError: a snapshot of the name is there; nothing was held.
     """
     clients = {volume.uuid: client for client, volume in found}
     directory, boot = ground.directory, boot_id(ground.boot)
     crew = Crew(ground.connect, size=len(guests), most=ground.at_once)
-    with locked(directory, wanted.name), crew, _deferred() as to_end:
-        record = HoldRecord(directory, wanted.name, boot)
-        rows = prepare(crew, guests, record, ground, check=False, go_on=go_on)
-        crew.warm([row.uuid for row in rows])
-        plan = absent(wanted, found, deadline=Deadline.after(WARM_SECONDS))
-        hold_all(crew, rows, record, ground, go_on=go_on)
-        deadline = Deadline(at=_began(record) + ground.hold_deadline)
+    creation: Optional[Creation] = None
+    with _deferred() as to_end:
         try:
-            creation = Creation(plan, wanted, clients=clients, deadline=deadline, uses=uses)
-            begun: set[str] = set()
-            while not (over(creation, deadline) or to_end.is_set()):
-                now_due = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
-                release_some(crew, now_due, record, ground)
-                begun.update(row.uuid for row in now_due)
-        except BaseException:
-            release_all(crew, record, ground)
-            raise
-        stuck = None
-        try:
-            rows = release_all(crew, record, ground)
-        except HoldError as exc:
-            rows, stuck = record.rows, exc
-        return Moment(tuple(rows), creation.outcome(), stuck, to_end.is_set(), tuple(waves(rows, crew.size)))
+            with locked(directory, wanted.name), crew:
+                record = HoldRecord(directory, wanted.name, boot)
+                rows = prepare(crew, guests, record, ground, check=False, go_on=go_on)
+                crew.warm([row.uuid for row in rows])
+                plan = absent(wanted, found, deadline=Deadline.after(WARM_SECONDS))
+                hold_all(crew, rows, record, ground, go_on=go_on)
+                try:
+                    deadline = Deadline(at=_began(record) + ground.hold_deadline)
+                    creation = Creation(plan, wanted, clients=clients, deadline=deadline, uses=uses)
+                    begun: set[str] = set()
+                    while not (over(creation, deadline) or to_end.is_set()):
+                        now_due = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
+                        release_some(crew, now_due, record, ground)
+                        begun.update(row.uuid for row in now_due)
+                except BaseException:
+                    release_all(crew, record, ground)
+                    raise
+                stuck = None
+                try:
+                    rows = release_all(crew, record, ground)
+                except HoldError as exc:
+                    rows, stuck = record.rows, exc
+                remarks = tuple(waves(rows, crew.size))
+                return Moment(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
+        except BaseException as exc:
+            if creation is None:
+                raise
+            return Moment((), creation.outcome(), broken=exc)
 
 
 def _began(record: HoldRecord) -> float:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
     OPEN_CONNECTIONS,
     PARALLEL_CALLS,
@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     FencedError,
     OntapError,
+    OutcomeUnknownError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
@@ -58,7 +59,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
@@ -154,7 +155,7 @@ def _meet(start: threading.Barrier) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What came of creating a set: what exists now, what failed, and where something may yet come to exist.
+    """What came of creating a set: what exists now, what failed, and where something may be or come all the same.
 
     ``uses`` are the groups that were to make snapshots.
     """
@@ -189,10 +190,22 @@ class Creation:
         deadline: Deadline,
         uses: Sequence[GroupUse] = (),
     ) -> None:
-        self._plan, self._uses = plan, tuple(uses)
+        self._plan, self._wanted, self._uses = plan, wanted, tuple(uses)
         self._parts = list(_parts(plan, wanted, clients=clients, deadline=deadline, uses=uses))
         self._pool = ThreadPoolExecutor(max_workers=max(1, min(len(self._parts), OPEN_CONNECTIONS)))
-        self._futures = [self._pool.submit(part.create) for part in self._parts]
+        self._futures = [self._begun(part) for part in self._parts]
+
+    def _begun(self, part: _Part) -> Future[list[Taken]]:
+        """Begin a part. One that no thread could be had for has failed; another's thread may make it all the same."""
+        try:
+            return self._pool.submit(part.create)
+        except RuntimeError as exc:
+            reason = f"no thread could be had for its request ({exc}); raise the limit of processes on this host"
+            failed: Future[list[Taken]] = Future()
+            failed.set_exception(
+                OutcomeUnknownError(f"create snapshot {self._wanted.name!r}", reason, outcome=Outcome("lost"))
+            )
+            return failed
 
     def done(self, *, within: float) -> bool:
         """Wait at most so many seconds, and say whether all requests have ended."""
@@ -356,8 +369,20 @@ def name_clones(plan: SnapshotPlan, *, clients: Mapping[str, Client], deadline: 
 
 
 def _in_doubt(result: object) -> bool:
-    """Tell whether a failed creation may have left, or may yet lead to, a snapshot."""
-    return isinstance(result, OntapError) and result.outcome.fate == "lost"
+    """Tell whether a failed creation may have left, or may yet lead to, a snapshot.
+
+    A job may fail after its work, and while the array waits for it, its failure looks like any refusal. Where the
+    request met a snapshot of the name, that is another run's.
+    """
+    if not isinstance(result, OntapError):
+        return _may_come(result)
+    met = result.has_code(codes.SNAPSHOT_EXISTS, codes.DUPLICATE_ENTRY)
+    return result.outcome.fate in ("answered", "lost") and not met
+
+
+def _may_come(result: object) -> bool:
+    """Tell whether a failed creation may yet lead to a snapshot, some time after it; so may one nobody foresaw."""
+    return result.outcome.fate == "lost" if isinstance(result, OntapError) else not isinstance(result, KvmsnapError)
 
 
 def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
@@ -377,13 +402,14 @@ def undo(
     gone, left = _undo_groups(made, wanted, clients=clients)
     stuck = {volume.uuid for volume, _exc in left}
     settled = {volume.uuid for use in made.uses for volume in use.own}
+    coming = {volume.uuid for volume, exc in made.failures if _may_come(exc)} - settled
 
     def remove(place: tuple[Volume, Optional[str]]) -> bool:
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        late = uuid is None and volume.uuid not in settled
+        late = uuid is None and volume.uuid in coming
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:
             client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
@@ -412,13 +438,13 @@ def _undo_groups(
     A fence that nobody took down is waited for, so that writes flow and the group can be used when this returns.
     """
     fences = {volume.uuid: exc.until for volume, exc in made.failures if isinstance(exc, FencedError)}
-    doubtful = {step.volume.uuid for step in made.doubtful}
+    coming = {volume.uuid for volume, exc in made.failures if _may_come(exc)}
 
     def remove(use: GroupUse) -> bool:
         client = clients[use.own[0].uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
         client.clock.sleep(max(0.0, fences.get(use.own[0].uuid, 0.0) - client.clock.monotonic()))
-        late = doubtful.intersection(volume.uuid for volume in use.own)
+        late = coming.intersection(volume.uuid for volume in use.own)
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         there = groups.snapshot_of(client, use.group.uuid, wanted.name, deadline=deadline)
         while there is None and patience.remaining() > 0:

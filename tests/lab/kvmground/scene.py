@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -249,6 +249,8 @@ class Stage:
                 verdict.add(complaint)
             if judge is not None:
                 verdict.add(judge(report, scene))
+            for complaint in self._untold(scene):
+                verdict.add(f"before the next backup {complaint}")
             try:
                 self._recover(scene, report, verdict)
             finally:
@@ -329,15 +331,29 @@ class Stage:
         volumes = following.results["discover"].result.get("volumes", [])
         return self.ground.module("kvm_leftovers", owner=OWNER, volumes=volumes, settle=0, orphans="absent")
 
+    def _untold(self, scene: Scene) -> Iterator[str]:
+        """Yield the snapshots of this backup that no manifest tells of, begun or complete, and locks."""
+        known = self._manifests().get(scene.backup_id)
+        for volume, names in self.ground.snapshots().items():
+            told = known is not None and volume in _volumes(known)
+            if scene.backup_id in set(names) - scene.foreign and not told:
+                yield f"snapshot {scene.backup_id} of {volume} has no manifest"
+        yield from self._locks()
+
+    def _manifests(self) -> dict[str, dict[str, Any]]:
+        """Return the manifests of the catalog, by backup."""
+        paths = (self.ground.seen(self.ground.catalog) / "backups").glob("*/manifest.json")
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return {manifest["backup_id"]: manifest for manifest in found}
+
     def _contradictions(self, scene: Scene) -> Iterator[str]:
         """Yield what does not belong together: snapshots, manifests, records of holds, locks, processes."""
         snapshots = self.ground.snapshots()
-        known: dict[str, set[str]] = {}
-        for path in (self.ground.seen(self.ground.catalog) / "backups").glob("*/manifest.json"):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            known[manifest["backup_id"]] = {f"{row['svm']}:{row['volume']}" for row in manifest["volumes"]}
+        manifests = self._manifests()
+        known = {name: _volumes(manifest) for name, manifest in manifests.items()}
+        for name, manifest in manifests.items():
             if manifest["phase"] != "complete":
-                yield f"the manifest of {manifest['backup_id']} is {manifest['phase']}"
+                yield f"the manifest of {name} is {manifest['phase']}"
         for volume, names in snapshots.items():
             for name in set(names) - scene.foreign:
                 if volume not in known.get(name, set()):
@@ -353,14 +369,19 @@ class Stage:
         holds = self.ground.seen(HOLDS)
         for path in (*holds.rglob("*.json"), *holds.rglob("*.timer")):
             yield f"{path.name} of a hold is left"
-        for path in (*holds.rglob("*.lock"), *self.ground.seen(self.ground.catalog).rglob("*.lock")):
-            if _locked(path):
-                yield f"the lock {path.name} is held"
+        yield from self._locks()
         for pid in self._of_ours():
             yield f"a process is left: {_command_line(pid)[:120]}"
         for volume in self.ground.volume_names:
             for path in self.ground.seen(self.ground.volume(volume) / ".kvmsnap").glob("*.json"):
                 yield f"{path.name} is left on {volume}"
+
+    def _locks(self) -> Iterator[str]:
+        """Yield the locks that somebody has."""
+        for place in (HOLDS, self.ground.catalog):
+            for path in self.ground.seen(place).rglob("*.lock"):
+                if _locked(path):
+                    yield f"the lock {path.name} is held"
 
     def _of_ours(self, *, within: float = GRACE) -> list[int]:
         """Return the processes of the collection, modules and timers, that do not end within so many seconds.
@@ -384,6 +405,11 @@ def at_once() -> bool:
 def owned_by(name: str) -> str:
     """Return the comment of a snapshot that this owner's other backup would have made."""
     return f"kvmsnap/{OWNER}: {name}"
+
+
+def _volumes(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the volumes that a manifest names."""
+    return {f"{row['svm']}:{row['volume']}" for row in manifest["volumes"]}
 
 
 def _phase(path: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -21,6 +22,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import TimerError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls, snapshot_sets
 
 PAUSED = libvirt.VIR_DOMAIN_PAUSED
 EXPIRY = "2026-12-31T23:59:00+00:00"
@@ -81,6 +84,94 @@ def test_a_snapshot_that_fails_leaves_nothing(site: Site, fault: dict[str, Any])
     assert "taken back" in raised.value.message
     assert raised.value.fields["failure_kind"] == "SnapshotSetError"
     assert site.left() == ([], [], [])
+    assert site.free()
+    assert site.back_up()["changed"] is True
+
+
+class Crowded(snapshot_sets.Creation):
+    """A creation on a host where only one more thread can be had."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        start, started = threading.Thread.start, []
+
+        def refuse(thread: threading.Thread) -> None:
+            if thread.name.startswith("ThreadPoolExecutor"):
+                if started:
+                    raise RuntimeError("can't start new thread")
+                started.append(thread)
+            start(thread)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refuse)
+            super().__init__(*arguments, **more)
+
+
+def test_a_thread_that_cannot_be_had_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_guests(site)
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(critical, "Creation", Crowded)
+        with pytest.raises(BackupError, match="no thread could be had") as raised:
+            site.back_up()
+    assert len(raised.value.fields["failures"]) == 1
+    assert site.left() == ([], [], [])
+    assert site.free()
+    assert site.back_up()["changed"] is True
+
+
+def broken_when(moment: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let something that nobody foresaw happen after the snapshots were asked for."""
+
+    def fail(*_arguments: Any) -> None:
+        raise error
+
+    def made_and_fail(*arguments: Any, **more: Any) -> None:
+        snapshot_calls.create_one(*arguments, **more)
+        raise error
+
+    place, name, act = {
+        "asking": (snapshot_sets, "create_one", made_and_fail),
+        "waiting": (critical, "over", fail),
+        "disarming": (hold.NoGuard, "disarm", fail),
+    }[moment]
+    monkeypatch.setattr(place, name, act)
+
+
+@pytest.mark.parametrize(
+    ("moment", "error"),
+    [
+        ("asking", TypeError("never expected")),
+        ("waiting", TypeError("never expected")),
+        ("disarming", TypeError("never expected")),
+        ("disarming", TimerError("Failed to remove it")),
+    ],
+)
+def test_whatever_breaks_after_the_request_leaves_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, moment: str, error: Exception
+) -> None:
+    two_guests(site)
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        broken_when(moment, error, patched)
+        with pytest.raises((BackupError, TypeError), match=str(error)):
+            site.back_up()
+    assert site.left() == ([], [], [])
+    assert site.free()
+    assert site.back_up()["changed"] is True
+
+
+def test_what_cannot_be_taken_back_keeps_its_manifest(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_guests(site)
+
+    def fail(*_arguments: Any, **_more: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        broken_when("waiting", TypeError("never expected"), patched)
+        patched.setattr(backup_run, "undo", fail)
+        with pytest.raises(RuntimeError):
+            site.back_up()
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
     assert site.free()
     assert site.back_up()["changed"] is True
 

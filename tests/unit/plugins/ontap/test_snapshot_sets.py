@@ -200,6 +200,31 @@ def test_a_set_that_fails_in_part_is_taken_back(
     assert present(clients, name)["changed"] is True
 
 
+def test_what_a_failed_job_made_is_taken_back(sim: Running, clients: list[Client], name: str) -> None:
+    match = {"method": "POST", "path": uuid_of(sim, "kvm_vol2")}
+    sim.control.add_fault("job_fail", match=match, effect=True, code="524479", message="it broke off")
+    with pytest.raises(SnapshotSetError, match="svm1:kvm_vol2: it broke off") as caught:
+        present(clients, name)
+    assert having(sim, name) == []
+    assert sorted(caught.value.fields["removed"]) == ["svm1:kvm_vol1", "svm1:kvm_vol2", "svm2:kvm_vol3"]
+
+
+def test_what_a_failed_job_met_is_left_alone(sim: Running, clients: list[Client], name: str) -> None:
+    path = uuid_of(sim, "kvm_vol2")
+    sim.control.add_fault(
+        "job_fail", match={"method": "POST", "path": path}, code="525059", message="it already exists"
+    )
+    sim.control.add_fault("delay", match={"method": "POST", "path": path}, seconds=0.5)
+    with pytest.raises(SnapshotSetError, match="already exists") as caught:
+        in_the_middle(
+            lambda: sim.control.add_snapshot("svm1", "kvm_vol2", name, comment=OURS),
+            0.2,
+            lambda: present(clients, name),
+        )
+    assert having(sim, name) == ["kvm_vol2"]
+    assert "svm1:kvm_vol2" not in caught.value.fields["removed"]
+
+
 def uuid_of(sim: Running, volume: str) -> str:
     """Return the uuid of a volume, as the array has it."""
     (uuid,) = [each["uuid"] for each in sim.control.volumes() if each["name"] == volume]
