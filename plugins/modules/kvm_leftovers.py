@@ -72,8 +72,8 @@ options:
     description:
       - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
         that is alive, and for which what a killed run asked of the array for a copy may yet appear.
-      - V(0) says that no run is alive. Then what is dated in the future counts as left, too; else it is waited for, since
-        nobody knows how old it is after a clock was put back.
+      - V(0) says that no run is alive. Then what is dated in the future counts as left, too; else it is waited for,
+        since nobody knows how old it is after a clock was put back.
     type: float
     default: 3600
   catalog_dir:

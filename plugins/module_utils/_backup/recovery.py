@@ -224,9 +224,9 @@ def _temporary_files(scene: Scene) -> Iterator[Leftover]:
     places += [scene.root / "restores", scene.root / "clones"]
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
-            if not _TEMPORARY_FILE.fullmatch(path.name) or max(0.0, scene.wall - _modified(path, scene.wall)) < scene.settle:
-                continue
-            yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
+            age = max(0.0, scene.wall - _modified(path, scene.wall))
+            if _TEMPORARY_FILE.fullmatch(path.name) and age >= scene.settle:
+                yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
 
 
 def _interrupted_restores(root: Path) -> Iterator[Leftover]:

@@ -69,14 +69,12 @@ ALONE = now(shareable=False)
 
 
 def there(
-    state: str = "running", uuid: str = WEB2, *, place: Optional[dict[str, Any]] = QUORUM, host: str = "hv2"
+    state: str = "running", uuid: str = WEB2, *, file: Optional[str] = "quorum.img", host: str = "hv2"
 ) -> OtherUse:
-    """A disk of a guest of another host, on the file of the guest's disk."""
+    """A disk of a guest of another host, on the file of the guest's disk; that host cannot place it without one."""
+    place = samples.storage("vol1", file) if file else None
     disk = {"target": "vdc", "type": "file", "path": "/mnt/q", "source": "/mnt/q", "storage": place}
     return OtherUse.from_record(host, row("web2", uuid, state=state), disk)
-
-
-ELSEWHERE = samples.storage("vol1", "other.img")
 
 
 @pytest.mark.parametrize(
@@ -112,8 +110,8 @@ ELSEWHERE = samples.storage("vol1", "other.img")
             [("disk-used-elsewhere", "used by guest web2 (vdc) of host hv3, running, too")],
         ),
         # another file, one that could not be placed, and the same guest
-        (ALONE, [samples.WEB], [there(place=ELSEWHERE)], False, []),
-        (ALONE, [samples.WEB], [there(place=None)], False, []),
+        (ALONE, [samples.WEB], [there(file="other.img")], False, []),
+        (ALONE, [samples.WEB], [there(file=None)], False, []),
         (ALONE, [samples.WEB], [there("shutoff", samples.WEB.upper())], False, []),
     ],
 )
