@@ -34,18 +34,18 @@ def run(python: Path, sim: Running, work: str) -> dict[str, Any]:
     return result
 
 
-def snapshots(python: Path, sim: Running) -> None:
-    """Create, list, rename and delete snapshots."""
+CREATED, RENAMED, DELETED = "snapshot_create", "snapshot_rename", "snapshot_delete"
+
+
+def snapshots(python: Path, sim: Running) -> list[str]:
+    """Create, list, rename and delete snapshots; return what the array did."""
     told = run(python, sim, "snapshots")
     assert told["comment"] == "from the client"
     assert told["listed"] == told["fast"] == ["one", "two"]
     assert (told["renamed"], told["label"]) == ("uno", "daily")
     assert "already exists" in told["refused"]
     assert told["left"] == []
-    operations = [item["op"] for item in sim.control.journal() if item["op"].startswith("snapshot")]
-    assert operations == [
-        "snapshot_create", "snapshot_create", "snapshot_rename", "snapshot_delete", "snapshot_delete",
-    ]  # fmt: skip
+    return [item["op"] for item in sim.control.journal() if item["op"].startswith("snapshot")]
 
 
 def test_looking(netapp_919: Path, sim: Running) -> None:
@@ -61,7 +61,7 @@ def test_looking(netapp_919: Path, sim: Running) -> None:
 
 
 def test_snapshots(netapp_919: Path, sim: Running) -> None:
-    snapshots(netapp_919, sim)
+    assert snapshots(netapp_919, sim) == [CREATED, CREATED, RENAMED, DELETED, DELETED]
 
 
 def test_files(netapp_919: Path, sim: Running) -> None:
@@ -92,8 +92,8 @@ def test_pages(netapp_919: Path, sim: Running, empty_pages: bool) -> None:
 
 def test_the_oldest_array(netapp_919: Path, sim: Running) -> None:
     sim.control.set_version("9.11.1")
-    snapshots(netapp_919, sim)
+    assert snapshots(netapp_919, sim) == [CREATED, CREATED, RENAMED, DELETED, DELETED]
 
 
 def test_the_oldest_client(netapp_917: Path, sim: Running) -> None:
-    snapshots(netapp_917, sim)
+    assert snapshots(netapp_917, sim) == [CREATED, CREATED, RENAMED, DELETED, DELETED]

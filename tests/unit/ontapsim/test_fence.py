@@ -126,8 +126,9 @@ def test_nobody_to_stop(tmp_path: Path) -> None:
     (tmp_path / "gone").write_text("999999999\n", encoding="ascii")
     fence = Fence([str(tmp_path / name) for name in ("empty", "gone", "missing")])
     with fence.held(strict=True):
-        pass
+        (tmp_path / "done").touch()
     fence.close()
+    assert (tmp_path / "done").exists()
 
 
 def test_a_snapshot_is_one_point_in_time_over_all_files(daemon: subprocess.Popen[bytes], tmp_path: Path) -> None:

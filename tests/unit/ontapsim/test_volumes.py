@@ -157,3 +157,4 @@ def test_a_hook_that_fails_does_not_fail_the_change(tmp_path: Path) -> None:
     with start({**sample(), "export_hook": "false"}, tmp_path) as running:
         api = Api(running)
         api.change("PATCH", f"/storage/volumes/{api.volume('kvm_vol2')}", {"nas": {"path": "/two"}})
+        assert api.records("/storage/volumes?name=kvm_vol2&fields=nas.path")[0]["nas"]["path"] == "/two"

@@ -267,7 +267,7 @@ def test_a_copy_that_the_host_s_lvm_sees_is_refused(kernel: Kernel, copy: Pv) ->
 
 def test_a_copy_without_physical_volumes_that_the_host_s_lvm_sees_will_do(kernel: Kernel) -> None:
     kernel.lvm = [Pv(f"/dev/mapper/{OTHER}", "254:10"), Pv(f"/dev/mapper/{WWID}", "254:1", uuid="")]
-    attached(kernel)
+    assert attached(kernel) == f"/dev/mapper/{WWID}"
 
 
 def test_what_pvs_reports() -> None:

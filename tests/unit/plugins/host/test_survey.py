@@ -142,10 +142,13 @@ def test_images_that_cannot_be_saved(nfs: Path, look: Callable[..., Looked]) -> 
 def test_images_are_not_asked_about_without_need(nfs: Path, tmp_path: Path, look: Callable[..., Looked]) -> None:
     for name in (nfs / "a", tmp_path / "local"):
         name.touch()
-    look(file_disk(nfs / "a", format="qcow2"), images=False)
-    look(file_disk(nfs / "a", format="qcow2"), Choice("all", ("vda",)))
-    look(replace(file_disk(nfs / "a", format="qcow2"), role="data"), Choice("boot", ()))
-    look(file_disk(tmp_path / "local", format="qcow2"))
+    seen = [
+        look(file_disk(nfs / "a", format="qcow2"), images=False),
+        look(file_disk(nfs / "a", format="qcow2"), Choice("all", ("vda",))),
+        look(replace(file_disk(nfs / "a", format="qcow2"), role="data"), Choice("boot", ())),
+        look(file_disk(tmp_path / "local", format="qcow2")),
+    ]
+    assert [(looked.size, looked.layers) for looked in seen] == [(None, ())] * len(seen)
 
 
 @pytest.mark.parametrize(
