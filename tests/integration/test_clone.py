@@ -115,23 +115,6 @@ def test_a_copy_has_the_bytes_of_the_backup_and_shares_nothing(lab: Any) -> None
     assert unbroken(now)
 
 
-@pytest.mark.long
-def test_it_boots_from_the_state_of_the_backup_beside_the_running_original(lab: Any) -> None:
-    saved = lab.storage_ticks(RAW, snapshot=BACKUP)
-    started = cloned(lab, running=True)
-    assert started.stats[HOST]["changed"] > 0
-    agent_answers(lab, COPY)
-    ticks = lab.ticks(COPY)
-    assert ticks[: len(saved)] == saved
-    assert unbroken(ticks)
-    assert lab.virsh("domstate", GUEST).strip() == "running"
-    assert unbroken(lab.ticks(GUEST))
-    assert unbroken(lab.ticks(GUEST, directory="/data2"))
-    assert unbroken(lab.ticks(COPY, directory="/data2"))
-    again = cloned(lab, running=True)
-    assert again.stats[HOST]["changed"] == 0
-
-
 def test_somebody_else_s_copy_is_not_touched(lab: Any) -> None:
     before = still(lab)
     for variables in ({"owner": "somebody"}, {"guest": LUN_GUEST}):
@@ -158,16 +141,38 @@ def test_absent_takes_all_of_it_away_and_a_second_time_nothing(lab: Any) -> None
 
 
 @pytest.mark.long
+def test_it_boots_from_the_state_of_the_backup_beside_the_running_original(lab: Any) -> None:
+    saved = lab.storage_ticks(RAW, snapshot=BACKUP)
+    started = cloned(lab, running=True)
+    assert started.stats[HOST]["changed"] > 0
+    agent_answers(lab, COPY)
+    ticks = lab.ticks(COPY)
+    assert ticks[: len(saved)] == saved
+    assert unbroken(ticks)
+    assert lab.virsh("domstate", GUEST).strip() == "running"
+    assert unbroken(lab.ticks(GUEST))
+    assert unbroken(lab.ticks(GUEST, directory="/data2"))
+    assert unbroken(lab.ticks(COPY, directory="/data2"))
+    again = cloned(lab, running=True)
+    assert again.stats[HOST]["changed"] == 0
+    assert cloned(lab, state="absent").stats[HOST]["changed"] > 0
+
+
+@pytest.mark.long
 def test_a_run_that_is_killed_is_taken_away_by_the_next(lab: Any) -> None:
     before = still(lab)
-    lab.control.add_fault(
+    number = lab.control.add_fault(
         "delay", match={"method": "POST", "path": "/storage/file/clone", "after": 1}, seconds=60, where="before"
     )
     outcome: list[Any] = []
     run = threading.Thread(target=lambda: outcome.append(cloned(lab, rc=2)))
     run.start()
-    listing = "ls /mnt/kvm_vol1/kvmsnap-clone-* 2> /dev/null || :"
-    wait_until(lambda: lab.ssh(listing) != "", seconds=120, what="the first file of the copy", pause=0.5)
+
+    def asked() -> bool:
+        return any(fault["hits"] for fault in lab.control.faults() if fault["id"] == number)
+
+    wait_until(asked, seconds=120, what="the request for the second file of the copy", pause=0.2)
+    assert lab.ssh("ls /mnt/kvm_vol1/kvmsnap-clone-* 2> /dev/null || :") != ""
     lab.ssh(KILL)
     run.join(120)
     lab.control.clear_faults()

@@ -14,10 +14,11 @@ STAMP = time.strftime("%Y%m%d%H%M%S", time.gmtime())
 def world_of(lab: Any) -> dict[str, Any]:
     """Return snapshots and the files' identities on the array, the guests' states and definitions, our files' content.
 
-    The images of running guests change all the time, and qcow2 ones grow; names, inodes and raw sizes stay.
+    The images of running guests change all the time, and qcow2 ones grow; names, inodes and raw sizes stay. The empty
+    files by which runs keep others out stay for ever, and say nothing.
     """
     guests = lab.virsh("list", "--all", "--name").split()
-    ours = "find /var/lib/kvmsnap /run/kvmsnap -type f -exec sha256sum {} + 2> /dev/null || true"
+    ours = "find /var/lib/kvmsnap /run/kvmsnap -type f ! -name .lock -exec sha256sum {} + 2> /dev/null || true"
     find = "find /mnt/kvm_vol1 /mnt/kvm_vol2 -path '*/.snapshot' -prune -o -type f"
     volumes = f"{{ {find} -name '*.img' -printf '%p %s %i %m %U\n'; {find} -printf '%p %i %m %U\n'; }} | sort"
     return {
