@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import canonicalize
 
 import pytest
 from world import world_of
@@ -108,7 +109,7 @@ def test_disks_that_were_moved_come_back_to_their_old_places(lab: Any) -> None:
         assert world_of(lab) == world
         restored(lab, "moved", backup_id=NEWER, moved_disks="old_place")
         assert sums(lab) == sums(lab, NEWER)
-        assert lab.virsh("dumpxml", "--inactive", GUEST) == before
+        assert canonicalize(lab.virsh("dumpxml", "--inactive", GUEST)) == canonicalize(before)
     finally:
         lab.ssh(f"virsh -q define /dev/stdin > /dev/null && rm -f {MOVED_DATA}", stdin=before)
         lab.san.discard(moved)
