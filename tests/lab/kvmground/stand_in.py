@@ -207,7 +207,8 @@ class StandInAgent:
             if command == "guest-fsfreeze-thaw":
                 return self._thaw(effect=manner.effect)
             if command == "guest-get-fsinfo" and self.mounted is not None:
-                return {"return": [{"name": "data", "mountpoint": "/data", "type": self.mounted, "disk": []}]}
+                where = "D:\\" if self.mounted == "NTFS" else "/data"
+                return {"return": [{"name": "data", "mountpoint": where, "type": self.mounted, "disk": []}]}
             return _refused(f"The command {command} has not been found", kind="CommandNotFound")
 
     def _thaw(self, *, effect: bool) -> dict[str, Any]:
