@@ -100,7 +100,8 @@ CODES: dict[str, Code] = {
     "disk-used-elsewhere": Code(
         "error",
         "a guest of another host of the play uses the file or LUN of the disk, too",
-        "Stop that guest there; when it is off, say that it stays so (kvm_restore_other_hosts_off, other_hosts_off).",
+        "Stop that guest there; when it is off, say that it stays so (kvm_restore_other_hosts_off, other_hosts_off). Or"
+        " restore the other disks alone (kvm_restore_disks, disks).",
     ),
     "host-not-asked": Code(
         "error",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -11,6 +12,8 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 Place = tuple[str, str, str]
+
+_DRIVE = re.compile(r"/dev/(sr|fd)\d+$")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def known_initiators(initiators: Mapping[str, Sequence[str]], uses: Sequence[Oth
 
 def _is_device(disk: Mapping[str, Any]) -> bool:
     where = str(disk["path"] or disk["source"] or "")
+    if disk.get("device") in ("cdrom", "floppy") and _DRIVE.match(where):
+        return False
     if disk["type"] == "volume":
         return not where.startswith("/") or where.startswith("/dev/")
     return disk["type"] == "hostdev" or (disk["type"] == "block" and bool(where))

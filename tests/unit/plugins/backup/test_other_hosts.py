@@ -46,6 +46,9 @@ def test_what_other_hosts_say_must_be_guests(said: Any) -> None:
         ({"type": "file", "path": "/srv/images/a.img", "source": "/srv/images/a.img"}, True),
         ({"type": "block", "path": None, "source": ""}, True),
         ({"type": "network", "path": None, "source": "rbd:pool/a"}, True),
+        ({"device": "cdrom", "path": None, "source": "/dev/sr0"}, True),
+        ({"device": "cdrom", "path": None, "source": "/dev/sdb"}, False),
+        ({"device": "disk", "path": None, "source": "/dev/sr0"}, False),
     ],
 )
 def test_a_host_that_cannot_place_a_device_may_use_any_lun(disk: dict[str, Any], known: bool) -> None:
