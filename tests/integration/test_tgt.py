@@ -76,16 +76,18 @@ class Daemon:
         }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> list[int]:
+    """Return two ports that are free; the same one might be given twice to who asks for one after the other."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in (one, other)]
 
 
 @pytest.fixture
 def daemon(lab: Any, tmp_path: Path) -> Iterator[Daemon]:
     """A running tgtd of the lab's array image, with the first of its two portals."""
-    portals = [Portal("127.0.0.1", _free_port()), Portal("127.0.0.1", _free_port())]
+    portals = [Portal("127.0.0.1", port) for port in _free_ports()]
     daemon = Daemon(lab.array, tmp_path / "tgtd", portals)
     daemon.start()
     try:
