@@ -105,6 +105,19 @@ def verdict_of(outcome: Outcome, *, change: bool) -> Verdict:
     return "repeat" if outcome.http_status in _GATEWAY or outcome.code in codes.READ_AGAIN else "final"
 
 
+def may_have_begun(outcome: Outcome) -> bool:
+    """Tell whether a change that failed may be under way, or may begin later; pure.
+
+    It certainly did not begin without a connection, and where ONTAP refused it with a code of its own (HTTP below 500
+    and not 429). 'Overloaded', 'a copy is under way' and every server error leave it open: the copy may be this one.
+    """
+    if outcome.fate in ("untrusted", "not-sent"):
+        return False
+    status = outcome.http_status
+    refused = outcome.fate == "answered" and status is not None and status < 500 and status != 429
+    return not refused or outcome.code in codes.UNDER_WAY
+
+
 def retry_after_seconds(header: Optional[str]) -> float:
     """Return the seconds that a ``Retry-After`` header asks for; 0.0 for none and for the date form."""
     text = (header or "").strip()

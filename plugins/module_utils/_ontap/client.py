@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, jobs
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     JobFailedError,
+    JobGoneError,
     JobTimeoutError,
     NotOntapError,
     OntapDeniedError,
@@ -43,6 +45,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
     Deadline,
     Outcome,
     RetryPolicy,
+    may_have_begun,
     retry_after_seconds,
     retrying,
     verdict_of,
@@ -299,6 +302,64 @@ class Client:
     ) -> dict[str, Any]:
         """Modify; otherwise as ``post``."""
         return self._change("PATCH", path, params, body or {}, retry_safe=retry_safe, fate=fate, deadline=deadline)
+
+    def change_once(
+        self,
+        method: str,
+        path: str,
+        params: Optional[Params] = None,
+        body: Optional[Mapping[str, Any]] = None,
+        *,
+        begun: Callable[[str], None],
+        deadline: Optional[Deadline] = None,
+    ) -> dict[str, Any]:
+        """Send what overwrites (``POST`` or ``PATCH``) one single time, and return once its job, if any, succeeded.
+
+        It is sent again only while no connection can be made. ``begun`` gets the uuid of its job before that is waited
+        for, to be written down: by it a later run finds out whether the change has ended.
+
+        :raises OutcomeUnknownError: it may be under way, or begin later: no answer, an answer that says neither yes nor
+            no (429, 5xx, a copy under way), a job that has not ended at ``deadline`` or cannot be read.
+        :raises JobFailedError: it has ended. :raises JobGoneError: it has ended, and how is not known.
+        :raises OntapError: any other: it never began.
+        """
+        refuse_volume_revert(path, params or {}, body or {})
+        target = "/api" + path + query_string(params or {}, filters=False)
+        bound = deadline or self._bound()
+
+        def unsent(exc: Exception) -> Optional[float]:
+            return 0.0 if isinstance(exc, OntapError) and exc.outcome.fate == "not-sent" else None
+
+        try:
+            send = partial(self._send, method, target, body or {}, bound)
+            answer = retrying(send, again=unsent, policy=self.policy, deadline=bound)
+        except OntapError as exc:
+            if may_have_begun(exc.outcome) or isinstance(exc, NotOntapError):
+                raise _unknown(exc) from exc
+            raise
+        return self._followed(answer, f"{method} {path} at {self.name}", begun, bound)
+
+    def _followed(
+        self, answer: dict[str, Any], action: str, begun: Callable[[str], None], deadline: Deadline
+    ) -> dict[str, Any]:
+        """Follow the jobs of a change that is never sent again."""
+        uuids = jobs.job_uuids(answer)
+        for uuid in uuids:
+            begun(uuid)
+        for uuid in uuids:
+            try:
+                jobs.wait(uuid, read=lambda path: self.get(path, deadline=deadline), action=action, deadline=deadline)
+            except OntapError as exc:
+                told = during(exc, action, controller=self.name, job=uuid)
+                if isinstance(exc, JobFailedError) or (isinstance(exc, JobGoneError) and exc.fields["seen"]):
+                    raise told from exc
+                raise _unknown(told) from exc
+        return answer
+
+    def job(self, uuid: str, *, deadline: Optional[Deadline] = None) -> Optional[jobs.Job]:
+        """Return a job as it is now, None when the system does not know it (any more). :raises OntapError:"""
+        bound = deadline or self._bound()
+        return jobs.look(uuid, read=lambda path: self.get(path, deadline=bound))
 
     def delete(
         self,

@@ -78,6 +78,9 @@ UNSETTLED = frozenset(
 )
 """A change with this answer may or may not have taken effect; a read with it may be repeated."""
 
+UNDER_WAY = UNSETTLED | OVERLOADS | {LUN_COPY_UNDER_WAY, LUN_IN_RESTORE}
+"""An overwriting change with this answer may have begun, or begin later: it must not be sent again."""
+
 READ_AGAIN = UNSETTLED | OVERLOADS | {ORDER_BY_TIMED_OUT}
 """A read with this answer may be repeated."""
 

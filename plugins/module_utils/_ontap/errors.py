@@ -60,7 +60,10 @@ class OntapTooOldError(OntapError):
 
 
 class OutcomeUnknownError(OntapError):
-    """A change was sent, and it could not be found out whether it took effect."""
+    """A change was sent, and it could not be found out whether it took effect.
+
+    ``job`` is the uuid of its job, where the array named one: its end is the end of the change.
+    """
 
 
 class JobFailedError(OntapError):
@@ -72,7 +75,10 @@ class JobTimeoutError(OntapError):
 
 
 class JobGoneError(OntapError):
-    """ONTAP no longer knows the job (it forgets one 300 s after its end): how it ended is unknown."""
+    """ONTAP no longer knows the job (it forgets one 300 s after its end): how it ended is unknown.
+
+    ``seen`` says whether it was seen before; one that never was may be under way and hidden from the account.
+    """
 
 
 class FencedError(OntapError):

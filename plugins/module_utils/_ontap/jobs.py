@@ -50,11 +50,26 @@ class Job:
             code=None if code == "0" else code,
         )
 
+    @property
+    def ended(self) -> bool:
+        """Tell whether it can have no effect any more."""
+        return self.state in _SUCCESS | _FAILURE
+
 
 def job_uuids(answer: Mapping[str, Any]) -> list[str]:
     """Return the uuids of the jobs that an answer names (``job``, or ``jobs`` of the CLI pass-through)."""
     links = [answer.get("job"), *(answer.get("jobs") or [])]
     return [str(link["uuid"]) for link in links if link and link.get("uuid")]
+
+
+def look(uuid: str, *, read: Callable[[str], Mapping[str, Any]]) -> Optional[Job]:
+    """Return a job as it is now, None when ONTAP does not know it (any more). :raises OntapError:"""
+    try:
+        return Job.from_record(uuid, read(f"/cluster/jobs/{segment(uuid)}"))
+    except OntapError as exc:
+        if exc.has_code(codes.ENTRY_NOT_FOUND):
+            return None
+        raise
 
 
 def wait(uuid: str, *, read: Callable[[str], Mapping[str, Any]], action: str, deadline: Deadline) -> Job:
@@ -69,14 +84,14 @@ def wait(uuid: str, *, read: Callable[[str], Mapping[str, Any]], action: str, de
     state = "unknown"
     while True:
         try:
-            job = Job.from_record(uuid, read(f"/cluster/jobs/{segment(uuid)}"))
+            job = look(uuid, read=read)
         except OntapError as exc:
-            if exc.has_code(codes.ENTRY_NOT_FOUND):
-                reason = f"ONTAP no longer knows job {uuid}, so how it ended is unknown"
-                raise JobGoneError(action, reason, outcome=Outcome("lost"), **{**exc.fields, "job": uuid}) from exc
             if deadline.remaining() <= 0:
                 raise _timeout(uuid, state, action=action) from exc
             raise
+        if job is None:
+            reason = f"ONTAP no longer knows job {uuid}, so how it ended is unknown"
+            raise JobGoneError(action, reason, outcome=Outcome("lost"), job=uuid, seen=state != "unknown")
         if job.state in _SUCCESS:
             return job
         if job.state in _FAILURE:

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     JobFailedError,
+    JobGoneError,
     JobTimeoutError,
     OntapDeniedError,
     OntapError,
@@ -295,3 +296,91 @@ def test_no_pause_outlasts_the_deadline(sim: Running, client: Client) -> None:
     with pytest.raises(OntapError, match="ONTAP code 8"):
         client.get("/svm/svms", deadline=Deadline.after(1.0))
     assert len(sent(sim, "GET")) == 1
+
+
+def once(sim: Running, client: Client, name: str, **change: Any) -> list[str]:
+    """Create a snapshot by a request that is sent once, and return the uuids of its jobs."""
+    begun: list[str] = []
+    client.change_once("POST", path_of(sim, "kvm_vol1"), None, {"name": name}, begun=begun.append, **change)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [
+        ("drop_before", {}),
+        ("drop_after", {}),
+        ("burst", {"status": 429}),
+        ("burst", {"status": 503}),
+        ("status", {"status": 500, "code": "262145"}),
+        ("status", {"status": 504, "code": "65541"}),
+        ("status", {"status": 400, "code": "7018919"}),
+        ("status", {"status": 400, "code": "5374053"}),
+    ],
+)
+def test_what_may_be_under_way_is_never_sent_again(
+    sim: Running, client: Client, fault: str, options: dict[str, Any]
+) -> None:
+    sim.control.add_fault(fault, match={"method": "POST", "count": 1}, **options)
+    with pytest.raises(OutcomeUnknownError, match="whether the change took effect is unknown") as caught:
+        once(sim, client, f"once-{fault}-{len(str(options))}-{options.get('code', options.get('status'))}")
+    assert (len(sent(sim, "POST")), caught.value.fields.get("job")) == (1, None)
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "13565952"), (403, "6"), (404, "4")])
+def test_what_the_array_refused_never_began(sim: Running, client: Client, status: int, code: str) -> None:
+    sim.control.add_fault("status", match={"method": "POST"}, status=status, code=code)
+    with pytest.raises(OntapError) as caught:
+        once(sim, client, f"refused-{code}")
+    assert not isinstance(caught.value, OutcomeUnknownError)
+    assert (caught.value.code, len(sent(sim, "POST"))) == (code, 1)
+
+
+def test_the_job_of_what_is_sent_once_is_told_before_its_end(sim: Running, client: Client) -> None:
+    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=1.5)
+    begun: list[str] = []
+    path = path_of(sim, "kvm_vol1")
+    with pytest.raises(OutcomeUnknownError, match="has not ended") as caught:
+        client.change_once("POST", path, None, {"name": "once-hangs"}, begun=begun.append, deadline=Deadline.after(0.4))
+    assert [caught.value.fields["job"]] == begun
+    job = client.job(begun[0])
+    assert job is not None
+    assert not job.ended
+    sim.control.settle()
+    job = client.job(begun[0])
+    assert job is not None
+    assert (job.ended, job.state) == (True, "success")
+
+
+def test_the_failed_job_of_what_is_sent_once_has_ended(sim: Running, client: Client) -> None:
+    sim.control.add_fault("job_fail", match={"method": "POST"}, code="524479", message="no space")
+    with pytest.raises(JobFailedError, match="no space") as caught:
+        once(sim, client, "once-fails")
+    assert caught.value.code == "524479"
+
+
+def test_a_job_that_was_seen_and_is_gone_has_ended(sim: Running, client: Client) -> None:
+    sim.control.set_switches(job_keep_seconds=0.0, job_seconds=0.5)
+    with pytest.raises(JobGoneError) as caught:
+        once(sim, client, "once-gone")
+    sim.control.reset_switches()
+    assert client.job(caught.value.fields["job"]) is None
+
+
+def test_a_job_that_was_never_seen_may_be_under_way(sim: Running, client: Client) -> None:
+    sim.control.add_fault("status", match={"method": "GET", "path": "/cluster/jobs/"}, status=404, code="4")
+    with pytest.raises(OutcomeUnknownError, match="no longer knows job") as caught:
+        once(sim, client, "once-unseen")
+    assert caught.value.fields["job"]
+
+
+def test_what_is_sent_once_waits_for_a_system_that_went_away(sim: Running) -> None:
+    pauses: list[float] = []
+    with log_in(sim, clock=Clock(sleep=pauses.append)) as client:
+        sim.stop()
+        try:
+            with pytest.raises(OntapUnreachableError, match="connection refused") as caught:
+                client.change_once("POST", "/storage/volumes/x/snapshots", begun=lambda _uuid: None)
+        finally:
+            sim.start()
+    assert (caught.value.outcome.fate, len(pauses)) == ("not-sent", 3)
