@@ -88,6 +88,11 @@ class ControlClient:
         """Remove all faults."""
         self.request("DELETE", "/faults")
 
+    def late(self) -> list[dict[str, Any]]:
+        """Return the late effects: request, method, path, arrived, due, ended (None: to come) and status."""
+        effects: list[dict[str, Any]] = self.request("GET", "/late")["effects"]
+        return effects
+
     def sha256(self, svm: str, volume: str, path: str, snapshot: str | None = None) -> str:
         """Return the SHA-256 of a file, live or in a snapshot, as the storage has it."""
         query = {"svm": svm, "volume": volume, "path": path, **({"snapshot": snapshot} if snapshot else {})}

@@ -53,6 +53,7 @@ class Control:
                 web.get("/faults", self._faults),
                 web.post("/faults", self._add_fault),
                 web.delete("/faults", self._clear_faults),
+                web.get("/late", self._late),
                 web.get("/sha256", self._sha256),
                 web.get("/switches", self._switches),
                 web.post("/switches", self._set_switches),
@@ -123,6 +124,9 @@ class Control:
     async def _clear_faults(self, _request: web.Request) -> Any:
         self.simulator.faults.clear()
         return {}
+
+    async def _late(self, _request: web.Request) -> Any:
+        return {"effects": [item.as_dict() for item in self.simulator.late]}
 
     async def _sha256(self, request: web.Request) -> Any:
         query = request.query

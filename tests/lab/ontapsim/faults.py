@@ -18,7 +18,39 @@ TYPES = {
     "job_fail": {"code", "message", "effect"},
     "job_hang": {"seconds", "effect"},
     "license": {"name"},
+    "late": {"seconds", "answer", "answer_seconds", "job", "status", "code", "message", "retry_after"},
 }
+_CHANGES = ("POST", "PATCH", "DELETE")
+_ANSWERS = ("now", "after", "drop", "error")
+_JOBS = ("running", "ended", "none")
+
+
+@dataclass(frozen=True)
+class Late:
+    """How late, and what is answered when.
+
+    ``answer``: ``now``, ``after`` the effect, ``drop`` (no answer, the connection is cut) or ``error``; the last two
+    come ``answer_seconds`` after the request. ``job``: an answer of now has one that is ``running`` until the effect,
+    one that has ``ended`` before it, or ``none``.
+    """
+
+    seconds: float
+    answer: str = "now"
+    answer_seconds: float = 0.0
+    job: str = "running"
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Late:
+        """Read a fault's options, those of the error left aside; raises ``ValueError``."""
+        late = cls(
+            seconds=float(options.get("seconds", 0)),
+            answer=options.get("answer", "now"),
+            answer_seconds=float(options.get("answer_seconds", 0)),
+            job=options.get("job", "running"),
+        )
+        if late.answer not in _ANSWERS or late.job not in _JOBS:
+            raise ValueError(f"a late answer is one of {', '.join(_ANSWERS)}, its job one of {', '.join(_JOBS)}")
+        return late
 
 
 @dataclass
@@ -70,6 +102,10 @@ class Faults:
         surplus |= set(spec) - {"match", "action"}
         if surplus:
             raise ValueError(f"fault {kind} does not know {', '.join(sorted(surplus))}")
+        if kind == "late":
+            Late.from_options(action)
+            if match.get("method") not in _CHANGES:
+                raise ValueError(f"what is late is a change: match needs a method of {', '.join(_CHANGES)}")
         if match.get("path") is not None:
             re.compile(match["path"])
         self._last += 1

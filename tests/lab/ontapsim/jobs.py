@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import unquote
 
 from . import errors
@@ -29,8 +29,8 @@ class Jobs:
 
     simulator: Simulator
     _ended: dict[str, asyncio.Event] = field(default_factory=dict)
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _hung: set[asyncio.Task[None]] = field(default_factory=set)
+    _tasks: set[asyncio.Future[Any]] = field(default_factory=set)
+    _hung: set[asyncio.Future[Any]] = field(default_factory=set)
 
     def start(
         self, call: Call, work: Callable[[], Awaitable[None]], *, svm: str | None, location: str | None = None
@@ -48,7 +48,7 @@ class Jobs:
         self.background(self._run(job, call, work))
         return job
 
-    def background(self, work: Awaitable[None]) -> None:
+    def background(self, work: Awaitable[Any]) -> None:
         """Let work go on by itself, until the simulator stops."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)

@@ -23,7 +23,9 @@ from .auth import Account, UnauthenticatedError, authenticate, scope_of
 from .call import Answer, Call, parse_payload, parse_query, wants_links
 from .config import Listener
 from .errors import ApiError
-from .router import Router, split
+from .faults import Fault, Late
+from .late import LateChange
+from .router import Route, Router, split
 from .simulator import Simulator
 from .storage import StorageError
 
@@ -168,7 +170,8 @@ class Server:
             scope=scope_of(account, request.headers, self.simulator.array),
             faults=faults,
         )
-        answer = await self._route(call)
+        late = call.fault("late")
+        answer = await (self._late(call, late) if late else self._route(call))
         if call.fault("drop_after"):
             raise DropConnectionError
         return answer
@@ -176,6 +179,18 @@ class Server:
     async def _route(self, call: Call) -> Answer:
         if call.method == "OPTIONS":
             return Answer(200, b"", {"Allow": ", ".join(self._router.methods(call.segments, call.version))})
+        route = self._prepared(call)
+        return await route.handler(call)
+
+    async def _late(self, call: Call, fault: Fault) -> Answer:
+        change = LateChange(self.simulator, call, self._prepared(call), Late.from_options(fault.options), self._refusal)
+        answer = await change.answer(lambda: _injected(fault.options))
+        if answer is None:
+            raise DropConnectionError
+        return answer
+
+    def _prepared(self, call: Call) -> Route:
+        """Return the route of a request that its user may send, its path, parameters and body read."""
         verb = "GET" if call.method == "HEAD" else call.method
         route, call.path = self._router.find(verb, call.segments, call.version)
         command = route.command.format(cli=" ".join(call.segments[2:]))
@@ -184,7 +199,7 @@ class Server:
         call.params = parse_query(call.raw_query)
         if not (route.multipart and call.multipart):
             call.body = parse_payload(call.payload, method=verb)
-        return await route.handler(call)
+        return route
 
 
 def _large_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:

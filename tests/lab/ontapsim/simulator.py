@@ -23,6 +23,7 @@ from .fence import Fence
 from .fields import Version, parse_version
 from .jobs import Jobs
 from .journal import Journal
+from .late import Effect
 from .model import Array, GroupSnapshot, Igroup, Job, Volume
 from .rbac import Role
 from .san import SanError, Target, Unit
@@ -54,6 +55,7 @@ class Simulator:
         self.switches = Switches()
         self.set_switches(config.switches)
         self.faults = Faults()
+        self.late: list[Effect] = []
         self.requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
         self.fence = Fence(config.fence_pidfiles)
         self._store = Store(config.state_dir)

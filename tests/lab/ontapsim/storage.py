@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import fcntl
 import hashlib
 import os
 import stat
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,9 @@ class Change:
     detail: Mapping[str, Any] | None = None
 
 
+_FLOCK = "hhqqi4x"
+"""``struct flock`` of 64-bit Linux: type, whence, start, length, process."""
+
 Observer = Callable[[Change, Mapping[str, str]], None]
 Cause = dict[str, str]
 
@@ -131,6 +136,28 @@ class Reader:
         try:
             self.stat(volume, path)
             return True
+        except StorageError:
+            return False
+
+    def path_of(self, volume: VolumeRef, inode: int) -> str | None:
+        """Return the path of a live file by its inode, None when it has no name any more."""
+        root = self.volume_root(volume)
+        for directory, folders, names in os.walk(root):
+            if directory == root:
+                folders[:] = [name for name in folders if name != tree.SNAPSHOT_DIR]
+            for name in names:
+                path = os.path.join(directory, name)
+                if os.lstat(path).st_ino == inode:
+                    return os.path.relpath(path, root)
+        return None
+
+    def is_locked(self, volume: VolumeRef, path: str) -> bool:
+        """Say whether anybody holds a lock on any byte of a file, a client's by NFS or a process's of this host."""
+        try:
+            with self.regular_file(volume, path, None) as fd:
+                asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                found: int = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
+                return found != fcntl.F_UNLCK
         except StorageError:
             return False
 

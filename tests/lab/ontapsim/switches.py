@@ -15,6 +15,8 @@ class Switches:
 
     file_clone_keeps_inode: bool = True
     """A file clone that overwrites keeps the destination's inode (and NFS file handle)."""
+    file_clone_refuses_locked: bool = False
+    """A file clone over a file that somebody has locked is refused; off: it is overwritten all the same."""
     sfsr_keeps_inode: bool = True
     """The same for single-file SnapRestore."""
     cli_restore_returns_job: bool = True

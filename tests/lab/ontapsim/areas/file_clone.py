@@ -151,6 +151,7 @@ async def _clone(
 ) -> None:
     engine, keep = call.simulator.engine, call.simulator.switches.file_clone_keeps_inode
     name = snapshot.name if snapshot else None
+    await _refuse_locked(call, volume, values["destination_path"])
     try:
         if ranges:
             await call.simulator.work(
@@ -180,6 +181,15 @@ async def _clone(
         code = errors.NO_FILE_HANDLE if exc.reason in (Reason.NOT_FOUND, Reason.ESCAPE) else errors.CLONE_FAILED
         text = "Failed to get the file handle" if code == errors.NO_FILE_HANDLE else "Clone start failed"
         raise ApiError(code, f"{text}: {exc}.") from exc
+
+
+async def _refuse_locked(call: Call, volume: Volume, path: str) -> None:
+    """Refuse to overwrite a file that somebody has locked, where the switch says so."""
+    simulator = call.simulator
+    if simulator.switches.file_clone_refuses_locked and await simulator.work(
+        simulator.engine.is_locked, volume.ref, path
+    ):
+        raise ApiError(errors.CLONE_FAILED, f'Clone start failed: file "{path}" is locked.')
 
 
 async def _split(call: Call, volume: Volume, snapshot: Snapshot) -> None:

@@ -140,15 +140,18 @@ class FileRestore:
                 await simulator.work(simulator.engine.stat, self.volume.ref, self.source, self.snapshot.name)
             except StorageError as exc:
                 raise self._refusal(exc) from exc
-            if not simulator.switches.sfsr_bytes_at_end:
-                await self._write()
+            inode = None
+            if simulator.switches.sfsr_bytes_at_end:
+                inode = await self._placed()
+            else:
+                await self._write(self.target)
             lun = self._settle_lun()
             simulator.mark_busy(self.volume.uuid, self.snapshot.uuid, OWNER)
             if lun is not None:
                 simulator.restoring[lun.uuid] += 1
             simulator.save()
             await simulator.san_changed()
-        simulator.jobs.background(self._background(lun))
+        simulator.jobs.background(self._background(lun, inode))
 
     def _lun(self) -> Lun | None:
         return lun_at(self.snapshot.luns, self.source)
@@ -183,7 +186,27 @@ class FileRestore:
         lun.uuid = new_uuid()
         lun.serial = serial_of(lun.uuid)
 
-    async def _write(self) -> None:
+    async def _placed(self) -> int:
+        """Make the file that the bytes will come into, where there is none, and return its inode."""
+        simulator, volume = self.call.simulator, self.volume.ref
+        try:
+            if not await simulator.work(simulator.engine.has_file, volume, self.target):
+                await simulator.work(
+                    simulator.engine.create_file,
+                    volume,
+                    self.target,
+                    0,
+                    parents=False,
+                    op="file_restore_begin",
+                    detail={},
+                    cause=self.call.cause,
+                )
+            placed = await simulator.work(simulator.engine.stat, volume, self.target)
+        except StorageError as exc:
+            raise self._refusal(exc) from exc
+        return placed.inode
+
+    async def _write(self, target: str) -> None:
         simulator, snapshot, live = self.call.simulator, self.snapshot.name, self._live_lun()
         keep = simulator.switches.sfsr_keeps_inode or live is not None
         detail = {"lun": live.uuid} if live else None
@@ -193,7 +216,7 @@ class FileRestore:
                     simulator.engine.clone_file,
                     self.volume.ref,
                     self.source,
-                    self.target,
+                    target,
                     snapshot=snapshot,
                     overwrite=True,
                     keep_inode=keep,
@@ -207,7 +230,7 @@ class FileRestore:
                 simulator.engine.clone_ranges,
                 self.volume.ref,
                 self.source,
-                self.target,
+                target,
                 [(start, start, length)],
                 snapshot=snapshot,
                 keep_inode=keep,
@@ -218,13 +241,17 @@ class FileRestore:
         except StorageError as exc:
             raise self._refusal(exc) from exc
 
-    async def _background(self, lun: Lun | None) -> None:
+    async def _background(self, lun: Lun | None, inode: int | None) -> None:
+        """Let the restore end; late bytes come into the file of ``inode``, by whatever name, and nowhere without it."""
         simulator = self.call.simulator
         try:
             await asyncio.sleep(simulator.switches.sfsr_seconds)
-            if simulator.switches.sfsr_bytes_at_end:
+            if inode is not None:
                 async with simulator.lock(self.volume.uuid):
-                    await self._write()
+                    target = await simulator.work(simulator.engine.path_of, self.volume.ref, inode)
+                    if target is None:
+                        return
+                    await self._write(target)
                     if lun is not None:
                         self._take_size(lun)
                     simulator.save()
