@@ -86,6 +86,16 @@ backups:
       returned: success
       type: list
       elements: str
+    origin:
+      description:
+        - Where its manifest came from, V(null) for one that cannot be read. V(own-run) was written by a run of this
+          host, V(imported) was handed over from the catalog of another host, V(rebuilt) was read out of snapshots,
+          V(adopted) was made for snapshots of another product.
+        - The guests' definitions of all but V(own-run) count as foreign. It is kept beside the manifest by whoever
+          writes the catalog, and never read out of a manifest. An entry of a version that kept none is V(own-run).
+      returned: success
+      type: str
+      sample: own-run
     owner:
       description: Whose backup it is.
       returned: success

@@ -171,7 +171,8 @@ def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bo
     """
     places = locate(clients, known.volumes, deadline=run.time())
     found = snapshots_of(places, known.volumes, deadline=run.time())
-    backup = backup_record(known, missing=missing_volumes(known, found))
+    origin = catalog.origin_of(run.root, run.name)
+    backup = backup_record(known, missing=missing_volumes(known, found), origin=origin)
     if backup["missing"]:
         raise BackupError(
             f"Backup {run.name} is in the catalog {run.root} and cannot be restored from: its snapshots are missing on"

@@ -5,6 +5,7 @@
 Layout below the catalog directory (0700, files 0600)::
 
     backups/<backup id>/manifest.json       the started, later the complete manifest
+    backups/<backup id>/origin              where it came from (own-run, rebuilt, imported, adopted)
     backups/<backup id>/<uuid>.nvram        UEFI variables, as they were at the start of the backup
     backups/<backup id>/<uuid>.tpm          the state of an emulated TPM, as a tar archive
     restores/<restore id>.json              what a restore was asked for and how far it came
@@ -28,6 +29,11 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import (
+    Origin,
+    read_origin,
+    write_origin,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -48,11 +54,12 @@ class CatalogError(KvmsnapError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One backup of the catalog: its manifest, or the error that keeps it from being read."""
+    """One backup of the catalog: its manifest and its origin, or the error that keeps them from being read."""
 
     backup_id: str
     manifest: Optional[Manifest]
     error: Optional[str]
+    origin: Optional[Origin] = None
 
 
 def backup_directory(root: Path, backup_id: str) -> Path:
@@ -97,13 +104,19 @@ def entries(root: Path) -> list[Entry]:
     return [entry for entry in (_entry(root, name) for name in names) if entry is not None]
 
 
-def save(root: Path, manifest: Manifest) -> Path:
-    """Write a manifest into the catalog and return its path; raises :class:`CatalogError`."""
+def origin_of(root: Path, backup_id: str) -> Origin:
+    """Return where an entry of the catalog came from; raises :class:`KvmsnapError` when that cannot be read."""
+    return read_origin(backup_directory(root, backup_id))
+
+
+def save(root: Path, manifest: Manifest, *, origin: Origin) -> Path:
+    """Write a manifest and where it came from into the catalog; return its path. Raises :class:`CatalogError`."""
     directory = backup_directory(root, manifest.backup_id)
     path = directory / _MANIFEST
     try:
         private_directory(root)
         private_directory(directory)
+        write_origin(directory, origin)
         write_private(path, manifests.dump(manifest).encode("utf-8"))
     except OSError as exc:
         raise CatalogError(f"Failed to write manifest {path}: {exc}", path=str(path)) from exc
@@ -226,6 +239,6 @@ def _volume_directory(volume: SavedVolume, *, create: bool) -> Iterator[int]:
 def _entry(root: Path, name: str) -> Optional[Entry]:
     try:
         found = load(root, name)
+        return None if found is None else Entry(name, found, None, origin_of(root, name))
     except KvmsnapError as exc:
         return Entry(name, None, exc.message)
-    return None if found is None else Entry(name, found, None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, snapshot_manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import (
     GivenBackup,
@@ -35,11 +36,13 @@ LATEST = "latest"
 class Chosen:
     """A backup and where it came from.
 
-    ``notes`` tell of an origin other than the catalog. ``lost`` maps a guest's uuid to the kinds of its side files that
-    were in a catalog which is gone. ``given``: it was handed over, and is not in the catalog before :meth:`keep`.
+    ``origin`` says how far its definitions are trusted. ``notes`` tell of an origin other than the catalog. ``lost``
+    maps a guest's uuid to the kinds of its side files that were in a catalog which is gone. ``given``: it was handed
+    over, and is not in the catalog before :meth:`keep`.
     """
 
     manifest: Manifest
+    origin: Origin
     notes: tuple[str, ...] = ()
     lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     given: Optional[GivenBackup] = None
@@ -98,13 +101,13 @@ def chosen_backup(
     if given:
         return _given(root, wanted, given, guests)
     if wanted == LATEST:
-        return Chosen(_latest(root, guests, clients, deadline))
+        return _latest(root, guests, clients, deadline)
     found = catalog.load(root, wanted)
     if found is None:
         return _out_of_snapshots(root, wanted, clients, deadline)
     if not found.complete:
         raise InputError(f"Backup {wanted} was never completed and cannot be used; choose another", backup_id=wanted)
-    return Chosen(found)
+    return Chosen(found, catalog.origin_of(root, wanted))
 
 
 def backup_of(root: Path, wanted: str, options: Mapping[str, Any]) -> Chosen:
@@ -123,19 +126,24 @@ def _given(root: Path, wanted: str, option: Mapping[str, Any], guests: Sequence[
     name = given.manifest.backup_id
     if wanted not in (LATEST, name):
         raise InputError(f"backup_from holds backup {name}, not {wanted}; nothing was touched", backup_id=wanted)
-    return Chosen(given.manifest, ("the backup was handed over from the catalog of another host",), given=given)
+    notes = ("the backup was handed over from the catalog of another host",)
+    return Chosen(given.manifest, given.origin, notes, given=given)
 
 
-def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadline: Deadline) -> Manifest:
+def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadline: Deadline) -> Chosen:
     serving = [
-        entry.manifest
+        Chosen(entry.manifest, entry.origin)
         for entry in catalog.entries(root)
-        if entry.manifest is not None and entry.manifest.complete and all(map(entry.manifest.guest, guests))
+        if entry.manifest is not None
+        and entry.origin is not None
+        and entry.manifest.complete
+        and all(map(entry.manifest.guest, guests))
     ]
-    for manifest in sorted(serving, key=lambda each: each.created, reverse=True):
+    for chosen in sorted(serving, key=lambda each: each.manifest.created, reverse=True):
+        manifest = chosen.manifest
         places = locate(clients, manifest.volumes, deadline=deadline)
         if not missing_volumes(manifest, snapshots_of(places, manifest.volumes, deadline=deadline)):
-            return manifest
+            return chosen
     raise InputError(
         f"The catalog {root} has no backup that holds guest{'s' if len(guests) > 1 else ''} {', '.join(guests)} and"
         " whose snapshots are all there; nothing was touched",
@@ -166,7 +174,7 @@ def _out_of_snapshots(root: Path, wanted: str, clients: Sequence[Client], deadli
         " and the level that it reached is unknown"
     )
     silent_notes = tuple(f"the mount {point} did not answer and was not looked at" for point in found.silent)
-    return Chosen(replace(found.manifest, guests=tuple(guests)), (origin, *silent_notes), lost)
+    return Chosen(replace(found.manifest, guests=tuple(guests)), Origin.REBUILT, (origin, *silent_notes), lost)
 
 
 def guest_of(chosen: Chosen, wanted: str) -> SavedGuest:

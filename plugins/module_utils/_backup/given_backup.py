@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -25,10 +26,14 @@ WHERE = "in backup_from"
 
 @dataclass(frozen=True)
 class GivenBackup:
-    """A complete backup and the content of its side files, by the name under which the catalog has them."""
+    """A complete backup and the content of its side files, by the name under which the catalog has them.
+
+    ``origin`` is that of the catalog's entry where it has the same one already.
+    """
 
     manifest: Manifest
     files: Mapping[str, bytes]
+    origin: Origin
 
 
 def backup_from_argument() -> dict[str, Any]:
@@ -68,7 +73,7 @@ def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[st
         for file in saved.files if saved else ():
             if file.stored_as not in files:
                 files[file.stored_as] = _kept(root, found, file)
-    return GivenBackup(found, files)
+    return GivenBackup(found, files, Origin.IMPORTED if there is None else catalog.origin_of(root, found.backup_id))
 
 
 def put_files(directory: Path, given: GivenBackup) -> None:
@@ -88,7 +93,7 @@ def bring_in(root: Path, given: GivenBackup) -> None:
     except OSError as exc:
         raise CatalogError(f"Failed to write into {root}: {exc}", path=str(root)) from exc
     put_files(catalog.backup_directory(root, given.manifest.backup_id), given)
-    catalog.save(root, given.manifest)
+    catalog.save(root, given.manifest, origin=given.origin)
 
 
 def _decoded(name: str, text: Any) -> bytes:

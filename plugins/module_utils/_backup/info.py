@@ -117,6 +117,6 @@ def _volumes(entries: Iterable[Entry]) -> list[SavedVolume]:
 
 
 def _record(entry: Entry, snapshots: Mapping[Key, Mapping[str, Snapshot]]) -> dict[str, Any]:
-    if entry.manifest is None:
+    if entry.manifest is None or entry.origin is None:
         return unreadable_record(entry.backup_id, entry.error or "")
-    return backup_record(entry.manifest, missing=missing_volumes(entry.manifest, snapshots))
+    return backup_record(entry.manifest, missing=missing_volumes(entry.manifest, snapshots), origin=entry.origin)

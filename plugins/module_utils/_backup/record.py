@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM_STATE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -94,7 +95,7 @@ def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]]) -
     saved = {guest.uuid for guest in manifest.guests}
     own = [guest for guest in guests if guest["uuid"] in saved]
     manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
-    catalog.save(root, manifest)
+    catalog.save(root, manifest, origin=Origin.OWN_RUN)
     return manifest, remarks + catalog.put_into_volumes(manifest)
 
 
@@ -131,7 +132,7 @@ def completed(
 
 def finish(root: Path, manifest: Manifest) -> None:
     """Write the complete manifest, and take the started one out of the live volumes; raises :class:`CatalogError`."""
-    catalog.save(root, manifest)
+    catalog.save(root, manifest, origin=Origin.OWN_RUN)
     catalog.take_out_of_volumes(manifest)
 
 

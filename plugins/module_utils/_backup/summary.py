@@ -9,10 +9,16 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import array_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest
 
 
-def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str, str]]] = None) -> dict[str, Any]:
+def backup_record(
+    manifest: Manifest,
+    *,
+    missing: Optional[Collection[tuple[str, str]]] = None,
+    origin: Origin = Origin.OWN_RUN,
+) -> dict[str, Any]:
     """Return a backup as the modules do; ``missing`` are the volumes (SVM uuid, volume uuid) without its snapshot.
 
     ``exists`` is true for a complete backup none of whose snapshots is missing, and None when nobody looked.
@@ -23,6 +29,7 @@ def backup_record(manifest: Manifest, *, missing: Optional[Collection[tuple[str,
         "phase": manifest.phase,
         "exists": None if missing is None else manifest.complete and not gone,
         "missing": gone,
+        "origin": origin.value,
         "owner": manifest.owner,
         "policy": manifest.policy,
         "created": manifest.created,
@@ -67,6 +74,7 @@ def unreadable_record(backup_id: str, error: str) -> dict[str, Any]:
         "phase": "unreadable",
         "exists": False,
         "missing": [],
+        "origin": None,
         "owner": None,
         "policy": None,
         "created": None,
@@ -83,7 +91,8 @@ def unreadable_record(backup_id: str, error: str) -> dict[str, Any]:
 def lines(record: dict[str, Any]) -> list[str]:
     """Return the lines that tell a person about one backup: what it is, each guest, who is not in it."""
     state = {True: "", False: " - CANNOT BE RESTORED FROM", None: ""}[record["exists"]]
-    told = [f"{record['backup_id']} ({record['phase']}, {record['completed'] or record['created']}){state}"]
+    origin = "" if record["origin"] in (None, Origin.OWN_RUN.value) else f", {record['origin']}"
+    told = [f"{record['backup_id']} ({record['phase']}, {record['completed'] or record['created']}{origin}){state}"]
     if record["error"]:
         told.append(f"  {record['error']}")
     if record["missing"]:

@@ -14,6 +14,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
@@ -25,11 +26,11 @@ def mounted(root: Path) -> manifest.Manifest:
 
 def test_what_is_saved_is_loaded_and_private(tmp_path: Path) -> None:
     root = tmp_path / "catalog"
-    path = catalog.save(root, samples.manifest())
+    path = catalog.save(root, samples.manifest(), origin=Origin.OWN_RUN)
     assert catalog.load(root, samples.BACKUP) == samples.manifest()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {stat.S_IMODE(item.stat().st_mode) for item in (root, path.parent)} == {0o700}
-    assert [item.name for item in path.parent.iterdir()] == ["manifest.json"]
+    assert sorted(item.name for item in path.parent.iterdir()) == ["manifest.json", "origin"]
 
 
 def test_no_catalog_is_an_empty_one(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_no_catalog_is_an_empty_one(tmp_path: Path) -> None:
 
 
 def test_a_damaged_backup_is_listed_with_its_error_beside_the_sound_one(tmp_path: Path) -> None:
-    catalog.save(tmp_path, samples.manifest())
+    catalog.save(tmp_path, samples.manifest(), origin=Origin.OWN_RUN)
     broken = tmp_path / "backups" / "a-broken_20260101000000"
     broken.mkdir()
     (broken / "manifest.json").write_text("{")
@@ -49,7 +50,7 @@ def test_a_damaged_backup_is_listed_with_its_error_beside_the_sound_one(tmp_path
 
 
 def test_a_manifest_under_another_backup_s_name_is_refused(tmp_path: Path) -> None:
-    path = catalog.save(tmp_path, samples.manifest())
+    path = catalog.save(tmp_path, samples.manifest(), origin=Origin.OWN_RUN)
     path.parent.rename(tmp_path / "backups" / "other")
     with pytest.raises(KvmsnapError, match=samples.BACKUP):
         catalog.load(tmp_path, "other")
@@ -84,7 +85,7 @@ def with_path(path: str) -> manifest.Manifest:
 def test_a_forged_manifest_with_a_right_checksum_is_not_trusted(
     tmp_path: Path, found: manifest.Manifest, words: str
 ) -> None:
-    path = catalog.save(tmp_path, found)
+    path = catalog.save(tmp_path, found, origin=Origin.OWN_RUN)
     with pytest.raises(manifest.ManifestError) as caught:
         catalog.load(tmp_path, samples.BACKUP)
     assert caught.value.message.startswith(f"Failed to trust manifest {path}: ")
@@ -95,12 +96,12 @@ def test_a_forged_manifest_with_a_right_checksum_is_not_trusted(
 
 def test_a_definition_that_only_speaks_of_doctypes_is_trusted(tmp_path: Path) -> None:
     spoken = forged(xml="<domain><description><![CDATA[<!DOCTYPE html>]]></description></domain>")
-    catalog.save(tmp_path, spoken)
+    catalog.save(tmp_path, spoken, origin=Origin.OWN_RUN)
     assert catalog.load(tmp_path, samples.BACKUP) == spoken
 
 
 def test_removing_twice_says_what_it_did(tmp_path: Path) -> None:
-    catalog.save(tmp_path, samples.manifest())
+    catalog.save(tmp_path, samples.manifest(), origin=Origin.OWN_RUN)
     assert catalog.remove(tmp_path, samples.BACKUP) is True
     assert catalog.remove(tmp_path, samples.BACKUP) is False
     assert list((tmp_path / "backups").iterdir()) == []

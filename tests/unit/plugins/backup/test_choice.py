@@ -33,6 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, chosen_backup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
@@ -126,6 +127,7 @@ def test_a_backup_whose_catalog_is_gone_comes_out_of_its_snapshots(scene: Scene)
     told = {each["volume"]: (each["snapshot_uuid"], each["create_time"]) for each in made["backup"]["volumes"]}
     assert {each.volume: (each.snapshot_uuid, each.create_time) for each in found.manifest.volumes} == told
     assert found.manifest.complete
+    assert found.origin is Origin.REBUILT
     (note,) = found.notes
     assert "the one in the snapshot of svm1:kvm_vol1, svm1:kvm_vol2" in note
     assert "level that it reached is unknown" in note
@@ -403,11 +405,20 @@ def test_the_files_of_guests_that_are_not_wanted_may_be_missing(tmp_path: Path) 
 
 
 def test_another_backup_of_that_name_in_this_catalog_stays(tmp_path: Path) -> None:
-    catalog.save(tmp_path, replace(complete(), run_id="mine"))
+    catalog.save(tmp_path, replace(complete(), run_id="mine"), origin=Origin.OWN_RUN)
     before = (catalog.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes()
     with pytest.raises(CatalogError, match="another of that name, of run mine, and the one given is of run run"):
         taken(tmp_path, given())
     assert (catalog.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("origin", list(Origin))
+def test_what_this_catalog_has_already_keeps_its_origin(tmp_path: Path, origin: Origin) -> None:
+    catalog.save(tmp_path, complete(), origin=origin)
+    found = taken(tmp_path, given())
+    assert found.origin is origin
+    found.keep(tmp_path)
+    assert catalog.origin_of(tmp_path, samples.BACKUP) is origin
 
 
 def test_the_restore_s_backup_is_asked_of_the_array_only_when_it_is_lost(
@@ -418,8 +429,9 @@ def test_the_restore_s_backup_is_asked_of_the_array_only_when_it_is_lost(
 
     monkeypatch.setattr(choice, "connected", nobody)
     options = {"timeout": 5, "retry_count": 0, "controllers": []}
-    assert choice.backup_of(tmp_path, samples.BACKUP, {**options, "backup_from": given()}).given is not None
-    catalog.save(tmp_path, complete())
-    assert choice.backup_of(tmp_path, samples.BACKUP, options).manifest == complete()
+    handed_over = choice.backup_of(tmp_path, samples.BACKUP, {**options, "backup_from": given()})
+    assert (handed_over.given is not None, handed_over.origin) == (True, Origin.IMPORTED)
+    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    assert choice.backup_of(tmp_path, samples.BACKUP, options) == Chosen(complete(), Origin.OWN_RUN)
     with pytest.raises(AssertionError, match="a session was opened"):
         choice.backup_of(tmp_path, "hv1-other_20261121020000", options)

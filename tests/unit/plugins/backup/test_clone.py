@@ -40,6 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError, HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import NotOursError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
@@ -252,7 +253,11 @@ class Bench:
             for name, mount_point in (("kvm_vol1", str(self.volume)), ("kvm_san1", None))
         )
         guests = (replace(started.guests[0], files=files),)
-        catalog.save(self.root, started.completed_with(guests=guests, volumes=volumes, at="2026-11-21T02:01:00+00:00"))
+        catalog.save(
+            self.root,
+            started.completed_with(guests=guests, volumes=volumes, at="2026-11-21T02:01:00+00:00"),
+            origin=Origin.OWN_RUN,
+        )
 
     def disk(self, path: str = "web1.img", target: str = "vda", **changes: Any) -> dict[str, Any]:
         place = samples.storage("kvm_vol1", path, svm_uuid=self.saved["svm"], volume_uuid=self.saved["kvm_vol1"])

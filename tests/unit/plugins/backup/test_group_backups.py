@@ -15,6 +15,7 @@ from backup_site import Site, two_guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, recovery
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import refs_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
@@ -225,7 +226,7 @@ def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volu
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
     site.back_up(consistency_groups="require")
-    catalog.save(site.root, replace(manifest_of(site), phase=STARTED))
+    catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
     options = {
         **site.options(),
         "volumes": [],
@@ -242,7 +243,7 @@ def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volu
     assert site.left() == ([], [], [])
     assert recorded(site, path) == []
     site.back_up(consistency_groups="require")
-    catalog.save(site.root, replace(manifest_of(site), phase=STARTED))
+    catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
     assert site.back_up(consistency_groups="require")["changed"] is True
     assert recorded(site, path) == [site.name]
 

@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     GuestProgress,
@@ -85,7 +86,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         at="2026-11-21T02:00:03+00:00",
     )
     file = SavedFile("nvram", str(nvram), "db.nvram", hashlib.sha256(SAVED).hexdigest())
-    catalog.save(tmp_path, replace(complete, guests=(replace(complete.guests[0], files=(file,)),)))
+    catalog.save(
+        tmp_path, replace(complete, guests=(replace(complete.guests[0], files=(file,)),)), origin=Origin.OWN_RUN
+    )
     (catalog.backup_directory(tmp_path, samples.BACKUP) / "db.nvram").write_bytes(SAVED)
     now = {
         **samples.two_volume_guest(),

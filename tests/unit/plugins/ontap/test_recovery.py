@@ -17,6 +17,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery, safety_removal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
@@ -62,7 +63,7 @@ class Host:
     def start(self, **changes: Any) -> None:
         """Write a started manifest into the catalog, and into the volumes."""
         found = self.manifest(**changes)
-        catalog.save(self.catalog, found)
+        catalog.save(self.catalog, found, origin=Origin.OWN_RUN)
         assert catalog.put_into_volumes(found) == []
 
     def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
