@@ -418,6 +418,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -464,7 +465,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
         run = restore_run.undo if module.params["undo"] else restore_run.run
-        module.exit_json(**run(module.params, check=module.check_mode))
+        module.exit_json(**presentable(run(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

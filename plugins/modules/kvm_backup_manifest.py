@@ -176,6 +176,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -211,7 +212,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**record.write(module.params, check=module.check_mode))
+        module.exit_json(**presentable(record.write(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -174,6 +174,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import recovery
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -200,7 +201,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**recovery.recover(module.params, check=module.check_mode))
+        module.exit_json(**presentable(recovery.recover(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

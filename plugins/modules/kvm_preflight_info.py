@@ -137,6 +137,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import probe
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -156,7 +157,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**probe.examine(module.params, ansible_version=module.ansible_version))
+        module.exit_json(**presentable(probe.examine(module.params, ansible_version=module.ansible_version)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

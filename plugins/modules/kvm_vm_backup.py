@@ -313,6 +313,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -360,7 +361,7 @@ def main() -> None:
         result = backup_run.back_up(module.params, check=module.check_mode)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
-    module.exit_json(**result)
+    module.exit_json(**presentable(result))
 
 
 if __name__ == "__main__":

@@ -234,6 +234,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -265,7 +266,7 @@ def main() -> None:
         argument_spec=argument_spec(), required_if=[("state", "present", ["guest"])], supports_check_mode=True
     )
     try:
-        module.exit_json(**clone.run(module.params, check=module.check_mode))
+        module.exit_json(**presentable(clone.run(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -375,6 +375,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
@@ -419,7 +420,7 @@ def main() -> None:
     )
     act = hold.quiesce if module.params["state"] == "quiesced" else hold.resume
     try:
-        module.exit_json(**act(module.params, check=module.check_mode))
+        module.exit_json(**presentable(act(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

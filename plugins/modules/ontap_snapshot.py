@@ -303,6 +303,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 VOLUMES = {
     "type": "list",
@@ -356,7 +357,7 @@ def main() -> None:
             result = ensure(clients, volumes, wanted, check_mode=module.check_mode, deadline=deadline)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
-    module.exit_json(**result)
+    module.exit_json(**presentable(result))
 
 
 if __name__ == "__main__":

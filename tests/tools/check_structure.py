@@ -16,6 +16,8 @@ from pathlib import Path
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 LONGEST_MODULE = 60
 EXITS = ("fail_json", "exit_json")
+# What both of them show must have passed through the one place that makes control characters visible.
+VISIBLE = {"fail_json": "exc.as_result", "exit_json": "presentable"}
 ONLY_IMPORTERS = {
     "libvirt": "plugins/module_utils/_kvm/connection.py",
     "libvirt_qemu": "plugins/module_utils/_kvm/connection.py",
@@ -91,6 +93,10 @@ def check_exits(name: str, tree: ast.Module) -> Iterator[str]:
     for inner in ast.walk(tree):
         if isinstance(inner, ast.Attribute) and inner.attr in EXITS and id(inner) not in allowed:
             yield f"line {inner.lineno}: {inner.attr} outside a module's main()"
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr in EXITS:
+            given = ast.unparse(inner)
+            if f"{inner.func.attr}(**{VISIBLE[inner.func.attr]}(" not in given:
+                yield f"line {inner.lineno}: {inner.func.attr} takes only what {VISIBLE[inner.func.attr]}() returns"
 
 
 def check_head(name: str, lines: list[str]) -> Iterator[str]:
