@@ -78,7 +78,7 @@ def mypy(session: nox.Session, *arguments: str, parts: list[str]) -> None:
     place = ground.refresh_copy("lint")
     base = place.parents[2]
     session.chdir(base)
-    searched = [base, *(place / "tests" / part for part in ("bench", "lab", "tools", "unit/support"))]
+    searched = [base, *(place / "tests" / part for part in ("bench", "faults", "lab", "tools", "unit/support"))]
     found = [str((place / part).relative_to(base)) for part in parts if (place / part).is_dir()]
     tool(
         session,
