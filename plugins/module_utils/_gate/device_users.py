@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses a LUN on this host: what is built on it or mounted from it, and who has it open, by device numbers.
+
+Lock bytes prove nothing on a block device: they hang on the inode of the device node, and libvirt gives every QEMU a
+``/dev`` of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC, processes_answer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import LunTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import (
+    SYSFS,
+    block_device,
+    device_number,
+    holders_of,
+    map_devices,
+    storage_marks,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
+
+DEVICE = "the device, its paths and what is built on it"
+MOUNTS = "mounts and swap of this host"
+
+
+def device_answers(target: LunTarget, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
+    """Say who uses a LUN on this host whose guest is off."""
+    if target.device is None or target.wwid is None:
+        return (Answer(DEVICE, impossible="this host has no device of the LUN"),)
+    hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=True)
+    users = tuple(User("this host", f"cannot give the LUN away: {each.reason}", each.remedy) for each in hindrances)
+    try:
+        numbers = numbers_of(target.device, sysfs=sysfs)
+    except OSError as exc:
+        reason = f"{target.device} cannot be looked at: {exc.strerror or exc}"
+        return (Answer(DEVICE, users), Answer(MOUNTS, impossible=reason))
+
+    def matches(opened: os.stat_result, _process: Path) -> bool:
+        return stat.S_ISBLK(opened.st_mode) and f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}" in numbers
+
+    return (
+        Answer(DEVICE, users),
+        processes_answer(matches, target.device, proc=proc),
+        Answer(MOUNTS, tuple(_mounted(numbers, target.device, proc))),
+    )
+
+
+def numbers_of(device: str, *, sysfs: Path = SYSFS) -> frozenset[str]:
+    """Return the device numbers of all that lies on a LUN: its map, its paths, partitions, and what is built on them.
+
+    Raises :class:`OSError`.
+    """
+    here = device_number(device)
+    wanted = set(storage_marks(here, sysfs=sysfs))
+    own = block_device(here, sysfs=sysfs)
+    names = {own.name, *own.paths, *own.maps}
+    if own.map_wwid:
+        names |= {each.name for each in map_devices(sysfs=sysfs) if each.map_wwid == own.map_wwid}
+    found = {here}
+    for node in _nodes(sysfs):
+        marks = set(storage_marks(node.name, sysfs=sysfs))
+        if node.name in names or marks & wanted:
+            found.add(_line(node / "dev"))
+    for name in names:
+        found |= {device_number(holder.device) for holder in holders_of(name, sysfs=sysfs) if _exists(holder.device)}
+    return frozenset(number for number in found if number)
+
+
+def _mounted(numbers: frozenset[str], device: str, proc: Path) -> Iterator[User]:
+    """Yield the mounts, in any mount namespace, of what lies on the LUN, each place once; then the swap areas."""
+    seen: set[str] = set()
+    for table in sorted(proc.glob("[0-9]*/mountinfo")):
+        try:
+            mounts = parse_mounts(os.fsdecode(table.read_bytes()))
+        except OSError:
+            continue
+        for mount in mounts:
+            if mount.device in numbers and mount.mount_point not in seen:
+                seen.add(mount.mount_point)
+                how = f"has {mount.source}, which lies on {device}, mounted at {mount.mount_point}"
+                yield User("this host", how, f"Unmount it (umount {mount.mount_point}).")
+    for line in _line(proc / "swaps").splitlines()[1:]:
+        where = line.split()[0] if line.split() else ""
+        if where.startswith("/dev/") and _exists(where) and device_number(where) in numbers:
+            yield User("this host", f"swaps to {where}, which lies on {device}", f"Turn it off (swapoff {where}).")
+
+
+def _nodes(sysfs: Path) -> list[Path]:
+    try:
+        return sorted((sysfs / "class" / "block").iterdir())
+    except OSError:
+        return []
+
+
+def _exists(device: str) -> bool:
+    return os.path.exists(device)
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is about to be overwritten or removed, and on whose behalf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Union
+
+
+@dataclass(frozen=True)
+class FileTarget:
+    """A file of a volume. ``label`` is its place in the words of ``KVM_VM_MAPPING``, ``host_path`` that on this host.
+
+    ``locks``: whether its mount takes locks to the server; None when that is not known. ``fence`` is a descriptor of
+    this process through which the file is locked already, so that this lock does not count as somebody else's.
+    """
+
+    label: str
+    host_path: str
+    locks: Optional[bool] = None
+    fence: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class LunTarget:
+    """A LUN. ``device`` is its map or its single path on this host, None when this host does not see it.
+
+    ``wwid`` is the one that the map must have, ``uuid`` the array's; one that does not exist any more has none.
+    """
+
+    label: str
+    uuid: Optional[str]
+    device: Optional[str]
+    wwid: Optional[str] = None
+
+
+Target = Union[FileTarget, LunTarget]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """On whose behalf something is overwritten: ``uuids`` are the guests that may have it as their disk while off.
+
+    ``verb`` completes "Refused to ... the disk". ``initiators`` are those of other hosts that were asked and do not use
+    the object, ``others_off``: a person said that no other host does.
+    """
+
+    uuids: frozenset[str]
+    verb: str = "overwrite"
+    initiators: tuple[str, ...] = ()
+    others_off: bool = False
