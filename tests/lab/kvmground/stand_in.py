@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for qemu-ga whose behaviour a test chooses: silent, late, refusing, and as it is on Windows.
+"""A stand-in for qemu-ga whose behaviour a test chooses: silent, late, refusing, hostile, and as it is on Windows.
 
 On Windows (qga/vss-win32) a freeze holds the writers of the Volume Shadow Copy Service for 10 s at most; then they go
 on by themselves, and a later thaw answers with an error instead of a number.
@@ -13,7 +13,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -40,6 +40,8 @@ class Manner:
     """How a command is answered: after ``seconds`` (the effect too, if ``late_effect``), with an error, or never.
 
     ``effect`` False: nothing is frozen or thawed, whatever the answer. ``count`` limits how often, None: always.
+    ``reply`` makes the bytes that are sent instead of the answer, piece by piece, from the request; the effect is as
+    usual. ``once_frozen``: not before a freeze had its effect.
     """
 
     seconds: float = 0.0
@@ -49,6 +51,8 @@ class Manner:
     effect: bool = True
     count: Optional[int] = None
     hook: Optional[Callable[[], None]] = None
+    reply: Optional[Callable[[Mapping[str, Any]], Iterable[bytes]]] = None
+    once_frozen: bool = False
 
 
 @dataclass
@@ -69,6 +73,7 @@ class StandInAgent:
     _manners: dict[str, Manner] = field(default_factory=dict)
     _frozen_at: Optional[float] = None
     _expired: bool = False
+    _was_frozen: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _server: Optional[socket.socket] = None
     _peers: list[socket.socket] = field(default_factory=list)
@@ -106,7 +111,7 @@ class StandInAgent:
         """Be a good agent again, and thawed."""
         self.forgive()
         with self._lock:
-            self._frozen_at, self._expired = None, False
+            self._frozen_at, self._expired, self._was_frozen = None, False, False
 
     @property
     def frozen(self) -> bool:
@@ -165,6 +170,8 @@ class StandInAgent:
         self.heard.append(heard)
         with self._lock:
             manner = self._manners.get(command, Manner())
+            if manner.once_frozen and not self._was_frozen:
+                manner = Manner()
             if manner.count is not None:
                 manner.count -= 1
                 if manner.count <= 0:
@@ -179,8 +186,12 @@ class StandInAgent:
         if manner.seconds and not manner.late_effect:
             time.sleep(manner.seconds)
         text = json.dumps(answer).encode() + b"\n"
+        pieces = [text] if manner.reply is None else manner.reply(request)
         with contextlib.suppress(OSError):
-            peer.sendall((b"\xff" if command == "guest-sync-delimited" else b"") + text)
+            if command == "guest-sync-delimited":
+                peer.sendall(b"\xff")
+            for piece in pieces:
+                peer.sendall(piece)
             heard.answered = time.monotonic()
 
     def _answer(self, command: str, arguments: dict[str, Any], manner: Manner) -> dict[str, Any]:
@@ -202,7 +213,7 @@ class StandInAgent:
                 return {"return": "frozen" if self._is_frozen() else "thawed"}
             if command in ("guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list"):
                 if manner.effect:
-                    self._frozen_at, self._expired = time.monotonic(), False
+                    self._frozen_at, self._expired, self._was_frozen = time.monotonic(), False, True
                 return {"return": self.filesystems}
             if command == "guest-fsfreeze-thaw":
                 return self._thaw(effect=manner.effect)
