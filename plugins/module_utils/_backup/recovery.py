@@ -30,6 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import boun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
@@ -159,14 +160,11 @@ def _settled(found: Sequence[Leftover], *, check: bool) -> tuple[bool, list[Opti
     """Put right what can be, one failure not keeping it from the next; return whether anything was, and the errors."""
     done, errors = False, []
     for item in found:
-        error = None
+        error: Optional[str] = None
         if item.act is not None:
-            try:
-                if not check:
-                    item.act()
-                done = True
-            except KvmsnapError as exc:
-                error = exc.message
+            outcome = None if check else outcome_of(item.act, what=f"put right {item.kind} {item.name}")
+            error = outcome.message if isinstance(outcome, KvmsnapError) else None
+            done = done or error is None
         errors.append(error)
     return done, errors
 

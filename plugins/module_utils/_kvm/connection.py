@@ -14,16 +14,23 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Optional
+from typing import Any, Literal, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import agent_answers
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import (
+    AnswerError,
+    Executed,
+    FreezeStatus,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy, retrying
 
+T = TypeVar("T")
+
 State = Literal["running", "paused", "shutoff", "crashed", "pmsuspended", "unknown"]
-FreezeStatus = Literal["frozen", "thawed"]
 
 DEFAULT_URI = "qemu:///system"
 OPEN_TIMEOUT = 15.0
@@ -96,6 +103,12 @@ _UNDEFINE_KEEP = 8
 _UNDEFINE_KEEP_NEWER = (64,)
 _UNDEFINE_CHECKPOINTS = 16
 
+LONGEST_REASON = 1000
+"""Characters of libvirt's own words in a message; they may quote a guest's agent."""
+
+# What libvirt's binding raises where it cannot make Python's values of what libvirt hands on.
+_UNREADABLE = (UnicodeError, SystemError, OverflowError, MemoryError, RecursionError, TypeError)
+
 _VOLUME_KINDS = {0: "file", 1: "block", 2: "dir", 3: "network", 4: "network"}
 
 _lock = threading.Lock()
@@ -155,33 +168,12 @@ class NetworkState:
     xml: str
 
 
-@dataclass(frozen=True)
-class Executed:
-    """How far a program in a guest is; ``code`` is None when a signal ended it. What it printed is in base64."""
-
-    exited: bool
-    code: Optional[int] = None
-    signal: Optional[int] = None
-    output: str = ""
-    error: str = ""
-
-    @classmethod
-    def from_answer(cls, answer: Mapping[str, Any]) -> Executed:
-        """Read the answer to guest-exec-status."""
-        return cls(
-            exited=bool(answer["exited"]),
-            code=answer.get("exitcode"),
-            signal=answer.get("signal"),
-            output=str(answer.get("out-data") or ""),
-            error=str(answer.get("err-data") or ""),
-        )
-
-
 class Agent:
     """The agent inside a guest, through libvirt. Methods raise :class:`LibvirtError`.
 
     Every call is bounded: by the response time given to :meth:`limit` (seconds) or the call's own ``timeout``, plus
-    the five seconds that libvirt waits for the agent's attention.
+    the five seconds that libvirt waits for the agent's attention. That is the time until the whole answer is there, so
+    one that comes byte by byte takes no longer. What an answer may be, ``agent_answers`` says.
     """
 
     def __init__(self, domain: Any, guest: str) -> None:
@@ -199,74 +191,64 @@ class Agent:
 
     def ping(self, timeout: int) -> None:
         """Ask whether the agent answers at all (guest-ping)."""
-        self._command("guest-ping", timeout)
+        self._ask("guest-ping", timeout, lambda _value: None)
 
     def status(self, timeout: int) -> FreezeStatus:
         """Ask whether the guest's file systems are frozen (guest-fsfreeze-status)."""
-        answer = self._command("guest-fsfreeze-status", timeout)
-        if answer not in ("frozen", "thawed"):
-            raise LibvirtError(f"Failed to read the freeze status of guest {self._guest}: the agent said {answer!r}")
-        return "frozen" if answer == "frozen" else "thawed"
+        return self._ask("guest-fsfreeze-status", timeout, agent_answers.freeze_status)
 
     def filesystems(self) -> tuple[FileSystem, ...]:
         """Return what is mounted in the guest (virDomainGetFSInfo); bounded by :meth:`limit` alone."""
-        with _telling(f"ask the agent of guest {self._guest} for its file systems", guest=self._guest):
-            found = self._domain.fsInfo(0)
-        return tuple(
-            FileSystem(str(mountpoint), str(device), str(kind), tuple(str(disk) for disk in disks or ()))
-            for mountpoint, device, kind, disks in found
-        )
+        with self._reading(f"ask the agent of guest {self._guest} for its file systems"):
+            return agent_answers.file_systems(self._domain.fsInfo(0))
 
     def freeze(self, mountpoints: Sequence[str] = ()) -> int:
         """Freeze the file systems at these places, all without any, and return how many (virDomainFSFreeze)."""
-        with _telling(f"freeze guest {self._guest}", guest=self._guest):
-            return int(self._domain.fsFreeze(list(mountpoints) or None, 0))
+        with self._reading(f"freeze guest {self._guest}"):
+            return agent_answers.file_system_count(self._domain.fsFreeze(list(mountpoints) or None, 0))
 
     def thaw(self) -> int:
         """Thaw what is frozen and return how many file systems were (virDomainFSThaw)."""
-        with _telling(f"thaw guest {self._guest}", guest=self._guest):
-            return int(self._domain.fsThaw(None, 0))
+        with self._reading(f"thaw guest {self._guest}"):
+            return agent_answers.file_system_count(self._domain.fsThaw(None, 0))
 
     def commands(self, timeout: int) -> frozenset[str]:
         """Return the commands that the agent has and that are enabled (guest-info)."""
-        with self._reading("guest-info"):
-            found = self._command("guest-info", timeout)["supported_commands"]
-            return frozenset(str(each["name"]) for each in found if each["enabled"])
+        return self._ask("guest-info", timeout, agent_answers.commands)
 
     def execute(self, command: Sequence[str], timeout: int) -> int:
         """Start a program in the guest and return its pid (guest-exec); what it prints is kept."""
         asked = {"path": command[0], "arg": list(command[1:]), "capture-output": True}
-        with self._reading("guest-exec"):
-            return int(self._command("guest-exec", timeout, asked)["pid"])
+        return self._ask("guest-exec", timeout, agent_answers.pid, asked)
 
     def executed(self, pid: int, timeout: int) -> Executed:
         """Ask how far a program is (guest-exec-status); once it was told to have ended, it is forgotten."""
-        with self._reading("guest-exec-status"):
-            return Executed.from_answer(self._command("guest-exec-status", timeout, {"pid": pid}))
+        return self._ask("guest-exec-status", timeout, agent_answers.executed, {"pid": pid})
 
     def addresses(self, timeout: int) -> tuple[str, ...]:
         """Return the addresses of the guest's network interfaces (guest-network-get-interfaces)."""
-        with self._reading("guest-network-get-interfaces"):
-            found = self._command("guest-network-get-interfaces", timeout)
-            return tuple(str(each["ip-address"]) for nic in found for each in nic.get("ip-addresses") or ())
+        return self._ask("guest-network-get-interfaces", timeout, agent_answers.addresses)
 
-    def _command(self, name: str, timeout: int, arguments: Optional[Mapping[str, Any]] = None) -> Any:
+    def _ask(
+        self, name: str, timeout: int, read: Callable[[Any], T], arguments: Optional[Mapping[str, Any]] = None
+    ) -> T:
+        """Send a command and return what ``read`` makes of what the agent returns."""
         import libvirt_qemu
 
         words = {"execute": name, **({"arguments": arguments} if arguments else {})}
-        with _telling(f"ask the agent of guest {self._guest} ({name})", guest=self._guest):
+        with self._reading(f"ask the agent of guest {self._guest} ({name})"):
             text = libvirt_qemu.qemuAgentCommand(self._domain, json.dumps(words), timeout, 0)
-        return json.loads(text).get("return")
+            return read(agent_answers.returned(text))
 
     @contextmanager
-    def _reading(self, name: str) -> Iterator[None]:
-        """Tell of an answer that is not what the agent's protocol says; it comes from inside the guest."""
+    def _reading(self, action: str) -> Iterator[None]:
+        """Tell of libvirt's errors, and of an answer that is not what the agent's protocol says."""
         try:
-            yield
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise LibvirtError(
-                f"Failed to ask the agent of guest {self._guest} ({name}): its answer cannot be read", guest=self._guest
-            ) from exc
+            with _telling(action, guest=self._guest):
+                yield
+        except AnswerError as exc:
+            message = f"Failed to {action}: its answer cannot be read: {exc.message}"
+            raise LibvirtError(message, guest=self._guest) from exc
 
 
 class Domain:
@@ -602,7 +584,10 @@ def _dotted(number: int) -> str:
 
 @contextmanager
 def _telling(action: str, *, unless: Optional[int] = None, guest: Optional[str] = None) -> Iterator[None]:
-    """Turn libvirt's error into ours; one with the code ``unless`` passes as if nothing had happened."""
+    """Turn libvirt's error into ours; one with the code ``unless`` passes as if nothing had happened.
+
+    libvirt's binding fails in other ways where libvirt hands on what is not UTF-8, or a number that is too big.
+    """
     import libvirt
 
     try:
@@ -610,9 +595,12 @@ def _telling(action: str, *, unless: Optional[int] = None, guest: Optional[str] 
     except libvirt.libvirtError as exc:
         if unless is None or exc.get_error_code() != unless:
             raise _error(exc, action, guest=guest) from exc
+    except _UNREADABLE as exc:
+        kind = type(exc).__name__
+        raise LibvirtError(f"Failed to {action}: libvirt's answer cannot be read ({kind})", guest=guest) from exc
 
 
 def _error(exc: Any, action: str, guest: Optional[str] = None) -> LibvirtError:
-    return LibvirtError(
-        f"Failed to {action}: {exc.get_error_message()}", libvirt_code=exc.get_error_code(), guest=guest
-    )
+    said = str(exc.get_error_message() or "it gave no reason")
+    short = said if len(said) <= LONGEST_REASON else f"{said[:LONGEST_REASON]}..."
+    return LibvirtError(f"Failed to {action}: {short}", libvirt_code=exc.get_error_code(), guest=guest)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Optional, TypeVar
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     NO_DOMAIN,
     Domain,
@@ -108,7 +109,8 @@ class Crew:
     ) -> None:
         self._pool.shutdown()
         for lane in self._lanes:
-            lane.close()
+            with suppress(KvmsnapError):
+                lane.close()
 
     def warm(self, uuids: Collection[str]) -> None:
         """Open every worker's connection now and look these guests up; in the middle of the work nobody has to."""

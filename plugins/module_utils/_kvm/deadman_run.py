@@ -18,13 +18,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect, require_libvirt
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, expire
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
+    HoldRecordError,
     Row,
     boot_id,
     lock_holder,
@@ -103,28 +106,48 @@ def _start(path: Path, token: str) -> int:
 def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optional[Ground] = None) -> int:
     """Wait for the moments that the timer's file and the hold's record name; release what is held until nothing is.
 
-    It ends without a word as soon as the timer's file is gone or tells of another arming, and with the hold's record.
+    It ends without a word as soon as the timer's file is gone or tells of another arming, and with the hold's record;
+    nothing that fails ends it.
     """
     clock = clock or Clock()
-    timer: Optional[Timer] = None
-    while True:
-        timer = _armed(path, token, otherwise=timer)
-        if timer is None:
-            return 0
-        ground, now = ground or _ground(timer, path), clock.monotonic()
-        if now >= timer.fires_at:
+    timer = known = _until_read(path, token, clock)
+    while timer is not None:
+        known, ground = timer, ground or _ground(timer, path)
+        if clock.monotonic() >= timer.fires_at:
             break
-        moments = [due_at(row, timer) for row in _held(path, ground)]
-        if any(at <= now for at in moments):
-            _release_ahead(path, timer, ground, clock)
-            now = clock.monotonic()
-        left = min((at - now for at in (*moments, timer.fires_at) if at > now), default=0.0)
+        left = outcome_of(partial(_look_ahead, path, timer, ground, clock), what=f"watch over hold {timer.hold_id}")
+        if isinstance(left, KvmsnapError):
+            _log(left.message)
+            left = _LONGEST_NAP
         clock.sleep(min(left, _LONGEST_NAP))
+        timer = _armed(path, token, otherwise=timer)
+    if timer is None or known is None or ground is None:
+        return 0
     urgent, pause = Deadline.after(_URGENT, clock), _FIRST_PAUSE
-    while _outstanding(path, timer, ground, late=urgent.remaining() <= 0):
+    while _outstanding(path, known, ground, late=urgent.remaining() <= 0):
         clock.sleep(pause)
         pause = min(pause * 2, _URGENT_PAUSE if urgent.remaining() > 0 else _LONGEST_PAUSE)
     return 0
+
+
+def _until_read(path: Path, token: str, clock: Clock) -> Optional[Timer]:
+    """Return the timer of this arming as soon as its file can be read, None when there is none or it is another's."""
+    while True:
+        timer = outcome_of(lambda: read_timer(path), what=f"read the dead-man timer {path}")
+        if not isinstance(timer, KvmsnapError):
+            return timer if timer is not None and timer.token == token else None
+        _log(timer.message)
+        clock.sleep(_LONGEST_NAP)
+
+
+def _look_ahead(path: Path, timer: Timer, ground: Ground, clock: Clock) -> float:
+    """Let go of the guests whose own time is over, and return the seconds until there is something to do."""
+    now = clock.monotonic()
+    moments = [due_at(row, timer) for row in _held(path, ground)]
+    if any(at <= now for at in moments):
+        _release_ahead(path, timer, ground, clock)
+        now = clock.monotonic()
+    return min((at - now for at in (*moments, timer.fires_at) if at > now), default=0.0)
 
 
 def due_at(row: Row, timer: Timer) -> float:
@@ -171,7 +194,7 @@ def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> No
     if seconds == 0:
         return
     quick = replace(ground, freeze_timeout=seconds, ping_timeout=seconds)
-    with suppress(KvmsnapError, OSError, RuntimeError):
+    with suppress(HoldRecordError):
         with locked(ground.directory, known.hold_id, stage="releasing", timeout=0):
             if _armed(path, known.token) is None:
                 return
@@ -185,16 +208,17 @@ def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> No
 def _outstanding(path: Path, known: Timer, ground: Ground, *, late: bool) -> bool:
     """Release once what is held, and say whether something is held still; nothing that fails ends the watch."""
     record = path.with_suffix(".json")
-    try:
+
+    def release() -> bool:
         with _alone(ground.directory, record.stem, late=late):
             timer = _armed(path, known.token, otherwise=known)
-            if timer is None:
-                return False
-            rows = fire(timer, path, ground)
-    except (KvmsnapError, OSError, RuntimeError) as exc:
-        _log(f"hold {record.stem}: {exc}")
+            return timer is not None and any(row.outstanding for row in fire(timer, path, ground))
+
+    held = outcome_of(release, what=f"release hold {record.stem}")
+    if isinstance(held, KvmsnapError):
+        _log(f"hold {record.stem}: {held.message}")
         return True
-    return any(row.outstanding for row in rows)
+    return held
 
 
 def fire(timer: Timer, path: Path, ground: Ground) -> list[Row]:
@@ -246,10 +270,9 @@ def _alone(directory: Path, hold_id: str, *, late: bool) -> AbstractContextManag
 
 def _armed(path: Path, token: str, *, otherwise: Optional[Timer] = None) -> Optional[Timer]:
     """Return the timer of this arming, None when it was disarmed, ``otherwise`` when that cannot be read now."""
-    try:
-        timer = read_timer(path)
-    except TimerError as exc:
-        _log(exc.message)
+    timer = outcome_of(lambda: read_timer(path), what=f"read the dead-man timer {path}")
+    if isinstance(timer, KvmsnapError):
+        _log(timer.message)
         return otherwise
     return timer if timer is not None and timer.token == token else None
 
@@ -266,8 +289,10 @@ def _ground(timer: Timer, path: Path) -> Ground:
 
 
 def _log(message: str) -> None:
+    """Write to the system's log, whatever a guest has put into the text."""
+    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
     syslog.openlog("kvmsnap")
-    syslog.syslog(syslog.LOG_WARNING, message)
+    syslog.syslog(syslog.LOG_WARNING, plain)
 
 
 def _now() -> str:

@@ -20,6 +20,7 @@ GuestOs = Literal["linux", "windows", "solaris", "unknown"]
 Role = Literal["boot", "data"]
 
 MAX_XML = 16 * 1024 * 1024
+_MOST_DIGITS = 9
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 REMOVABLE = ("cdrom", "floppy")
 
@@ -330,7 +331,7 @@ def _with_roles(disks: list[DiskXml]) -> Iterator[DiskXml]:
 
 def _order(boot: Optional[ET.Element]) -> Optional[int]:
     order = boot.get("order", "") if boot is not None else ""
-    return int(order) if order.isascii() and order.isdigit() else None
+    return int(order) if order.isascii() and order.isdigit() and len(order) <= _MOST_DIGITS else None
 
 
 def _hostdevs(domain: ET.Element) -> Iterator[DiskXml]:

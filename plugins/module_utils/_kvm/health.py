@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, Executed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import Executed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 
 RUNNING, AGENT, COMMAND, TCP = KINDS = ("running", "agent", "command", "tcp")
 TIMEOUT = 300

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     AGENT_UNRESPONSIVE,
     Domain,
@@ -96,19 +98,20 @@ class _Watch:
 
     def look(self, timeout: int) -> Seen:
         """Look once; the agent is given ``timeout`` seconds."""
-        try:
-            domain = self._domain()
-            if domain is None:
-                return Seen(False, "it is not defined on this host any more", final=True)
-            return judged_state(domain.state()) or self._inside(domain, timeout)
-        except LibvirtError as exc:
-            return Seen(False, exc.message)
+        seen = outcome_of(lambda: self._seen(timeout), what="look at it")
+        return Seen(False, seen.message) if isinstance(seen, KvmsnapError) else seen
 
     def close(self) -> None:
         """End the connection."""
         host, self._host = self._host, None
         if host is not None:
             host.close()
+
+    def _seen(self, timeout: int) -> Seen:
+        domain = self._domain()
+        if domain is None:
+            return Seen(False, "it is not defined on this host any more", final=True)
+        return judged_state(domain.state()) or self._inside(domain, timeout)
 
     def _domain(self) -> Optional[Domain]:
         if self._host is not None and not self._host.alive:

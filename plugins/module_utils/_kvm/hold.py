@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, Optional, Protocol
+from typing import Any, Literal, Optional, Protocol, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import (
     APPLICATION,
@@ -24,12 +24,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency 
     OFFLINE,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import FreezeStatus, few
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Domain,
     DomainState,
-    FreezeStatus,
     Host,
     LibvirtError,
+    LibvirtMissingError,
+    LibvirtUnavailableError,
     connect,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem, coverage, is_windows
@@ -79,6 +82,7 @@ _RELEASE_PATIENCE = 8.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
 
 _GONE = "libvirt does not know it any more"
+_UNSEEN = "it cannot be looked at"
 _WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspend}
 
 
@@ -172,6 +176,16 @@ class Seen:
         return is_windows(self.mounts or ())
 
     process: Optional[Process] = None
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A guest that could not be looked at, and why; the others can."""
+
+    error: str
+
+
+Found = Union[Seen, Unseen, None]
 
 
 @dataclass(frozen=True)
@@ -311,10 +325,10 @@ def prepare(
     unproved = [row for row in (_unproved(guest, want, record) for guest, want in found) if row]
     if unproved:
         raise _not_held(unproved, unproved, "nothing was held")
-    rows = [_planned(guest, want, record, ground, go_on=go_on) if guest else _gone(want) for guest, want in found]
+    rows = [_row_of(guest, want, record, ground, go_on=go_on) for guest, want in found]
     refused = [row for row in rows if row.error and not go_on]
     if refused:
-        taken = {guest.uuid for guest in look if guest and guest.holder}
+        taken = {guest.uuid for guest in look if isinstance(guest, Seen) and guest.holder}
         kind = TakenError if all(row.uuid in taken for row in refused) else HoldError
         raise _not_held(refused, rows, "nothing was held", kind)
     return rows
@@ -447,7 +461,7 @@ def _covered(method: Method, seen: Seen, disks: Optional[Sequence[str]], filesys
     saved = targets if disks is None else disks
     found = coverage(seen.mounts, saved=saved, chosen=filesystems)
     if found.missed:
-        return Step(method, CRASH, "; ".join(found.missed), expected=found.devices)
+        return Step(method, CRASH, "; ".join(few(found.missed)), expected=found.devices)
     return Step(method, level, expected=found.devices or None)
 
 
@@ -458,19 +472,32 @@ def _alone(ground: Ground, hold_id: str, check: bool) -> AbstractContextManager[
 
 def _look_at_all(
     crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wanted], Optional[Seen]], *, go_on: bool
-) -> list[Optional[Seen]]:
-    """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more."""
-    found = crew.each(wanted, look)
+) -> list[Found]:
+    """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more.
+
+    What goes wrong with one guest is told of that one. Raises :class:`LibvirtError` when libvirt itself is away, and
+    for a guest that is known by its name alone.
+    """
+
+    def seen(lane: Lane, want: Wanted) -> Found:
+        found = outcome_of(lambda: look(lane, want), what=f"look at guest {want.label}")
+        if not isinstance(found, KvmsnapError):
+            return found
+        if isinstance(found, (LibvirtUnavailableError, LibvirtMissingError)) or not want.uuid:
+            raise found
+        return Unseen(f"{_UNSEEN}: {found.message}")
+
+    found = crew.each(wanted, seen)
     unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
     if unknown:
         raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
-    uuids = [guest.uuid if guest else want.uuid for want, guest in zip(wanted, found)]
-    names = [guest.name if guest else want.label for want, guest in zip(wanted, found)]
+    uuids = [guest.uuid if isinstance(guest, Seen) else want.uuid for want, guest in zip(wanted, found)]
+    names = [guest.name if isinstance(guest, Seen) else want.label for want, guest in zip(wanted, found)]
     twice = sorted({name for name, uuid in zip(names, uuids) if uuids.count(uuid) > 1})
     if twice:
         raise InputError(f"The guest {', '.join(twice)} is named twice; nothing was held", guests=twice)
     processes = qemu_processes()
-    return [guest and replace(guest, process=processes.get(guest.uuid)) for guest in found]
+    return [replace(each, process=processes.get(each.uuid)) if isinstance(each, Seen) else each for each in found]
 
 
 def _look(
@@ -533,13 +560,13 @@ def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
     return None
 
 
-def _unproved(seen: Optional[Seen], want: Wanted, record: HoldRecord) -> Optional[Row]:
+def _unproved(seen: Found, want: Wanted, record: HoldRecord) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
-    before = record.row(seen.uuid if seen else want.uuid)
+    before = record.row(seen.uuid if isinstance(seen, Seen) else want.uuid)
     if before is None or not before.outstanding:
         return None
-    why = _GONE
-    if seen is not None:
+    why = seen.error if isinstance(seen, Unseen) else _GONE
+    if isinstance(seen, Seen):
         if _taken_over(before, seen) or not same_run(before, seen.state):
             return None
         if before.by_agent:
@@ -552,6 +579,12 @@ def _unproved(seen: Optional[Seen], want: Wanted, record: HoldRecord) -> Optiona
     remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
     left = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
     return replace(before, error=f"{left}; {remedy}")
+
+
+def _row_of(found: Found, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
+    if isinstance(found, Seen):
+        return _planned(found, want, record, ground, go_on=go_on)
+    return _left_out(want, _GONE if found is None else found.error)
 
 
 def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
@@ -581,9 +614,9 @@ def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go
     )
 
 
-def _gone(want: Wanted) -> Row:
-    """Return the row of a guest that is not here any more; where it went it may run, and nobody holds it."""
-    return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=_GONE, error=_GONE)
+def _left_out(want: Wanted, why: str) -> Row:
+    """Return the row of a guest that is not here any more, or cannot be looked at: it may run, and nobody holds it."""
+    return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=why, error=why)
 
 
 def _still_held(row: Row, seen: Seen) -> bool:
@@ -695,23 +728,30 @@ def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row],
 def _hold_one(
     lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
-    try:
-        seen = lane.seen(row.uuid)
-        if seen is None:
-            raise HoldError(f"Failed to hold guest {row.name}: {_GONE}")
-        domain, state = seen
-        if state.domain_id != row.domain_id:
-            now = "it was started anew since it was looked at" if state.active else f"it is off ({state.reason})"
-            raise HoldError(f"Failed to hold guest {row.name}: {now}")
-        if state.state != "running":
-            done = left_alone(row, state)
-        else:
-            done = _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
-    except (LibvirtError, HoldError, HoldRecordError) as exc:
+    """Return the row of a guest after the try to hold it; whatever goes wrong is told there, and is of this guest."""
+    done = outcome_of(
+        lambda: _held(lane, row, record, ground, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
+    )
+    if isinstance(done, KvmsnapError):
         known = record.row(row.uuid)
-        done = unheld(row if known is None or known.freeze_sent is None else known, exc.message)
+        done = unheld(row if known is None or known.freeze_sent is None else known, done.message)
     record.note(done)
     return done
+
+
+def _held(
+    lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
+) -> Row:
+    seen = lane.seen(row.uuid)
+    if seen is None:
+        raise HoldError(f"Failed to hold guest {row.name}: {_GONE}")
+    domain, state = seen
+    if state.domain_id != row.domain_id:
+        now = "it was started anew since it was looked at" if state.active else f"it is off ({state.reason})"
+        raise HoldError(f"Failed to hold guest {row.name}: {now}")
+    if state.state != "running":
+        return left_alone(row, state)
+    return _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
 
 
 def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
@@ -772,16 +812,19 @@ def _try(lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, fired: boo
         return row if row.phase == "released" else _looked_at_again(lane, row)
     done = row
     for _again in range(2):
-        try:
-            done = let_go_of(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
-        except LibvirtError as exc:
-            done = replace(row, thaw_sent=done.thaw_sent, error=exc.message)
-        if not done.outstanding or lane.alive:
+        done = _let_go(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
+        if not done.outstanding or outcome_of(lambda: lane.alive, what="look at a connection") is True:
             break
     if fired and not done.outstanding and (done.held or row.phase == "holding"):
         done = _expired(done)
     record.note(done)
     return done
+
+
+def _let_go(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
+    """Return the row of a guest after one try to let go of it; whatever goes wrong is told there."""
+    done = outcome_of(lambda: let_go_of(lane, row, record, ground), what=f"let go of guest {row.name}")
+    return replace(row, error=done.message) if isinstance(done, KvmsnapError) else done
 
 
 def _expired(row: Row) -> Row:
@@ -799,12 +842,15 @@ def _looked_at_again(lane: Lane, row: Row) -> Row:
     """Return the row of a guest that was not held; one that was off and was started meanwhile wrote to its disks."""
     if row.consistency != OFFLINE:
         return row
-    try:
-        domain = lane.domain(row.uuid)
-        started = domain is not None and domain.state().active
-    except LibvirtError as exc:
-        return broken(row, f"whether it was started during the hold is not known: {exc.message}")
+    started = outcome_of(lambda: _active_now(lane, row.uuid), what=f"look at guest {row.name}")
+    if isinstance(started, KvmsnapError):
+        return broken(row, f"whether it was started during the hold is not known: {started.message}")
     return broken(row, "it was started during the hold") if started else row
+
+
+def _active_now(lane: Lane, uuid: str) -> bool:
+    domain = lane.domain(uuid)
+    return domain is not None and domain.state().active
 
 
 def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str, kind: type[HoldError] = HoldError) -> HoldError:

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DEADLINE, MARGIN, watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -140,7 +139,7 @@ def put_right(seen: HoldSeen, ground: Ground, *, now: float, wall: float, settle
 def frozen_guests(ground: Ground, *, known: Collection[str]) -> list[str]:
     """Return the names of running guests whose agent says that they are frozen, but for those with ``known`` uuids.
 
-    Raises :class:`LibvirtError` when libvirt cannot be asked; a silent agent says nothing.
+    Raises ``LibvirtError`` when libvirt cannot be asked; an agent that is silent, or speaks nonsense, says nothing.
     """
     host = ground.connect()
     try:
@@ -148,15 +147,18 @@ def frozen_guests(ground: Ground, *, known: Collection[str]) -> list[str]:
     finally:
         host.close()
 
-    def ask(lane: Lane, uuid: str) -> Iterator[str]:
-        with suppress(LibvirtError):
-            domain = lane.domain(uuid)
-            if domain is None or domain.state().state != "running":
-                return
-            if domain.agent.channel(parse_guest(domain.xml())) != "connected":
-                return
-            if domain.agent.status(ground.ping_timeout) == "frozen":
-                yield domain.name
+    def ask(lane: Lane, uuid: str) -> Optional[str]:
+        name = outcome_of(lambda: _name_if_frozen(lane, uuid, ground), what=f"ask the agent of guest {uuid}")
+        return None if isinstance(name, KvmsnapError) else name
 
     with Crew(ground.connect, size=len(uuids), most=ground.at_once) as crew:
-        return sorted(name for found in crew.each(uuids, lambda lane, uuid: list(ask(lane, uuid))) for name in found)
+        return sorted(name for name in crew.each(uuids, ask) if name is not None)
+
+
+def _name_if_frozen(lane: Lane, uuid: str, ground: Ground) -> Optional[str]:
+    domain = lane.domain(uuid)
+    if domain is None or domain.state().state != "running":
+        return None
+    if domain.agent.channel(parse_guest(domain.xml())) != "connected":
+        return None
+    return domain.name if domain.agent.status(ground.ping_timeout) == "frozen" else None

@@ -18,7 +18,7 @@ MAX_WORKERS = 20
 SPARE_WORKERS = 4
 MOST_AT_ONCE = 64
 
-_WORKERS = re.compile(r"^\s*max_workers\s*=\s*(\d+)\s*(?:#.*)?$", re.MULTILINE)
+_WORKERS = re.compile(r"^\s*max_workers\s*=\s*(\d{1,9})\s*(?:#.*)?$", re.MULTILINE)
 
 
 def max_workers(text: str) -> Optional[int]:

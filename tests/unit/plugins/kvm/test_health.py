@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, Executed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import executed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
     TAIL,
     Condition,
@@ -126,5 +127,5 @@ def encoded(text: bytes) -> str:
     ],
 )
 def test_how_a_program_ended(answer: dict[str, Any], healthy: bool | None, said: str) -> None:
-    found = judged_exit("check", Executed.from_answer(answer))
+    found = judged_exit("check", executed(answer))
     assert (found and (found.healthy, found.text, found.final)) == (None if healthy is None else (healthy, said, False))
