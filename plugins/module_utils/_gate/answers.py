@@ -62,8 +62,3 @@ class Answer:
 def first_user(answers: Iterable[Answer]) -> Optional[tuple[Answer, User]]:
     """Return the first user that was found, and by which look."""
     return next(((answer, user) for answer in answers for user in answer.users), None)
-
-
-def readable(text: str) -> str:
-    """Return a foreign text without the characters that would steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)

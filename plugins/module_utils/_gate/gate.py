@@ -200,7 +200,6 @@ class Gate:
         lun_restore.delete_temporary(client, lun, deadline=deadline)
 
 
-
 def _in_use(target: Target, claim: Claim, answer: Answer, user: User) -> InUseError:
     where = target.host_path if isinstance(target, FileTarget) else target.device or target.label
     return InUseError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User, readable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import FileId, NfsVolumes, file_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, Target
@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, guests_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
 
 LOOK = "guests of this host"
 
@@ -86,7 +87,7 @@ class _Look:
                 if any(self._is_object(below) for below in self._below(disk, path)):
                     users.append(_user(guest, disk, "has it below its disk"))
             except ImageError as exc:
-                blind.append(f"what lies below disk {disk.target} of guest {readable(guest.name)}: {exc.message}")
+                blind.append(f"what lies below disk {disk.target} of guest {visible(guest.name)}: {exc.message}")
         return _Used(tuple(users), tuple(blind))
 
     def _path(self, disk: DiskXml) -> Optional[str]:
@@ -126,7 +127,7 @@ class _Look:
 
 
 def _user(guest: Guest, disk: DiskXml, how: str) -> User:
-    name = readable(guest.name)
+    name = visible(guest.name)
     remedy = (
         f"Stop guest {name} and take the disk out of it (virsh detach-disk --persistent {name} {disk.target}), or"
         " restore under another name (kvm_restore_as)."

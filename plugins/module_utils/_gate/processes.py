@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, progressing
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User, readable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
 
 PROC = Path("/proc")
 LOOK = "processes of this host that have it open"
@@ -105,7 +106,7 @@ def _hit(path: Path, matches: Matches) -> bool:
 
 
 def _user(proc: Path, pid: str, what: str) -> User:
-    name = readable(_text(proc / pid / "comm").strip()) or "a program that has ended since"
+    name = visible(_text(proc / pid / "comm").strip()) or "a program that has ended since"
     remedy = f"End what uses it ('ps -fp {pid}' shows it)."
     return User(f"process {pid} ({name})", f"has {what} open on this host", remedy, passing=True)
 

@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real QEMUs, and their tools, that have an image open."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+WITHIN = 60
+
+
+def make_image(path: Path, *, image_format: str = "raw", backing: Path | None = None, below: str = "raw") -> Path:
+    """Make an image of 8 MiB, or an overlay."""
+    over = ["-b", str(backing), "-F", below] if backing else []
+    subprocess.run(["qemu-img", "create", "-q", "-f", image_format, *over, str(path), "8M"], check=True, timeout=WITHIN)
+    return path
+
+
+@contextmanager
+def qemu(
+    path: Path, *, image_format: str, readonly: bool = False, share: bool = False, locking: bool = True
+) -> Iterator[None]:
+    """Run a QEMU with the image as its disk; it has run for a moment, and has the image open, when we begin.
+
+    One that never ran does not have all its locks yet; one that runs on takes a processor. It is no child of ours.
+    """
+    drive = f"if=none,id=d,format={image_format},file.driver=file,file.filename={path}"
+    drive += f",read-only={'on' if readonly else 'off'}{'' if locking else ',file.locking=off'}"
+    command = ["sh", "-c", '"$@"; true', "sh", "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-nodefaults"]
+    command += ["-display", "none", "-S", "-m", "16"]
+    device = f"virtio-blk-pci,drive=d{',share-rw=on' if share else ''}"
+    process = subprocess.Popen(
+        [*command, "-drive", drive, "-device", device, "-qmp", "stdio"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        for name in ("", "qmp_capabilities", "cont", "stop"):
+            _answered(process, name)
+        yield
+    finally:
+        process.communicate(b'{"execute": "quit"}', timeout=WITHIN)
+
+
+def _answered(process: subprocess.Popen[bytes], command: str) -> None:
+    """Send a command over QMP and wait for its answer; nothing is sent for the greeting."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if command:
+        process.stdin.write(json.dumps({"execute": command}).encode())
+        process.stdin.flush()
+    for line in process.stdout:
+        said = json.loads(line)
+        if "QMP" in said or "return" in said:
+            return
+        assert "event" in said, said
+    process.wait(WITHIN)
+    raise AssertionError(process.stderr.read() if process.stderr else "QEMU ended")
+
+
+@contextmanager
+def qemu_nbd(path: Path, *, image_format: str, readonly: bool = False) -> Iterator[int]:
+    """Let qemu-nbd serve the image; it has it open when we begin."""
+    pidfile, socket = path.with_suffix(".pid"), path.with_suffix(".sock")
+    mode = ["--read-only"] if readonly else []
+    subprocess.run(
+        [
+            *("qemu-nbd", "--fork", "--persistent", "--pid-file", pidfile, "--socket", socket),
+            *("--format", image_format, *mode, path),
+        ],
+        check=True,
+        timeout=WITHIN,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pid = int(pidfile.read_text())
+    ended = os.pidfd_open(pid)
+    try:
+        yield pid
+    finally:
+        signal.pidfd_send_signal(ended, signal.SIGTERM)
+        os.close(ended)
+
+
+@contextmanager
+def looped(path: Path) -> Iterator[str]:
+    """Put a loop device over the file and return its name."""
+    device = subprocess.run(
+        ["losetup", "--find", "--show", path], check=True, timeout=WITHIN, capture_output=True, text=True
+    ).stdout.strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True, timeout=WITHIN)
