@@ -30,7 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
     NEVER,
@@ -326,6 +326,7 @@ def _undone(
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
         left = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
+        left += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
     else:
         left = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
     if _held_still(run):
@@ -336,9 +337,18 @@ def _undone(
         return exc
     fate = "What had been made of it was taken back."
     if left:
-        fate = f"Not all of it could be taken back ({', '.join(left)}); the same backup_id again does."
+        fate = (
+            f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id: that takes it"
+            " back first"
+        )
     message = f"Backup {run.name} was not made: {exc.message.rstrip('.')}. {fate}"
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
+
+
+def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
+    """Return the failures that met a snapshot of the name: before the hold there was none. An earlier run's may come
+    late; its manifest stays, so that the same name again removes it."""
+    return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
 
 
 def _held_still(run: Run) -> bool:

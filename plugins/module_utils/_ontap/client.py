@@ -284,6 +284,8 @@ class Client:
 
         When the answer (or the job) got lost: ``fate`` is asked; what it returns is the result, and after ``None`` the
         request is sent again. Without ``fate`` it is sent again only when ``retry_safe`` (a repetition does no harm).
+        An overloaded array (429, 503) is asked again; it may have done the work all the same, so ``fate`` is asked
+        when it then refuses, or stays overloaded.
 
         :raises OutcomeUnknownError: the answer got lost and neither allowed to go on.
         :raises JobFailedError: with the job's code. :raises JobTimeoutError: it is still running at ``deadline``.
@@ -400,7 +402,7 @@ class Client:
         refuse_volume_revert(path, params or {}, body or {})
         target = "/api" + path + query_string(params or {}, filters=False)
         bound = deadline or self._bound()
-        lost: list[OntapError] = []
+        attempts = _Attempts(fate, retry_safe)
 
         def once() -> dict[str, Any]:
             try:
@@ -408,11 +410,7 @@ class Client:
             except JobTimeoutError:
                 raise
             except OntapError as exc:
-                if verdict_of(exc.outcome, change=True) == "unknown":
-                    lost.append(exc)
-                if lost and not fate and not retry_safe:
-                    raise _unknown(exc) from exc
-                settled = _ask(fate, exc) if lost and fate else None
+                settled = attempts.failed(exc)
                 if settled is None:
                     raise
                 return settled
@@ -427,9 +425,10 @@ class Client:
         except (JobTimeoutError, OutcomeUnknownError):
             raise
         except OntapError as exc:
-            if lost and verdict_of(exc.outcome, change=True) != "final":
-                raise _unknown(exc) from exc
-            raise
+            settled = attempts.given_up(exc)
+            if settled is None:
+                raise
+            return settled
 
     def _finish(self, answer: dict[str, Any], action: str, deadline: Deadline) -> dict[str, Any]:
         """Follow the jobs of an accepted change; when one cannot be followed, the change's fate is unknown."""
@@ -705,6 +704,39 @@ def _chain(exc: BaseException) -> Iterator[BaseException]:
 
 def _innermost(chain: Sequence[BaseException]) -> str:
     return str(chain[-1]) or type(chain[-1]).__name__
+
+
+@dataclass
+class _Attempts:
+    """What is known of the attempts at one change: whether one got lost, and whether an overloaded array refused one.
+
+    An overload may have had its effect all the same.
+    """
+
+    fate: Optional[Callable[[], Optional[dict[str, Any]]]]
+    retry_safe: bool
+    lost: bool = False
+    busy: bool = False
+
+    def failed(self, exc: OntapError) -> Optional[dict[str, Any]]:
+        """Return what was found of an attempt that failed, None when nothing was. :raises OutcomeUnknownError:"""
+        verdict = verdict_of(exc.outcome, change=True)
+        self.lost = self.lost or verdict == "unknown"
+        if self.lost and not self.fate and not self.retry_safe:
+            raise _unknown(exc) from exc
+        in_doubt = self.lost or (self.busy and verdict == "final")
+        self.busy = self.busy or (verdict == "repeat" and exc.outcome.fate == "answered")
+        return _ask(self.fate, exc) if self.fate and in_doubt else None
+
+    def given_up(self, exc: OntapError) -> Optional[dict[str, Any]]:
+        """Return what was found after the last attempt, None when it failed. :raises OutcomeUnknownError:"""
+        in_doubt = self.lost or (self.busy and self.fate is not None)
+        if not in_doubt or verdict_of(exc.outcome, change=True) == "final":
+            return None
+        settled = _ask(self.fate, exc) if self.fate else None
+        if settled is None:
+            raise _unknown(exc) from exc
+        return settled
 
 
 def _ask(fate: Callable[[], Optional[dict[str, Any]]], exc: OntapError) -> Optional[dict[str, Any]]:

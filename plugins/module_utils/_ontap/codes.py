@@ -57,6 +57,9 @@ NO_SUCH_MAP = "5374922"
 LUN_OPERATIONS_LIMIT = "7018877"
 LUN_COPY_UNDER_WAY = "7018919"
 
+SNAPSHOT_MET = frozenset({SNAPSHOT_EXISTS, DUPLICATE_ENTRY})
+"""There is a snapshot of this name."""
+
 NO_SUCH_LUN = frozenset({ENTRY_NOT_FOUND, LUN_NOT_FOUND, LUN_OR_SOURCE_NOT_FOUND})
 """There is no LUN with this uuid."""
 

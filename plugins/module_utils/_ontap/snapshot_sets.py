@@ -25,10 +25,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
     FencedError,
+    JobFailedError,
     OntapError,
     OutcomeUnknownError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.jobs import FIRST_PAUSE, LONGEST_PAUSE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.parallel import in_parallel, values
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_calls import (
     create_one,
@@ -59,7 +61,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     VolumeRef,
     find_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome, may_have_begun
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""
@@ -68,6 +70,14 @@ LATE_SECONDS = 10.0
 
 _LOOK_AGAIN = 0.5
 _MEETING_SECONDS = 1.0
+_MAY_COME = (
+    "the request for it may still be under way on the array (it was not answered, or its job has not ended); it is not"
+    " there now, and may come to be later"
+)
+
+
+class SnapshotMayComeError(OntapError):
+    """A snapshot that was asked for is not there, and may come to be later."""
 
 
 class SnapshotSetError(KvmsnapError):
@@ -376,13 +386,32 @@ def _in_doubt(result: object) -> bool:
     """
     if not isinstance(result, OntapError):
         return _may_come(result)
-    met = result.has_code(codes.SNAPSHOT_EXISTS, codes.DUPLICATE_ENTRY)
+    met = result.has_code(*codes.SNAPSHOT_MET)
     return result.outcome.fate in ("answered", "lost") and not met
 
 
 def _may_come(result: object) -> bool:
     """Tell whether a failed creation may yet lead to a snapshot, some time after it; so may one nobody foresaw."""
-    return result.outcome.fate == "lost" if isinstance(result, OntapError) else not isinstance(result, KvmsnapError)
+    if isinstance(result, JobFailedError):
+        return False
+    return may_have_begun(result.outcome) if isinstance(result, OntapError) else not isinstance(result, KvmsnapError)
+
+
+def _over(client: Client, failure: object, deadline: Deadline) -> bool:
+    """Wait, and say whether a creation that failed has come to its end by its job's word; False for one without."""
+    fields = failure.fields if isinstance(failure, OntapError) else {}
+    uuid, seen = fields.get("job"), bool(fields.get("seen", fields.get("job_state", "unknown") != "unknown"))
+    pause = FIRST_PAUSE
+    while uuid:
+        job = client.job(uuid, deadline=deadline)
+        if job is None or job.ended:
+            return job is not None or seen
+        seen = True
+        if pause >= deadline.remaining():
+            return False
+        client.clock.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)
+    return False
 
 
 def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
@@ -402,22 +431,24 @@ def undo(
     gone, left = _undo_groups(made, wanted, clients=clients)
     stuck = {volume.uuid for volume, _exc in left}
     settled = {volume.uuid for use in made.uses for volume in use.own}
-    coming = {volume.uuid for volume, exc in made.failures if _may_come(exc)} - settled
+    coming = {volume.uuid: exc for volume, exc in made.failures if _may_come(exc) and volume.uuid not in settled}
 
     def remove(place: tuple[Volume, Optional[str]]) -> bool:
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
+        late = uuid is None and volume.uuid in coming and not _over(client, coming[volume.uuid], deadline)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        late = uuid is None and volume.uuid in coming
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:
             client.clock.sleep(min(_LOOK_AGAIN, patience.remaining()))
             there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
-        if there is None or (uuid is not None and there.uuid != uuid) or there.comment != wanted.stored_comment:
-            return False
-        delete_one(client, volume, there, wanted, deadline=deadline)
-        return True
+        if there is not None and there.comment == wanted.stored_comment and uuid in (None, there.uuid):
+            delete_one(client, volume, there, wanted, deadline=deadline)
+            return True
+        if late and there is None and isinstance(coming[volume.uuid], OntapError):
+            raise SnapshotMayComeError(f"look for snapshot {wanted.name!r} of {volume.label}", _MAY_COME)
+        return False
 
     places: list[tuple[Volume, Optional[str]]] = [
         (each.volume, each.snapshot.uuid) for each in made.taken if each.created

@@ -386,3 +386,37 @@ def test_frozen_and_suspended(site: Site) -> None:
     assert site.free()
     journal = [verb for verb in site.guests.inside[web].journal if verb in ("freeze", "thaw")]
     assert journal == ["freeze", "thaw"]
+
+
+def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_guests(site)
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+    site.fault("late", "kvm_vol1", count=9, seconds=4, answer="error", status=503)
+    with pytest.raises(BackupError, match="Run again with the same backup_id") as caught:
+        site.back_up()
+    assert "kvm_vol1" in str(caught.value)
+    assert site.left() == ([], ["started"], [])
+    assert site.free()
+    site.sim.control.settle()
+    assert site.snapshots() == ["kvm_vol1"]
+    site.sim.control.clear_faults()
+    assert site.back_up()["changed"] is True
+
+
+def test_an_earlier_run_s_snapshot_that_comes_into_the_next_is_not_used(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_guests(site)
+    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+    site.fault("late", "kvm_vol1", count=9, seconds=2, answer="error", status=503)
+    with pytest.raises(BackupError):
+        site.back_up()
+    site.sim.control.clear_faults()
+    site.fault("delay", "kvm_vol1", seconds=4)
+    with pytest.raises(BackupError, match="came meanwhile"):
+        site.back_up()
+    assert site.left() == (["kvm_vol1"], ["started"], [])
+    assert site.free()
+    assert site.back_up()["changed"] is True

@@ -534,3 +534,49 @@ def test_a_snapshot_that_comes_late_is_removed_too(
     with pytest.raises(SnapshotSetError):
         present(clients, name, seconds=2.5)
     assert having(sim, name) == []
+
+
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_overload_with_effect_makes_the_set(
+    sim: Running, clients: list[Client], name: str, status: int, count: int
+) -> None:
+    place = {"method": "POST", "path": uuid_of(sim, "kvm_vol2"), "count": count}
+    sim.control.add_fault("late", match=place, seconds=0, answer="error", status=status)
+    result = present(clients, name)
+    assert [each["created"] for each in result["snapshots"]] == [True] * 3
+    assert having(sim, name) == ["kvm_vol1", "kvm_vol2", "kvm_vol3"]
+    assert seen(clients, name)["kvm_vol2"].comment == OURS
+
+
+def test_an_overload_whose_effect_comes_late_is_named(sim: Running, clients: list[Client], name: str) -> None:
+    place = {"method": "POST", "path": uuid_of(sim, "kvm_vol2")}
+    sim.control.add_fault("late", match=place, seconds=3, answer="error", status=503)
+    with pytest.raises(SnapshotSetError, match="may come to be later") as caught:
+        present(clients, name)
+    assert having(sim, name) == []
+    assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol2"]
+    sim.control.settle()
+    assert having(sim, name) == ["kvm_vol2"]
+
+
+def test_a_job_that_ends_after_its_time_is_waited_for_and_taken_back(
+    sim: Running, clients: list[Client], name: str
+) -> None:
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=3)
+    with pytest.raises(SnapshotSetError, match="has not ended within the time allowed") as caught:
+        present(clients, name, seconds=1.5)
+    assert caught.value.fields["left_behind"] == []
+    assert sorted(caught.value.fields["removed"]) == ["svm1:kvm_vol1", "svm1:kvm_vol2", "svm2:kvm_vol3"]
+    sim.control.settle()
+    assert having(sim, name) == []
+
+
+def test_a_job_that_does_not_end_is_named(
+    sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sets, "ROLLBACK_SECONDS", 1.0)
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=8)
+    with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
+        present(clients, name, seconds=1.5)
+    assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
