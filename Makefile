@@ -62,6 +62,10 @@ integration-long: lab-packages ## the tests on the lab that are too many for eve
 faults: lab-packages ## the fault matrix: every step of a backup by what may happen to it
 	@$(AS_ROOT) $(CHECKS) run faults; $(GIVE_BACK); sed -n '/ fault matrix /,/cells are clean/p' build/logs/faults.log; $(CHECKS) table faults
 
+.PHONY: prove-old
+prove-old: lab-packages ## the tests of faults that were seen, against the commit that has them (OPTIONS=--lab: on the lab too)
+	@$(RUN_AS_ROOT) tests/tools/prove_old.py $(OPTIONS); status=$$?; $(GIVE_BACK); exit $$status
+
 .PHONY: bench
 bench: lab-packages ## how long guests are held and restores take, beside what a user would do without this collection
 	@$(RUN_AS_ROOT) tests/bench/bench.py; status=$$?; $(GIVE_BACK); exit $$status

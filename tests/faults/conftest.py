@@ -22,7 +22,7 @@ _RESULTS = pytest.StashKey[Results]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the part of the matrix that every run of the tests plays."""
     parser.addoption("--representative", action="store_true", help="only the cells that stand for the others")
-    parser.addoption("--operation", choices=("tasks", "module", "restore"), help="only this operation")
+    parser.addoption("--operation", help="only this operation (tasks, module, restore, in-use, late)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -299,7 +299,7 @@ def test_cell(theatre: Theatre, results: Results, step: str, fault: str) -> None
     outcome = "there is a backup" if report and report.ok else report.msg if report else "it broke off"
     detail = "; ".join(complaints) or outcome
     seconds = round(time.monotonic() - began, 1)
-    results.add(Played(OPERATION, step, fault, not complaints, detail, seconds))
+    results.add(Played(OPERATION, step, fault, not complaints, detail, seconds, ground="lab"))
     assert not complaints, f"{detail}\nthe backup: {outcome}"
 
 

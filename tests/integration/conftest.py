@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from kvmground import old_side
 from kvmlab.lab import Lab
 from kvmlab.second import SecondHost
 
@@ -109,7 +110,7 @@ class Runner:
     ) -> list[str]:
         playbook = name if name.endswith((".yml", ".yaml")) else f"kvmsnap.ontap.{name}"
         command = ["ansible-playbook", "-i", str(inventory), playbook, *arguments]
-        command += ["--extra-vars", json.dumps(extra_vars)] if extra_vars else []
+        command += ["--extra-vars", json.dumps(old_side.for_playbook(extra_vars))] if extra_vars else []
         command += ["--check"] if check else []
         return [*command, "--diff"] if diff else command
 

@@ -29,6 +29,7 @@ from kvmlab.errors import LabError
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
+from . import old_side
 from .modules import IMPORTED, PLUGINS, Outcome, Running, knows
 from .watch import Stretch
 
@@ -90,7 +91,12 @@ class LabHost:
         self._count += 1
         given = {"controllers": self.controllers(), "catalog_dir": CATALOG}
         usual = {key: value for key, value in given.items() if knows(module, key)}
-        arguments = {"_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp", **usual, **options}
+        arguments = {
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": "/tmp",
+            **usual,
+            **old_side.for_module(module, options),
+        }
         command = (
             f"echo $$ > {PIDS}/{self._count}; cd {PLACE}; "
             f"PYTHONPATH={PLACE} exec {topology.PYTHON_ON_HOST} -m {IMPORTED}.{module}"

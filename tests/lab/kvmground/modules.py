@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from kvmlab.errors import LabError
 
+from . import old_side
+
 if TYPE_CHECKING:
     from .ground import Ground
 
@@ -99,7 +101,12 @@ class Modules:
     def begin(self, name: str, options: Mapping[str, Any], *, check: bool) -> Running:
         """Start a module; array and catalog are added where it takes them and they are not given."""
         given = {key: value for key, value in self._usual(name).items() if key not in options}
-        arguments = {"_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp", **given, **options}
+        arguments = {
+            "_ansible_check_mode": check,
+            "_ansible_remote_tmp": "/tmp",
+            **given,
+            **old_side.for_module(name, options),
+        }
         shown = self._ground.places.run / "mountinfo"
         own = ["unshare", "--mount", "sh", "-c", _WITH_MOUNTS, "sh", str(shown)]
         process = subprocess.Popen(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from kvmlab.errors import LabError
 
+from . import old_side
+
 if TYPE_CHECKING:
     from .ground import Ground
 
@@ -76,7 +78,14 @@ class Playbooks:
         record = self.work / "record.jsonl"
         record.write_text("", encoding="utf-8")
         tools = venv / "bin" if venv else Path(sys.executable).parent
-        command = [str(tools / "ansible-playbook"), "-i", str(self._inventory), playbook, "-e", json.dumps(variables)]
+        command = [
+            str(tools / "ansible-playbook"),
+            "-i",
+            str(self._inventory),
+            playbook,
+            "-e",
+            json.dumps(old_side.for_playbook(variables)),
+        ]
         done = subprocess.run(
             self._ground.inside(command),
             check=False,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Played:
-    """What one cell came to; ``detail`` says what is wrong, or else how the backup ended."""
+    """What one cell came to; ``detail`` says what is wrong, or how the run ended, ``ground`` where it was played."""
 
     operation: str
     step: str
@@ -19,6 +19,7 @@ class Played:
     clean: bool
     detail: str
     seconds: float
+    ground: str = "private host"
 
 
 class Results:
@@ -37,10 +38,10 @@ class Results:
 
     def table(self) -> list[str]:
         """Return the table, one line a cell."""
-        lines = [f"{'operation':<10}{'step':<18}{'fault':<52}{'clean':<7}{'s':>5}  what came of it"]
+        lines = [f"{'operation':<10}{'ground':<14}{'step':<18}{'fault':<52}{'clean':<7}{'s':>5}  what came of it"]
         lines += [
-            f"{cell.operation:<10}{cell.step:<18}{cell.fault:<52}{'yes' if cell.clean else 'NO':<7}{cell.seconds:>5.1f}"
-            f"  {cell.detail[:110]}"
+            f"{cell.operation:<10}{cell.ground:<14}{cell.step:<18}{cell.fault:<52}{'yes' if cell.clean else 'NO':<7}"
+            f"{cell.seconds:>5.1f}  {cell.detail[:110]}"
             for cell in self.cells
         ]
         return [*lines, f"{sum(cell.clean for cell in self.cells)} of {len(self.cells)} cells are clean"]
