@@ -367,6 +367,14 @@ guests:
       description: Why the guest could not be held or released as asked.
       returned: success
       type: str
+remarks:
+  description:
+    - With O(state=quiesced) a sentence for each other hold whose end was long ago, though guests of it that are proven
+      free were still named by it. Its record says so now, and they can be held again.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 """
 
 from typing import Any

@@ -29,6 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -233,6 +234,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     critical.absent(run.wanted, found, deadline=run.time())
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
+    healed = heal(run.ground, but=run.name)
     hold.wait_for_others(guests, run.name, run.ground, Deadline.after(run.patience))
     wanted = replace(run.wanted, comment=manifest.comment)
     by_uuid = {volume.uuid: client for client, volume in found}
@@ -250,7 +252,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
         raise _undone(run, exc, wanted, made, clients=by_uuid) from exc
     rows = list(moment.rows)
     result = {
-        **record.result_of(done, before="absent", remarks=[*remarks, *grouped.remarks(), *moment.remarks]),
+        **record.result_of(done, before="absent", remarks=[*healed, *remarks, *grouped.remarks(), *moment.remarks]),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
         "weaker": record.weaker(done, run.asked),

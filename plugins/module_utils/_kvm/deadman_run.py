@@ -43,6 +43,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record im
     write_timer,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
 
 THAW_TIMEOUT = 5
 PING_TIMEOUT = 2
@@ -290,9 +291,8 @@ def _ground(timer: Timer, path: Path) -> Ground:
 
 def _log(message: str) -> None:
     """Write to the system's log, whatever a guest has put into the text."""
-    plain = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
     syslog.openlog("kvmsnap")
-    syslog.syslog(syslog.LOG_WARNING, plain)
+    syslog.syslog(syslog.LOG_WARNING, visible(message))
 
 
 def _now() -> str:

@@ -244,6 +244,25 @@ def let_go_of(lane: Lane, row: Row, record: HoldRecord, bounds: Bounds) -> Row:
     return _thawed(domain, row, bounds, state, first=first)
 
 
+def proof_of_freedom(lane: Lane, row: Row, bounds: Bounds) -> Optional[str]:
+    """Return why a guest that a hold names is certainly not held any more, None when nothing proves it.
+
+    A frozen guest runs for libvirt: only its agent's word, or another process than that of then, is proof. Nothing is
+    done to it. Raises :class:`LibvirtError`.
+    """
+    seen = lane.seen(row.uuid)
+    if seen is None:
+        return None
+    domain, state = seen
+    if not same_run(row, state):
+        return "it was started anew since" if state.active else f"it was ended since ({state.reason})"
+    if state.state != "running":
+        return None
+    if not row.by_agent:
+        return "it runs"
+    return "its agent says that it is thawed" if domain.agent.status(bounds.ping_timeout) == "thawed" else None
+
+
 def _running_again(domain: Domain, row: Row, state: DomainState) -> tuple[Row, DomainState]:
     """Resume a guest that was frozen and suspended, so that its agent can thaw it; raises :class:`LibvirtError`."""
     if paused(state):

@@ -54,6 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import
     thaw,
     unheld,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     BOOT_ID,
     HoldRecord,
@@ -230,10 +231,12 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     wanted = [Wanted.from_option(option) for option in options["guests"] or ()]
     hold_id, ground, go_on = options["hold_id"], ground_of(options), options["on_failure"] == "continue"
     deadline = Deadline.after(0 if check else options["concurrency_timeout"])
+    remarks = [] if check else heal(ground, but=hold_id)
     while True:
         wait_for_others(wanted, hold_id, ground, deadline)
         try:
-            return hold(wanted, hold_id, ground, check=check, go_on=go_on, refuse_vss=options["refuse_vss"])
+            held = hold(wanted, hold_id, ground, check=check, go_on=go_on, refuse_vss=options["refuse_vss"])
+            return {**held, "remarks": remarks}
         except TakenError:
             if deadline.remaining() <= 0:
                 raise
@@ -242,7 +245,7 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
 
 def resume(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """Return the result of ``kvm_vm_quiesce`` ``state: resumed``; raises as :func:`release` does."""
-    return release(options["hold_id"], ground_of(options), check=check)
+    return {**release(options["hold_id"], ground_of(options), check=check), "remarks": []}
 
 
 def ground_of(options: Mapping[str, Any]) -> Ground:

@@ -11,8 +11,9 @@ from typing import Literal, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DEADLINE, MARGIN, watches
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import end_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, release_all
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     Holder,
@@ -74,20 +75,13 @@ def judge(seen: HoldSeen, *, now: float, settle: float) -> Judged:
         return Judged("forget", "it is of an earlier boot of this host, and no guest of then runs any more")
     held = ", ".join(row.name for row in seen.outstanding)
     if held:
-        left = _end_of(seen) - now
+        left = end_of(seen.outstanding, seen.timer) - now
         if left > 0:
             return Judged("alive", f"it holds {held} for {left:.0f} s more at most")
         return Judged("release", f"it outlived its deadline and still holds {held}")
     if seen.record and seen.age < settle:
         return Judged("alive", "it holds nobody, and whoever made it may still ask what became of it")
     return Judged("forget", "it holds nobody, and whoever made it has not asked what became of it")
-
-
-def _end_of(seen: HoldSeen) -> float:
-    """Return the moment after which a hold is over, also when nothing waits for it any more."""
-    if seen.timer is not None:
-        return seen.timer.fires_at
-    return max((row.freeze_sent or 0.0) for row in seen.outstanding) + DEADLINE + MARGIN
 
 
 def holds_on(ground: Ground, *, wall: float) -> list[HoldSeen]:

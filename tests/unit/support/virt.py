@@ -46,7 +46,8 @@ class Inside:
 
     ``freezes`` and ``thaws`` hold for each coming call ``ok``, ``error`` (refused, nothing done), ``disabled`` (the
     same, as switched off), ``lost`` (done, but the answer is lost), ``silent`` (nothing done, no answer) or ``nothing``
-    (no file system was touched).
+    (no file system was touched). ``bursts`` are raised by these calls once it was frozen, as by code that nobody
+    thought of; ``burst_at_once`` before, too.
     """
 
     channel: AgentState = "connected"
@@ -61,6 +62,14 @@ class Inside:
     asked_for: list[list[str]] = field(default_factory=list)
     on_freeze: Optional[Callable[[], None]] = None
     journal: list[str] = field(default_factory=list)
+    bursts: dict[str, BaseException] = field(default_factory=dict)
+    burst_at_once: bool = False
+    was_frozen: bool = False
+
+    def burst(self, call: str) -> None:
+        """Raise what this call is to raise, if anything."""
+        if call in self.bursts and (self.was_frozen or self.burst_at_once):
+            raise self.bursts[call]
 
 
 class Guests:
@@ -134,6 +143,7 @@ class FakeAgent(Agent):
         assert timeout > 0
         self._must_run()
         self.inside.journal.append("ping")
+        self.inside.burst("ping")
         if self.inside.silent:
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
 
@@ -141,6 +151,7 @@ class FakeAgent(Agent):
         assert timeout > 0
         self._must_run()
         self.inside.journal.append("status")
+        self.inside.burst("status")
         if self.inside.status_fails:
             self.inside.status_fails -= 1
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
@@ -168,7 +179,8 @@ class FakeAgent(Agent):
         if fate == "nothing":
             return 0
         assert super().freeze() > 0
-        self.inside.frozen = True
+        self.inside.frozen = self.inside.was_frozen = True
+        self.inside.burst("freeze")
         if fate == "lost":
             raise _error("the guest agent is not responding", AGENT_UNRESPONSIVE)
         return self.inside.filesystems
@@ -176,6 +188,7 @@ class FakeAgent(Agent):
     def thaw(self) -> int:
         self._must_run()
         self.inside.journal.append("thaw")
+        self.inside.burst("thaw")
         fate = self.inside.thaws.pop(0) if self.inside.thaws else "ok"
         _refuse(fate)
         super().thaw()
