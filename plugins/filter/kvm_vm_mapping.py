@@ -12,12 +12,14 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import format_mapping, parse_mapping
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 
 def to_list(mapping: Any) -> list[dict[str, str]]:
     """Return the mapping, in either form, as a list of ``{guest, controller, path}``."""
     try:
-        return [entry.as_dict() for entry in parse_mapping(mapping)]
+        entries: list[dict[str, str]] = untrusted([entry.as_dict() for entry in parse_mapping(mapping)])
+        return entries
     except InputError as exc:
         raise AnsibleFilterError(exc.message) from exc
 
@@ -25,7 +27,8 @@ def to_list(mapping: Any) -> list[dict[str, str]]:
 def to_string(mapping: Any) -> str:
     """Return the mapping, in either form, as the one-line string."""
     try:
-        return format_mapping(parse_mapping(mapping))
+        text: str = untrusted(format_mapping(parse_mapping(mapping)))
+        return text
     except InputError as exc:
         raise AnsibleFilterError(exc.message) from exc
 

@@ -16,6 +16,7 @@ description:
     C(host_vars/<host>.yml), that before C(.yaml) and C(.json).
   - In a directory the file that has the variable is taken, else C(main.yml). Files that are encrypted with Ansible
     Vault are never decrypted.
+  - A file in which the variable's value has a template in it is refused, unless the text has the tag C(!unsafe).
 options:
   _terms:
     description: The names of variables.

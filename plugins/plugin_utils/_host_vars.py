@@ -16,6 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import (
     VAULT_HEADER,
     YamlTextError,
     get_key,
+    templates_in,
 )
 
 EXTENSIONS = (".yml", ".yaml", ".json")
@@ -72,8 +73,8 @@ def find_file(directory: Path, *, host: str, key: str) -> HostVarsFile:
     in a directory it reads all files with these extensions or none. Without the key, a directory's ``main.yml`` is
     taken, a new host gets ``<host>.yml``. Encrypted files are passed over.
 
-    Raises :class:`HostVarsError` when several files have the key, a file cannot be read or is no mapping, or the only
-    place is encrypted.
+    Raises :class:`HostVarsError` when several files have the key, a file cannot be read or is no mapping, the key's
+    value has a template in it, or the only place is encrypted.
     """
     if not host or host in (".", "..") or "/" in host or "\0" in host:
         raise HostVarsError(f"Failed to find the variables of host {host!r}: that is no file name", path=str(directory))
@@ -129,9 +130,18 @@ def _read(path: Path) -> str:
 
 def _value(path: Path, text: str, key: str) -> Any:
     try:
-        return get_key(text, key)
+        found = templates_in(text, key)
+        value = get_key(text, key)
     except YamlTextError as exc:
         raise HostVarsError(f"{exc.message} ({path})", path=str(path)) from exc
+    if found:
+        raise HostVarsError(
+            f"Failed to use {key} in {path}: it is a template or has one in it, {found[0]}, which Ansible runs. If a"
+            " discovery wrote it, a file or guest of that name is on the host: write !unsafe before the text, or remove"
+            " the entry",
+            path=str(path),
+        )
+    return value
 
 
 def _mode(path: Path) -> str:

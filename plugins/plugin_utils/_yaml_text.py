@@ -1,6 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edit one top-level key of a YAML file's text and leave every other character as it is."""
+"""Edit one top-level key of a YAML file's text and leave every other character as it is.
+
+Ansible reads each plain string of such a file as a template. What is written here was found on hosts and arrays, where
+anybody names files and guests, so a string that could be a template is written with the tag ``!unsafe``, which Ansible
+never renders.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,41 @@ from typing import Any, Optional
 import yaml
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import hides, visible
 
 ABSENT = object()
 VAULT_HEADER = "$ANSIBLE_VAULT;"
 
 _INDENT = "  "
 _MERGE_TAG = "tag:yaml.org,2002:merge"
+_UNSAFE_TAG = "!unsafe"
+_TEMPLATE = re.compile(r"\{[{%#]")
+
+
+class _Unsafe(str):
+    """A string that is written with the tag ``!unsafe``."""
+
+    __slots__ = ()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes :class:`_Unsafe`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads ``!unsafe``; Ansible takes the tag before a list or dictionary too."""
+
+
+_Dumper.add_representer(_Unsafe, lambda dumper, text: dumper.represent_scalar(_UNSAFE_TAG, str(text), style="'"))
+
+
+def _construct_unsafe(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    plain = {yaml.MappingNode: "map", yaml.SequenceNode: "seq", yaml.ScalarNode: "str"}[type(node)]
+    copy = type(node)(f"tag:yaml.org,2002:{plain}", node.value, node.start_mark, node.end_mark)
+    return loader.construct_object(copy, deep=True)
+
+
+_Loader.add_constructor(_UNSAFE_TAG, _construct_unsafe)
 
 
 class YamlTextError(KvmsnapError):
@@ -35,24 +69,33 @@ class _Entry:
 
 
 def get_key(text: str, key: str) -> Any:
-    """Return the plain value of a top-level key, :data:`ABSENT` when there is none; raises :class:`YamlTextError`."""
+    """Return the plain value of a top-level key, :data:`ABSENT` when there is none.
+
+    Raises :class:`YamlTextError`. A string with the tag ``!unsafe`` is what it says.
+    """
     found = [node for name, node in _pairs(_root(text)) if _is(name, key)]
     return _plain(found[0]) if found else ABSENT
+
+
+def templates_in(text: str, key: str) -> list[str]:
+    """Return the strings in the value of a top-level key that Ansible would read as templates; raises YamlTextError."""
+    return [each for name, node in _pairs(_root(text)) if _is(name, key) for each in _templates(node, ())]
 
 
 def set_key(text: str, key: str, value: Any) -> str:
     """Return the text with the top-level ``key`` set to ``value`` (a string, number, list or dictionary).
 
     A key that exists keeps its place and the remark behind it; a new one goes to the end. Text whose value is right
-    already comes back unchanged. Raises :class:`YamlTextError` for a text that is encrypted, is no block mapping, has a
-    key twice, or where the key's value is encrypted, a template, or has anchors, aliases or merges in it.
+    already comes back unchanged. A string in the value that Ansible would take for a template gets the tag ``!unsafe``.
+    Raises :class:`YamlTextError` for a text that is encrypted, is no block mapping, has a key twice, or where the key's
+    value is encrypted, has a template in it, or has anchors, aliases or merges in it.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
         raise YamlTextError(f"Failed to set key {key!r}: it is no name of a variable")
     wanted = plain_copy(value)
     root = _root(text)
     entry = _entry(text, root, key)
-    if entry is not None and _same(entry.value, wanted):
+    if entry is not None and not any(_templates(entry.value, ())) and _same(entry.value, wanted):
         return text
     if root is not None and root.flow_style:
         raise YamlTextError(f"Failed to set {key}: the variables are written in braces; write them one per line")
@@ -114,7 +157,7 @@ def _entry(text: str, root: Optional[yaml.MappingNode], key: str) -> Optional[_E
 
 def _plain(node: yaml.Node) -> Any:
     try:
-        return yaml.SafeLoader("").construct_object(node, deep=True)
+        return _Loader("").construct_object(node, deep=True)
     except yaml.YAMLError as exc:
         raise YamlTextError(f"Failed to read the variables: {str(exc).splitlines()[0]}") from exc
 
@@ -129,9 +172,52 @@ def _same(node: yaml.Node, wanted: Any) -> bool:
 def _lines(wanted: Any) -> list[str]:
     """Return what stands behind the colon: its rest of the line, then the lines below it."""
     if isinstance(wanted, (list, dict)) and wanted:
-        dumped = yaml.safe_dump(wanted, default_flow_style=False, sort_keys=False, allow_unicode=True, width=10**6)
-        return ["", *(f"{_INDENT}{line}" for line in dumped.splitlines())]
-    return [f" {json.dumps(wanted, ensure_ascii=False)}"]
+        dumped = _dumped(wanted, default_flow_style=False)
+        return ["", *(f"{_INDENT}{line}" for line in dumped.split("\n") if line)]
+    if isinstance(wanted, str) and hides(wanted):
+        first = _dumped(wanted, default_style='"').rstrip("\n")
+        return [f" {first}"]
+    tag = f"{_UNSAFE_TAG} " if isinstance(wanted, str) and _TEMPLATE.search(wanted) else ""
+    return [f" {tag}{json.dumps(wanted, ensure_ascii=False)}"]
+
+
+def _dumped(wanted: Any, **style: Any) -> str:
+    """Return YAML in which a character that would be invisible is an escape."""
+    plain = not any(hides(text) for text in _texts(wanted))
+    return str(yaml.dump(_tagged(wanted), Dumper=_Dumper, sort_keys=False, allow_unicode=plain, width=10**6, **style))
+
+
+def _tagged(wanted: Any) -> Any:
+    if isinstance(wanted, str):
+        return _Unsafe(wanted) if _TEMPLATE.search(wanted) else wanted
+    if isinstance(wanted, dict):
+        return {_tagged(key): _tagged(item) for key, item in wanted.items()}
+    return [_tagged(item) for item in wanted] if isinstance(wanted, list) else wanted
+
+
+def _texts(wanted: Any) -> Iterator[str]:
+    if isinstance(wanted, str):
+        yield wanted
+    elif isinstance(wanted, dict):
+        for pair in wanted.items():
+            yield from _texts(list(pair))
+    elif isinstance(wanted, list):
+        for item in wanted:
+            yield from _texts(item)
+
+
+def _templates(node: yaml.Node, above: tuple[int, ...]) -> Iterator[str]:
+    """Yield the strings below a node that are templates to Ansible."""
+    if node.tag == _UNSAFE_TAG or id(node) in above:
+        return
+    inside = (*above, id(node))
+    if isinstance(node, yaml.ScalarNode):
+        if _TEMPLATE.search(node.value):
+            yield str(node.value)
+        return
+    for item in node.value:
+        for each in item if isinstance(node, yaml.MappingNode) else (item,):
+            yield from _templates(each, inside)
 
 
 def _appended(text: str, root: Optional[yaml.MappingNode], key: str, wanted: Any) -> str:
@@ -184,8 +270,9 @@ def _span(node: yaml.Node) -> tuple[int, int]:
 def _refuse_special(text: str, entry: _Entry, key: str) -> None:
     if entry.value.tag == "!vault":
         raise YamlTextError(f"Failed to set {key}: its value is encrypted with Ansible Vault")
-    if isinstance(entry.value, yaml.ScalarNode) and "{{" in entry.value.value:
-        raise YamlTextError(f"Failed to set {key}: its value is a template")
+    templates = [visible(each) for each in _templates(entry.value, ())]
+    if templates:
+        raise YamlTextError(f"Failed to set {key}: its value is a template or has one in it: {templates[0]}")
     for token in _tokens(text, (yaml.AnchorToken, yaml.AliasToken, yaml.ScalarToken)):
         if not entry.colon < _index(token.start_mark) < entry.limit:
             continue

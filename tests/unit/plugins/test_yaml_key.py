@@ -11,7 +11,13 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvmsnap.ontap.plugins.filter.set_yaml_key import FilterModule, set_yaml_key
-from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import ABSENT, YamlTextError, get_key, plain_copy
+from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._yaml_text import (
+    ABSENT,
+    YamlTextError,
+    get_key,
+    plain_copy,
+    templates_in,
+)
 
 KEY = "kvm_vm_mapping"
 NEW = "VM1:svm1:/vol/vol1/a.img;"
@@ -163,9 +169,46 @@ def test_any_string_comes_back(value: str) -> None:
     assert get_key(set_yaml_key("a: 1\n", KEY, value), KEY) == value
 
 
-def test_a_character_that_yaml_cannot_hold_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="cannot be edited safely"):
-        set_yaml_key("a: 1\n", KEY, "del\x7f")
+@pytest.mark.parametrize("character", ["\x7f", "\x1b", "\x9b", "\u202e", "\u200b", "\u2028", "\x85", "\0", "\udc9b"])
+@pytest.mark.parametrize("text", ["a{}b", "a{}b {{{{ x }}}}"])
+def test_a_character_that_would_be_invisible_is_an_escape(character: str, text: str) -> None:
+    value = text.format(character)
+    for given in (value, [{"guest": value, "path": "/vol/a/b"}]):
+        written = set_yaml_key("a: 1\n", KEY, given)
+        assert written.isprintable() or set(filter(lambda each: not each.isprintable(), written)) == {"\n"}
+        assert get_key(written, KEY) == given
+        assert ("!unsafe" in written) == ("{{" in value)
+        assert set_yaml_key(written, KEY, given) == written
+
+
+TEMPLATE = "/vol/vol1/{{lookup('pipe','touch /tmp/x')}}.img"
+
+
+@pytest.mark.parametrize("hostile", [TEMPLATE, "a {% if x %}", "{#", "{{ '\"' }}", "- {{ x }}: [", "!vault {{"])
+def test_what_ansible_would_take_for_a_template_is_unsafe(hostile: str) -> None:
+    entry = {"guest": "VM1", "controller": "svm1", "path": hostile}
+    for value in (hostile, [entry], {"a": [hostile]}, {hostile: "x"}):
+        written = set_yaml_key("---\nb: 1  # one\n", KEY, value)
+        assert written.startswith("---\nb: 1  # one\n")
+        assert written.count("!unsafe") == 1
+        assert templates_in(written, KEY) == []
+        assert get_key(written, KEY) == value
+        assert set_yaml_key(written, KEY, value) == written
+        assert get_key(set_yaml_key(written, KEY, LIST), KEY) == LIST
+
+
+def test_an_unsafe_list_is_what_it_says() -> None:
+    text = f"{KEY}: !unsafe\n  - guest: '{{{{ x }}}}'\n"
+    assert get_key(text, KEY) == [{"guest": "{{ x }}"}]
+    assert templates_in(text, KEY) == []
+
+
+@pytest.mark.parametrize("value", [TEMPLATE, [{"guest": "VM1", "controller": "svm1", "path": TEMPLATE}]])
+def test_a_template_that_was_written_before_is_refused_though_it_is_the_same_text(value: Any) -> None:
+    before = yaml.safe_dump({KEY: value})
+    assert templates_in(before, KEY) == [TEMPLATE]
+    with pytest.raises(AnsibleFilterError, match="has one in it: /vol/vol1/"):
+        set_yaml_key(before, KEY, value)
 
 
 @pytest.mark.parametrize("value", [7, 1.5, True, None, [], {}, {"a": [1, {"b": None}]}])
