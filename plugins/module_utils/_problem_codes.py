@@ -79,7 +79,8 @@ CODES: dict[str, Code] = {
         "error",
         "a guest that is to be restored is not the one of the backup: another has its name, or the definition in the"
         " backup is another guest's",
-        "Name the guest by its uuid, or choose another backup.",
+        "Restore it under another name (kvm_restore_as), or into the guest that has the name, after a plan that shows"
+        " both (kvm_restore_into_uuid, into_uuid). Or choose another backup.",
     ),
     "firmware-state": Code(
         "error",
@@ -115,8 +116,15 @@ CODES: dict[str, Code] = {
     ),
     "image-locked": Code(
         "error",
-        "the guest is off, and a QEMU holds its lock on the image, here or on another host",
+        "the guest is off, and somebody holds a lock on the image, as QEMU does while it has it open, here or on"
+        " another host",
         "Stop what uses the image, on whichever host it runs.",
+    ),
+    "disk-in-use": Code(
+        "error",
+        "somebody else than its guest uses the disk: a process of this host, a loop device, a mount, swap, or what is"
+        " built on the device",
+        "End what uses it; the message names it.",
     ),
     "full-check-impossible": Code(
         "error",

@@ -27,6 +27,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
     copy_over,
     drop_cached,
@@ -35,7 +37,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     is_there,
     make_like,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, check_image, in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, check_image
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
@@ -65,7 +67,7 @@ class HostActor:
     controller, the ways the array would not go. Times are in seconds; ``timeout`` bounds what ONTAP is asked per disk.
     ``connect`` opens a connection to libvirt: at first, and again when libvirtd was restarted meanwhile. ``luns`` knows
     what is done otherwise when a disk is a LUN. ``images`` is the directory for managed-save images, ``kept`` that for
-    what else is set aside.
+    what else is set aside. ``guests`` are the uuids of those that are restored: their disks are theirs, while off.
     """
 
     connect: Callable[[], Host]
@@ -80,6 +82,7 @@ class HostActor:
     luns: LunActor
     images: Path
     kept: Path
+    guests: frozenset[str] = frozenset()
     refused: dict[str, set[str]] = field(default_factory=dict)
     looks: dict[str, Optional[Look]] = field(default_factory=dict)
     opened: list[Host] = field(default_factory=list)
@@ -390,13 +393,8 @@ class HostActor:
         return now[saved.key].client, now[saved.key].volume
 
     def _refuse_in_use(self, disk: DiskRestore) -> None:
-        """Look for QEMU's lock just before the overwrite: a guest of another host may be running from the same file."""
-        if disk.locks and in_use(disk.host_path, image_format=disk.format):
-            raise KvmsnapError(
-                f"Failed to restore {disk.label}: a QEMU holds its lock on {disk.host_path}, here or on another host."
-                " Stop the guest that uses it",
-                path=disk.label,
-            )
+        """Ask who uses the file just before the overwrite: a guest of another host may be running from it."""
+        Gate(lambda: self.host).refuse_used(FileTarget(disk.label, disk.host_path, disk.locks), Claim(self.guests))
 
     def _image(self, domain: Domain) -> Path:
         image = managed_save.image_of(self.host.uri, domain.name)

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a restore asks about a guest beyond its discovery, before anything is planned: off means off everywhere.
 
-What the other hosts of the play said, a cluster, QEMU's lock on the image, jobs of libvirt and a managed-save image.
+What the other hosts of the play said, a cluster, who uses the disks, jobs of libvirt and a managed-save image.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -17,8 +16,12 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import ABSENT, DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import guest_users, locks
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget, Target
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info, in_use
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -34,7 +37,8 @@ def looked_at(options: Mapping[str, Any], restore_id: str, guests: Mapping[str, 
     images = journal.images_of(Path(options["catalog_dir"]), restore_id)
     guests = in_cluster(guests, options["uri"], options["cluster_off"])
     with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
-        return {uuid: _looked_at(options, now, host.domain(uuid=uuid), images) for uuid, now in guests.items()}
+        gate = Gate(lambda: host)
+        return {uuid: _looked_at(options, now, host.domain(uuid=uuid), images, gate) for uuid, now in guests.items()}
 
 
 def in_cluster(
@@ -81,9 +85,12 @@ def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]
     return problems
 
 
-def _looked_at(options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path) -> GuestNow:
-    obstacles = [*now.obstacles, *elsewhere(now, options["other_hosts"] or {}, options["hosts_off"]), *_locked(now)]
-    seen = replace(now, disks=tuple(_with_losses(_with_lock_note(disk)) for disk in now.disks))
+def _looked_at(
+    options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path, gate: Gate
+) -> GuestNow:
+    obstacles = [*now.obstacles, *elsewhere(now, options["other_hosts"] or {}, options["hosts_off"])]
+    disks = (_with_users(_with_losses(_with_lock_note(disk)), now, gate) for disk in now.disks)
+    seen = replace(now, disks=tuple(disks))
     if domain is not None:
         lost = guest_losses(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
         seen = replace(seen, notes=(*seen.notes, *lost))
@@ -118,29 +125,41 @@ def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
     return problems
 
 
-def _locked(now: GuestNow) -> list[Problem]:
-    """Return the images of a guest that is off and that a QEMU holds all the same.
+def _with_users(disk: DiskNow, now: GuestNow, gate: Gate) -> DiskNow:
+    """Return the disk with who else uses it, and which looks for that were possible and which not.
 
-    One that a guest of this restore shares is held by that one while it runs; it is asked again when all are off.
+    While its guest, or one that shares it, is not off, its own use cannot be told from another one by locks; it is
+    asked again when all are off. One that must not be written anyway is not looked at.
     """
-    return [
-        problem_of(
-            "image-locked",
-            f"disk {disk.target} of guest {now.name}: the guest is off here, and a QEMU holds its lock on"
-            f" {disk.host_path}, here or on another host",
-            guest=now.name,
-            disk=disk.target,
-        )
-        for disk in now.disks
-        if now.state in ("shutoff", ABSENT)
-        and not any(each.active for each in disk.sharers)
-        and _takes_locks(disk)
-        and in_use(disk.host_path, image_format=disk.format)
-    ]
+    if disk.storage is None or disk.obstacles or disk.missing:
+        return disk
+    off = now.state in ("shutoff", ABSENT) and not any(each.active for each in disk.sharers)
+    uuids = frozenset((now.uuid, *(each.uuid for each in disk.sharers)))
+    answers = gate.answers(target_of(disk), Claim(uuids, still_run=not off))
+    obstacles = (_used(answer, user, disk, now) for answer in answers for user in answer.users)
+    note = f"other users were looked for: {'; '.join(map(str, answers))}"
+    return replace(disk, obstacles=(*disk.obstacles, *obstacles), notes=(*disk.notes, note))
 
 
-def _takes_locks(disk: DiskNow) -> bool:
-    return disk.locks and disk.storage is not None and disk.storage.lun is None and os.path.exists(disk.host_path)
+def _used(answer: Answer, user: User, disk: DiskNow, now: GuestNow) -> Problem:
+    what = f"disk {disk.target} of guest {now.name}: {user}"
+    if answer.look == locks.LOOK:
+        found = problem_of("image-locked", what, guest=now.name, disk=disk.target)
+    elif answer.look == guest_users.LOOK:
+        found = problem_of("disk-used-by-several-guests", what, guest=now.name, disk=disk.target)
+    else:
+        found = problem_of("disk-in-use", what, guest=now.name, disk=disk.target)
+    return replace(found, remedy=user.remedy)
+
+
+def target_of(disk: DiskNow) -> Target:
+    """Return the file or LUN of a disk that lies on the array."""
+    if disk.storage is None:
+        raise TypeError(f"{disk.host_path} does not lie on the array")
+    lun = disk.storage.lun
+    if lun is not None:
+        return LunTarget(disk.storage.label, lun.uuid, lun.device, lun.wwid)
+    return FileTarget(disk.storage.label, disk.host_path, disk.locks)
 
 
 def _with_losses(disk: DiskNow) -> DiskNow:

@@ -28,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import mixture, not_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_swaps import swapped
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 ABSENT = "absent"
@@ -257,18 +258,11 @@ def restore_plan(
                 )
             )
             continue
-        if names_now.get(name, saved.uuid) != saved.uuid:
-            problems.append(
-                Problem(
-                    "guest-identity",
-                    "error",
-                    f"Guest {name} is {names_now[name]} on this host and was {saved.uuid} in the backup: another guest",
-                    "Name the guest to restore by its uuid.",
-                    guest=name,
-                )
-            )
-            continue
         now = guests.get(saved.uuid)
+        other = _other_of_the_name(names_now, saved, now.name if now else saved.name, name)
+        if other is not None:
+            problems.append(other)
+            continue
         if now is None:
             problems.append(
                 Problem(
@@ -317,6 +311,21 @@ def restore_plan(
         )
     refuse(manifest.backup_id, problems)
     return RestorePlan(manifest.backup_id, restore_id, tuple(parts))
+
+
+def _other_of_the_name(names_now: Mapping[str, str], saved: SavedGuest, name_now: str, asked: str) -> Optional[Problem]:
+    """Return a problem when another guest of this host, by uuid, bears the name: whatever it is asked for by."""
+    name = next((each for each in (asked, name_now) if names_now.get(each, saved.uuid) != saved.uuid), None)
+    if name is None:
+        return None
+    other = names_now[name]
+    return problem_of(
+        "guest-identity",
+        f"Guest {name} is {other} on this host and was {saved.uuid} in the backup: another guest. The backup can be"
+        f" restored under another name (kvm_restore_as), or into the guest that is there, after a plan that shows both"
+        f" (kvm_restore_into_uuid={other})",
+        guest=name,
+    )
 
 
 def in_host_snapshot(host_path: str, mount_point: Optional[str], snapshot: str) -> Optional[str]:

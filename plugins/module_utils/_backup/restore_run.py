@@ -336,6 +336,7 @@ def _carried_out(
         luns=LunActor(record.restore_id),
         images=journal.images_of(root, record.restore_id),
         kept=journal.kept_directory(root, record.restore_id),
+        guests=frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
     )
     with closing(actor):
         return restore.run(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
@@ -31,11 +31,13 @@ DEVICE = "the device, its paths and what is built on it"
 MOUNTS = "mounts and swap of this host"
 
 
-def device_answers(target: LunTarget, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
-    """Say who uses a LUN on this host whose guest is off."""
+def device_answers(
+    target: LunTarget, *, running: Collection[str] = (), proc: Path = PROC, sysfs: Path = SYSFS
+) -> tuple[Answer, ...]:
+    """Say who uses a LUN on this host; ``running`` are the uuids of guests that may use it now."""
     if target.device is None or target.wwid is None:
         return (Answer(DEVICE, impossible="this host has no device of the LUN"),)
-    hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=True)
+    hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=not running)
     users = tuple(User("this host", f"cannot give the LUN away: {each.reason}", each.remedy) for each in hindrances)
     try:
         numbers = numbers_of(target.device, sysfs=sysfs)
@@ -48,7 +50,7 @@ def device_answers(target: LunTarget, *, proc: Path = PROC, sysfs: Path = SYSFS)
 
     return (
         Answer(DEVICE, users),
-        processes_answer(matches, target.device, proc=proc),
+        processes_answer(matches, target.device, but=running, proc=proc),
         Answer(MOUNTS, tuple(_mounted(numbers, target.device, proc))),
     )
 

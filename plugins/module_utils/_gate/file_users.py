@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import LOOK as LOCKS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import lock_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC, is_regular, processes_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import FileTarget
@@ -90,8 +91,14 @@ def file_id(path: str, volumes: NfsVolumes, *, proc: Path = PROC, seconds: float
     return FileId(found.st_dev, found.st_ino, volumes.fsid(found.st_dev, proc / "self"))
 
 
-def file_answers(target: FileTarget, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
-    """Say who uses a file: by locks, by what is open on this host, and by what the kernel has open."""
+def file_answers(
+    target: FileTarget, *, running: Collection[str] = (), proc: Path = PROC, sysfs: Path = SYSFS
+) -> tuple[Answer, ...]:
+    """Say who uses a file: by locks, by what is open on this host, and by what the kernel has open.
+
+    ``running`` are the uuids of guests that may use it now; whose a lock is cannot be told then. A file that is not
+    there has no users.
+    """
     volumes = NfsVolumes()
     try:
         found = file_id(target.host_path, volumes, proc=proc)
@@ -107,8 +114,8 @@ def file_answers(target: FileTarget, *, proc: Path = PROC, sysfs: Path = SYSFS) 
         return found.is_same(opened.st_dev, opened.st_ino, fsid)
 
     return (
-        lock_answer(target),
-        processes_answer(matches, target.host_path, proc=proc),
+        Answer(LOCKS, impossible="its guest may be running, and have them") if running else lock_answer(target),
+        processes_answer(matches, target.host_path, but=running, proc=proc),
         kernel_answer(target, found, volumes, proc=proc, sysfs=sysfs),
     )
 

@@ -88,9 +88,11 @@ class Gate:
         The array is asked about a LUN through ``client``, when one is given. Raises ``LibvirtError``.
         """
         guests = guests_answer(target, claim, self.connect(), proc=self.proc, sysfs=self.sysfs)
+        running = claim.uuids if claim.still_run else frozenset()
         if isinstance(target, FileTarget):
-            return (guests, *file_answers(target, proc=self.proc, sysfs=self.sysfs))
-        found = (guests, *device_answers(target, proc=self.proc, sysfs=self.sysfs)) if target.device else (guests,)
+            return (guests, *file_answers(target, running=running, proc=self.proc, sysfs=self.sysfs))
+        here = device_answers(target, running=running, proc=self.proc, sysfs=self.sysfs)
+        found = (guests, *here)
         if client is None:
             return found
         return (*found, *array_answers(target, claim, client, deadline=deadline or Deadline.after(SECONDS_ON_ARRAY)))

@@ -28,7 +28,7 @@ LOOK = "guests of this host"
 
 
 def guests_answer(target: Target, claim: Claim, host: Host, *, proc: Path = PROC, sysfs: Path = SYSFS) -> Answer:
-    """Say which guests have an object as a disk or below one, active or not, but for those of the claim that are off.
+    """Say which guests have an object as a disk or below one, active or not; those of the claim may, while off.
 
     Raises :class:`LibvirtError`: without libvirt nobody knows which guests are off.
     """
@@ -37,7 +37,7 @@ def guests_answer(target: Target, claim: Claim, host: Host, *, proc: Path = PROC
     users: list[User] = []
     blind = [each.message for each in unread]
     for guest in guests:
-        if guest.uuid in claim.uuids and not guest.state.active:
+        if guest.uuid in claim.uuids and (claim.still_run or not guest.state.active):
             continue
         used = look.uses(guest)
         users += used.users

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +55,18 @@ class _Pass:
 
 
 def processes_answer(
-    matches: Matches, what: str, *, proc: Path = PROC, seconds: float = SECONDS, silent: int = SILENT
+    matches: Matches,
+    what: str,
+    *,
+    but: Collection[str] = (),
+    proc: Path = PROC,
+    seconds: float = SECONDS,
+    silent: int = SILENT,
 ) -> Answer:
     """Say which processes have something open that ``matches``; it is given what ``stat`` says, and the process's
-    directory. This process and its children do not count. ``what`` is the object.
+    directory.
+
+    This process and its children do not count, nor do the QEMUs of the guests ``but`` (uuids). ``what`` is the object.
     """
     if os.geteuid() != 0:
         return Answer(LOOK, impossible="only root sees what the processes of others have open")
@@ -79,7 +87,9 @@ def processes_answer(
     if unanswered:
         names = ", ".join(str(each.path) for each in unanswered)
         impossible = f"what is open there did not answer within {seconds:g} s: {names}"
-    return Answer(LOOK, tuple(_user(proc, pid, what) for pid in dict.fromkeys(found)), impossible)
+    return Answer(
+        LOOK, tuple(_user(proc, pid, what) for pid in dict.fromkeys(found) if not _runs(proc / pid, but)), impossible
+    )
 
 
 def _processes(proc: Path) -> Iterator[Path]:
@@ -103,6 +113,12 @@ def _hit(path: Path, matches: Matches) -> bool:
         return matches(os.stat(path), path.parent.parent)
     except OSError:
         return False
+
+
+def _runs(process: Path, guests: Collection[str]) -> bool:
+    """Tell whether a process is the QEMU of one of these guests, as libvirt starts it."""
+    words = _text(process / "cmdline").split("\0")
+    return any(word == "-uuid" and value in guests for word, value in zip(words, words[1:]))
 
 
 def _user(proc: Path, pid: str, what: str) -> User:

@@ -81,27 +81,6 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
         raise ImageError(f"Failed to {action}: the answer of qemu-img cannot be read ({exc})", path=path) from exc
 
 
-def in_use(path: str, *, image_format: str, timeout: float = TIMEOUT) -> bool:
-    """Tell whether a QEMU holds its lock on an image: here or, where the mount takes locks, on another host.
-
-    It does when an inspection is refused without ``-U`` and granted with it. Raises :class:`ImageError` when nobody
-    can be asked.
-    """
-    command = ["qemu-img", "info", "--output=json", "-f", image_format, path]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL)
-    except (subprocess.TimeoutExpired, OSError, ValueError) as exc:
-        raise ImageError(f"Failed to look for a lock on the image {path!r}: {exc}", path=path) from exc
-    if done.returncode == 0:
-        return False
-    if image_format != "raw":
-        try:
-            image_info(path, image_format=image_format, timeout=timeout)
-        except ImageError:
-            return False
-    return True
-
-
 def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str]:
     """Let qemu-img look whether the tables of an image that nobody uses are sound; nothing is written.
 

@@ -59,8 +59,12 @@ class FoundGuest:
 
 @dataclass(frozen=True)
 class Use:
-    """How one guest uses a file or device: as a disk of its own, or as a file below one."""
+    """How one guest uses a file or device: as a disk of its own, or as a file below one.
 
+    ``uuid`` tells the guest; ``guest``, its name, is for people: two guests may bear it one after the other.
+    """
+
+    uuid: str
     guest: str
     target: str
     below: bool
@@ -114,10 +118,10 @@ def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) 
             disk = looked.disk
             # Guests that share a disk are restored together, which takes its place on the array in each of them.
             shared = disk.shareable and isinstance(_stored(looked.placed, places), Storage)
-            own = Use(guest.name, disk.target, False, shared, disk.readonly)
+            own = Use(guest.uuid, guest.name, disk.target, False, shared, disk.readonly)
             for keys, use in (
                 (_keys(looked, places), own),
-                *((_keys(layer, places), Use(guest.name, disk.target, True)) for layer in looked.layers),
+                *((_keys(layer, places), Use(guest.uuid, guest.name, disk.target, True)) for layer in looked.layers),
             ):
                 for key in keys:
                     uses.setdefault(key, []).append(use)
@@ -257,7 +261,7 @@ def _about_disk(
         verdicts.say("backing-chain", f"its image is an overlay over {chain}", looked)
     for layer in looked.layers:
         keys = _keys(layer, places)
-        others = [use for use in _users(uses, keys) if use.guest != verdicts.guest.name]
+        others = [use for use in _users(uses, keys) if use.uuid != verdicts.guest.uuid]
         if others:
             verdicts.say(
                 "backing-file-shared", f"its backing file {layer.source} is used by {_names(others)} too", looked
@@ -293,7 +297,7 @@ def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:
 
 
 def _other(use: Use, looked: Looked, verdicts: _Verdicts) -> bool:
-    return use.guest != verdicts.guest.name or (not use.below and use.target != looked.disk.target)
+    return use.uuid != verdicts.guest.uuid or (not use.below and use.target != looked.disk.target)
 
 
 def _names(uses: Iterable[Use]) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import samples
 import virt
+from image_users import make_image, qemu
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
@@ -74,33 +76,47 @@ def image(tmp_path: Path, *, locks: bool) -> DiskNow:
     return DiskNow("vda", "raw", str(path), str(tmp_path), 1, (), storage, locks=locks)
 
 
+@pytest.mark.parametrize("image_format", ["raw", "qcow2"])
 @pytest.mark.parametrize(
     ("state", "locks", "held", "found"),
     [
-        ("shutoff", True, True, ["image-locked"]),
+        ("shutoff", True, True, ["image-locked", "disk-in-use"]),
         ("shutoff", True, False, []),
-        ("shutoff", False, True, []),
-        ("running", True, True, []),
-        ("absent", True, True, ["image-locked"]),
+        ("shutoff", False, True, ["image-locked", "disk-in-use"]),
+        ("running", True, True, ["disk-in-use"]),
+        ("absent", True, True, ["image-locked", "disk-in-use"]),
     ],
 )
 def test_an_image_that_a_qemu_holds(
     tmp_path: Path,
     guests: virt.Guests,
-    monkeypatch: pytest.MonkeyPatch,
     state: str,
     locks: bool,
     held: bool,
     found: list[str],
+    image_format: str,
 ) -> None:
-    path = str(tmp_path / "web1.img")
-    locked = (path, "raw") if held else None
-    monkeypatch.setattr(restore_guard, "in_use", lambda asked, image_format: (asked, image_format) == locked)
+    disk = replace(image(tmp_path, locks=locks), format=image_format)
     uuid = guests.add("web1", running=state == "running")
-    now = replace(WEB, uuid=uuid, state=state, disks=(image(tmp_path, locks=locks),))
-    seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
-    assert codes(seen) == found
-    assert seen.disks[0].notes == (() if locks else (restore_guard.NO_LOCKS,))
+    now = replace(WEB, uuid=uuid, state=state, disks=(disk,))
+    make_image(Path(disk.host_path), image_format=image_format)
+    with qemu(Path(disk.host_path), image_format=image_format) if held else nullcontext():
+        seen = restore_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
+    assert [each.code for each in seen.disks[0].obstacles] == found
+    assert (restore_guard.NO_LOCKS in seen.disks[0].notes) is not locks
+    assert "guests of this host: nothing found" in seen.disks[0].notes[-1]
+
+
+def test_an_image_that_another_guest_has(tmp_path: Path, guests: virt.Guests) -> None:
+    disk = image(tmp_path, locks=True)
+    mine, other = guests.add("web1", running=False), guests.add("web2", running=False)
+    xml = guests.domain(other).XMLDesc().replace("/web2.img", disk.host_path)
+    guests.connection.defineXML(xml)
+    now = replace(WEB, uuid=mine, state="shutoff", disks=(disk,))
+    seen = restore_guard.looked_at(options(tmp_path), "r1", {mine: now})[mine]
+    (problem,) = seen.disks[0].obstacles
+    assert problem.code == "disk-used-by-several-guests"
+    assert f"guest web2 ({other}), shutoff, has it as its disk vda" in problem.message
 
 
 def test_a_guest_on_which_libvirt_works(tmp_path: Path, guests: virt.Guests, monkeypatch: pytest.MonkeyPatch) -> None:
