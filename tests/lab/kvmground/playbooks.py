@@ -69,15 +69,23 @@ class Playbooks:
         self._inventory.write_text(json.dumps({"kvm_hosts": {"hosts": own}}), encoding="utf-8")
 
     def run(
-        self, playbook: str, variables: Mapping[str, Any], *, venv: Optional[Path] = None, within: float = SECONDS
+        self,
+        playbook: str,
+        variables: Mapping[str, Any],
+        *,
+        venv: Optional[Path] = None,
+        core: Optional[Path] = None,
+        within: float = SECONDS,
     ) -> Played:
         """Run a playbook, named as Ansible knows it or by its path, within so many seconds.
 
-        ``venv``: an environment whose own collections are to be used, and not this one.
+        ``venv``: an environment whose own collections are to be used, and not this one. ``core``: an environment whose
+        ansible-core plays the playbook.
         """
         record = self.work / "record.jsonl"
         record.write_text("", encoding="utf-8")
-        tools = venv / "bin" if venv else Path(sys.executable).parent
+        environment = venv or core
+        tools = environment / "bin" if environment else Path(sys.executable).parent
         command = [
             str(tools / "ansible-playbook"),
             "-i",
