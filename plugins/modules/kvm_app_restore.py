@@ -21,9 +21,11 @@ description:
     plan what changed in it since the backup, or what is to change.
   - A file of a guest that is gone is made anew in its old place. A guest that was deleted is defined again with
     O(define_missing).
-  - Stops the guests, takes a safety snapshot of their volumes, overwrites the disks, compares them with the snapshot
-    past the caches of the host, and starts the guests as they were. A guest's autostart is off from before its first
-    disk is overwritten until all its disks are whole again.
+  - Makes each file under a temporary name in the directory of the disk and compares it with the snapshot, past the
+    caches of the host, while the guests still run. Then it stops the guests, takes a safety snapshot of their volumes,
+    renames the files, and starts the guests as they were. LUNs, and files that this host may not rename, are
+    overwritten in place by the array once the guest is off. A guest's autostart is off from before its first disk is
+    overwritten until all its disks are whole again.
   - A managed-save image of a guest is moved aside before its first disk is overwritten. It comes back with the disks
     when they are put back or the restore is undone, and is never resumed over restored disks. Where it cannot be moved
     the restore is refused.
@@ -273,6 +275,20 @@ options:
     description: URI of libvirt on the KVM host.
     type: str
     default: qemu:///system
+  unknown_wait:
+    description:
+      - Seconds for which the fate of an overwrite is looked for that was not answered, while the guest stays off.
+        Without a sign of its end the module fails then, names what it looked for, and leaves the guest off.
+      - Files that this host can rename are never overwritten by the array, so that this is about LUNs, and files in
+        exports that squash root.
+    type: int
+    default: 900
+  accept_unknown:
+    description:
+      - The name (O(restore_id)) of a restore that failed since the fate of an overwrite is not known. Given, the
+        restore goes on as if it had ended. It is written down.
+      - Make sure on the array that nothing overwrites the file or LUN any more; it would overwrite the running guest.
+    type: str
   retry_count:
     description: How often a failed call that may be repeated safely is run again.
     type: int
@@ -454,6 +470,8 @@ def argument_spec() -> dict[str, Any]:
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
         "uri": {"type": "str", "default": "qemu:///system"},
+        "unknown_wait": {"type": "int", "default": 900},
+        "accept_unknown": {"type": "str"},
         "retry_count": {"type": "int", "default": 3},
         "timeout": {"type": "int", "default": 600},
     }

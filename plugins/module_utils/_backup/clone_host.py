@@ -27,8 +27,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record
     CloneRecord,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import telling
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware_files import unpack_tpm
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     Manifest,

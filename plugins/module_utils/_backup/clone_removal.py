@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record
     ClonedLun,
     CloneRecord,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import file_size
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError

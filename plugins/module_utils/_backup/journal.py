@@ -23,6 +23,58 @@ UNDO = ".undo"
 
 
 @dataclass(frozen=True)
+class TemporaryFile:
+    """A file that was asked for under a name of ours: ``place`` on the host, ``path`` inside its volume.
+
+    ``disk`` is the place of the disk that it was made for (``svm:/vol/volume/path``). It stays in the journal until it
+    is certain that nobody makes it any more.
+    """
+
+    disk: str
+    place: str
+    path: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> TemporaryFile:
+        """Read one entry."""
+        return cls(**{key: str(record[key]) for key in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class MovedAside:
+    """A disk's file that has another name while the disks of its guest are neither old nor new: nobody can start it."""
+
+    disk: str
+    path: str
+    place: str
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> MovedAside:
+        """Read one entry."""
+        return cls(**{key: str(record[key]) for key in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A request to overwrite a disk in place that may be under way: written down before it is sent.
+
+    ``kind`` is ``file`` or ``lun``, ``since`` the time in ISO 8601, ``job`` the uuid of its job where the array named
+    one, ``source`` that of the temporary LUN that it copies.
+    """
+
+    disk: str
+    kind: str
+    since: str
+    job: str = ""
+    source: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Pending:
+        """Read one entry."""
+        return cls(**{key: str(record[key]) for key in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
 class GuestProgress:
     """How far one guest's restore came. ``disks`` are the paths (``svm:/vol/volume/path``) whose overwrite was begun.
 
@@ -34,6 +86,9 @@ class GuestProgress:
     to bring back with the disks. ``files`` are what was set aside before it was replaced beside the disks. ``created``
     are those of ``disks`` that were not there before. ``definition`` is the guest's from before it was changed, with no
     name when it was not defined. ``transient``: libvirt did not keep its definition, and does so until it runs again.
+    ``temporaries`` are the files that may be there, or come, under names of ours; ``moved_aside`` is the disk that has
+    no name while the guest must not start; ``pending`` are the overwriting requests whose fate is not known;
+    ``accepted`` are those of them that a person released.
     """
 
     state_before: str
@@ -49,6 +104,10 @@ class GuestProgress:
     created: tuple[str, ...] = ()
     definition: Optional[Aside] = None
     transient: bool = False
+    temporaries: tuple[TemporaryFile, ...] = ()
+    moved_aside: Optional[MovedAside] = None
+    pending: tuple[Pending, ...] = ()
+    accepted: tuple[Pending, ...] = ()
 
     @property
     def was_absent(self) -> bool:
@@ -64,6 +123,19 @@ class GuestProgress:
     def half(self) -> bool:
         """Whether the disks may be neither old nor new."""
         return self.open and bool(self.disks) and not self.written
+
+    def with_temporary(self, file: TemporaryFile) -> GuestProgress:
+        """Return the progress with one more temporary file."""
+        return replace(self, temporaries=(*self.without_temporary(file).temporaries, file))
+
+    def without_temporary(self, file: TemporaryFile) -> GuestProgress:
+        """Return the progress once a temporary file has got its name, or is gone for good."""
+        return replace(self, temporaries=tuple(each for each in self.temporaries if each.place != file.place))
+
+    def with_pending(self, disk: str, request: Optional[Pending]) -> GuestProgress:
+        """Return the progress with the overwriting request of a disk that is under way, None when its fate is known."""
+        others = tuple(each for each in self.pending if each.disk != disk)
+        return replace(self, pending=(*others, request) if request else others)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> GuestProgress:
@@ -82,6 +154,10 @@ class GuestProgress:
             created=tuple(str(each) for each in record.get("created") or ()),
             definition=Aside.from_record(record["definition"]) if record.get("definition") else None,
             transient=bool(record.get("transient")),
+            temporaries=tuple(TemporaryFile.from_record(each) for each in record.get("temporaries") or ()),
+            moved_aside=MovedAside.from_record(record["moved_aside"]) if record.get("moved_aside") else None,
+            pending=tuple(Pending.from_record(each) for each in record.get("pending") or ()),
+            accepted=tuple(Pending.from_record(each) for each in record.get("accepted") or ()),
         )
 
 
@@ -150,7 +226,12 @@ class Journal:
         """Return the guest's progress to go on with; one that is as before begins anew."""
         known = self.guests.get(uuid)
         if known is None or known.as_before:
-            return GuestProgress(state_before=state_now, took_over=known.took_over if known else ())
+            return GuestProgress(
+                state_before=state_now,
+                took_over=known.took_over if known else (),
+                temporaries=known.temporaries if known else (),
+                accepted=known.accepted if known else (),
+            )
         return known
 
     def with_safety(self, safety: Safety) -> Journal:

@@ -5,13 +5,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate, LunFromSnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, LunTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import SAMPLE_BYTES, sample_offsets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import MapState
@@ -51,8 +53,9 @@ class Before:
 class LunActor:
     """Overwrites LUNs and compares them; remembers each LUN between the two."""
 
-    def __init__(self, restore_id: str) -> None:
+    def __init__(self, restore_id: str, settle_seconds: float = lun_restore.SETTLE) -> None:
         self._restore_id = restore_id
+        self.settle_seconds = settle_seconds
         self._before: dict[str, Before] = {}
 
     def prepare(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> None:
@@ -69,15 +72,29 @@ class LunActor:
             lun_device.flush(state)
         self._before[disk.label] = Before(state, now, _maps(client, lun, deadline))
 
-    def clone_over(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> tuple[str, ...]:
-        """Overwrite the LUN through a temporary clone, and learn from that what it must hold; return what is left."""
+    def clone_over(
+        self,
+        client: Client,
+        volume: Volume,
+        disk: DiskRestore,
+        *,
+        gate: Gate,
+        claim: Claim,
+        sending: Callable[[LunNow], None],
+        unknown_wait: float,
+        deadline: Deadline,
+    ) -> tuple[str, ...]:
+        """Overwrite the LUN through a temporary clone, and learn from that what it must hold; return what is left.
+
+        ``sending`` gets the clone directly before the overwrite is sent.
+        """
         before = self._before[disk.label]
 
         def sample(clone: LunNow) -> None:
             found = _read_whole(client, clone, before, deadline) if disk.verify == "full" else None
             self._before[disk.label] = found or _sampled(client, clone, before, deadline)
 
-        left = lun_restore.clone_over(
+        source = LunFromSnapshot(
             client,
             volume,
             path=disk.storage.path,
@@ -86,8 +103,11 @@ class LunActor:
             snapshot_uuid=disk.snapshot_uuid,
             restore_id=self._restore_id,
             look=sample,
-            deadline=deadline,
+            sending=sending,
+            unknown_wait=unknown_wait,
+            settle=self.settle_seconds,
         )
+        left = gate.overwrite_lun(target_of(disk), claim, source, deadline=deadline)
         return (left,) if left else ()
 
     def settle(self, disk: DiskRestore) -> None:
@@ -128,6 +148,12 @@ class LunActor:
     def sha256(self, disk: DiskRestore) -> Optional[str]:
         """Return the SHA-256 of the content that :meth:`difference` compared whole, None when it did not."""
         return self._before[disk.label].sha256
+
+
+def target_of(disk: DiskRestore) -> LunTarget:
+    """Return the LUN as the gate knows it."""
+    lun = _lun_of(disk)
+    return LunTarget(disk.label, lun.uuid, lun.device, lun.wwid)
 
 
 def _sampled(client: Client, clone: LunNow, before: Before, deadline: Deadline) -> Before:

@@ -127,6 +127,8 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
                 definition=_definition(others, uuid),
                 autostart=any(each.autostart for each in known),
                 transient=any(each.transient for each in known),
+                moved_aside=next((each.moved_aside for each in known if each.half and each.moved_aside), None),
+                pending=tuple(request for each in known for request in each.pending),
                 saved_image=next((each.saved_image for each in known if each.saved_image and not each.written), ""),
                 took_over=(*(own.took_over if own else ()), *(each.restore_id for each in others)),
             ),

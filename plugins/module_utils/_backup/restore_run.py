@@ -32,8 +32,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice impor
     chosen_backup,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor, file_size
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
     Key,
@@ -69,6 +70,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
@@ -332,11 +335,17 @@ def _carried_out(
         stop_timeout=options["stop_timeout"],
         start_timeout=options["start_timeout"],
         timeout=options["timeout"],
+        unknown_wait=options["unknown_wait"],
         restore_id=record.restore_id,
         luns=LunActor(record.restore_id),
+        gate=Gate(lambda: actor.host),
+        claim=Claim(
+            frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
+            initiators=tuple(_known_initiators(options)),
+            others_off=options["other_hosts_off"],
+        ),
         images=journal.images_of(root, record.restore_id),
         kept=journal.kept_directory(root, record.restore_id),
-        guests=frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
     )
     with closing(actor):
         return restore.run(
@@ -346,7 +355,19 @@ def _carried_out(
             save=lambda changed: journal.save(root, changed),
             safety=safety,
             stop_at_failure=options["on_failure"] == "stop",
+            accept_unknown=_accepted(options["accept_unknown"] or "", record),
         )
+
+
+def _accepted(wanted: str, record: Journal) -> bool:
+    """Tell whether a person released this restore from an overwrite whose fate is not known."""
+    known = {record.restore_id, *(old for progress in record.guests.values() for old in progress.took_over)}
+    if wanted and wanted not in known:
+        raise InputError(
+            f"accept_unknown names {wanted}, and this is restore {record.restore_id}; nothing was touched",
+            option="accept_unknown",
+        )
+    return bool(wanted)
 
 
 def _chosen(
@@ -441,6 +462,13 @@ def _intended(
     return found, now.names
 
 
+def _known_initiators(options: Mapping[str, Any]) -> list[str]:
+    """Return the initiators of the other hosts that were asked."""
+    return other_hosts.known_initiators(
+        options.get("other_hosts_initiators") or {}, other_hosts.uses_of(options.get("other_hosts_guests") or {})
+    )
+
+
 def _told_time(moment: Optional[datetime]) -> Optional[str]:
     return format_time(moment) if moment else None
 
@@ -474,9 +502,7 @@ def _guests_now(
         "exclude_disks": [],
         "mapping": [],
         "auto_discovery": True,
-        "known_initiators": other_hosts.known_initiators(
-            options.get("other_hosts_initiators") or {}, other_hosts.uses_of(options.get("other_hosts_guests") or {})
-        ),
+        "known_initiators": _known_initiators(options),
         **{key: options[key] for key in _LOOKED_WITH},
     }
     found = discover(asked, planned=planned) if planned else discover(asked)

@@ -56,7 +56,11 @@ class FromSnapshot:
 
 @dataclass(frozen=True)
 class LunFromSnapshot:
-    """What a LUN is overwritten with. ``look`` is called with the temporary clone, before the LUN is touched."""
+    """What a LUN is overwritten with. ``look`` is called with the temporary clone, before the LUN is touched.
+
+    ``sending`` is called directly before the overwrite is sent. ``unknown_wait`` and ``settle`` are those of
+    ``lun_restore.clone_over``, in seconds.
+    """
 
     client: Client
     volume: Volume
@@ -66,6 +70,9 @@ class LunFromSnapshot:
     snapshot_uuid: str
     restore_id: str
     look: Callable[[LunNow], None]
+    sending: Callable[[LunNow], None]
+    unknown_wait: float = lun_restore.UNKNOWN_WAIT
+    settle: float = lun_restore.SETTLE
 
 
 @dataclass(frozen=True)
@@ -133,13 +140,22 @@ class Gate:
         run(lambda: os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory))
 
     def overwrite_file_on_array(
-        self, target: FileTarget, claim: Claim, way: Way, source: FromSnapshot, *, deadline: Deadline
+        self,
+        target: Target,
+        claim: Claim,
+        way: Way,
+        source: FromSnapshot,
+        *,
+        overwrite: bool,
+        begun: Callable[[str], None],
+        deadline: Deadline,
     ) -> None:
-        """Let the array overwrite the target in place, for where this host may not rename over it.
+        """Let the array overwrite the target in place: a LUN, or a file that this host may not rename over.
 
+        It is asked for one single time; ``begun`` gets the uuid of its job. ``overwrite``: the target is there.
         Single-file SnapRestore goes on afterwards (``files.wait_restored``). Raises ``OntapError``, too.
         """
-        self.refuse_used(target, claim)
+        self.refuse_used(target, claim, client=source.client, deadline=deadline)
         if way == "file_clone":
             files.clone_file(
                 source.client,
@@ -147,12 +163,20 @@ class Gate:
                 snapshot=source.snapshot,
                 source=source.path,
                 destination=source.path,
-                overwrite=True,
+                begun=begun,
+                overwrite=overwrite,
                 deadline=deadline,
             )
             return
         restore = files.restore_file_cli if way == "sfsr_cli" else files.restore_file_rest
-        restore(source.client, source.volume, snapshot=source.snapshot, path=source.path, deadline=deadline)
+        restore(
+            source.client,
+            source.volume,
+            snapshot=source.snapshot,
+            path=source.path,
+            begun=begun,
+            deadline=deadline,
+        )
 
     def copy_over_file(self, target: FileTarget, claim: Claim, source: str) -> None:
         """Copy a file over the target in place; raises :class:`OSError`, too."""
@@ -171,6 +195,7 @@ class Gate:
         def look(clone: LunNow) -> None:
             source.look(clone)
             self.refuse_used(target, claim, client=source.client, deadline=deadline)
+            source.sending(clone)
 
         return lun_restore.clone_over(
             source.client,
@@ -182,6 +207,8 @@ class Gate:
             restore_id=source.restore_id,
             look=look,
             deadline=deadline,
+            unknown_wait=source.unknown_wait,
+            settle=source.settle,
         )
 
     def remove_file(self, target: FileTarget, claim: Claim) -> None:

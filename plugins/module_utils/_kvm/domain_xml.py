@@ -178,6 +178,19 @@ def domain_element(xml: Any) -> ET.Element:
     return domain
 
 
+def dropped_when_missing(xml: Any) -> frozenset[str]:
+    """Return the targets of the disks without whose files libvirt may start the guest all the same; pure.
+
+    Source: ``startupPolicy`` of a disk's ``<source>``.
+    """
+    disks = domain_element(xml).iterfind("./devices/disk")
+    return frozenset(
+        target.get("dev", "")
+        for source, target in ((disk.find("source"), disk.find("target")) for disk in disks)
+        if source is not None and target is not None and source.get("startupPolicy", "mandatory") != "mandatory"
+    )
+
+
 def without_passwords(xml: str) -> str:
     """Return the definition without the passwords of its graphics (a file under /etc/libvirt holds them in clear)."""
     return _PASSWORD.sub(r"\1", xml)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Single files of a volume: looked at, and brought back from a snapshot by one of three ways of the array.
 
+What overwrites is sent one single time (``Client.change_once``).
+
 ``file_clone`` clones out of ``.snapshot`` over the file (FlexClone licence, constant time). ``sfsr_cli`` and ``sfsr``
 are single-file SnapRestore by the CLI pass-through and by REST (SnapRestore licence; it goes on in the background
 after the call). ``copy`` is done on the host and is not here. Whole-volume revert does not exist here.
@@ -9,7 +11,7 @@ after the call). ``copy`` is done on the host and is not here. Whole-volume reve
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -22,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OutcomeUnknownError,
     during,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import segment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Params, segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import check_name, snapshot_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -165,13 +167,15 @@ def clone_file(
     snapshot: Optional[str],
     source: str,
     destination: str,
-    overwrite: bool,
+    begun: Optional[Callable[[str], None]] = None,
+    overwrite: bool = False,
     deadline: Optional[Deadline] = None,
 ) -> None:
     """Clone a file within its volume, out of a snapshot when one is named.
 
-    With ``overwrite`` the destination is replaced; a lost answer is then met by doing it again, which leads to the same
-    bytes. Without, the destination must not exist. Source: ``POST /storage/file/clone`` (FlexClone licence).
+    With ``overwrite`` the destination is replaced; without, it must not exist. With ``begun``, which ``overwrite``
+    needs, it is sent one single time; ``begun`` gets the uuid of its job. Source: ``POST /storage/file/clone``
+    (FlexClone licence).
 
     :raises InputError: a path cannot be used. :raises OntapError:
     """
@@ -182,7 +186,7 @@ def clone_file(
         "overwrite_destination": overwrite,
     }
     try:
-        client.post("/storage/file/clone", None, body, retry_safe=overwrite, deadline=deadline)
+        _change(client, "POST", "/storage/file/clone", None, body, begun=begun, once=overwrite, deadline=deadline)
     except OntapError as exc:
         action = f"clone {body['source_path']} to {destination} on {volume.label}"
         raise during(exc, action, **_names(volume, destination, snapshot)) from exc
@@ -195,11 +199,13 @@ def restore_file_cli(
     snapshot: str,
     path: str,
     restore_path: Optional[str] = None,
+    begun: Optional[Callable[[str], None]] = None,
     deadline: Optional[Deadline] = None,
 ) -> None:
     """Single-file SnapRestore by the CLI's ``volume snapshot restore-file``; goes on in the background afterwards.
 
-    Needs a user with a traditional role; ``restore_path`` is another place in the same volume. Source: ``POST
+    Needs a user with a traditional role; ``restore_path`` is another place in the same volume; without it the file is
+    overwritten, which needs ``begun`` (see :func:`clone_file`). Source: ``POST
     /private/cli/volume/snapshot/restore-file``. :raises InputError: :raises OntapError:
     """
     check_name(snapshot, new=False)
@@ -207,7 +213,8 @@ def restore_file_cli(
     if restore_path is not None:
         body["restore-path"] = "/" + relative_path(restore_path)
     try:
-        client.post("/private/cli/volume/snapshot/restore-file", None, body, deadline=deadline)
+        target, once = "/private/cli/volume/snapshot/restore-file", restore_path is None
+        _change(client, "POST", target, None, body, begun=begun, once=once, deadline=deadline)
     except OntapError as exc:
         raise during(exc, _restoring(volume, snapshot, path), **_names(volume, path, snapshot)) from exc
 
@@ -219,12 +226,14 @@ def restore_file_rest(
     snapshot: str,
     path: str,
     restore_path: Optional[str] = None,
+    begun: Optional[Callable[[str], None]] = None,
     deadline: Optional[Deadline] = None,
 ) -> None:
     """Single-file SnapRestore by REST; goes on in the background afterwards.
 
-    Source: ``PATCH /storage/volumes/{uuid}?restore_to.snapshot.name=&restore_to.path=``. The same call without a path
-    would put the whole volume back; the client refuses to send that. :raises InputError: :raises OntapError:
+    ``restore_path`` and ``begun`` are those of :func:`restore_file_cli`. Source: ``PATCH
+    /storage/volumes/{uuid}?restore_to.snapshot.name=&restore_to.path=``. The same call without a path would put the
+    whole volume back; the client refuses to send that. :raises InputError: :raises OntapError:
     """
     check_name(snapshot, new=False)
     params = {
@@ -233,7 +242,8 @@ def restore_file_rest(
         "restore_to.restore_path": "/" + relative_path(path if restore_path is None else restore_path),
     }
     try:
-        client.patch(f"/storage/volumes/{segment(volume.uuid)}", params, deadline=deadline)
+        target, once = f"/storage/volumes/{segment(volume.uuid)}", restore_path is None
+        _change(client, "PATCH", target, params, None, begun=begun, once=once, deadline=deadline)
     except OntapError as exc:
         raise during(exc, _restoring(volume, snapshot, path), **_names(volume, path, snapshot)) from exc
 
@@ -259,6 +269,28 @@ def wait_restored(client: Client, volume: Volume, *, snapshot_uuid: str, deadlin
             raise OutcomeUnknownError(action, reason, controller=client.name, svm=volume.svm, volume=volume.name)
         bound.clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _change(
+    client: Client,
+    method: str,
+    path: str,
+    params: Optional[Params],
+    body: Optional[Mapping[str, Any]],
+    *,
+    begun: Optional[Callable[[str], None]],
+    once: bool,
+    deadline: Optional[Deadline],
+) -> None:
+    """Send one change, never a second time when it overwrites or when the caller follows its job."""
+    if begun is not None:
+        client.change_once(method, path, params, body, begun=begun, deadline=deadline)
+    elif once:
+        raise ValueError(f"{method} {path} overwrites: its job must be written down")
+    elif method == "POST":
+        client.post(path, params, body, deadline=deadline)
+    else:
+        client.patch(path, params, body, deadline=deadline)
 
 
 def _restoring(volume: Volume, snapshot: str, path: str) -> str:

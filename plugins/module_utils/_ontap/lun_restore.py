@@ -5,6 +5,9 @@
 The snapshot's LUN is cloned to a temporary LUN beside the target (documented: ``POST /storage/luns`` from
 ``.snapshot``), the target is overwritten as a clone of that (``PATCH /storage/luns/{uuid}``), the temporary is deleted.
 A temporary LUN is known as ours by its name and its comment together; no other LUN is ever deleted.
+
+The overwrite is sent one single time and names its source by uuid. When its fate is unknown the source is deleted: what
+begins later must fail then, and what had begun has a settle time to end.
 """
 
 from __future__ import annotations
@@ -19,12 +22,22 @@ from typing import Any, Literal, Optional, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    JobGoneError,
+    OntapError,
+    OutcomeUnknownError,
+    during,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import in_snapshot, relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, Params, any_of, segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+
+
+class SourceStaysError(OutcomeUnknownError):
+    """The fate of an overwrite is unknown, and its source could not be taken away: it may still begin."""
+
 
 LunMethod = Literal["lun_clone", "sfsr_cli", "sfsr"]
 
@@ -55,6 +68,9 @@ _FIELDS = (
     "location.volume.uuid",
 )
 _REMOVAL_SECONDS = 60.0
+UNKNOWN_WAIT = 900.0
+SETTLE = 15.0
+"""Seconds that an overwrite which had begun has to end once its source is gone."""
 _CLONE_TRIES = 3
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 8.0
@@ -274,14 +290,18 @@ def clone_over(
     restore_id: str,
     look: Callable[[LunNow], None],
     deadline: Deadline,
+    unknown_wait: float = UNKNOWN_WAIT,
+    settle: float = SETTLE,
 ) -> Optional[str]:
     """Overwrite the LUN at ``path`` of its volume with its state in a snapshot, by way of a temporary clone.
 
-    ``look`` is called with the temporary clone before it is used: it holds what the LUN will hold. The time that it
-    takes is not counted. Temporary clones of earlier restores of this LUN are removed first. Safe to repeat after a
-    break anywhere. Returns None, or a phrase that names the temporary clone when it could not be removed.
+    ``look`` is called with the temporary clone directly before it is used: it holds what the LUN will hold, and is to
+    be written down. The time that it takes is not counted. Temporary clones of earlier restores of this LUN are removed
+    first. Safe to repeat after a break anywhere. Returns None, or a phrase: it names the temporary clone that could not
+    be removed, or says that the overwrite was not answered; it is over then, and the bytes tell how it ended.
 
-    :raises OntapError: with what to do about it. The temporary clone is removed then, too, or named.
+    :raises SourceStaysError: it may still take effect, after ``unknown_wait`` seconds of trying to take its source
+        away. :raises OntapError: with what to do about it. The temporary clone is removed then, too, or named.
     """
     names = {"svm": volume.svm, "volume": volume.name, "snapshot": snapshot, "path": path}
     label = f"{volume.svm}:/vol/{volume.name}/{path}"
@@ -308,6 +328,9 @@ def clone_over(
         look(made[0])
         deadline = replace(deadline, at=deadline.at + client.clock.monotonic() - began)
         _overwrite(client, read_lun(client, identity.uuid, deadline=deadline), made[0], deadline)
+    except _OverwriteUnknownError as exc:
+        revoke(client, made[0].uuid, job=exc.fields.get("job"), unknown_wait=unknown_wait, settle=settle)
+        return f"its overwrite was not answered ({exc.reason}); its source was taken away, and the content decided"
     except OntapError as exc:
         action = f"bring LUN {label} back to snapshot {snapshot}"
         said = [_told(exc), *filter(None, (_removed(client, volume, lun) for lun in made))]
@@ -371,15 +394,60 @@ def _temporary(
     return made
 
 
+def revoke(client: Client, source: str, *, job: Optional[str], unknown_wait: float, settle: float) -> None:
+    """Take the source (a temporary LUN's uuid) of an overwrite away whose fate is unknown, and let that settle.
+
+    What has not begun by then fails; a ``job`` that the array named must have ended, too.
+
+    :raises SourceStaysError: not both were so after ``unknown_wait`` seconds.
+    """
+    bound = Deadline.after(unknown_wait, client.clock)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            reason = _may_begin(client, source, job, bound)
+        except OntapError as exc:
+            reason = exc.reason
+        if reason is None:
+            break
+        if pause >= bound.remaining():
+            action = f"take away the temporary LUN {source}, the source of an overwrite whose fate is unknown"
+            raise SourceStaysError(action, f"{reason} after {unknown_wait:g} s", controller=client.name, job=job)
+        client.clock.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+    client.clock.sleep(settle)
+
+
+def _may_begin(client: Client, source: str, job: Optional[str], bound: Deadline) -> Optional[str]:
+    """Delete a temporary LUN and read it back as gone; return why an overwrite from it may still take effect."""
+    step = Deadline.after(min(_REMOVAL_SECONDS, max(bound.remaining(), 1.0)), client.clock)
+    found = client.job(job, deadline=step) if job else None
+    if found is not None and not found.ended:
+        return f"job {job} is {found.state}"
+    lun = read_lun(client, source, deadline=step)
+    if lun is not None:
+        delete_temporary(client, lun, deadline=step)
+    return None if read_lun(client, source, deadline=step) is None else "it is still there"
+
+
+class _OverwriteUnknownError(OutcomeUnknownError):
+    """The overwrite may be under way."""
+
+
 def _overwrite(client: Client, lun: Optional[LunNow], source: LunNow, deadline: Deadline) -> None:
-    """Overwrite; the same again leads to the same bytes, so it may be sent again."""
+    """Overwrite, asked for one single time: a repetition could take effect when the guest runs again."""
     if lun is None:
         raise OntapError("overwrite the LUN", "it is gone")
     body = {"clone": {"source": {"uuid": source.uuid}}, **_kept(lun)}
 
     def patch() -> None:
+        path = f"/storage/luns/{segment(lun.uuid)}"
         try:
-            client.patch(f"/storage/luns/{segment(lun.uuid)}", None, body, retry_safe=True, deadline=deadline)
+            client.change_once("PATCH", path, None, body, begun=lambda _job: None, deadline=deadline)
+        except JobGoneError:
+            return
+        except OutcomeUnknownError as exc:
+            raise _OverwriteUnknownError(exc.action, exc.reason, outcome=exc.outcome, **exc.fields) from exc
         except OntapError as exc:
             if not exc.has_code(codes.LUN_OVERWRITTEN_PARTLY_SET):
                 raise
@@ -407,12 +475,17 @@ def _word(value: Union[str, bool, None]) -> str:
 
 
 def _patiently(change: Callable[[], None], client: Client, deadline: Deadline) -> None:
-    """Make a change, again while the array is busy with other copies, and a few times when a clone would not start."""
+    """Make a change, again while the array is busy with other copies, and a few times when a clone would not start.
+
+    An overwrite is made again only where its refusal proves that it did not begin.
+    """
     pause, tries = _FIRST_PAUSE, 0
     while True:
         tries += 1
         try:
             change()
+        except _OverwriteUnknownError:
+            raise
         except OntapError as exc:
             busy = exc.has_code(codes.LUN_OPERATIONS_LIMIT, codes.LUN_COPY_UNDER_WAY, codes.LUN_IN_RESTORE)
             once_more = exc.has_code(codes.CLONE_START_FAILED) and tries < _CLONE_TRIES

@@ -271,10 +271,16 @@ class World:
     def secure(self, disks: Any, name: str) -> tuple[SafetySnapshot, ...]:
         return (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", f"vol1-{name}"),)
 
-    def prepare(self, disk: DiskRestore) -> None:
+    def make(self, disk: DiskRestore, notes: restore.Notes) -> None:
+        """Say that it is overwritten in place."""
+
+    def unlock(self, guest: GuestRestore) -> None:
+        """Hold no locks."""
+
+    def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         self._step("prepare")
 
-    def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
         self.disk = disk.snapshot
         return restore.Overwritten("file_clone")
 

@@ -15,6 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 
 
@@ -30,8 +31,11 @@ def actor(*hosts: Mock) -> HostActor:
         stop_timeout=1,
         start_timeout=1,
         timeout=1,
+        unknown_wait=1,
         restore_id="r1",
         luns=anything,
+        gate=anything,
+        claim=Claim(frozenset()),
         images=Path("/nowhere"),
         kept=Path("/nowhere"),
     )

@@ -17,6 +17,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import SAMPLE_BYTES
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import (
@@ -64,6 +66,7 @@ class World:
         self.host = [NOW] * 3
         self.readable = True
         self.steps: list[str] = []
+        self.noted: list[str] = []
         self.breaks: Optional[str] = None
         self.temporary: Optional[dict[str, Any]] = None
         self.gone = False
@@ -85,7 +88,9 @@ class World:
         self.temporary = {**self.record, "uuid": "tmp-1", "name": body["name"], "comment": body["comment"]}
         return {}
 
-    def patch(self, path: str, params: None, body: Mapping[str, Any], **_how: Any) -> dict[str, Any]:
+    def change_once(self, method: str, path: str, params: None, body: Any, **_how: Any) -> dict[str, Any]:
+        assert method == "PATCH"
+        assert self.noted == ["tmp-1"], "it is sent before it is written down"
         self.host = [THEN] * 3
         self.steps.append("overwrite")
         return {}
@@ -140,11 +145,30 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
+class OpenGate(Gate):
+    """A gate on a host where nobody uses anything."""
+
+    def __init__(self) -> None:
+        super().__init__(connect=lambda: None)  # type: ignore[arg-type,return-value]
+
+    def refuse_used(self, *_what: Any, **_how: Any) -> tuple[Any, ...]:
+        return ()
+
+
 def restored(world: Any, *, disk: DiskRestore = DISK) -> tuple[LunActor, tuple[str, ...]]:
     """Do all that is done before a LUN is compared."""
     actor, deadline = LunActor("r1"), Deadline.after(60)
     actor.prepare(world, VOLUME, disk, deadline=deadline)
-    notes = actor.clone_over(world, VOLUME, disk, deadline=deadline)
+    notes = actor.clone_over(
+        world,
+        VOLUME,
+        disk,
+        gate=OpenGate(),
+        claim=Claim(frozenset()),
+        sending=lambda clone: world.noted.append(clone.uuid),
+        unknown_wait=1,
+        deadline=deadline,
+    )
     actor.settle(disk)
     return actor, notes
 

@@ -16,7 +16,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journ
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    Pending,
+    SafetySnapshot,
+    TemporaryFile,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
@@ -25,6 +29,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
+
+WHOLE = restore.Verified("size and sampled blocks")
 
 
 class Killed(BaseException):
@@ -46,6 +53,13 @@ class World:
         self.aside: dict[str, str] = {}
         self.resumed: list[str] = []
         self.transient: set[str] = set()
+        self.renames = False
+        self.files: dict[str, str] = {}
+        self.optional: set[str] = set()
+        self.nameless: set[str] = set()
+        self.locked: set[str] = set()
+        self.unknown = False
+        self.count = 0
         self.dies_at = -1
         self.done = 0
 
@@ -71,6 +85,8 @@ class World:
 
     def start(self, guest: GuestRestore, state: str) -> None:
         assert self.states[guest.uuid] == "shutoff", "a running guest cannot be started"
+        assert not self.locked, "QEMU would be refused"
+        assert not self.nameless, "a disk is not there"
         self._step(f"start {guest.name}")
         self.resumed += [self.saved.pop(guest.uuid)] if guest.uuid in self.saved else []
         self.states[guest.uuid] = state
@@ -123,15 +139,67 @@ class World:
             for each in places.values()
         )
 
-    def prepare(self, disk: DiskRestore) -> None:
+    def make(self, disk: DiskRestore, notes: restore.Notes) -> Optional[restore.Made]:
+        if self.fails_at == f"ask about {disk.target}":
+            raise KvmsnapError(f"Failed to ask about {disk.target}")
+        if not self.renames:
+            return None
+        self.count += 1
+        file = TemporaryFile(disk.label, f"/mnt/vol1/.tmp-{self.count}", f".tmp-{self.count}")
+        notes.temporary(file)
+        self.files[file.place] = disk.snapshot
+        self._step(f"make {disk.target}")
+        return restore.Made(file, FileId(1, self.count, 1, 1), restore.Overwritten("file_clone"), WHOLE, 0.1)
+
+    def drop(self, file: TemporaryFile) -> None:
+        self._alive()
+        self.files.pop(file.place, None)
+
+    def can_fence(self, guest: GuestRestore, disk: DiskRestore) -> bool:
+        return disk.target not in self.optional
+
+    def move_aside(self, disk: DiskRestore, place: str) -> None:
+        self._step(f"move {disk.target} aside")
+        self.files[place] = self.content.pop(disk.storage.path, "old")
+        self.nameless.add(disk.storage.path)
+
+    def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
+        self._step(f"bring {disk.target} back")
+        if place in self.files:
+            self.content[disk.storage.path] = self.files.pop(place)
+        self.nameless.discard(disk.storage.path)
+
+    def put(self, disk: DiskRestore, made: restore.Made) -> tuple[str, ...]:
+        self._step(f"put {disk.target}")
+        self._bring(disk, self.files.pop(made.temporary.place))
+        return self.notes
+
+    def settle(self, disk: DiskRestore, request: Pending) -> None:
+        if self.unknown:
+            raise restore.FateUnknownError("Whether it is overwritten is unknown")
+
+    def unlock(self, guest: GuestRestore) -> None:
+        self.locked.clear()
+
+    def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         if self.fails_at == f"prepare {disk.target}":
             raise KvmsnapError(f"Failed to prepare {disk.target}")
 
-    def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+    def _bring(self, disk: DiskRestore, content: str) -> None:
         assert not self.autostarts, "the boot of the host would start a half-restored guest"
         assert not self.saved, "the next start would resume old memory"
+        self.content[disk.storage.path] = content
+        self.nameless.discard(disk.storage.path)
+        self.locked.add(disk.storage.path)
+
+    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+        if not disk.remove:
+            notes.pending(disk.label, Pending(disk.label, "file", "2026-11-21T02:00:00+00:00"))
         self._step(f"overwrite {disk.target}")
-        self.content[disk.storage.path] = disk.snapshot
+        if self.unknown:
+            raise restore.FateUnknownError("Whether it is overwritten is unknown")
+        self._bring(disk, disk.snapshot)
+        notes.pending(disk.label, None)
         return restore.Overwritten("file_clone", self.notes)
 
     def verify(self, disk: DiskRestore) -> restore.Verified:
@@ -379,10 +447,10 @@ def test_without_a_safety_snapshot_nothing_is_overwritten_and_the_guests_run_aga
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
     class Dying(World):
-        def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+        def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
             if disk.target == "vdb":
                 raise Killed
-            return super().overwrite(disk)
+            return super().overwrite(disk, notes)
 
     with pytest.raises(Killed):
         carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
@@ -394,7 +462,7 @@ def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Pa
 
 def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Path) -> None:
     class Dying(World):
-        def prepare(self, disk: DiskRestore) -> None:
+        def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
             raise Killed
 
     with pytest.raises(Killed):
@@ -574,7 +642,7 @@ def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Pa
 
 def test_an_image_of_untouched_disks_is_of_no_use_once_the_guest_ran_without_it(tmp_path: Path) -> None:
     class Dying(World):
-        def prepare(self, disk: DiskRestore) -> None:
+        def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
             if self.dies_at == 0:
                 raise Killed
 
@@ -634,9 +702,9 @@ class Sharing(World):
         assert held <= {BEFORE} or (held == {samples.BACKUP} and len(self.content) == 3), "they are of several moments"
         super().start(guest, state)
 
-    def overwrite(self, disk: DiskRestore) -> restore.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
         assert set(self.states.values()) == {"shutoff"}, "a guest that shares the disk writes to it"
-        return super().overwrite(disk)
+        return super().overwrite(disk, notes)
 
 
 def pair(world: Optional[World] = None) -> tuple[GuestRestore, GuestRestore]:

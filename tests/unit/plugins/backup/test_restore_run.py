@@ -64,6 +64,8 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "cluster_off": [],
         "power": "as_was",
         "on_failure": "continue",
+        "unknown_wait": 900,
+        "accept_unknown": None,
         "definition": "keep",
         "moved_disks": "refuse",
         "define_missing": False,

@@ -177,19 +177,22 @@ def test_no_path_leads_out_of_the_volume(sim: Running, client: Client, path: str
     assert sim.control.requests() == []
 
 
+JOBS: list[str] = []
+
+
 def clone(client: Client, path: str = PATH) -> None:
     """Bring the file back by a clone."""
-    clone_file(client, place(client), snapshot="s1", source=path, destination=path, overwrite=True)
+    clone_file(client, place(client), snapshot="s1", source=path, destination=path, begun=JOBS.append, overwrite=True)
 
 
 def cli(client: Client, path: str = PATH) -> None:
     """Bring the file back by the CLI's SnapRestore."""
-    restore_file_cli(client, place(client), snapshot="s1", path=path)
+    restore_file_cli(client, place(client), snapshot="s1", path=path, begun=JOBS.append)
 
 
 def rest(client: Client, path: str = PATH) -> None:
     """Bring the file back by SnapRestore over REST."""
-    restore_file_rest(client, place(client), snapshot="s1", path=path)
+    restore_file_rest(client, place(client), snapshot="s1", path=path, begun=JOBS.append)
 
 
 WAYS = pytest.mark.parametrize(("user", "restore"), [("kvmsnap", clone), ("kvmsnap_cli", cli), ("admin", rest)])
@@ -253,11 +256,33 @@ def test_a_clone_overwrites_only_when_told(root: Path, client: Client) -> None:
     assert (root / "neighbour.img").read_bytes() == NEW
 
 
-@pytest.mark.parametrize("fault", ["drop_before", "drop_after"])
-def test_a_clone_whose_answer_got_lost_is_done_again(sim: Running, root: Path, client: Client, fault: str) -> None:
-    sim.control.add_fault(fault, match={"method": "POST", "count": 2})
+@pytest.mark.parametrize(
+    "fault", [("drop_before", {}), ("drop_after", {}), ("burst", {"status": 503}), ("status", {"status": 500})]
+)
+def test_an_overwriting_clone_is_asked_for_once(
+    sim: Running, client: Client, fault: tuple[str, dict[str, Any]]
+) -> None:
+    kind, how = fault
+    sim.control.add_fault(kind, match={"method": "POST", "count": 1}, **how)
+    with pytest.raises(OutcomeUnknownError):
+        clone(client)
+    assert len([each for each in sim.control.requests() if each["path"].endswith("/storage/file/clone")]) == 1
+
+
+def test_the_job_of_an_overwriting_clone_is_told(root: Path, client: Client) -> None:
+    JOBS.clear()
     clone(client)
-    assert (root / PATH).read_bytes() == OLD
+    assert len(JOBS) == 1
+    found = client.job(JOBS[0])
+    assert found is not None
+    assert found.ended
+
+
+@pytest.mark.parametrize("overwrites", [clone_file, restore_file_cli, restore_file_rest])
+def test_nothing_overwrites_without_its_job_being_told(client: Client, overwrites: Callable[..., None]) -> None:
+    asked = {"path": PATH} if overwrites is not clone_file else {"source": PATH, "destination": PATH, "overwrite": True}
+    with pytest.raises(ValueError, match="must be written down"):
+        overwrites(client, place(client), snapshot="s1", **asked)
 
 
 @pytest.mark.parametrize(("user", "restore"), [("kvmsnap_cli", cli), ("admin", rest)])

@@ -14,7 +14,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import MAX_RESTORE_ID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    OntapDeniedError,
+    OntapError,
+    OutcomeUnknownError,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.jobs import Job
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import SourceStaysError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
@@ -62,6 +68,8 @@ class Array:
         self.size_then = SIZE
         self.refuses: dict[str, list[Optional[OntapError]]] = {}
         self.pauses: list[float] = []
+        self.overwrites = 0
+        self.jobs: list[str] = []
         self.clock = Clock(sleep=self.pauses.append)
 
     def _refuse(self, method: str) -> None:
@@ -93,10 +101,12 @@ class Array:
         self.luns["tmp-1"], self.content["tmp-1"] = made, "then"
         return {}
 
-    def patch(
-        self, path: str, params: None, body: Mapping[str, Any], *, retry_safe: bool, deadline: Any
+    def change_once(
+        self, method: str, path: str, params: None, body: Mapping[str, Any], *, begun: Any, deadline: Any
     ) -> dict[str, Any]:
-        assert (path, retry_safe) == ("/storage/luns/lun-1", True)
+        assert (method, path) == ("PATCH", "/storage/luns/lun-1")
+        assert set(body["clone"]["source"]) == {"uuid"}
+        self.overwrites += 1
         self._refuse("PATCH")
         self.content["lun-1"] = self.content[body["clone"]["source"]["uuid"]]
         sent = {name: value for name, value in body.items() if name != "clone"}
@@ -111,6 +121,10 @@ class Array:
         if self.luns.pop(uuid, None) is None:
             raise refusal("5374875")
         return {}
+
+    def job(self, uuid: str, *, deadline: Any) -> Optional[Job]:
+        state = self.jobs.pop(0) if self.jobs else None
+        return Job(uuid, state, "", None) if state else None
 
     def get_bytes(self, path: str, params: Mapping[str, Any], *, deadline: Any) -> bytes:
         return f"{path} {params['data.offset']} {params['data.size']}".encode()
@@ -287,7 +301,7 @@ def test_the_kind_of_a_refusal_is_kept() -> None:
 
 @pytest.mark.parametrize(
     ("method", "code", "times"),
-    [("POST", "7018877", 6), ("PATCH", "7018877", 6), ("PATCH", "7018919", 2), ("POST", "13565952", 2)],
+    [("POST", "7018877", 6), ("PATCH", "7018877", 6), ("POST", "13565952", 2)],
 )
 def test_a_busy_array_is_asked_again(method: str, code: str, times: int) -> None:
     array = Array()
@@ -295,6 +309,48 @@ def test_a_busy_array_is_asked_again(method: str, code: str, times: int) -> None
     assert restored(array) is None
     assert (array.content["lun-1"], len(array.pauses)) == ("then", times)
     assert max(array.pauses) <= 8.0
+
+
+def unknown(**fields: Any) -> OutcomeUnknownError:
+    """What is known of an overwrite that was not answered."""
+    return OutcomeUnknownError("do it", "no answer within 5 s", outcome=Outcome("lost"), **fields)
+
+
+@pytest.mark.parametrize("moment", ["PATCH", "PATCH after"])
+def test_an_overwrite_without_an_answer_is_asked_for_once_and_its_source_taken_away(moment: str) -> None:
+    array = Array()
+    array.refuses[moment] = [unknown()]
+    left = restored(array)
+    assert (array.overwrites, array.temporaries) == (1, [])
+    assert left is not None
+    assert "was not answered (no answer within 5 s)" in left
+    assert array.pauses == [lun_restore.SETTLE], "what had begun has time to end, once its source is gone"
+
+
+def test_a_copy_under_way_is_not_met_by_another_overwrite() -> None:
+    array = Array()
+    array.refuses["PATCH"] = [unknown(ontap_code="7018919")]
+    restored(array)
+    assert array.overwrites == 1
+
+
+def test_the_job_of_an_unanswered_overwrite_must_have_ended() -> None:
+    array = Array()
+    array.refuses["PATCH"] = [unknown(job="job-1")]
+    array.jobs = ["running", "running", "success"]
+    restored(array)
+    assert array.pauses == [0.5, 1.0, lun_restore.SETTLE]
+    assert array.temporaries == []
+
+
+def test_a_source_that_stays_leaves_the_fate_unknown_after_a_bounded_time() -> None:
+    array, now = Array(), [0.0]
+    array.clock = Clock(lambda: now[0], lambda seconds: now.append(now.pop() + seconds))
+    array.refuses = {"PATCH": [unknown()], "DELETE": [refusal("1254197")] * 1000}
+    with pytest.raises(SourceStaysError, match=r"tmp-1.*1254197.* after 900 s"):
+        restored(array, clock=array.clock)
+    assert 880 < now[0] <= 900
+    assert array.overwrites == 1
 
 
 def test_a_busy_array_is_not_asked_for_ever() -> None:

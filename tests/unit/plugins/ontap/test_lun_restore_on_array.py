@@ -92,6 +92,7 @@ def restored(client: Client, *, restore_id: str = "r1", look: Any = None) -> Opt
         restore_id=restore_id,
         look=look or (lambda _lun: None),
         deadline=Deadline.after(20.0),
+        settle=0.1,
     )
 
 
@@ -140,7 +141,17 @@ def test_the_temporary_clone_shows_what_the_lun_will_hold(root: Path, client: Cl
     assert seen == [THEN[-512:]]
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+@pytest.mark.parametrize(("kind", "bytes_then"), [("drop_before", NOW), ("drop_after", THEN)])
+def test_an_overwrite_without_an_answer_is_not_repeated_and_over(
+    sim: Running, root: Path, client: Client, kind: str, bytes_then: bytes
+) -> None:
+    sim.control.add_fault(kind, match={"method": "PATCH", "path": "/storage/luns", "count": 1})
+    assert "was not answered" in str(restored(client))
+    assert (root / PATH).read_bytes() == bytes_then
+    assert names(client) == [PATH, NEIGHBOUR]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
 @pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
 def test_an_answer_that_got_lost_does_no_harm(sim: Running, root: Path, client: Client, method: str, kind: str) -> None:
     sim.control.add_fault(kind, match={"method": method, "path": "/storage/luns", "count": 1})
