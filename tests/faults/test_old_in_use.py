@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 from image_users import qemu
-from shown import shown
 
 from kvmground import Ground
+from shown import shown
 
 BACKUP = "hv1-daily_20261121020000"
 VOLUME = "kvm_vol1"

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ground as tools
 import pytest
 import yaml
 
+import ground as tools
 from kvmground import Ground
 from kvmground.ground import SVM
 from kvmground.playbooks import Playbooks
