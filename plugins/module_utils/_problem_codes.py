@@ -87,6 +87,11 @@ CODES: dict[str, Code] = {
         "saved UEFI variables or TPM state of a guest are gone or altered, or would be put where they must not",
         "Bring the file back to what the backup says, choose another backup, or restore the disks by name (disks).",
     ),
+    "guest-locked": Code(
+        "error",
+        "another process of this collection works on the guest (a hold, a restore, an undo, a copy's removal)",
+        "Wait for its end and run again; when its process is dead, run playbooks/recover.yml.",
+    ),
     "restore-unfinished": Code(
         "error",
         "a restore of the guest broke off: its disks are neither old nor new",

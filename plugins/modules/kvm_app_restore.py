@@ -267,6 +267,13 @@ options:
     description: Directory of the catalog on the KVM host.
     type: path
     default: /var/lib/kvmsnap
+  hold_dir:
+    description:
+      - Directory of the hold records on the KVM host, the same for all modules of a host.
+      - The locks on guests lie beside it, in C(guests). A guest that a backup, a hold or another process of this
+        collection works on is refused.
+    type: path
+    default: /run/kvmsnap/holds
   config_dir:
     description: Directory of the guests' XML files on the KVM host.
     type: path
@@ -468,6 +475,7 @@ def argument_spec() -> dict[str, Any]:
         "verify": {"type": "str", "choices": ["sampled", "full"], "default": "sampled"},
         "health": health_argument(),
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
         "uri": {"type": "str", "default": "qemu:///system"},
         "unknown_wait": {"type": "int", "default": 900},

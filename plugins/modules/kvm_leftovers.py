@@ -81,7 +81,7 @@ options:
     type: path
     default: /var/lib/kvmsnap
   hold_dir:
-    description: Directory of the hold records.
+    description: Directory of the hold records; the locks on guests lie beside it.
     type: path
     default: /run/kvmsnap/holds
   freeze_timeout:

@@ -86,6 +86,13 @@ options:
     description: Directory of the catalog on the KVM host.
     type: path
     default: /var/lib/kvmsnap
+  hold_dir:
+    description:
+      - Directory of the hold records on the KVM host, the same for all modules of a host.
+      - The locks on guests lie beside it, in C(guests). A guest that a backup, a hold or another process of this
+        collection works on is refused.
+    type: path
+    default: /run/kvmsnap/holds
   uri:
     description: URI of libvirt on the KVM host.
     type: str
@@ -254,6 +261,7 @@ def argument_spec() -> dict[str, Any]:
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "start_timeout": {"type": "int", "default": 120},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "uri": {"type": "str", "default": "qemu:///system"},
         "retry_count": {"type": "int", "default": 3},
         "timeout": {"type": "int", "default": 600},

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -24,13 +24,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGroup, SavedVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
+    PATIENCE,
+    Busy,
+    guest_locks,
+    lock_directory,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
@@ -55,6 +61,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     check_name,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 FAIL_GUEST = "fail_guest"
@@ -227,15 +234,63 @@ def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
 
 
 def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
-    """Make the backup and return the result; an error says whether there is one, and what is left of it if not."""
+    """Make the backup of the guests that nobody works on, whose locks are had before the first one is held."""
+    patience = Deadline.after(run.patience)
+    plan = backup_plan(run.options["guests"], volumes=run.options["volumes"], problems=run.options["problems"])
+    healed = heal(run.ground, but=run.name)
+    hold.wait_for_others(_guests(run, plan), run.name, run.ground, patience)
+    with ExitStack() as locks:
+        busy = locks.enter_context(
+            guest_locks(
+                lock_directory(run.ground.directory),
+                [(guest.uuid, guest.name) for guest in plan.guests],
+                purpose="backup",
+                identity=run.name,
+                wait=min(PATIENCE, patience.remaining()),
+            )
+        )
+        return _made_of(_without(run, busy), clients, locks, healed)
+
+
+def _without(run: Run, busy: Sequence[Busy]) -> Run:
+    """Return the run without the guests that another process works on; they are not protected by this backup."""
+    if not busy:
+        return run
+    uuids = {each.uuid for each in busy}
+    guests = [
+        {**guest, "protected": False} if str(guest["uuid"]).lower() in uuids else guest
+        for guest in run.options["guests"]
+    ]
+    known = {str(guest[key]) for guest in guests if guest.get("protected") for key in ("name", "uuid")}
+    options = {
+        **run.options,
+        "guests": guests,
+        "problems": [
+            *run.options["problems"],
+            *(problem_of("guest-locked", str(each), guest=each.name).as_dict() for each in busy),
+        ],
+        "quiesce": _of_known(run.options["quiesce"], known | {"*"}),
+        "filesystems": _of_known(run.options["filesystems"], known),
+        "order": [[word for word in group if word in known] for group in run.options["order"]],
+    }
+    return replace(run, options=options)
+
+
+def _of_known(given: Optional[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
+    return {word: value for word, value in (given or {}).items() if word in known}
+
+
+def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequence[str]) -> dict[str, Any]:
+    """Make the backup and return the result; an error says whether there is one, and what is left of it if not.
+
+    The ``locks`` of the guests end with the hold.
+    """
     manifest, plan = record.planned(run.name, run.options)
     guests = _guests(run, plan)
     found = find_volumes(clients, _refs(manifest), deadline=run.time())
     critical.absent(run.wanted, found, deadline=run.time())
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
-    healed = heal(run.ground, but=run.name)
-    hold.wait_for_others(guests, run.name, run.ground, Deadline.after(run.patience))
     wanted = replace(run.wanted, comment=manifest.comment)
     by_uuid = {volume.uuid: client for client, volume in found}
     made = Made(())
@@ -243,6 +298,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
         manifest, remarks = record.start(run.root, manifest, run.options["guests"])
         moment = critical.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
         made = moment.made
+        locks.close()
         if moment.broken is not None:
             raise moment.broken
         taken = settle(made, wanted, clients=by_uuid)

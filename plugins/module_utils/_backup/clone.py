@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import uuid as uuids
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,6 +55,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -122,7 +123,15 @@ def run(options: Mapping[str, Any], *, check: bool, ground: Optional[Ground] = N
     act = _present if options["state"] == "present" else _absent
     lock = nullcontext() if check else clone_record.alone(root)
     with lock, _scene(options, root, ground or Ground()) as scene:
-        return act(scene, check)
+        known = clone_record.load(root, scene.name)
+        own = _claimed(scene, known.uuid) if known is not None and not check else nullcontext()
+        with own:
+            return act(scene, check)
+
+
+def _claimed(scene: Scene, uuid: str) -> AbstractContextManager[None]:
+    """Have the copy's guest, and never that of the original, for as long as it is made, started or removed."""
+    return claimed(Path(scene.options["hold_dir"]), [(uuid, scene.name)], purpose="clone", identity=scene.name)
 
 
 @contextmanager
@@ -148,7 +157,8 @@ def _present(scene: Scene, check: bool) -> dict[str, Any]:
         return _result(scene, known, plan.record, changed=True, notes=plan.notes)
     if known is not None:
         _take_away(scene, known)
-    made = _made(scene, plan)
+    with _claimed(scene, plan.record.uuid):
+        made = _made(scene, plan)
     record = clone_record.load(scene.root, scene.name) or plan.record
     return _result(scene, None, record, changed=True, notes=plan.notes, made=made)
 

@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -40,6 +41,7 @@ class Copies:
     settle: float
     wall: float
     san: San
+    hold_dir: Path
 
     def left(self) -> Iterator[Left]:
         """Yield the copies that were begun and not made, or not removed, to the end; none while one is being worked on.
@@ -79,4 +81,5 @@ class Copies:
             if record is None or record.phase == "made":
                 return
             places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
-            take_away(self.root, record, host=host, places=places, san=self.san, timeout=self.timeout)
+            with claimed(self.hold_dir, [(record.uuid, name)], purpose="removal of copy", identity=name):
+                take_away(self.root, record, host=host, places=places, san=self.san, timeout=self.timeout)

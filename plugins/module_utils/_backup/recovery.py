@@ -283,6 +283,7 @@ def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
         settle=scene.settle,
         wall=scene.wall,
         san=San(),
+        hold_dir=scene.ground.directory,
     )
 
 

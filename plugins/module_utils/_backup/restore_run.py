@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -79,6 +79,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed, refuse_busy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
@@ -125,11 +126,11 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     restore_redefine.check_options(options)
     _check_name(options["restore_id"] or "")
     condition_of(options.get("health"))
-    with _alone(root, check):
-        return _run(root, options, check=check)
+    with _alone(root, check), ExitStack() as locks:
+        return _run(root, options, locks, check=check)
 
 
-def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
     known = journal.load(root, checked_id(options["restore_id"], what="restore_id")) if options["restore_id"] else None
     deadline = Deadline.after(options["timeout"])
     policy = RetryPolicy(retry_count=options["retry_count"])
@@ -138,6 +139,7 @@ def _run(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, An
         found = restore_open.survey(root)
         manifest, record = _begun(root, options, chosen.manifest, known, found)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
+        _claim(locks, options, manifest, todo, record.restore_id, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
         planned = partial(_plan, options, manifest, record, todo, places, deadline)
@@ -225,11 +227,11 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """
     root = Path(options["catalog_dir"])
     condition_of(options.get("health"))
-    with _alone(root, check):
-        return _undo(root, options, check=check)
+    with _alone(root, check), ExitStack() as locks:
+        return _undo(root, options, locks, check=check)
 
 
-def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
     if options["disks"]:
         raise InputError(
             "An undo brings back the disks that the restore overwrote; leave disks empty. Nothing was touched",
@@ -252,6 +254,7 @@ def _undo(root: Path, options: Mapping[str, Any], *, check: bool) -> dict[str, A
         options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
     ) as clients:
         todo = [name for name in names if not _done(before, again, name)]
+        _claim(locks, options, before, todo, again.restore_id, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
@@ -283,6 +286,24 @@ def _checked(
 def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
     """Keep other restores of this host out, from before the journal is read; a check waits for nobody."""
     return nullcontext() if check else journal.alone(root)
+
+
+def _claim(
+    locks: ExitStack,
+    options: Mapping[str, Any],
+    manifest: Manifest,
+    todo: Sequence[str],
+    restore_id: str,
+    *,
+    check: bool,
+) -> None:
+    """Have the guests for this restore before anything is read of them: a hold's pause is no state of before."""
+    guests = [(saved.uuid, saved.name) for saved in map(manifest.guest, todo) if saved is not None]
+    hold_dir = Path(options["hold_dir"])
+    if check:
+        refuse_busy(hold_dir, guests, purpose="restore", identity=restore_id)
+    else:
+        locks.enter_context(claimed(hold_dir, guests, purpose="restore", identity=restore_id))
 
 
 def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -69,6 +69,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, qemu_processes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
+    PATIENCE,
+    Busy,
+    guest_locks,
+    lock_directory,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Asked = Literal["auto", "agent", "suspend", "agent+suspend", "none"]
@@ -81,6 +87,12 @@ _LOOK_AGAIN = 0.5
 _GROUP_PATIENCE = 1.0
 _RELEASE_PATIENCE = 8.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
+
+_RELEASE_WAIT = 0.5
+"""Seconds that a release waits for guests that another process works on.
+
+Then it goes on: the hold's record is what keeps the others from changing them.
+"""
 
 _GONE = "libvirt does not know it any more"
 _UNSEEN = "it cannot be looked at"
@@ -235,7 +247,15 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     while True:
         wait_for_others(wanted, hold_id, ground, deadline)
         try:
-            held = hold(wanted, hold_id, ground, check=check, go_on=go_on, refuse_vss=options["refuse_vss"])
+            held = hold(
+                wanted,
+                hold_id,
+                ground,
+                check=check,
+                go_on=go_on,
+                refuse_vss=options["refuse_vss"],
+                wait=min(PATIENCE, deadline.remaining()),
+            )
             return {**held, "remarks": remarks}
         except TakenError:
             if deadline.remaining() <= 0:
@@ -276,7 +296,14 @@ def _deadline_of(options: Mapping[str, Any]) -> float:
 
 
 def hold(
-    wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, go_on: bool, refuse_vss: bool = False
+    wanted: Sequence[Wanted],
+    hold_id: str,
+    ground: Ground,
+    *,
+    check: bool,
+    go_on: bool,
+    refuse_vss: bool = False,
+    wait: float = 0.0,
 ) -> dict[str, Any]:
     """Hold all guests at once; each guest that this hold already holds is left as it is.
 
@@ -284,13 +311,18 @@ def hold(
     :class:`HoldError` raised. A guest that someone else froze or paused is reported and left in any case. A guest that
     an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always. With
     ``refuse_vss`` so is a guest that would thaw by itself. Without ``go_on`` one that another hold has is a
-    :class:`TakenError`, also when that was begun after the look at it.
+    :class:`TakenError`, also when that was begun after the look at it. A guest that another process works on, such as a
+    restore, is waited for ``wait`` seconds, and is then reported and left with ``go_on``, else a :class:`HoldError`.
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
-    with _alone(ground, hold_id, check), Crew(ground.connect, size=len(wanted), most=ground.at_once) as crew:
+    with ExitStack() as stack:
+        busy = stack.enter_context(_guest_locks(wanted, hold_id, ground, check=check, wait=wait))
+        stack.enter_context(_alone(ground, hold_id, check))
+        crew = stack.enter_context(Crew(ground.connect, size=len(wanted), most=ground.at_once))
         record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
-        rows = prepare(crew, wanted, record, ground, check=check, go_on=go_on)
+        _refuse_busy(busy, go_on=go_on)
+        rows = _without(prepare(crew, wanted, record, ground, check=check, go_on=go_on), busy)
         todo = [row for row in rows if row.method != "none" and not row.held]
         if refuse_vss:
             _refuse_vss(todo)
@@ -299,6 +331,53 @@ def hold(
         if todo:
             crew.warm([row.uuid for row in todo])
         return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
+
+
+@contextmanager
+def _guest_locks(
+    wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, wait: float
+) -> Iterator[tuple[Busy, ...]]:
+    """Lock the guests and yield those that are busy; a check locks none, and no guest is locked that is unknown."""
+    if check:
+        yield ()
+        return
+    known = [(want.uuid, want.label) for want in wanted if want.uuid]
+    if len(known) < len(wanted):
+        with closing(ground.connect()) as host:
+            found = [(want, host.domain(name=want.name)) for want in wanted if not want.uuid]
+        known += [(domain.uuid, want.label) for want, domain in found if domain is not None]
+    place = lock_directory(ground.directory)
+    with guest_locks(place, known, purpose="hold", identity=hold_id, wait=wait) as busy:
+        yield busy
+
+
+def _refuse_busy(busy: Sequence[Busy], *, go_on: bool) -> None:
+    if busy and not go_on:
+        raise HoldError(
+            f"Failed to hold guest{'s' if len(busy) > 1 else ''} {', '.join(each.name for each in busy)}, nothing was"
+            f" held: {'; '.join(map(str, busy))}",
+            guests=[],
+        )
+
+
+def _without(rows: Sequence[Row], busy: Sequence[Busy]) -> list[Row]:
+    """Return the rows with those guests left that another process works on: what their disks hold is not known."""
+    why = {each.uuid: str(each) for each in busy}
+    left = [row for row in rows if row.uuid in why and not row.outstanding]
+    told = {row.uuid: replace(unheld(row, why[row.uuid]), method="none", consistency=INCONSISTENT) for row in left}
+    return [told.get(row.uuid, row) for row in rows]
+
+
+@contextmanager
+def briefly_locked(ground: Ground, rows: Iterable[Row], hold_id: str) -> Iterator[None]:
+    """Lock the guests of a hold that is to be released, as far as that is possible at once: none stays held for it."""
+    guests = [(row.uuid, row.name) for row in rows if row.outstanding]
+    with ExitStack() as stack:
+        with suppress(KvmsnapError):
+            place = lock_directory(ground.directory)
+            locks = guest_locks(place, guests, purpose="release of hold", identity=hold_id, wait=_RELEASE_WAIT)
+            stack.enter_context(locks)
+        yield
 
 
 def _refuse_vss(todo: Sequence[Row]) -> None:
@@ -354,8 +433,10 @@ def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
     An unknown hold is no change. Raises :class:`HoldError` when a guest could not be released; then the record stays,
     and another call, or the timer, tries again.
     """
-    with _alone(ground, hold_id, check):
-        record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+    record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+    record.read()
+    locks = nullcontext() if check else briefly_locked(ground, record.rows, hold_id)
+    with locks, _alone(ground, hold_id, check):
         record.read()
         rows = record.rows
         timer = known_timer(timer_path(record.path))
@@ -381,7 +462,7 @@ def expire(
     held = sorted(todo, key=_quickest_first)
     if held:
         begin()
-        with Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
+        with briefly_locked(ground, held, hold_id), Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
             crew.each(held, lambda lane, row: _try(lane, row, record, ground, fired=True))
         record.put()
     return held, record.rows
@@ -636,6 +717,7 @@ def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
     last one is held is released then. When this raises, nothing is held any more, or the :class:`HoldError` says what
     is; a :class:`TakenError` says that another hold was begun since, and nothing was done.
     """
+    record.ends_at = time.monotonic() + ground.hold_deadline
     rows = _claimed(rows, record, ground, go_on=go_on)
     todo = {row.uuid for row in rows if row.method != "none" and not row.held}
     stop = threading.Event()

@@ -137,6 +137,8 @@ class HoldRecord:
         self._writing = threading.Lock()
         self._changed = 0
         self._written = 0
+        self.ends_at: Optional[float] = None
+        """When the hold is over at the latest, None when that is not known."""
 
     @property
     def rows(self) -> list[Row]:
@@ -153,6 +155,7 @@ class HoldRecord:
         """Read the file and say whether there is one of this boot; raises :class:`HoldRecordError`."""
         with self._lock:
             self._rows = {row.uuid: row for row in _read(self.path, self._boot)}
+            self.ends_at = _end_of(self.path) if self._rows else None
             return bool(self._rows)
 
     def note(self, *rows: Row) -> None:
@@ -189,7 +192,8 @@ class HoldRecord:
                 raise HoldRecordError(f"Failed to remove the hold record {self.path}: {exc.strerror}") from exc
 
     def _write(self, guests: Sequence[Mapping[str, Any]]) -> None:
-        record = {"schema": SCHEMA, "hold_id": self.hold_id, "boot_id": self._boot, "guests": guests}
+        head = {"schema": SCHEMA, "hold_id": self.hold_id, "boot_id": self._boot, "ends_at": self.ends_at}
+        record = {**head, "guests": guests}
         try:
             private_directory(self.path.parent)
             write_private(self.path, json.dumps(record).encode("utf-8"))
@@ -208,6 +212,22 @@ def other_holds(directory: Path, hold_id: str, boot: str) -> dict[str, tuple[str
             rows = _read(path, boot)
             alive = any(row.claimed for row in rows) and lock_holder(directory, path.stem) is not None
             found.update({row.uuid: (path.stem, row) for row in rows if row.outstanding or (alive and row.claimed)})
+    return found
+
+
+def guests_in_holds(directory: Path, boot: str, *, now: float) -> dict[str, str]:
+    """Return the guests (uuid) that a hold of this host has, or may have, with the hold's id.
+
+    Between the processes of a hold in tasks this is what keeps everybody else away, from a guest that is off too: its
+    snapshot is yet to be taken. A hold that is over has only those that it did not let go. Raises
+    :class:`HoldRecordError`.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(directory.glob("*.json")) if directory.is_dir() else []:
+        rows = _read(path, boot)
+        end = _end_of(path)
+        over = end is None or now >= end
+        found.update({row.uuid: path.stem for row in rows if row.outstanding or (row.phase == "planned" and not over)})
     return found
 
 
@@ -332,6 +352,14 @@ def _is_still(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _end_of(path: Path) -> Optional[float]:
+    try:
+        end = json.loads(path.read_bytes())["ends_at"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(end) if isinstance(end, (int, float)) else None
 
 
 def _read(path: Path, boot: str) -> list[Row]:

@@ -14,7 +14,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Cre
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import end_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, release_all
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
+    Ground,
+    HoldError,
+    briefly_locked,
+    release_all,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     Holder,
     HoldRecord,
@@ -120,7 +125,8 @@ def put_right(seen: HoldSeen, ground: Ground, *, now: float, wall: float, settle
 
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
     """
-    with locked(ground.directory, seen.hold_id, stage="releasing", timeout=0):
+    locks = briefly_locked(ground, seen.outstanding, seen.hold_id)
+    with locks, locked(ground.directory, seen.hold_id, stage="releasing", timeout=0):
         again = look_at(seen.hold_id, ground, wall=wall)
         if judge(again, now=now, settle=settle).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")

@@ -194,6 +194,7 @@ class Bench:
             "method": "auto",
             "start_timeout": 10,
             "catalog_dir": str(self.root),
+            "hold_dir": str(self.root / "run" / "holds"),
             "uri": URI,
             "retry_count": 0,
             "timeout": 30,

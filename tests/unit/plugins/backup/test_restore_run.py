@@ -51,6 +51,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "restore_id": "r1",
         "undo": False,
         "catalog_dir": str(root),
+        "hold_dir": str(root / "run" / "holds"),
         "config_dir": "/etc/libvirt/qemu",
         "controllers": [],
         "uri": "test:///default",
