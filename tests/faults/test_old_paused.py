@@ -95,37 +95,3 @@ def test_a_restore_during_the_hold_of_a_backup_in_one_process(ground: Ground) ->
     assert outcome.failed
     assert f"backup {BACKUP}_module" in outcome.msg
     assert disk(ground) == before
-
-
-def test_a_hold_begun_during_a_restore_leaves_the_guest_to_it(ground: Ground) -> None:
-    """The restore stands still in the middle of its disk; the backup of all guests goes on without this one."""
-    ground.guests.add_still("p2", VOLUME)
-    try:
-        number = ground.control.add_fault(
-            "delay", match={"method": "POST", "path": "file/clone", "count": 1}, seconds=6
-        )
-        running = ground.begin(
-            "kvm_app_restore", guests=[GUEST], backup_id=BACKUP, restore_id="long", stop="destroy", method="clone"
-        )
-        faults = ground.control
-        wait_until(
-            lambda: any(each["id"] == number and each["hits"] for each in faults.faults()),
-            seconds=60,
-            what="the request that overwrites",
-            pause=0.01,
-        )
-        found = ground.module("kvm_vm_discover").result
-        done = ground.module(
-            "kvm_vm_backup",
-            backup_id=f"{BACKUP}_beside",
-            owner="hv0",
-            concurrency="fail",
-            **{key: found[key] for key in ("guests", "volumes", "problems")},
-        )
-        assert not running.wait(60).failed
-    finally:
-        ground.control.clear_faults()
-    backup = done["backup"]
-    assert [(row["name"], row["problems"]) for row in backup["unprotected"]] == [(GUEST, ["guest-locked"])]
-    assert [row["name"] for row in backup["guests"]] == ["p2"]
-    assert state(ground) == "running"
