@@ -97,6 +97,45 @@ options:
       - With a O(comment), those of O(owner) that have another comment are left alone, too.
     type: bool
     default: false
+  take_back:
+    description:
+      - Whether O(state=present) removes what it made when it cannot make the whole set.
+      - With V(false) it stays, so that what waits for this call can go on first. Inside a hold of
+        M(kvmsnap.ontap.kvm_vm_quiesce), release the guests, then remove it with O(state=absent), the same O(comment),
+        O(keep_foreign=true) and O(unanswered).
+    type: bool
+    default: true
+  unanswered:
+    description:
+      - With O(state=absent), the snapshots that may come to be later, as a failed call returned them in RV(unanswered).
+      - They are waited for, by their jobs or for ten seconds, and removed when their comment is that of O(comment). The
+        module fails when one may come still later.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      svm:
+        description: Name of the SVM.
+        type: str
+        required: true
+      volume:
+        description: Name of the volume.
+        type: str
+        required: true
+      volume_uuid:
+        description: UUID of the volume.
+        type: str
+        required: true
+      controller:
+        description: The controller on which the volume is.
+        type: str
+      job:
+        description: UUID of the job that makes it.
+        type: str
+      seen:
+        description: Whether the system has told of that job.
+        type: bool
+        default: false
   timeout:
     description:
       - Seconds that everything may take. Removing a set of snapshots that is half-made may take a minute more.
@@ -288,34 +327,58 @@ removed:
   elements: str
   returned: failure, after work had begun
 left_behind:
-  description: The volumes on which a snapshot of this call may be left, since removing it failed; like RV(failures).
+  description:
+    - The volumes on which a snapshot of this call may be left, since removing it failed, or may come to be later; like
+      RV(failures).
   type: list
   elements: dict
   returned: failure, after work had begun
+unanswered:
+  description: The volumes on which a snapshot that was asked for may come to be later, for O(unanswered).
+  type: list
+  elements: dict
+  returned: failure, after work had begun
+  contains:
+    svm:
+      description: Name of the SVM.
+      type: str
+    volume:
+      description: Name of the volume.
+      type: str
+    volume_uuid:
+      description: UUID of the volume.
+      type: str
+    controller:
+      description: The controller of the volume.
+      type: str
+    job:
+      description: UUID of the job that makes it, V(null) when the system did not tell one.
+      type: str
+    seen:
+      description: Whether the system has told of that job.
+      type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent, ensure_present
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import (
+    controllers_argument,
+    unanswered_argument,
+    volume_options,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
+    Unanswered,
+    ensure_absent,
+    ensure_present,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
-VOLUMES = {
-    "type": "list",
-    "elements": "dict",
-    "required": True,
-    "options": {
-        "svm": {"type": "str", "required": True},
-        "volume": {"type": "str", "required": True},
-        "volume_uuid": {"type": "str"},
-        "controller": {"type": "str"},
-    },
-}
+VOLUMES = {"type": "list", "elements": "dict", "required": True, "options": volume_options()}
 WANTED = {
     "name": {"type": "str", "required": True},
     "comment": {"type": "str"},
@@ -335,6 +398,8 @@ def main() -> None:
             "volumes": VOLUMES,
             "timeout": {"type": "int", "default": 120},
             "not_after": {"type": "float"},
+            "take_back": {"type": "bool", "default": True},
+            "unanswered": unanswered_argument(),
             "retry_count": {"type": "int", "default": 3},
             "controllers": controllers_argument(),
             **WANTED,
@@ -342,7 +407,6 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    ensure = ensure_present if given["state"] == "present" else ensure_absent
     try:
         wanted = Wanted.checked(**{key: given[key] for key in WANTED})
         volumes = [VolumeRef.from_option(option) for option in given["volumes"]]
@@ -354,7 +418,12 @@ def main() -> None:
             )
         policy = RetryPolicy(retry_count=given["retry_count"])
         with connected(given["controllers"], policy=policy, deadline=deadline) as clients:
-            result = ensure(clients, volumes, wanted, check_mode=module.check_mode, deadline=deadline)
+            how = {"check_mode": module.check_mode, "deadline": deadline}
+            if given["state"] == "present":
+                result = ensure_present(clients, volumes, wanted, take_back=given["take_back"], **how)
+            else:
+                unanswered = [Unanswered.from_option(each) for each in given["unanswered"]]
+                result = ensure_absent(clients, volumes, wanted, unanswered=unanswered, **how)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
     module.exit_json(**presentable(result))

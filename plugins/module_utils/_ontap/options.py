@@ -29,3 +29,24 @@ def controllers_argument(*, required: bool = True) -> dict[str, Any]:
         "required_one_of": [("username", "cert_filepath")],
         "mutually_exclusive": [("username", "cert_filepath")],
     }
+
+
+def volume_options() -> dict[str, Any]:
+    """Return the suboptions that name a volume."""
+    return {
+        "svm": {"type": "str", "required": True},
+        "volume": {"type": "str", "required": True},
+        "volume_uuid": {"type": "str"},
+        "controller": {"type": "str"},
+    }
+
+
+def unanswered_argument() -> dict[str, Any]:
+    """Return the option that names snapshots which may come to be later."""
+    options = {
+        **volume_options(),
+        "volume_uuid": {"type": "str", "required": True},
+        "job": {"type": "str"},
+        "seen": {"type": "bool", "default": False},
+    }
+    return {"type": "list", "elements": "dict", "default": [], "options": options}

@@ -81,7 +81,41 @@ class SnapshotMayComeError(OntapError):
 
 
 class SnapshotSetError(KvmsnapError):
-    """A set failed: ``failures`` tells of each volume, ``removed`` and ``left_behind`` what became of the others."""
+    """A set failed: ``failures`` tells of each volume, ``removed`` and ``left_behind`` what became of the others.
+
+    ``unanswered`` (as ``Unanswered``) are the volumes on which a snapshot may come to be later.
+    """
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A snapshot that was asked for and may come to be later; ``job`` is its job, ``seen`` whether that was read."""
+
+    ref: VolumeRef
+    job: Optional[str] = None
+    seen: bool = False
+
+    @classmethod
+    def from_option(cls, option: Mapping[str, Any]) -> Unanswered:
+        """Read an entry of what ``as_result`` told."""
+        return cls(VolumeRef.from_option(option), option.get("job"), bool(option.get("seen")))
+
+    @classmethod
+    def of(cls, volume: Volume, failure: BaseException) -> Unanswered:
+        """Return what is known of a creation that failed."""
+        fields = failure.fields if isinstance(failure, OntapError) else {}
+        seen = bool(fields.get("seen", fields.get("job_state", "unknown") != "unknown"))
+        return cls(VolumeRef(volume.svm, volume.name, volume.uuid, volume.controller), fields.get("job"), seen)
+
+    def as_failure(self) -> OntapError:
+        """Return the failure that it was."""
+        return OntapError("create it", _MAY_COME, outcome=Outcome("lost"), job=self.job, seen=self.seen)
+
+    def as_result(self) -> dict[str, Any]:
+        """Return it as the module returns and takes it."""
+        ref = self.ref
+        place = {"svm": ref.svm, "volume": ref.volume, "volume_uuid": ref.uuid, "controller": ref.controller}
+        return {**place, "job": self.job, "seen": self.seen}
 
 
 def ensure_present(
@@ -91,10 +125,12 @@ def ensure_present(
     *,
     check_mode: bool,
     deadline: Deadline,
+    take_back: bool = True,
 ) -> dict[str, Any]:
     """Make the snapshots exist on all volumes, or only tell what would be done.
 
-    Returns ``changed``, ``snapshots`` (as ``as_result``) and ``diff``.
+    Returns ``changed``, ``snapshots`` (as ``as_result``) and ``diff``. Without ``take_back`` a set that fails half-way
+    stays as it is.
 
     :raises InputError: :raises SnapshotRefusedError: :raises SnapshotSetError: :raises OntapError:
     """
@@ -106,7 +142,7 @@ def ensure_present(
     if check_mode:
         taken = as_planned(plan, wanted)
     else:
-        taken = create_all(plan, wanted, clients=by_uuid, deadline=deadline)
+        taken = create_all(plan, wanted, clients=by_uuid, deadline=deadline, take_back=take_back)
         taken = finish_all(plan, wanted, taken, clients=by_uuid, deadline=deadline)
     return {
         "changed": plan.changed,
@@ -122,20 +158,36 @@ def ensure_absent(
     *,
     check_mode: bool,
     deadline: Deadline,
+    unanswered: Sequence[Unanswered] = (),
 ) -> dict[str, Any]:
     """Remove the snapshots from all volumes, or only tell what would be done; otherwise as ``ensure_present``.
 
-    When one may not be deleted, none is.
+    When one may not be deleted, none is. Those that are ``unanswered`` and have the comment are waited for.
     """
     check_name(wanted.name, new=False)
     found = find_volumes(clients, refs, deadline=deadline)
     by_uuid = {volume.uuid: client for client, volume in found}
+    late = Made(()) if check_mode else _late(clients, unanswered, deadline=deadline)
+    came, coming = undo(late, wanted, clients=by_uuid)
     known = read_known(found, wanted.name, deadline=deadline)
     plan = plan_absent(wanted, known, now=lambda volume: by_uuid[volume.uuid].array_time())
     name_clones(plan, clients=by_uuid, deadline=deadline).raise_refusals("delete")
     if not check_mode:
         delete_all(plan, wanted, clients=by_uuid, deadline=deadline)
-    return {"changed": plan.changed, "snapshots": [], "diff": diff_of(plan, wanted)}
+    if coming:
+        raise _set_failed(f"delete snapshot {wanted.name!r}", wanted.name, failures=coming, removed=came)
+    return {"changed": plan.changed or bool(came), "snapshots": [], "diff": diff_of(plan, wanted)}
+
+
+def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> Made:
+    """Return creations that may come to an end yet, to be undone."""
+    found = find_volumes(clients, [each.ref for each in unanswered], deadline=deadline) if unanswered else []
+    by_uuid = {each.ref.uuid: each for each in unanswered}
+    return Made(
+        (),
+        failures=tuple((volume, by_uuid[volume.uuid].as_failure()) for _client, volume in found),
+        doubtful=tuple(Step(Known(volume, None), "create", {}) for _client, volume in found),
+    )
 
 
 def read_known(found: Sequence[Found], name: str, *, deadline: Deadline, warm: bool = False) -> list[Known]:
@@ -260,14 +312,24 @@ def _alone(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) ->
     return [create_one(client, step, wanted, deadline=deadline)]
 
 
-def create_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> list[Taken]:
+def create_all(
+    plan: SnapshotPlan,
+    wanted: Wanted,
+    *,
+    clients: Mapping[str, Client],
+    deadline: Deadline,
+    take_back: bool = True,
+) -> list[Taken]:
     """Create what the plan says, in parallel, with name and comment only: all of them or none.
 
     ``clients`` are keyed by volume uuid. One that exists already stands in the result as it is.
 
-    :raises SnapshotSetError: one or more failed; what this call created has been removed again.
+    :raises SnapshotSetError: one or more failed; what this call created has been removed again, if ``take_back``.
     """
-    return settle(Creation(plan, wanted, clients=clients, deadline=deadline).outcome(), wanted, clients=clients)
+    made = Creation(plan, wanted, clients=clients, deadline=deadline).outcome()
+    if made.failures and not take_back:
+        raise _set_failed(f"create snapshot {wanted.name!r}", wanted.name, failures=made.failures, kept=True)
+    return settle(made, wanted, clients=clients)
 
 
 def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list[Taken]:
@@ -397,11 +459,10 @@ def _may_come(result: object) -> bool:
     return may_have_begun(result.outcome) if isinstance(result, OntapError) else not isinstance(result, KvmsnapError)
 
 
-def _over(client: Client, failure: object, deadline: Deadline) -> bool:
+def _over(client: Client, volume: Volume, failure: BaseException, deadline: Deadline) -> bool:
     """Wait, and say whether a creation that failed has come to its end by its job's word; False for one without."""
-    fields = failure.fields if isinstance(failure, OntapError) else {}
-    uuid, seen = fields.get("job"), bool(fields.get("seen", fields.get("job_state", "unknown") != "unknown"))
-    pause = FIRST_PAUSE
+    known = Unanswered.of(volume, failure)
+    uuid, seen, pause = known.job, known.seen, FIRST_PAUSE
     while uuid:
         job = client.job(uuid, deadline=deadline)
         if job is None or job.ended:
@@ -437,7 +498,7 @@ def undo(
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
-        late = uuid is None and volume.uuid in coming and not _over(client, coming[volume.uuid], deadline)
+        late = uuid is None and volume.uuid in coming and not _over(client, volume, coming[volume.uuid], deadline)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:
@@ -499,6 +560,7 @@ def _set_failed(
     failures: Sequence[tuple[Volume, BaseException]],
     removed: Sequence[Volume] = (),
     left_behind: Sequence[tuple[Volume, BaseException]] = (),
+    kept: bool = False,
 ) -> SnapshotSetError:
     """Tell one or several failures in one sentence each; the first one's machine fields are the error's."""
     for exc in (exc for _volume, exc in [*failures, *left_behind]):
@@ -507,6 +569,8 @@ def _set_failed(
     first = failures[0][1]
     told = "; ".join(f"{volume.label}: {_reason(exc)}" for volume, exc in failures)
     sentences = [f"Failed to {action}: {told}"]
+    if kept:
+        sentences.append("What was made of the set is still there (take_back is off); state=absent removes it")
     if removed:
         sentences.append(f"It was removed again from {', '.join(volume.label for volume in removed)}")
     if left_behind:
@@ -521,6 +585,7 @@ def _set_failed(
             "failures": [_failure_data(volume, exc) for volume, exc in failures],
             "removed": [volume.label for volume in removed],
             "left_behind": [_failure_data(volume, exc) for volume, exc in left_behind],
+            "unanswered": [Unanswered.of(volume, exc).as_result() for volume, exc in failures if _may_come(exc)],
         },
     )
 

@@ -175,7 +175,8 @@ class TaskWise(Driver):
                 snapshots=taken,
             )
         except TaskFailedError:
-            self._take_back(plan["volumes"])
+            told = self.results.get("snapshot")
+            self._take_back(plan["volumes"], told.result.get("unanswered", []) if told else [], comment=plan["comment"])
             raise
         if self.settings.label:
             self._snapshot("label", plan, snapmirror_label=self.settings.label)
@@ -204,7 +205,7 @@ class TaskWise(Driver):
                 guests=plan["holds"],
                 on_failure=self.settings.on_failure,
             )
-            taken = self._snapshot("snapshot", plan)
+            taken = self._snapshot("snapshot", plan, take_back=False)
         finally:
             held = self._release() if not self.lost.is_set() else None
         if held is None:
@@ -233,7 +234,7 @@ class TaskWise(Driver):
                 time.sleep(1)
         raise AssertionError
 
-    def _take_back(self, volumes: Any) -> None:
+    def _take_back(self, volumes: Any, unanswered: Any = (), **more: Any) -> None:
         named = [{key: row[key] for key in ("svm", "volume", "volume_uuid")} for row in volumes]
         self._task("take back: release", "kvm_vm_quiesce", state="resumed", hold_id=self.backup_id)
         self._task(
@@ -244,6 +245,8 @@ class TaskWise(Driver):
             volumes=named,
             owner=OWNER,
             keep_foreign=True,
+            unanswered=list(unanswered),
+            **more,
         )
         self._task("take back: manifest", "kvm_backup_manifest", state="absent", backup_id=self.backup_id)
 

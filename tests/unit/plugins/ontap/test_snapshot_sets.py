@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
     SnapshotSetError,
+    Unanswered,
     ensure_absent,
     ensure_present,
     name_clones,
@@ -580,3 +581,22 @@ def test_a_job_that_does_not_end_is_named(
     with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
         present(clients, name, seconds=1.5)
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
+
+
+def test_what_may_come_still_later_fails_the_removal(sim: Running, clients: list[Client], name: str) -> None:
+    place = {"method": "POST", "path": uuid_of(sim, "kvm_vol1")}
+    sim.control.add_fault("late", match=place, seconds=3, answer="drop")
+    wanted = Wanted.checked(name=name, comment="nightly")
+    time_left = Deadline.after(30.0)
+    with pytest.raises(SnapshotSetError, match="What was made of the set is still there") as caught:
+        ensure_present(clients, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
+    assert having(sim, name) == ["kvm_vol2", "kvm_vol3"]
+    coming = [Unanswered.from_option(each) for each in caught.value.fields["unanswered"]]
+    gone = Wanted.checked(name=name, comment="nightly", keep_foreign=True)
+    with pytest.raises(SnapshotSetError, match="may come to be later"):
+        ensure_absent(clients, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+    assert having(sim, name) == []
+    sim.control.settle()
+    assert having(sim, name) == ["kvm_vol1"]
+    result = ensure_absent(clients, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+    assert (result["changed"], having(sim, name)) == (True, [])
