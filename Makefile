@@ -52,7 +52,7 @@ integration: lab-packages ## playbooks and molecule scenarios on the lab
 
 .PHONY: test
 test: lab-packages ## all of them: lint, unit, integration
-	@$(AS_ROOT) $(CHECKS) run lint unit integration; $(GIVE_BACK); $(CHECKS) table lint unit integration
+	@$(AS_ROOT) $(CHECKS) run test; $(GIVE_BACK); $(CHECKS) table test
 
 .PHONY: integration-long
 integration-long: lab-packages ## the tests on the lab that are too many for every run
@@ -61,6 +61,10 @@ integration-long: lab-packages ## the tests on the lab that are too many for eve
 .PHONY: faults
 faults: lab-packages ## the fault matrix: every step of a backup by what may happen to it
 	@$(AS_ROOT) $(CHECKS) run faults; $(GIVE_BACK); sed -n '/ fault matrix /,/cells are clean/p' build/logs/faults.log; $(CHECKS) table faults
+
+.PHONY: test-long
+test-long: lab-packages ## what is too long for every run: integration-long, faults, and their long series
+	@$(AS_ROOT) $(CHECKS) run test-long; $(GIVE_BACK); sed -n '/ fault matrix /,/cells are clean/p' build/logs/faults.log; $(CHECKS) table test-long
 
 .PHONY: prove-old
 prove-old: lab-packages ## the tests of faults that were seen, against the commit that has them (OPTIONS=--lab: on the lab too)

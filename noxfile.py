@@ -264,7 +264,7 @@ def unit_oldest(session: nox.Session) -> None:
     """Unit tests of what runs on a KVM host, on the oldest Python it may have."""
     if ground.find_python(ground.OLDEST) is None:
         session.skip(f"no Python {ground.OLDEST} here")
-    ignored = ["--ignore=tests/unit/ontapsim", "--ignore=tests/unit/lab"]
+    ignored = [f"--ignore=tests/unit/{part}" for part in ("ontapsim", "lab", "tools")]
     pytest(session, *folders(session, "tests/unit"), *ignored, venv="oldest", report="unit-3.9")
 
 
@@ -275,6 +275,7 @@ def believable(session: nox.Session) -> None:
     pytest(
         session,
         *places,
+        "--verbose",
         "--timeout=600",
         report="believable",
         KVMSNAP_PY_NETAPP919=str(ground.ensure_venv("dev") / "bin" / "python"),
@@ -286,13 +287,17 @@ def believable(session: nox.Session) -> None:
 @nox.session
 def integration(session: nox.Session) -> None:
     """The playbooks on the lab, which is up."""
-    pytest(session, *folders(session, "tests/integration"), "-m", "not long", "--timeout=1200", report="integration")
+    pytest(
+        session, *folders(session, "tests/integration"), "-v", "-m", "not long", "--timeout=1200", report="integration"
+    )
 
 
 @nox.session(name="integration-long")
 def integration_long(session: nox.Session) -> None:
     """The tests on the lab, which is up, that others stand for in the shorter run."""
-    pytest(session, *folders(session, "tests/integration"), "-m", "long", "--timeout=1200", report="integration-long")
+    pytest(
+        session, *folders(session, "tests/integration"), "-v", "-m", "long", "--timeout=1200", report="integration-long"
+    )
 
 
 @nox.session
@@ -327,7 +332,7 @@ def molecule(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """The whole fault matrix, on a private host and on the lab, which is up; build/faults.json has it."""
-    pytest(session, *folders(session, "tests/faults"), "--timeout=600", report="faults")
+    pytest(session, *folders(session, "tests/faults"), "-v", "--timeout=600", report="faults")
 
 
 @nox.session(name="faults-part")
@@ -335,7 +340,7 @@ def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
     names = sorted(path.name for path in (ground.ROOT / "tests" / "faults").glob("test_*.py"))
     files = [f"tests/faults/{name}" for name in names if name != "test_kvm_host.py"]
-    pytest(session, *files, "--representative", "-m", "not long", "--timeout=300", report="faults-part")
+    pytest(session, *files, "-v", "--representative", "-m", "not long", "--timeout=300", report="faults-part")
 
 
 def write_junit(name: str, cases: list[str], failed: list[str]) -> None:

@@ -4,8 +4,10 @@
 
 ``checks.py run GROUP...`` runs as many checks at a time as there are processors (those on the lab one by one, with one
 beside them that needs no lab). Each writes to its own file in build/logs; a line tells its end, and the last lines of
-its log why it failed. ``checks.py table GROUP...`` prints what the last runs found by kind, and as its very last line
-``N passed, N failed, N skipped``.
+its log why it failed. A check is ended when it makes no progress, however long it takes in all: its log has to grow (a
+test that finishes adds to it), or a long series has to finish a round. A single test has a limit of its own.
+``checks.py table GROUP...`` prints what the last runs found by kind, the seconds of each check, what was ended and why,
+and as its very last line ``N passed, N failed, N skipped``. ``test`` and ``test-long`` are groups of groups.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ import ground
 
 HEARTBEAT = 30.0
 TAIL = 60
-LAB_UP_TIMEOUT = 900
-LAB_DOWN_TIMEOUT = 120
+LAB_UP_IDLE = 900
+LAB_IDLE = 120
+# What `make test` may take on a machine with two processors that does nothing else; what is too much goes into `long`.
+BUDGET = 40 * 60
+# What pytest-timeout says of a test that it ended.
+TIMED_OUT = re.compile(r"Failed: Timeout \(>[0-9.]+s\)")
 # What ansible-test says where a collection has no file for a test, and of a Python that is not offered to it.
 OFFERED = "|".join(re.escape(f"{version} ") for version in (ground.OLDEST, ground.NEWEST))
 NOT_A_TEST = re.compile(rf"No tests applicable\.|.* on Python (?!{OFFERED}).* because it could not be found\.")
@@ -36,14 +42,15 @@ NOT_A_TEST = re.compile(rf"No tests applicable\.|.* on Python (?!{OFFERED}).* be
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One nox session: the kind its tests are counted under, and the seconds it may take.
+    """One nox session: the kind its tests are counted under, and the seconds it may make no progress.
 
+    ``idle`` is more than what one test may take (``--timeout`` in the noxfile), so that pytest ends a test that hangs.
     ``apart``: of a group on the lab, one that needs no lab and runs beside the others, which keep one processor busy.
     """
 
     session: str
     kind: str
-    timeout: float = 900
+    idle: float = 900
     apart: bool = False
 
 
@@ -69,25 +76,55 @@ GROUPS: dict[str, tuple[Check, ...]] = {
         Check("unit-3.11", "unit, Python 3.11"),
     ),
     "integration": (
-        Check("integration", "integration", timeout=2400),
-        Check("molecule", "molecule", timeout=1500),
-        Check("faults-part", "faults", timeout=1500, apart=True),
+        Check("integration", "integration", idle=1500),
+        Check("molecule", "molecule"),
+        Check("faults-part", "faults", apart=True),
     ),
-    "integration-long": (Check("integration-long", "integration", timeout=3600),),
-    "faults": (Check("faults", "faults", timeout=3600),),
+    "integration-long": (Check("integration-long", "integration", idle=1500),),
+    "faults": (Check("faults", "faults"),),
+}
+# All of these groups one after the other. A long series is a file of tests/faults whose tests are marked `long`: the
+# group faults runs it, and integration does not.
+SUITES: dict[str, tuple[str, ...]] = {
+    "test": ("lint", "unit", "integration"),
+    "test-long": ("integration-long", "faults"),
 }
 ON_THE_LAB = {"integration", "integration-long", "faults"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Count:
-    """What a check found, and the seconds it took."""
+    """What a check found, the seconds it took, and what of it was ended before its time and why."""
 
     kind: str
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     seconds: float = 0.0
+    check: str = ""
+    ended: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Finish:
+    """How a process came to its end; ``ended`` says why it was made to."""
+
+    succeeded: bool
+    ended: str = ""
+
+
+class Progress:
+    """How long something has stood still, by what is seen of it."""
+
+    def __init__(self, now: float) -> None:
+        self._since = now
+        self._seen: object = None
+
+    def still(self, now: float, seen: object) -> float:
+        """The seconds since what is seen has changed."""
+        if seen != self._seen:
+            self._since, self._seen = now, seen
+        return now - self._since
 
 
 def say(text: str) -> None:
@@ -98,28 +135,37 @@ def say(text: str) -> None:
 def count_junit(kind: str, files: Iterable[Path]) -> Count:
     """Count the cases of JUnit files."""
     passed = failed = skipped = 0
+    ended = []
     for file in files:
         for case in ElementTree.parse(file).iter("testcase"):
             reason = case.find("skipped")
+            ended += [f"{case.get('classname')}::{case.get('name')}: {said}" for said in timed_out(case)]
             if case.find("failure") is not None or case.find("error") is not None:
                 failed += 1
             elif reason is None:
                 passed += 1
             elif not NOT_A_TEST.fullmatch((reason.text or "").strip()):
                 skipped += 1
-    return Count(kind, passed, failed, skipped)
+    return Count(kind, passed, failed, skipped, ended=tuple(ended))
 
 
-def count_check(check: Check, *, succeeded: bool, left_out: bool, seconds: float) -> Count:
+def timed_out(case: ElementTree.Element) -> list[str]:
+    """What pytest-timeout said of a case that took longer than a test may."""
+    messages = [str(found.get("message")) for kind in ("failure", "error") for found in case.iter(kind)]
+    return [found.group() for found in map(TIMED_OUT.search, messages) if found]
+
+
+def count_check(check: Check, *, finish: Finish, left_out: bool, seconds: float) -> Count:
     """The tests of a finished check: those it reported, or the check itself when it reports none."""
     if left_out:
-        return Count(check.kind, skipped=1, seconds=seconds)
+        return Count(check.kind, skipped=1, seconds=seconds, check=check.session)
     count = count_junit(check.kind, reports_of(check))
-    if not succeeded and count.failed == 0:
+    if not finish.succeeded and count.failed == 0:
         count = dataclasses.replace(count, failed=1)
-    if succeeded and count.passed + count.skipped == 0:
+    if finish.succeeded and count.passed + count.skipped == 0:
         count = dataclasses.replace(count, passed=1)
-    return dataclasses.replace(count, seconds=seconds)
+    ended = (finish.ended, *count.ended) if finish.ended else count.ended
+    return dataclasses.replace(count, seconds=seconds, check=check.session, ended=ended)
 
 
 def reports_of(check: Check) -> list[Path]:
@@ -160,19 +206,27 @@ def terminate(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def wait(process: subprocess.Popen[bytes], *, name: str, log: Path, timeout: float) -> bool:
-    """Wait for a process, telling now and then what it does; False when it failed or had to be ended."""
+def progress_of(log: Path) -> tuple[int, int]:
+    """What changes when a check gets on: its log grows, or a long series keeps a round."""
+    series = ground.BUILD / "series"
+    return log.stat().st_size, series.stat().st_mtime_ns if series.is_dir() else 0
+
+
+def wait(process: subprocess.Popen[bytes], *, name: str, log: Path, idle: float) -> Finish:
+    """Wait for a process, telling now and then what it does; it is ended when it gets on by nothing for too long."""
     started = time.monotonic()
+    progress = Progress(started)
     while True:
-        spent = time.monotonic() - started
         try:
-            return process.wait(timeout=HEARTBEAT) == 0
+            return Finish(process.wait(timeout=HEARTBEAT) == 0)
         except subprocess.TimeoutExpired:
-            if spent > timeout:
+            now = time.monotonic()
+            if progress.still(now, progress_of(log)) > idle:
+                why = f"no progress for {idle:.0f} s, after {now - started:.0f} s, at: {last_line(log)}"
                 terminate(process)
-                say(f"       {name}: ended after its limit of {timeout:.0f} s")
-                return False
-            say(f"  ...  {name:<20}{spent + HEARTBEAT:5.0f} s  {last_line(log)}")
+                say(f"       {name}: ended, {why}")
+                return Finish(False, why)
+            say(f"  ...  {name:<20}{now - started:5.0f} s  {last_line(log)}")
 
 
 class Runner:
@@ -181,8 +235,8 @@ class Runner:
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
 
-    def run(self, command: list[str], *, name: str, timeout: float, env: dict[str, str] | None = None) -> bool:
-        """Run a command to its end; True when it succeeded. Its output goes to build/logs/NAME.log."""
+    def run(self, command: list[str], *, name: str, idle: float, env: dict[str, str] | None = None) -> Finish:
+        """Run a command to its end, with its output in build/logs/NAME.log."""
         log = ground.LOGS / f"{name}.log"
         with log.open("wb") as handle:
             process = subprocess.Popen(
@@ -196,7 +250,7 @@ class Runner:
             )
         self._running.add(process)
         try:
-            return wait(process, name=name, log=log, timeout=timeout)
+            return wait(process, name=name, log=log, idle=idle)
         finally:
             self._running.discard(process)
             terminate(process)
@@ -226,21 +280,22 @@ def run_check(runner: Runner, check: Check) -> Count:
         stale.unlink(missing_ok=True)
     nox = ground.BUILD / "venvs" / "dev" / "bin" / "nox"
     command = [str(nox), "--report", str(outcome), "--session", check.session]
-    succeeded = runner.run(command, name=check.session, timeout=check.timeout, env=dict(os.environ, NO_COLOR="1"))
-    skipped = succeeded and left_out(outcome)
-    count = count_check(check, succeeded=succeeded, left_out=skipped, seconds=time.monotonic() - started)
+    env = dict(os.environ, NO_COLOR="1", PYTHONUNBUFFERED="1")
+    finish = runner.run(command, name=check.session, idle=check.idle, env=env)
+    skipped = finish.succeeded and left_out(outcome)
+    count = count_check(check, finish=finish, left_out=skipped, seconds=time.monotonic() - started)
     numbers = f"  {count.passed} passed" if count.passed > 1 else ""
     numbers += f"  {count.failed} failed" if count.failed else ""
-    tell(check.session, "skip" if skipped else "ok" if succeeded else "FAIL", count.seconds, numbers=numbers)
+    tell(check.session, "skip" if skipped else "ok" if finish.succeeded else "FAIL", count.seconds, numbers=numbers)
     return count
 
 
-def lab(runner: Runner, command: str, *, timeout: float) -> bool:
+def lab(runner: Runner, command: str, *, idle: float = LAB_IDLE) -> bool:
     """Run a command of the lab; True when it succeeded."""
     binaries = ground.ensure_venv("dev") / "bin"
     env = ground.environment(binaries, PYTHONPATH=ground.import_path())
     words = [str(binaries / "python"), "-m", "kvmlab", command]
-    return runner.run(words, name=f"lab-{command}", timeout=timeout, env=env)
+    return runner.run(words, name=f"lab-{command}", idle=idle, env=env).succeeded
 
 
 def run_on_lab(runner: Runner, checks: Sequence[Check]) -> list[Count]:
@@ -260,20 +315,20 @@ def run_on_lab(runner: Runner, checks: Sequence[Check]) -> list[Count]:
 
 def run_in_turn(runner: Runner, checks: Sequence[Check]) -> list[Count]:
     """Run checks one by one on the lab; it is brought up when it is not, and then taken down again."""
-    was_up = lab(runner, "status", timeout=60)
+    was_up = lab(runner, "status")
     counts = []
     try:
         if not was_up:
             started = time.monotonic()
-            is_up = lab(runner, "up", timeout=LAB_UP_TIMEOUT)
+            is_up = lab(runner, "up", idle=LAB_UP_IDLE)
             tell("lab-up", "ok" if is_up else "FAIL", time.monotonic() - started)
             if not is_up:
-                return [Count(check.kind, failed=1) for check in checks]
+                return [Count(check.kind, failed=1, check=check.session, ended=("no lab",)) for check in checks]
         for check in checks:
             counts.append(run_check(runner, check))
     finally:
         if not was_up:
-            lab(runner, "down", timeout=LAB_DOWN_TIMEOUT)
+            lab(runner, "down")
     return counts
 
 
@@ -308,25 +363,48 @@ def run_groups(groups: list[str]) -> None:
         checks = [check for group in together for check in GROUPS[group]]
         if checks:
             say(f"== {', '.join(check.session for check in checks)}")
-            keep(together, dict(zip(checks, run(runner, checks))))
+            began = time.time()
+            found = dict(zip(checks, run(runner, checks)))
+            keep(together, found, began=began)
 
 
-def keep(groups: Iterable[str], counts: dict[Check, Count]) -> None:
-    """Keep the numbers of groups for the table."""
+def keep(groups: Iterable[str], counts: dict[Check, Count], *, began: float) -> None:
+    """Keep the numbers of groups, which ran together from then until now, for the table."""
     for group in groups:
         kept = [dataclasses.asdict(counts[check]) for check in GROUPS[group]]
-        counts_file(group).write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        whole = {"began": began, "ended": time.time(), "checks": kept}
+        counts_file(group).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
-def read_counts(groups: Iterable[str]) -> list[Count]:
-    """The numbers of the groups' last runs; a group that did not come to its end counts as failed."""
-    counts = []
+def read_counts(groups: Iterable[str]) -> tuple[list[Count], float]:
+    """The numbers of the groups' last runs, and the seconds from their first begin to their last end.
+
+    A group that did not come to its end counts as failed.
+    """
+    counts, times = [], []
     for group in groups:
         if counts_file(group).is_file():
-            counts += [Count(**kept) for kept in json.loads(counts_file(group).read_text(encoding="utf-8"))]
+            whole = json.loads(counts_file(group).read_text(encoding="utf-8"))
+            counts += [Count(**{**kept, "ended": tuple(kept["ended"])}) for kept in whole["checks"]]
+            times += [whole["began"], whole["ended"]]
         else:
-            counts.append(Count(group, failed=1))
-    return counts
+            counts.append(Count(group, failed=1, check=group, ended=("the group did not come to its end",)))
+    return counts, max(times, default=0.0) - min(times, default=0.0)
+
+
+def seconds_table(counts: Sequence[Count], *, seconds: float, budget: float | None) -> list[str]:
+    """The seconds of each check, the slowest first, and of all; checks that run beside each other share the time."""
+    slowest = sorted(counts, key=lambda count: -count.seconds)
+    lines = ["", f"{'check':<28}{'seconds':>9}", *(f"{count.check:<28}{count.seconds:>9.0f}" for count in slowest)]
+    verdict = "" if budget is None else f"  of {budget:.0f} on a quiet machine"
+    over = "  OVER BUDGET" if budget is not None and seconds > budget else ""
+    return [*lines, f"{'from begin to end':<28}{seconds:>9.0f}{verdict}{over}"]
+
+
+def ended_table(counts: Iterable[Count]) -> list[str]:
+    """What was ended before its time, and why."""
+    ended = [(count.check, why) for count in counts for why in count.ended]
+    return ["", "ended before the end:", *(f"  {check}: {why}" for check, why in ended)] if ended else []
 
 
 def table(counts: Iterable[Count]) -> tuple[list[str], bool]:
@@ -347,15 +425,19 @@ def table(counts: Iterable[Count]) -> tuple[list[str], bool]:
 
 def main(arguments: list[str]) -> int:
     """The command line: ``run GROUP...`` or ``table GROUP...``."""
-    if len(arguments) < 2 or arguments[0] not in ("run", "table") or not set(arguments[1:]) <= set(GROUPS):
-        raise SystemExit(f"usage: checks.py run|table GROUP...   (GROUP: {', '.join(GROUPS)})")
+    known = {**{group: (group,) for group in GROUPS}, **SUITES}
+    if len(arguments) < 2 or arguments[0] not in ("run", "table") or not set(arguments[1:]) <= set(known):
+        raise SystemExit(f"usage: checks.py run|table GROUP...   (GROUP: {', '.join(known)})")
+    groups = [group for name in arguments[1:] for group in known[name]]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     if arguments[0] == "run":
-        run_groups(arguments[1:])
-        return 0 if table(read_counts(arguments[1:]))[1] else 1
-    lines, well = table(read_counts(arguments[1:]))
-    say("\n".join(lines))
+        run_groups(groups)
+        return 0 if table(read_counts(groups)[0])[1] else 1
+    counts, seconds = read_counts(groups)
+    budget = BUDGET if tuple(groups) == SUITES["test"] else None
+    lines, well = table(counts)
+    say("\n".join([*seconds_table(counts, seconds=seconds, budget=budget), *ended_table(counts), *lines]))
     return 0 if well else 1
 
 
