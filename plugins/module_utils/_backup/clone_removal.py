@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
@@ -23,11 +23,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget, Target
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import look_anew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import NO_DOMAIN, Domain, Host, LibvirtError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -44,22 +45,28 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
     """Remove a copy and all that it consists of; what is gone already is no error.
 
     The order: off, forgotten by libvirt, files, LUNs (this host forgets one before the array does), side files,
-    record. Raises :class:`NotOursError` before anything is touched, and :class:`KvmsnapError` when a part could not be
-    removed: the record stays, and the same call goes on.
+    record. Before each of them the gate is asked who uses it.
+
+    Raises :class:`NotOursError` and :class:`InUseError` before anything is touched, and :class:`KvmsnapError` (an
+    :class:`InUseError` is one) when a part could not be removed: the record stays, and the same call goes on.
     """
     domain, luns = check_removable(record, host=host, places=places, deadline=Deadline.after(timeout))
     clone_record.save(root, record.at("removing"))
+    gate, claim = Gate(lambda: host), claim_of(record, san.initiators() if luns else ())
     if domain is not None:
         power_off(domain, graceful=False, timeout=0.0)
+        refuse_used(record, luns, gate, claim)
         domain.undefine()
     for item in record.files:
-        _remove_file(item, places[item.key], timeout=timeout)
+        _remove_file(item, places[item.key], gate, claim, timeout=timeout)
     for lun, found in luns:
+        gate.refuse_used(lun_target(lun, found), claim)
         wwid = wwid_of(found.serial) if found else lun.wwid
         if wwid is not None:
             san.detach(wwid=wwid)
         if found is not None:
-            lun_clone.remove_clone(places[lun.key].client, found, deadline=Deadline.after(timeout))
+            gone = replace(lun_target(lun, found), device=None)
+            gate.remove_lun(gone, claim, places[lun.key].client, found, deadline=Deadline.after(timeout))
     with telling(f"remove side files of copy {record.name}"):
         if record.nvram:
             Path(record.nvram).unlink(missing_ok=True)
@@ -76,7 +83,6 @@ def check_removable(
     Raises :class:`NotOursError` and :class:`KvmsnapError` when it may not be taken away.
     """
     domain = own_domain(host, record)
-    refuse_used_by_others(host, record)
     unreached = [item.storage.label for item in record.files if item.key not in places]
     unreached += [lun_label(lun) for lun in record.luns if lun.key not in places]
     if unreached:
@@ -85,14 +91,30 @@ def check_removable(
             " given; nothing was touched",
             guest=record.name,
         )
-    return domain, [(lun, found_lun(record, lun, places, deadline=deadline)) for lun in record.luns]
+    luns = [(lun, found_lun(record, lun, places, deadline=deadline)) for lun in record.luns]
+    refuse_used(record, luns, Gate(lambda: host), replace(claim_of(record), still_run=domain is not None))
+    return domain, luns
 
 
-def _remove_file(item: ClonedFile, place: Place, *, timeout: float) -> None:
+def claim_of(record: CloneRecord, initiators: Iterable[str] = ()) -> Claim:
+    """Return on whose behalf a copy is removed: its own guest may have its parts, while it is off."""
+    return Claim(frozenset((record.uuid,)), verb="remove", initiators=tuple(initiators), holders_go=True)
+
+
+def refuse_used(
+    record: CloneRecord, luns: Iterable[tuple[ClonedLun, Optional[LunNow]]], gate: Gate, claim: Claim
+) -> None:
+    """Raise :class:`InUseError` when somebody else than the copy itself uses a part of it; nothing is touched."""
+    targets: list[Target] = [*map(file_target, record.files), *(lun_target(lun, found) for lun, found in luns)]
+    for target in targets:
+        gate.refuse_used(target, claim)
+
+
+def _remove_file(item: ClonedFile, place: Place, gate: Gate, claim: Claim, *, timeout: float) -> None:
     """Remove a file of a copy, and know from the array that it is gone."""
     for last in (False, True):
         with telling(f"remove {item.host_path}"):
-            Path(item.host_path).unlink(missing_ok=True)
+            gate.remove_file(file_target(item), claim)
         left = file_size(
             place.client,
             place.volume,
@@ -173,21 +195,14 @@ def own_domain(host: Host, record: CloneRecord) -> Optional[Domain]:
     return domain
 
 
-def refuse_used_by_others(host: Host, record: CloneRecord) -> None:
-    """Raise :class:`NotOursError` when another guest of this host has a file of the copy among its disks."""
-    paths = [*(item.host_path for item in record.files), *(lun.device for lun in record.luns if lun.device)]
-    own = {os.path.realpath(path) for path in paths}
-    for domain in host.domains() if own else ():
-        if domain.uuid == record.uuid:
-            continue
-        for path in _paths_of(domain):
-            if os.path.realpath(path) in own:
-                raise NotOursError(
-                    f"Refused to remove copy {record.name}: guest {domain.name} uses its file {path}; nothing was"
-                    " touched",
-                    guest=domain.name,
-                    path=path,
-                )
+def file_target(item: ClonedFile) -> FileTarget:
+    """Return a file of a copy as the gate knows it."""
+    return FileTarget(item.storage.label, item.host_path)
+
+
+def lun_target(lun: ClonedLun, found: Optional[LunNow]) -> LunTarget:
+    """Return a LUN of a copy as the gate knows it; ``found`` is what the array has of it now."""
+    return LunTarget(lun_label(lun), found.uuid if found else None, lun.device, lun.wwid)
 
 
 def volumes_of(record: CloneRecord) -> list[SavedVolume]:
@@ -227,15 +242,3 @@ def telling(action: str) -> Iterator[None]:
         yield
     except (OSError, tarfile.TarError) as exc:
         raise KvmsnapError(f"Failed to {action}: {getattr(exc, 'strerror', None) or exc}") from exc
-
-
-def _paths_of(domain: Domain) -> Iterator[str]:
-    try:
-        texts = [domain.xml(), *([domain.xml(inactive=True)] if domain.persistent() else [])]
-    except LibvirtError as exc:
-        if exc.code != NO_DOMAIN:
-            raise
-        return
-    for text in texts:
-        for disk in parse_guest(text).disks:
-            yield from (path for path in (disk.path, *(layer.path for layer in disk.backing)) if path)

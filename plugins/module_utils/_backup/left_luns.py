@@ -14,10 +14,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, LunTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import (
     TemporaryLun,
-    delete_temporary,
     read_lun,
     temporary_luns,
 )
@@ -25,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
-def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline]) -> Iterator[Left]:
+def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline], gate: Gate) -> Iterator[Left]:
     """Yield the temporary LUNs on the volumes of ``places``; none while a restore of this host is under way.
 
     ``root`` is that of the catalog, ``time`` gives each step its deadline. Raises ``OntapError`` when the array cannot
@@ -38,7 +39,7 @@ def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline]) -> It
         volumes = [place.volume.uuid for place in places.values() if place.client.name == name]
         for found in temporary_luns(client, volumes, deadline=time()):
             reason = _refusal(root, client, found, time())
-            act = partial(_remove, root, client, found, time) if reason is None else None
+            act = partial(_remove, root, client, found, time, gate) if reason is None else None
             what = "a restore that broke off left it"
             yield Left(found.label, f"{what}; {reason}" if reason else what, act)
 
@@ -68,7 +69,7 @@ def _refusal(root: Path, client: Client, found: TemporaryLun, deadline: Deadline
     return refusal(found, record, f"{found.svm}:{lun.name}" if lun else "", maps)
 
 
-def _remove(root: Path, client: Client, found: TemporaryLun, time: Callable[[], Deadline]) -> None:
+def _remove(root: Path, client: Client, found: TemporaryLun, time: Callable[[], Deadline], gate: Gate) -> None:
     """Remove one, with everything looked at again while no restore of this host can begin."""
     with journal.alone(root):
         now = read_lun(client, found.lun.uuid, deadline=time())
@@ -78,4 +79,5 @@ def _remove(root: Path, client: Client, found: TemporaryLun, time: Callable[[], 
         if now != found.lun or reason is not None:
             why = reason or "it is another one than before"
             raise KvmsnapError(f"Failed to remove temporary LUN {found.label}: {why}", lun=found.label)
-        delete_temporary(client, now, deadline=time())
+        target = LunTarget(found.label, now.uuid, None)
+        gate.remove_temporary_lun(target, Claim(frozenset(), verb="remove"), client, now, deadline=time())

@@ -29,6 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_remov
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
@@ -269,7 +270,7 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
         found.extend(_orphans(scene, places, snapshots, known, remove=remove))
     found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=scene.time)))
     found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=scene.time)))
-    found.extend(_as_leftovers("lun", left_luns(scene.root, places, time=scene.time)))
+    found.extend(_as_leftovers("lun", left_luns(scene.root, places, time=scene.time, gate=Gate(scene.ground.connect))))
     found.extend(_as_leftovers("clone", _copies_of_guests(scene, clients).left(), "taken away"))
     return found
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC, processes_answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import LunTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, LunTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import (
     SYSFS,
@@ -28,29 +28,33 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 
 DEVICE = "the device, its paths and what is built on it"
+USES = ("lun-in-use", "lun-activated-on-host")
+"""What of that which keeps a LUN from being written is a use of it; the rest keeps it from being looked at."""
 MOUNTS = "mounts and swap of this host"
 
 
-def device_answers(
-    target: LunTarget, *, running: Collection[str] = (), proc: Path = PROC, sysfs: Path = SYSFS
-) -> tuple[Answer, ...]:
-    """Say who uses a LUN on this host; ``running`` are the uuids of guests that may use it now."""
+def device_answers(target: LunTarget, claim: Claim, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
+    """Say who uses a LUN on this host."""
     if target.device is None or target.wwid is None:
         return (Answer(DEVICE, impossible="this host has no device of the LUN"),)
-    hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=not running)
-    users = tuple(User("this host", f"cannot give the LUN away: {each.reason}", each.remedy) for each in hindrances)
+    hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=not claim.still_run)
+    counting = USES[:1] if claim.holders_go else USES
+    users = tuple(
+        User("this host", f"uses the LUN: {each.reason}", each.remedy) for each in hindrances if each.code in counting
+    )
+    impossible = "; ".join(each.reason for each in hindrances if each.code not in USES)
     try:
         numbers = numbers_of(target.device, sysfs=sysfs)
     except OSError as exc:
         reason = f"{target.device} cannot be looked at: {exc.strerror or exc}"
-        return (Answer(DEVICE, users), Answer(MOUNTS, impossible=reason))
+        return (Answer(DEVICE, users, impossible), Answer(MOUNTS, impossible=reason))
 
     def matches(opened: os.stat_result, _process: Path) -> bool:
         return stat.S_ISBLK(opened.st_mode) and f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}" in numbers
 
     return (
-        Answer(DEVICE, users),
-        processes_answer(matches, target.device, but=running, proc=proc),
+        Answer(DEVICE, users, impossible),
+        processes_answer(matches, target.device, but=claim.uuids if claim.still_run else (), proc=proc),
         Answer(MOUNTS, tuple(_mounted(numbers, target.device, proc))),
     )
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import LOOK as LOCKS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import lock_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC, is_regular, processes_answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import FileTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
 
 KERNEL = "loop devices and swap of this host"
@@ -91,13 +91,10 @@ def file_id(path: str, volumes: NfsVolumes, *, proc: Path = PROC, seconds: float
     return FileId(found.st_dev, found.st_ino, volumes.fsid(found.st_dev, proc / "self"))
 
 
-def file_answers(
-    target: FileTarget, *, running: Collection[str] = (), proc: Path = PROC, sysfs: Path = SYSFS
-) -> tuple[Answer, ...]:
+def file_answers(target: FileTarget, claim: Claim, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
     """Say who uses a file: by locks, by what is open on this host, and by what the kernel has open.
 
-    ``running`` are the uuids of guests that may use it now; whose a lock is cannot be told then. A file that is not
-    there has no users.
+    While the guests of the claim may run, whose a lock is cannot be told. A file that is not there has no users.
     """
     volumes = NfsVolumes()
     try:
@@ -114,8 +111,8 @@ def file_answers(
         return found.is_same(opened.st_dev, opened.st_ino, fsid)
 
     return (
-        Answer(LOCKS, impossible="its guest may be running, and have them") if running else lock_answer(target),
-        processes_answer(matches, target.host_path, but=running, proc=proc),
+        Answer(LOCKS, impossible="its guest may be running, and have them") if claim.still_run else lock_answer(target),
+        processes_answer(matches, target.host_path, but=claim.uuids if claim.still_run else (), proc=proc),
         kernel_answer(target, found, volumes, proc=proc, sysfs=sysfs),
     )
 

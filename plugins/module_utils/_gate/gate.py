@@ -94,15 +94,15 @@ class Gate:
 
         The array is asked about a LUN through ``client``, when one is given. Raises ``LibvirtError``.
         """
-        guests = guests_answer(target, claim, self.connect(), proc=self.proc, sysfs=self.sysfs)
-        running = claim.uuids if claim.still_run else frozenset()
         if isinstance(target, FileTarget):
-            return (guests, *file_answers(target, running=running, proc=self.proc, sysfs=self.sysfs))
-        here = device_answers(target, running=running, proc=self.proc, sysfs=self.sysfs)
-        found = (guests, *here)
-        if client is None:
-            return found
-        return (*found, *array_answers(target, claim, client, deadline=deadline or Deadline.after(SECONDS_ON_ARRAY)))
+            here = file_answers(target, claim, proc=self.proc, sysfs=self.sysfs)
+        else:
+            here = device_answers(target, claim, proc=self.proc, sysfs=self.sysfs)
+        if isinstance(target, FileTarget) or target.device is not None:
+            here = (guests_answer(target, claim, self.connect(), proc=self.proc, sysfs=self.sysfs), *here)
+        if client is None or isinstance(target, FileTarget):
+            return here
+        return (*here, *array_answers(target, claim, client, deadline=deadline or Deadline.after(SECONDS_ON_ARRAY)))
 
     def refuse_used(
         self, target: Target, claim: Claim, *, client: Optional[Client] = None, deadline: Optional[Deadline] = None

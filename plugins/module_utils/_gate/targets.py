@@ -44,7 +44,8 @@ class Claim:
 
     ``verb`` completes "Refused to ... the disk". ``initiators`` are those of other hosts that were asked and do not use
     the object, ``others_off``: a person said that no other host does. ``still_run``: the guests may be running yet,
-    since this is only a plan; then their own locks and processes are no users.
+    since this is only a plan; then their own locks and processes are no users. ``holders_go``: what this host built on
+    the LUN by itself (partitions, logical volumes) is taken down with it, unless it is in use.
     """
 
     uuids: frozenset[str]
@@ -52,3 +53,4 @@ class Claim:
     initiators: tuple[str, ...] = ()
     others_off: bool = False
     still_run: bool = False
+    holders_go: bool = False

@@ -8,7 +8,7 @@ Every wait ends. What the kernel knows is read from sysfs; what may wait for a p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
     paths_of,
     read_block,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import find_program
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -43,12 +44,16 @@ _PV_FIELDS = "pv_major,pv_minor,pv_uuid,pv_duplicate"
 
 @dataclass(frozen=True)
 class San:
-    """This host's view of its SAN; ``run`` runs a program of the system, ``write`` puts a word into a file of sysfs."""
+    """This host's view of its SAN; ``run`` runs a program of the system, ``write`` puts a word into a file of sysfs.
+
+    ``initiators`` returns those of this host.
+    """
 
     sysfs: Path = SYSFS
     dev: Path = _DEV
     run: Run = command
     write: Optional[Callable[[Path, str], None]] = None
+    initiators: Callable[[], Sequence[str]] = own_initiators
 
     def attach(self, *, wwid: str, number: int, size: int, timeout: float = ATTACH_TIMEOUT) -> str:
         """Look for a LUN of this number, wait for its map and return ``/dev/mapper/<name>``; ``size`` is in bytes.

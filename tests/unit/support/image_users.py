@@ -69,18 +69,10 @@ def _answered(process: subprocess.Popen[bytes], command: str) -> None:
 def qemu_nbd(path: Path, *, image_format: str, readonly: bool = False) -> Iterator[int]:
     """Let qemu-nbd serve the image; it has it open when we begin."""
     pidfile, socket = path.with_suffix(".pid"), path.with_suffix(".sock")
-    mode = ["--read-only"] if readonly else []
-    subprocess.run(
-        [
-            *("qemu-nbd", "--fork", "--persistent", "--pid-file", pidfile, "--socket", socket),
-            *("--format", image_format, *mode, path),
-        ],
-        check=True,
-        timeout=WITHIN,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = ["qemu-nbd", "--fork", "--persistent", "--pid-file", str(pidfile), "--socket", str(socket)]
+    command += ["--format", image_format, *(["--read-only"] if readonly else []), str(path)]
+    nowhere = subprocess.DEVNULL
+    subprocess.run(command, check=True, timeout=WITHIN, stdin=nowhere, stdout=nowhere, stderr=nowhere)
     pid = int(pidfile.read_text())
     ended = os.pidfd_open(pid)
     try:

@@ -43,6 +43,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -172,7 +173,7 @@ class Bench:
         self.firmware.touch()
         key = (saved["svm"], saved["kvm_vol1"])
         mounts = {key: HostVolume(str(self.volume))}
-        self.san = PlainSan(array=array)
+        self.san = PlainSan(array=array, initiators=lambda: ["iqn.2026-01.org.example:hv1"])
         self.ground = clone.Ground(
             lambda *_asked: mounts,
             nvram=str(self.side),
@@ -608,7 +609,7 @@ def test_a_file_that_another_guest_uses_is_not_removed(bench: Bench) -> None:
         f"<disk type='file' device='disk'><source file='{path}'/><target dev='vda'/></disk></devices></domain>"
     )
     before = bench.world()
-    with pytest.raises(NotOursError, match="guest other uses its file"):
+    with pytest.raises(InUseError, match=r"Refused to remove .*: guest other \(.*\), shutoff, has it as its disk vda"):
         bench.absent()
     assert bench.world() == before
     other.undefine()

@@ -19,9 +19,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import file_us
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import FileId, file_answers, parse_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import is_regular, processes_answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import FileTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees what others have open")
+NOBODY = Claim(frozenset())
 VOLUMES = """\
 NV SERVER   PORT DEV          FSID                              FSC
 v4 0a000001  801 0:45         8e4a1c0b5:3f                      no
@@ -30,7 +31,7 @@ v3 0a000002  801 0:46         8e4a1c0b5:3f                      no
 
 
 def _looks(path: Path) -> dict[str, Answer]:
-    return {answer.look.split(" ")[0]: answer for answer in file_answers(FileTarget("svm:/vol/v/d", str(path)))}
+    return {answer.look.split(" ")[0]: answer for answer in file_answers(FileTarget("svm:/vol/v/d", str(path)), NOBODY)}
 
 
 @contextmanager
@@ -134,13 +135,13 @@ def test_the_table_of_nfs_file_systems_tells_two_mounts_of_one() -> None:
 
 
 def test_a_file_that_is_not_there_has_no_users(tmp_path: Path) -> None:
-    assert file_answers(FileTarget("x", str(tmp_path / "missing"))) == ()
+    assert file_answers(FileTarget("x", str(tmp_path / "missing")), NOBODY) == ()
 
 
 def test_a_link_in_the_files_place_is_not_looked_through(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(make_image(tmp_path / "disk.img"))
-    (answer,) = file_answers(FileTarget("x", str(link)))
+    (answer,) = file_answers(FileTarget("x", str(link)), NOBODY)
     assert answer.verdict == "not possible here"
 
 
