@@ -139,8 +139,7 @@ INTO_DEVICES = {
     "console log": ("<console type='pty'><log file='/etc/x'/></console>", "console/log"),
     "parallel file": ("<parallel type='file'><source path='/etc/x'/></parallel>", "parallel type='file'"),
     "channel to a socket": (
-        "<channel type='unix'><source mode='connect' path='/run/docker.sock'/>"
-        "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
+        "<channel type='unix'><source mode='connect' path='/run/docker.sock'/></channel>",
         "channel/source mode='connect'",
     ),
     "channel path that climbs": (
