@@ -16,6 +16,9 @@ DIGITS = b"9" * 5000
 FAKED = "\x1b[2J\r\nPLAY RECAP *****\x1b[32m\nhv1 : ok=9 failed=0\x07\u202e"
 """An error text that would draw on a terminal."""
 
+TRICKLES = 12
+"""Seconds for which a trickling answer goes on; the tests give an agent two."""
+
 STATUS, FREEZE, THAW, PING = "status", "freeze", "thaw", "ping"
 FSINFO, SYNC = "guest-get-fsinfo", ("guest-sync", "guest-sync-delimited")
 
@@ -71,9 +74,9 @@ def hostile(agent: StandInAgent, kind: str, *, once_frozen: bool = False) -> Non
         agent.behave(command, manner)
 
 
-def kinds() -> list[str]:
-    """Return all kinds."""
-    return [*_VALUES, *_WHOLES, *_FSINFOS, *_LIES]
+def kinds(*, once_frozen: bool = False) -> list[str]:
+    """Return all kinds; ``once_frozen``: those that can begin after the freeze, when nobody asks what is mounted."""
+    return [*_VALUES, *_WHOLES, *(() if once_frozen else _FSINFOS), *_LIES]
 
 
 def _manners(kind: str) -> dict[str, Manner]:
@@ -91,16 +94,22 @@ def _saying(*pieces: bytes) -> Manner:
 
 
 def _trickle(_request: Mapping[str, Any]) -> Iterator[bytes]:
-    """Send a byte a second, without an end; whoever hangs up ends it."""
+    """Send a byte a second, for longer than anybody waits."""
     yield b'{"return": "'
-    for _second in range(600):
+    for _second in range(TRICKLES):
         time.sleep(1)
         yield b"x"
+    yield b'"}\n'
 
 
 def _another_id(request: Mapping[str, Any]) -> Iterable[bytes]:
     number = int(request.get("arguments", {}).get("id", 0))
     return [json.dumps({"return": number + 1}).encode() + b"\n"]
+
+
+def _out_of_step(manner: Manner) -> dict[str, Manner]:
+    """Keep silent once, since libvirt asks for an id after that only."""
+    return {**dict.fromkeys(SYNC, manner), STATUS: Manner(silent=True, count=1)}
 
 
 def _lies(**returned: Any) -> dict[str, Manner]:
@@ -109,8 +118,8 @@ def _lies(**returned: Any) -> dict[str, Manner]:
 
 _LIES: dict[str, Callable[[], dict[str, Manner]]] = {
     "a byte a second": lambda: dict.fromkeys(_ANSWERING, Manner(reply=_trickle)),
-    "an answer to another id": lambda: dict.fromkeys(SYNC, Manner(reply=_another_id)),
-    "a number without end for an id": lambda: dict.fromkeys(SYNC, _saying(b'{"return": ' + DIGITS + b"}\n")),
+    "an answer to another id": lambda: _out_of_step(Manner(reply=_another_id)),
+    "a number without end for an id": lambda: _out_of_step(_saying(b'{"return": ' + DIGITS + b"}\n")),
     "always thawed": partial(_lies, status="thawed"),
     "always frozen": partial(_lies, status="frozen"),
     "a status of another type": partial(_lies, status={"frozen": True}),
