@@ -3,7 +3,7 @@
 """The rules of the house that no linter knows; ``check_structure.py [ROOT]`` names each breach and ends with 1.
 
 A module is documentation, an argument spec and one ``try``; only its ``main()`` knows how a module ends; libvirt and
-NetApp's client are each imported in one place.
+NetApp's client are each imported in one place; the gate alone calls what overwrites or removes a disk.
 """
 
 from __future__ import annotations
@@ -23,6 +23,39 @@ ONLY_IMPORTERS = {
     "libvirt_qemu": "plugins/module_utils/_kvm/connection.py",
     "netapp_ontap": "plugins/module_utils/_ontap/client.py",
 }
+GATE = "plugins/module_utils/_gate/gate.py"
+# What overwrites or removes a disk, by the room that has it; the gate alone calls it.
+OVERWRITING = {
+    "clone_over": "lun_restore",
+    "delete_temporary": "lun_restore",
+    "remove_clone": "lun_clone",
+}
+# What writes to a place that it is given: these, but the gate, call it for a file that they made themselves.
+COPIES_TO_OWN_FILE = {
+    "plugins/module_utils/_backup/clone_host.py": "the new file of a copy",
+    "plugins/module_utils/_backup/disk_actor.py": "the temporary file of a restore",
+}
+REPLACING = ("rename", "replace", "renames", "link", "symlink", "unlink", "remove", "truncate", "ftruncate", "rmtree")
+PATH_REPLACING = ("rename", "unlink", "hardlink_to", "symlink_to", "truncate", "rmtree")
+# Who renames, links, shortens or removes files, and which: none of them is a disk.
+OWN_FILES = {
+    "plugins/module_utils/_backup/catalog.py": "manifests",
+    "plugins/module_utils/_backup/clone_record.py": "records of copies",
+    "plugins/module_utils/_backup/clone_removal.py": "UEFI variables and TPM state of a copy",
+    "plugins/module_utils/_backup/firmware_files.py": "UEFI variables and TPM state, kept beside",
+    "plugins/module_utils/_backup/recovery.py": "unfinished private files",
+    "plugins/module_utils/_backup/safety_removal.py": "what a restore set aside",
+    "plugins/module_utils/_backup/turns.py": "the content of a lock file",
+    "plugins/module_utils/_files.py": "private files",
+    "plugins/module_utils/_host/content.py": "a file made to look anew; copy_over, which the gate calls",
+    "plugins/module_utils/_host/replacement.py": "temporary files of a restore",
+    "plugins/module_utils/_kvm/deadman.py": "the timer's archive",
+    "plugins/module_utils/_kvm/hold_record.py": "records of holds",
+    "plugins/module_utils/_kvm/managed_save.py": "managed-save images",
+    "plugins/module_utils/_kvm/timer_record.py": "records of timers",
+    "plugins/module_utils/_locks/guest_lock.py": "lock files",
+}
+CHANGING_THE_ARRAY = ("patch", "delete", "post", "change_once")
 # REUSE-IgnoreStart
 COPYRIGHT = "# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors"
 LICENSE = "# SPDX-License-Identifier: GPL-3.0-or-later"
@@ -99,6 +132,71 @@ def check_exits(name: str, tree: ast.Module) -> Iterator[str]:
                 yield f"line {inner.lineno}: {inner.func.attr} takes only what {VISIBLE[inner.func.attr]}() returns"
 
 
+def called(node: ast.Call) -> tuple[str, str]:
+    """What a call's function hangs on (empty for a bare name), and its own name."""
+    if isinstance(node.func, ast.Name):
+        return "", node.func.id
+    if isinstance(node.func, ast.Attribute):
+        owner = node.func.value
+        return (owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else "?"), (
+            node.func.attr
+        )
+    return "", ""
+
+
+def check_overwrites(name: str, tree: ast.Module) -> Iterator[str]:
+    """Nothing but the gate calls what overwrites or removes a disk."""
+    in_array = name.startswith("plugins/module_utils/_ontap/")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not in_array and name != GATE:
+            for each in node.names:
+                if each.name in OVERWRITING:
+                    yield f"line {node.lineno}: imports {each.name}; only the gate overwrites and removes disks"
+        if isinstance(node, ast.Call) and not in_array and name != GATE:
+            yield from (f"line {node.lineno}: {breach}" for breach in overwrites(name, node))
+    if not in_array and name != GATE:
+        yield from restores_in_place(tree)
+
+
+def overwrites(name: str, node: ast.Call) -> Iterator[str]:
+    """What a call overwrites or removes that it must not."""
+    owner, function = called(node)
+    given = {word.arg: word.value for word in node.keywords}
+    if OVERWRITING.get(function) == owner and owner:
+        yield f"calls {owner}.{function}; only the gate does"
+    if function == "clone_file":
+        over = given.get("overwrite")
+        if over is not None and not (isinstance(over, ast.Constant) and over.value is False):
+            yield "lets clone_file overwrite; only the gate does"
+    if function == "copy_over" and name not in COPIES_TO_OWN_FILE:
+        yield "calls copy_over; only the gate does, and who copies to a file of its own"
+    replaces = (owner in ("os", "shutil") and function in REPLACING) or (
+        owner not in ("os", "shutil")
+        and isinstance(node.func, ast.Attribute)
+        and (function in PATH_REPLACING or (function == "replace" and len(node.args) == 1 and not node.keywords))
+    )
+    if replaces and name not in OWN_FILES:
+        yield f"calls {function}; only the gate renames and removes disks, and OWN_FILES who has files of its own"
+    if owner == "client" and function in CHANGING_THE_ARRAY:
+        yield f"calls client.{function}; only _ontap changes the array"
+
+
+def restores_in_place(tree: ast.Module) -> Iterator[str]:
+    """Single-file SnapRestore without another place to restore to, by whatever name it is called."""
+    names = {"restore_file_cli", "restore_file_rest"}
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
+            continue
+        if any(getattr(part, "attr", "") in names for part in ast.walk(node.value)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node)[1] in names:
+            given = {word.arg for word in node.keywords}
+            if "restore_path" not in given:
+                yield f"line {node.lineno}: restores a file in its own place; only the gate does"
+
+
 def check_head(name: str, lines: list[str]) -> Iterator[str]:
     """The license lines stand at the top, below a shebang where there is one."""
     head = [line for line in lines[:4] if not line.startswith("#!")]
@@ -119,6 +217,7 @@ def check_file(root: Path, file: Path) -> Iterator[str]:
     if name.startswith("plugins/"):
         found += check_imports(name, tree)
         found += check_exits(name, tree)
+        found += check_overwrites(name, tree)
     if name.startswith("plugins/modules/"):
         found += check_module(tree)
     for breach in found:

@@ -80,22 +80,12 @@ def _holder(target: FileTarget) -> Optional[User]:
             raise
         return User("a program", f"holds a lease on {target.host_path}", _REMEDY)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        asking = target.fence if _is_same(target.fence, found) else descriptor
-        met = lock_met(descriptor if asking is None else asking)
+        met = lock_met(descriptor)
         return None if met is None else _user(target, met, descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_same(fence: Optional[int], found: os.stat_result) -> bool:
-    """Tell whether our own lock is on this very file: a restore's may be on one that was renamed since."""
-    if fence is None:
-        return False
-    held = os.fstat(fence)
-    return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
 
 def _user(target: FileTarget, met: Range, descriptor: int) -> User:

@@ -12,14 +12,12 @@ from typing import Optional, Union
 class FileTarget:
     """A file of a volume. ``label`` is its place in the words of ``KVM_VM_MAPPING``, ``host_path`` that on this host.
 
-    ``locks``: whether its mount takes locks to the server; None when that is not known. ``fence`` is a descriptor of
-    this process through which the file is locked already, so that this lock does not count as somebody else's.
+    ``locks``: whether its mount takes locks to the server; None when that is not known.
     """
 
     label: str
     host_path: str
     locks: Optional[bool] = None
-    fence: Optional[int] = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from image_users import make_image, qemu, qemu_nbd
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import lock_answer, lock_met
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import FileTarget
 
-_OFD_SETLK = 37
 User = Callable[[Path], AbstractContextManager[object]]
 
 
@@ -108,26 +106,6 @@ def test_a_lock_of_any_program_on_any_byte_counts(start: int, tmp_path: Path) ->
         answer = lock_answer(FileTarget("x", str(image)))
     assert answer.verdict == "found"
     assert ("a program holds a lock" in str(answer)) == (start != 100)
-
-
-def _fenced(path: Path) -> int:
-    """Lock a file as the fence of a restore does, and return the descriptor."""
-    descriptor = os.open(path, os.O_RDWR)
-    flock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
-    fcntl.fcntl(descriptor, _OFD_SETLK, flock)
-    return descriptor
-
-
-def test_our_own_lock_counts_only_when_it_is_on_another_file(tmp_path: Path) -> None:
-    image, other = make_image(tmp_path / "disk.img"), make_image(tmp_path / "other.img")
-    fence, elsewhere = _fenced(image), _fenced(other)
-    try:
-        assert lock_answer(FileTarget("x", str(image))).users
-        assert lock_answer(FileTarget("x", str(image), fence=elsewhere)).users
-        assert not lock_answer(FileTarget("x", str(image), fence=fence)).users
-    finally:
-        os.close(fence)
-        os.close(elsewhere)
 
 
 def test_a_mount_without_locks_shows_those_of_this_host_alone_and_says_so(tmp_path: Path) -> None:

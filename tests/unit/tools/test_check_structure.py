@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""That nobody but the gate overwrites or removes disks is proved, not believed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import check_structure
+import pytest
+
+PLUGINS = Path(__file__).parents[3] / "plugins"
+ELSEWHERE = "plugins/module_utils/_backup/new.py"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.rename(a, b)",
+        "os.replace(a, b)",
+        "os.unlink(a)",
+        "os.link(a, b)",
+        "os.truncate(a, 0)",
+        "shutil.rmtree(a)",
+        "Path(a).unlink(missing_ok=True)",
+        "Path(a).rename(b)",
+        "Path(a).replace(b)",
+        "stream.truncate(0)",
+        "copy_over(a, b)",
+        "content.copy_over(a, b)",
+        "files.clone_file(c, v, overwrite=True)",
+        "files.clone_file(c, v, overwrite=there)",
+        "files.restore_file_cli(c, v, snapshot=s, path=p)",
+        "restore = files.restore_file_rest\nrestore(c, v, snapshot=s, path=p)",
+        "way: Any = files.restore_file_cli if x else files.restore_file_rest\nway(c, v, path=p)",
+        "lun_restore.clone_over(c, v)",
+        "lun_restore.delete_temporary(c, lun)",
+        "lun_clone.remove_clone(c, lun)",
+        "from x.lun_clone import remove_clone",
+        "client.patch('/storage/luns/u', None, body)",
+        "self.client.delete('/storage/luns/u')",
+    ],
+)
+def test_what_overwrites_is_found_outside_of_the_gate(code: str) -> None:
+    tree = ast.parse(code)
+    assert len(list(check_structure.check_overwrites(ELSEWHERE, tree))) == 1
+    assert list(check_structure.check_overwrites(check_structure.GATE, tree)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "text.replace('a', 'b')",
+        "replace(record, name=a)",
+        "dataclasses.replace(record, name=a)",
+        "files.clone_file(c, v, destination=own)",
+        "files.clone_file(c, v, overwrite=False)",
+        "restore = files.restore_file_cli\nrestore(c, v, path=p, restore_path=own)",
+        "self.luns.clone_over(disk)",
+        "client.get('/storage/luns')",
+        "names.remove(a)",
+    ],
+)
+def test_what_overwrites_nothing_is_let_be(code: str) -> None:
+    assert list(check_structure.check_overwrites(ELSEWHERE, ast.parse(code))) == []
+
+
+@pytest.mark.parametrize("name", sorted(check_structure.OWN_FILES))
+def test_each_exception_is_needed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(check_structure.OWN_FILES, name)
+    tree = ast.parse((PLUGINS.parent / name).read_text(encoding="utf-8"))
+    assert list(check_structure.check_overwrites(name, tree))
+
+
+@pytest.mark.parametrize("name", sorted(check_structure.COPIES_TO_OWN_FILE))
+def test_each_who_copies_to_a_file_of_its_own_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(check_structure.COPIES_TO_OWN_FILE, name)
+    tree = ast.parse((PLUGINS.parent / name).read_text(encoding="utf-8"))
+    assert list(check_structure.check_overwrites(name, tree))
