@@ -211,6 +211,7 @@ def _backed_up(ground: Ground, name: str, *, on_failure: str = "continue") -> Ou
         policy="daily",
         on_failure=on_failure,
         hold_deadline=HOLD_DEADLINE,
+        concurrency_timeout=2,
         **QUICK,
         **ground.discovered(),
     )

@@ -125,9 +125,7 @@ def test_a_hold_that_is_long_over_does_not_keep_the_next_night_from_its_guests(g
     assert levels == {BAD: "filesystem-consistent", GOOD: "filesystem-consistent", STILL: "crash-consistent"}
 
 
-def _held(
-    ground: Ground, kind: str | None, *, first_thaws_refused: int = 1, deadline: float = DEADLINE
-) -> None:
+def _held(ground: Ground, kind: str | None, *, first_thaws_refused: int = 1, deadline: float = DEADLINE) -> None:
     """Hold all three as a task does that has ended since."""
     if kind is not None:
         hostile(ground.guests.agent(BAD), kind, once_frozen=True)

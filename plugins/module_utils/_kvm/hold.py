@@ -54,7 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import
     thaw,
     unheld,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal, long_over
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     BOOT_ID,
     HoldRecord,
@@ -258,7 +258,7 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
             )
             return {**held, "remarks": remarks}
         except TakenError:
-            if deadline.remaining() <= 0:
+            if deadline.remaining() <= 0 or not _to_end(wanted, hold_id, ground):
                 raise
         deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
@@ -417,14 +417,23 @@ def prepare(
 
 
 def wait_for_others(wanted: Sequence[Wanted], hold_id: str, ground: Ground, deadline: Deadline) -> None:
-    """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later."""
-    boot = boot_id(ground.boot)
-    names = {want.uuid or want.name for want in wanted}
-    while deadline.remaining() > 0:
-        held = other_holds(ground.directory, hold_id, boot).values()
-        if not any(names & {row.uuid, row.name} for _holder, row in held):
-            return
+    """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later.
+
+    For a hold that is long over and still has guests, nobody waits: they could not be released, and may never be.
+    """
+    while deadline.remaining() > 0 and _to_end(wanted, hold_id, ground):
         deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
+
+
+def _to_end(wanted: Sequence[Wanted], hold_id: str, ground: Ground) -> bool:
+    """Say whether another hold that is to end soon has one of the guests."""
+    names = {want.uuid or want.name for want in wanted}
+    held = other_holds(ground.directory, hold_id, boot_id(ground.boot)).values()
+    return any(
+        names & {row.uuid, row.name}
+        and not long_over([row], known_timer(ground.directory / f"{holder}.timer"), time.monotonic())
+        for holder, row in held
+    )
 
 
 def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:

@@ -25,10 +25,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Wanted,
     hold,
     release,
+    wait_for_others,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, timer_path, write_timer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 RUNNING, PAUSED = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
 BURSTS = [
@@ -263,6 +264,21 @@ def test_a_guest_that_is_not_proven_free_stays_on_record(
         hold(wanted(frozen, still), "h2", ground, check=False, go_on=False)
     told = hold(wanted(frozen, still), "h2", ground, check=False, go_on=True)
     assert [row["held"] for row in told["guests"]] == [False, True], "the other one is held all the same"
+
+
+def test_nobody_waits_for_a_hold_that_is_long_over(guests: Guests, stale: tuple[Ground, str, str]) -> None:
+    """Nor for its guests that cannot be released."""
+    ground, frozen, still = stale
+    naps: list[float] = []
+    deadline = Deadline.after(100, Clock(lambda: sum(naps), naps.append))
+    wait_for_others(wanted(frozen, still), "h2", ground, deadline)
+    assert naps == []
+    write_timer(
+        ground.directory / "h1.timer",
+        Timer("h1", "this-boot", "token", "process", URI, 30.0, 0.5, 0.0, time.monotonic() + 2000),
+    )
+    wait_for_others(wanted(frozen, still), "h2", ground, deadline)
+    assert sum(naps) >= 100, "one that has not ended is waited for"
 
 
 def test_a_guest_that_was_started_anew_is_free(guests: Guests, stale: tuple[Ground, str, str]) -> None:
