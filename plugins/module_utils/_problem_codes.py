@@ -33,6 +33,11 @@ CODES: dict[str, Code] = {
         "the definition of a guest is no XML that can be read",
         "Look at the file or at 'virsh dumpxml' of the guest and define it again.",
     ),
+    "guest-unreadable": Code(
+        "error",
+        "something about the guest cannot be looked at; the other guests can",
+        "Look at what the message names; exclude the guest until that is mended.",
+    ),
     "no-guest-matches": Code(
         "warning", "a glob in the list of guests matches none", "Correct the glob, or take it out of the list."
     ),

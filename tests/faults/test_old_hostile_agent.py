@@ -160,6 +160,7 @@ def _backed_up(ground: Ground, name: str, found: dict[str, Any], *, on_failure: 
         owner="hv1",
         policy="daily",
         on_failure=on_failure,
+        concurrency_timeout=2,
         freeze_timeout=2,
         agent_ping_timeout=2,
         **found,

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import given_mapping, names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
@@ -37,6 +39,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, ask_sanlun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import UnexpectedError, outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Host,
     LibvirtUnavailableError,
@@ -245,7 +248,7 @@ def _judged(
     surroundings: Surroundings,
     chosen: set[str],
 ) -> Seen:
-    surveyed = _survey(choice, options, census, surroundings, chosen)
+    surveyed, problems = _survey(choice, options, census, surroundings, chosen)
     places = list(_places(surveyed))
     files = storages(
         clients,
@@ -260,7 +263,6 @@ def _judged(
         initiators=(*surroundings.initiators(), *options.get("known_initiators", ())),
         deadline=deadline,
     )
-    problems = []
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
@@ -269,14 +271,31 @@ def _judged(
 
 def _survey(
     choice: Choice, options: Mapping[str, Any], census: Census, surroundings: Surroundings, chosen: set[str]
-) -> dict[str, tuple[Guest, list[Looked]]]:
+) -> tuple[dict[str, tuple[Guest, list[Looked]]], list[Problem]]:
+    """Return the disks of each guest, and a problem for each guest whose disks cannot be looked at: it has none then.
+
+    Raises ``KvmsnapError`` when libvirt went away meanwhile.
+    """
     files = HostFiles(
         lambda: read_mounts(surroundings.mountinfo),
         sysfs=surroundings.sysfs,
         multipath_required=options.get("multipath_required", True),
     )
     survey = Survey(files, census.host, sysfs=surroundings.sysfs, multipathd=surroundings.multipathd)
-    return {guest.uuid: (guest, survey.look(guest, choice, images=guest.uuid in chosen)) for guest in census.guests}
+    surveyed: dict[str, tuple[Guest, list[Looked]]] = {}
+    problems = []
+    for guest in census.guests:
+        images = guest.uuid in chosen
+        found = outcome_of(
+            partial(survey.look, guest, choice, images=images), what=f"look at the disks of guest {guest.name}"
+        )
+        if isinstance(found, KvmsnapError):
+            if not isinstance(found, UnexpectedError) and (census.host is None or not census.host.alive):
+                raise found
+            problems.append(problem_of("guest-unreadable", found.message, guest=guest.name))
+            found = []
+        surveyed[guest.uuid] = (guest, found)
+    return surveyed, problems
 
 
 def _places(surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:

@@ -77,7 +77,7 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
         raise ImageError(f"Failed to {action}: {_said(done.returncode, done.stderr)}", path=path)
     try:
         return ImageInfo.from_json(json.loads(done.stdout), path=path)
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ImageError(f"Failed to {action}: the answer of qemu-img cannot be read ({exc})", path=path) from exc
 
 
@@ -137,7 +137,7 @@ def _counted(printed: bytes) -> Mapping[str, Any]:
     """Return the answer of ``qemu-img check --output=json``, nothing when it gave none."""
     try:
         found = json.loads(printed)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     NO_DOMAIN,
     Domain,
@@ -67,18 +69,21 @@ class Guest:
 def guests_of(host: Host) -> tuple[list[Guest], list[Problem]]:
     """Return the guests that libvirt knows, and a problem for each definition that cannot be read.
 
-    A guest that vanishes while it is looked at is left out. Raises :class:`LibvirtError`.
+    A guest that vanishes while it is looked at is left out; what fails with one is no matter of the others'. Raises
+    :class:`LibvirtError` when libvirt itself is away.
     """
     guests: list[Guest] = []
     problems: list[Problem] = []
     for domain in host.domains():
-        try:
-            guests.append(_guest(domain))
-        except DomainXmlError as exc:
-            problems.append(problem_of("unreadable-definition", exc.message, guest=domain.name))
-        except LibvirtError as exc:
-            if exc.code != NO_DOMAIN:
-                raise
+        found = outcome_of(partial(_guest, domain), what=f"look at guest {domain.name}")
+        if isinstance(found, Guest):
+            guests.append(found)
+        elif isinstance(found, DomainXmlError):
+            problems.append(problem_of("unreadable-definition", found.message, guest=domain.name))
+        elif isinstance(found, LibvirtError) and not host.alive:
+            raise found
+        elif not isinstance(found, LibvirtError) or found.code != NO_DOMAIN:
+            problems.append(problem_of("guest-unreadable", found.message, guest=domain.name))
     return guests, problems
 
 

@@ -226,7 +226,10 @@ class Client:
         version = record.get("version")
         if not isinstance(version, dict) or not all(key in version for key in ("generation", "major", "minor")):
             raise NotOntapError(action, f"{self._origin}/api/cluster tells no version", controller=self.name)
-        self.version = (int(version["generation"]), int(version["major"]), int(version["minor"]))
+        try:
+            self.version = (int(version["generation"]), int(version["major"]), int(version["minor"]))
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise NotOntapError(action, f"{self._origin}/api/cluster tells no version", controller=self.name) from exc
         self.cluster_name = str(record.get("name", ""))
         self.cluster_uuid = str(record.get("uuid", ""))
         if not self.at_least(FLOOR):
@@ -590,7 +593,7 @@ def _judge(
     """
     try:
         answer = json.loads(response.content) if response.content.strip() else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     error = answer.get("error") if isinstance(answer, dict) else None
     good = 200 <= response.status_code < 300 and (not error or fields["method"] == "GET")

@@ -15,6 +15,8 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Surroundings, discover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 from ontapsim import testing
 
@@ -203,6 +205,27 @@ def test_what_cannot_be_saved_does_not_stop_the_others(world: World) -> None:
     ]
     assert found["kvm_vm_mapping"] == "fine:svm1:/vol/kvm_vol1/fine.img;"
     assert all(problem["message"] and problem["remedy"] for problem in found["problems"])
+
+
+def test_one_whose_disks_cannot_be_looked_at_does_not_stop_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised by it: its images are what somebody inside it wrote."""
+    really = Survey.look
+
+    def look(self: Survey, guest: Guest, *given: Any, **how: Any) -> Any:
+        if guest.name == "bad":
+            raise OverflowError("cannot convert float infinity to integer")
+        return really(self, guest, *given, **how)
+
+    monkeypatch.setattr(Survey, "look", look)
+    for name in ("bad", "fine"):
+        world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
+    found = world.discover()
+    assert {guest["name"]: guest["protected"] for guest in found["guests"]} == {"bad": False, "fine": True}
+    assert ("guest-unreadable", "bad", None) in codes(found)
+    (said,) = [each["message"] for each in found["problems"] if each["code"] == "guest-unreadable"]
+    assert said == "Failed to look at the disks of guest bad: OverflowError: cannot convert float infinity to integer"
 
 
 def test_a_disk_left_out_by_name(world: World) -> None:

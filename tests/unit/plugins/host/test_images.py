@@ -157,7 +157,20 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         image_info("/a", image_format="qcow2", timeout=0.2)
 
 
-@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"format": "qcow2"}', '{"format": "qcow2", "virtual-size": "x"}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"format": "qcow2"}',
+        '{"format": "qcow2", "virtual-size": "x"}',
+        '{"format": "qcow2", "virtual-size": 1e400}',
+        '{"format": "qcow2", "virtual-size": ' + "9" * 5000 + "}",
+        "[" * 20_000,
+    ],
+    ids=lambda value: value[:45],
+)
 def test_an_answer_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     fake_qemu_img(tmp_path, monkeypatch, f"echo '{answer}'")
     with pytest.raises(ImageError, match="the answer of qemu-img cannot be read"):

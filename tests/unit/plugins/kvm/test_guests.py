@@ -11,7 +11,13 @@ import pytest
 from virt import Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    NO_DOMAIN,
+    Domain,
+    LibvirtError,
+    connect,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     guests_in_files,
     guests_of,
@@ -69,6 +75,39 @@ def test_persistent_and_transient(guests: Guests) -> None:
     assert (by_name["tra"].persistent, by_name["tra"].state.state) == (False, "running")
     assert (by_name["tra"].autostart, by_name["tra"].managed_save) == (False, False)
     transient.destroy()
+
+
+@pytest.mark.parametrize(
+    ("burst", "code"),
+    [
+        (ValueError("Exceeds the limit"), "guest-unreadable"),
+        (LibvirtError("Failed to read the state of guest bad: no"), "guest-unreadable"),
+        (DomainXmlError("Refused to read the definition"), "unreadable-definition"),
+        (LibvirtError("Failed to look at guest bad: it is gone", libvirt_code=NO_DOMAIN), None),
+    ],
+)
+def test_what_fails_with_one_guest_is_no_matter_of_the_others(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch, burst: Exception, code: str | None
+) -> None:
+    bad, _good = guests.add("bad"), guests.add("good")
+    really = Domain.persistent
+
+    def persistent(domain: Domain) -> bool:
+        if domain.uuid == bad:
+            raise burst
+        return really(domain)
+
+    monkeypatch.setattr(Domain, "persistent", persistent)
+    host = guests.connect()
+    found, problems = guests_of(host)
+    assert "good" in [guest.name for guest in found]
+    assert "bad" not in [guest.name for guest in found]
+    assert [(each.code, each.guest) for each in problems] == ([(code, "bad")] if code else [])
+    monkeypatch.setattr(type(host), "alive", property(lambda _host: False))
+    if isinstance(burst, LibvirtError) and code:
+        with pytest.raises(LibvirtError):
+            guests_of(host)
+    host.close()
 
 
 def test_files(tmp_path: Path) -> None:

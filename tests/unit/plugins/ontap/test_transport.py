@@ -219,7 +219,12 @@ def test_a_password_of_any_characters_arrives(authority: Any, stub: Any) -> None
         ((302, {"Location": "https://elsewhere.invalid/"}, b""), "HTTP 302"),
         ((200, {}, {"name": "x", "version": {"full": "1.2"}}), "tells no version"),
         ((200, {}, {"name": "x"}), "tells no version"),
+        ((200, {}, {"version": {"generation": "nine", "major": 1, "minor": 1}}), "tells no version"),
+        ((200, {}, {"version": {"generation": 1e400, "major": 1, "minor": 1}}), "tells no version"),
+        ((200, {"Content-Type": "application/json"}, b'{"version": ' + b"9" * 5000 + b"}"), "HTTP 200"),
+        ((200, {"Content-Type": "application/json"}, b"[" * 100_000), "HTTP 200"),
     ],
+    ids=lambda value: repr(value)[:60],
 )
 def test_something_that_is_no_ontap(authority: Any, stub: Any, answer: Any, said: str) -> None:
     stub.answers[CLUSTER_TARGET] = answer
