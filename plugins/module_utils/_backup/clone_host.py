@@ -209,7 +209,15 @@ class Maker:
             )
         else:
             restore: Callable[..., None] = files.restore_file_cli if way == "sfsr_cli" else files.restore_file_rest
-            restore(client, volume, snapshot=snapshot, path=item.source, restore_path=path, deadline=self._deadline())
+            restore(
+                client,
+                volume,
+                snapshot=snapshot,
+                path=item.source,
+                restore_path=path,
+                begun=_sent_once,
+                deadline=self._deadline(),
+            )
             saved = self.manifest.volume_of(item.storage)
             files.wait_restored(
                 client, volume, snapshot_uuid=(saved and saved.snapshot_uuid) or "", deadline=self._deadline()
@@ -296,6 +304,10 @@ class Maker:
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.timeout)
+
+
+def _sent_once(_job: str) -> None:
+    """Take the uuid of a restore's job: sent again, the first one could write under the copy when that runs."""
 
 
 def _copy(item: ClonedFile, seen: Optional[str]) -> None:

@@ -477,7 +477,7 @@ class DiskActor:
         self, client: Client, volume: Volume, disk: DiskRestore, exc: OutcomeUnknownError, before: Optional[FileId]
     ) -> None:
         """Wait for a sign that an overwrite whose answer is missing has ended; the bytes then tell how."""
-        job = exc.fields.get("job")
+        job = exc.fields.get("job") if exc.fields.get("seen", True) else None
         if job:
             self._await(disk, partial(_job_ended, client, job), f"job {job} of {client.name} ({exc.reason})")
         else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 READY_SECONDS = 120
 STARTED_AT_ONCE = 4
 # sti; hlt; jump back to the hlt: a machine that runs and does nothing.
-_WAITING = b"\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+WAITING = b"\xfb\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
 _STATES = ("no state", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 
 
@@ -59,9 +59,9 @@ class GroundGuests:
         for volume in volumes or ("kvm_vol1",):
             place = self.disk(name, volume)
             image = self._ground.seen(place)
-            image.write_bytes(_WAITING.ljust(1024 * 1024, b"\0"))
+            image.write_bytes(WAITING.ljust(1024 * 1024, b"\0"))
             disks.append(DiskSpec(str(place)))
-        self._define(_still_xml(name, disks), running=running)
+        self._define(still_xml(name, disks), running=running)
 
     def add_linux(self, name: str, *volumes: str, agent: bool = True, wait: bool = True, memory_mib: int = 96) -> None:
         """Make and start a guest of the lab: it writes ticks to a disk on each of the volumes, at most two."""
@@ -237,11 +237,13 @@ class GroundGuests:
         return True
 
 
-def _still_xml(name: str, disks: Sequence[DiskSpec]) -> str:
+def still_xml(name: str, disks: Sequence[DiskSpec]) -> str:
+    """Return the definition of a guest without an operating system, on files or block devices."""
     spec = GuestSpec(name, disks, agent=False)
+    kinds = [("block", "dev") if disk.path.startswith("/dev/") else ("file", "file") for disk in disks]
     found = "".join(
-        f"<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none'/><source file='{disk.path}'/>"
-        f"<target dev='vd{chr(ord('a') + number)}' bus='virtio'/></disk>"
+        f"<disk type='{kinds[number][0]}' device='disk'><driver name='qemu' type='raw' cache='none'/>"
+        f"<source {kinds[number][1]}='{disk.path}'/><target dev='vd{chr(ord('a') + number)}' bus='virtio'/></disk>"
         for number, disk in enumerate(disks)
     )
     return f"""<domain type='qemu'>
