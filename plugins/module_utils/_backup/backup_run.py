@@ -28,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
@@ -391,6 +392,8 @@ def _undone(
         left.append("guests that are held")
     if not left:
         record.remove(run.root, run.name, check=False)
+    if isinstance(exc, Exception) and not isinstance(exc, KvmsnapError):
+        exc = unexpected(exc, f"make backup {run.name}")
     if not isinstance(exc, KvmsnapError):
         return exc
     fate = "What had been made of it was taken back."

@@ -36,6 +36,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock,
 
 AGENT_SECONDS = 5
 CONNECT_SECONDS = 5.0
+MOST_ADDRESSES = 16
+"""Addresses of a guest that are tried; its agent may tell of any number."""
 _PAUSE = 0.5
 
 
@@ -159,8 +161,11 @@ class _Watch:
         places = [address] if address else _addresses(domain, timeout)
         if not places:
             return Seen(False, "no address of it is known, from its agent or from a lease of libvirt; give its address")
-        said = []
-        for place in places:
+        said: list[str] = []
+        limit = Deadline.after(timeout + CONNECT_SECONDS)
+        for place in places[:MOST_ADDRESSES]:
+            if said and limit.remaining() <= 0:
+                break
             fault = _refusal(place, port)
             if fault is None:
                 return Seen(True, f"TCP port {port} of {place} accepted a connection")

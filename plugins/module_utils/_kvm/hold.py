@@ -373,10 +373,9 @@ def briefly_locked(ground: Ground, rows: Iterable[Row], hold_id: str) -> Iterato
     """Lock the guests of a hold that is to be released, as far as that is possible at once: none stays held for it."""
     guests = [(row.uuid, row.name) for row in rows if row.outstanding]
     with ExitStack() as stack:
-        with suppress(KvmsnapError):
-            place = lock_directory(ground.directory)
-            locks = guest_locks(place, guests, purpose="release of hold", identity=hold_id, wait=_RELEASE_WAIT)
-            stack.enter_context(locks)
+        place = lock_directory(ground.directory)
+        locks = guest_locks(place, guests, purpose="release of hold", identity=hold_id, wait=_RELEASE_WAIT)
+        outcome_of(lambda: stack.enter_context(locks), what=f"lock the guests of hold {hold_id}")
         yield
 
 

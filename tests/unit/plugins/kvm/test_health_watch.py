@@ -23,7 +23,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import Health, reachable, wait_healthy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import (
+    MOST_ADDRESSES,
+    Health,
+    reachable,
+    wait_healthy,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 EXECUTION = {"supported_commands": [{"name": name, "enabled": True} for name in ("guest-exec", "guest-exec-status")]}
@@ -226,6 +231,21 @@ def test_the_addresses_that_the_agent_tells_are_tried(waited: Waited, monkeypatc
     nics = [{"name": "eth0", "ip-addresses": [{"ip-address": "192.0.2.7"}, {"ip-address": "192.0.2.8"}]}, {"name": "x"}]
     assert waited(Condition("tcp", 5, (), 22), Inside(guest_network_get_interfaces=[nics])).healthy
     assert tried == [("192.0.2.7", 22), ("192.0.2.8", 22)]
+
+
+def test_an_agent_that_tells_of_a_thousand_addresses_keeps_nobody_waiting(
+    waited: Waited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refusal(address: str, _port: int) -> str:
+        tried.append(address)
+        return "no answer"
+
+    monkeypatch.setattr(health_watch, "_refusal", refusal)
+    nics = [{"ip-addresses": [{"ip-address": f"192.0.{n // 250}.{n % 250}"} for n in range(1, 1000)]}]
+    assert not waited(Condition("tcp", 1, (), 22), Inside(guest_network_get_interfaces=[nics] * 9)).healthy
+    assert len(set(tried)) == MOST_ADDRESSES
 
 
 def test_a_lease_of_libvirt_is_tried_where_there_is_no_agent(
