@@ -80,10 +80,10 @@ def changed(ground: Ground, guest: str, data: bytes, *, at: int = 4096) -> str:
 
 
 def amid(ground: Ground, guest: str, act: Callable[[], Any], **options: Any) -> Outcome:
-    """Restore a guest while something happens between the overwrite of its disk and the comparison."""
+    """Restore a guest while something happens to the file that is to take its disk's place, before the comparison."""
     volume = next(str(row["uuid"]) for row in ground.control.volumes() if row["name"] == VOLUME)
     scene = Happenings(ground.control)
-    scene.when(scene.requested("GET", f"{volume}/files/{guest}", seconds=1.0), act, "it")
+    scene.when(scene.requested("GET", f"{volume}/files/.kvmsnap-tmp-", seconds=1.0), act, "it")
     try:
         return restored(ground, guest, **options)
     finally:
@@ -95,7 +95,11 @@ def test_one_byte_between_the_samples_is_found_by_a_full_comparison_alone(ground
     saved, before = content(ground, "still"), changed(ground, "still", b"before the restore")
 
     def spoil() -> None:
-        changed(ground, "still", b"!", at=UNSEEN)
+        (made,) = ground.seen(ground.volume(VOLUME)).glob(".kvmsnap-tmp-*")
+        with made.open("r+b") as stream:
+            stream.seek(UNSEEN)
+            stream.write(b"!")
+            os.fsync(stream.fileno())
 
     sampled = amid(ground, "still", spoil, restore_id="sampled", backup_id=still)
     assert not sampled.failed, sampled.msg
@@ -104,7 +108,7 @@ def test_one_byte_between_the_samples_is_found_by_a_full_comparison_alone(ground
     full = amid(ground, "still", spoil, restore_id="full", backup_id=still, verify="full")
     assert full.failed
     assert f"it differs from {still} at byte {UNSEEN}" in full.msg
-    assert "put back from safety snapshot" in full.msg
+    assert "the guest was not stopped" in full.msg
     assert content(ground, "still") == before
     again = restored(ground, "still", "full", backup_id=still, verify="full")
     (disk,) = again["guests"][0]["disks"]

@@ -52,6 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import c
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
+    JobFailedError,
     JobGoneError,
     OntapDeniedError,
     OntapError,
@@ -216,7 +217,7 @@ class DiskActor:
             except KvmsnapError as exc:
                 self.drop(file)
                 unknown = isinstance(exc, OutcomeUnknownError)
-                if not unknown:
+                if _never_began(exc) or way == "copy":
                     notes.no_temporary(file)
                 pause = client.policy.delay(attempt)
                 if not unknown or attempt > client.policy.retry_count or pause >= deadline.remaining():
@@ -594,6 +595,11 @@ def _full(disk: DiskRestore, found: Verified) -> Verified:
             path=disk.label,
         )
     return found
+
+
+def _never_began(exc: KvmsnapError) -> bool:
+    """Tell whether a request was refused before it began: what failed later may yet make its file, however late."""
+    return isinstance(exc, OntapError) and not isinstance(exc, (OutcomeUnknownError, JobFailedError, JobGoneError))
 
 
 def _job_ended(client: Client, uuid: str) -> bool:

@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import c
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies import Copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_files import left_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import left_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
@@ -200,6 +201,7 @@ def _on_host(scene: Scene) -> list[Leftover]:
     )
     found.extend(_temporary_files(scene))
     found.extend(_interrupted_restores(scene.root))
+    found.extend(_as_leftovers("file", left_files(scene.root, scene.ground.connect)))
     return found
 
 
@@ -240,8 +242,17 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
         if open_guests:
             undone = path.stem[: -len(journal.UNDO)] if path.stem.endswith(journal.UNDO) else ""
             how = f"with restore_id {undone} and undo=true" if undone else "with this restore_id"
-            what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}"
+            what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}{_held(found)}"
             yield Leftover("restore", path.stem, what)
+
+
+def _held(found: Optional[journal.Journal]) -> str:
+    """Say what keeps guests of a restore from being started meanwhile; empty when nothing does."""
+    guests = found.guests.values() if found else ()
+    aside = [progress.moved_aside.path for progress in guests if progress.moved_aside]
+    disks = [request.disk for progress in guests for request in progress.pending]
+    told = f". {', '.join(aside)} has another name until then" if aside else ""
+    return told + (f". The array may still overwrite {', '.join(disks)}: do not start its guest" if disks else "")
 
 
 def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, Any]) -> list[Leftover]:

@@ -660,8 +660,9 @@ class _Work:
         self._note(guest, replace(self._progress(guest), done=True))
 
     def _start(self, guest: GuestRestore, state: str) -> None:
-        """Start a guest, whose QEMU takes the locks of its disks itself."""
-        self._actor.unlock(guest)
+        """Start a guest, whose QEMU takes the locks of its disks itself; its disks are whole, those it shares too."""
+        for each in self._together.get(guest.uuid, (guest,)):
+            self._actor.unlock(each)
         self._actor.start(guest, state)
 
     def _refuse_active(self, guest: GuestRestore, what: str) -> None:

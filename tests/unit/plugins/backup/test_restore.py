@@ -926,3 +926,144 @@ def test_killed_at_any_moment_a_transient_guest_is_transient_again_in_the_end(tm
             break
         assert (set(world.content.values()), world.transient) == ({samples.BACKUP}, {samples.WEB})
     assert at == 9, "there are nine steps to be killed at"
+
+
+def renaming(*guests: GuestRestore) -> World:
+    """A world whose files can be renamed."""
+    world = World(*guests)
+    world.renames = True
+    return world
+
+
+def test_files_are_made_while_the_guest_runs_and_one_name_is_missing_until_all_are_there(tmp_path: Path) -> None:
+    world = renaming(part())
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert world.steps == [
+        "make vda",
+        "make vdb",
+        "stop web1",
+        f"secure {BEFORE}",
+        "move vdb aside",
+        "put vda",
+        "put vdb",
+        "start web1",
+    ]
+    assert [disk.verified for disk in result.disks] == ["size and sampled blocks"] * 2
+    assert (set(world.content.values()), world.files) == ({samples.BACKUP}, {})
+    found = journals.load(tmp_path, "r1")
+    assert found is not None
+    assert found.guests[samples.WEB].moved_aside is None
+
+
+def test_one_disk_alone_is_never_without_a_name(tmp_path: Path) -> None:
+    guest = replace(part(), disks=part().disks[:1])
+    world = renaming(guest)
+    carried_out(tmp_path, world, guest)
+    assert world.steps == ["make vda", "stop web1", "put vda", "start web1"]
+
+
+def test_a_disk_that_a_guest_starts_without_is_no_fence(tmp_path: Path) -> None:
+    world = renaming(part())
+    world.optional = {"vdb"}
+    carried_out(tmp_path, world, part())
+    assert "move vda aside" in world.steps
+    assert world.steps[-3:] == ["put vdb", "put vda", "start web1"]
+
+
+@pytest.mark.parametrize("step", ["ask about vda", "make vda", "make vdb"])
+@pytest.mark.parametrize("renames", [True, False])
+def test_what_fails_before_anything_changed_leaves_the_guest_running(tmp_path: Path, step: str, renames: bool) -> None:
+    world = renaming(part()) if renames else World(part())
+    world.fails_at = step if renames else "ask about vda"
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert str(result.error).endswith("Nothing of the guest was overwritten, and the guest was not stopped")
+    assert (result.restored, world.states[samples.WEB], world.content) == (False, "running", {})
+    assert not [step for step in world.steps if step.startswith(("stop", "secure", "put"))]
+    world.fails_at = ""
+    assert carried_out(tmp_path, world, part(), safety=BEFORE)[0].restored
+
+
+@pytest.mark.parametrize("step", ["move vdb aside", "put vda", "put vdb"])
+@pytest.mark.parametrize("safety", [BEFORE, None])
+def test_a_failing_rename_puts_the_guest_back(tmp_path: Path, step: str, safety: Optional[str]) -> None:
+    world = renaming(part())
+    world.fails_once = [step]
+    (result,) = carried_out(tmp_path, world, part(), safety=safety)
+    if step == "move vdb aside" or safety:
+        assert (result.restored, world.states[samples.WEB], world.nameless) == (False, "running", set())
+        assert samples.BACKUP not in world.content.values()
+    else:
+        assert (world.states[samples.WEB], world.nameless != set()) == ("shutoff", True)
+    world.fails_once = []
+    again = part(state=world.states[samples.WEB], after="running")
+    assert carried_out(tmp_path, world, again, safety=safety)[0].restored
+    assert set(world.content.values()) == {samples.BACKUP}
+
+
+@pytest.mark.parametrize("fails", ["", "put vdb"])
+def test_a_restore_by_names_that_is_killed_anywhere_goes_on_and_no_half_guest_can_start(
+    tmp_path: Path, fails: str
+) -> None:
+    at, world = 0, World()
+    while at < 40:
+        world, root = renaming(part()), tmp_path / str(at)
+        world.dies_at, world.fails_once = at, [fails] if fails else []
+        try:
+            carried_out(root, world, part(), safety=BEFORE)
+            break
+        except Killed:
+            pass
+        new = [content for content in world.content.values() if content == samples.BACKUP]
+        whole = len(new) in (0, 2) or world.nameless
+        assert whole or world.states[samples.WEB] == "shutoff"
+        assert len(new) in (0, 2) or world.nameless, f"killed at {at} half a guest could be started"
+        world.dies_at = -1
+        again = part(state=world.states[samples.WEB], after="running")
+        (result,) = carried_out(root, world, again, safety="another")
+        if not result.restored:
+            (result,) = carried_out(root, world, part(state=world.states[samples.WEB]), safety="another")
+        assert (result.restored, world.states[samples.WEB], world.nameless) == (True, "running", set())
+        assert set(world.content.values()) == {samples.BACKUP}
+        at += 1
+    assert 8 < at < 40
+
+
+def test_an_overwrite_of_unknown_fate_leaves_the_guest_off_until_it_is_known(tmp_path: Path) -> None:
+    world = World(part())
+    world.unknown = True
+    (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
+    assert restore.STAYS_OFF in str(result.error)
+    assert world.states[samples.WEB] == "shutoff"
+    assert world.steps.count("overwrite vda") == 1, "nothing is put back"
+    world.steps.clear()
+    (result,) = carried_out(tmp_path, world, part(state="shutoff"), safety=BEFORE)
+    assert (result.restored, world.steps) == (False, [])
+    world.unknown = False
+    (result,) = carried_out(tmp_path, world, part(state="shutoff"), safety=BEFORE)
+    assert (result.restored, world.states[samples.WEB]) == (True, "running")
+
+
+def test_a_person_may_release_a_guest_and_the_journal_keeps_that(tmp_path: Path) -> None:
+    world = World(part())
+    world.unknown = True
+    carried_out(tmp_path, world, part(), safety=BEFORE)
+    journal = journals.load(tmp_path, "r1")
+    assert journal is not None
+    assert [each.disk for each in journal.guests[samples.WEB].pending] == ["svm1:/vol/vol1/web1-vda.img"]
+
+    class Settled(World):
+        def settle(self, disk: DiskRestore, request: Pending) -> None:
+            raise AssertionError("a person knows")
+
+    released = Settled(part(state="shutoff"))
+    (result,), after = restore.run(
+        RestorePlan(samples.BACKUP, "r1", (part(state="shutoff"),)),
+        actor=released,
+        journal=journal,
+        save=lambda changed: journals.save(tmp_path, changed),
+        accept_unknown=True,
+    )
+    assert result.restored
+    progress = after.guests[samples.WEB]
+    assert (len(progress.accepted), progress.pending) == (1, ())
+    assert journals.load(tmp_path, "r1") == after
