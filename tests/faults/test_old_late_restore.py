@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from shown import shown
 
 from kvmground import Ground
 from kvmlab.process import wait_until
+from shown import shown
 
 BACKUP = "hv1-daily_20261121020000"
 VOLUME = "kvm_vol1"

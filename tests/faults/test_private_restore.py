@@ -11,9 +11,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import libvirt
 import pytest
 
 from kvmground.ground import SVM, Ground
@@ -44,14 +46,17 @@ class Cell:
 # When something happens: each stages what makes it visible and returns its condition.
 
 MOMENTS: dict[str, Callable[[RestoreScene], Condition]] = {
-    "stop": lambda scene: lambda: bool(scene.progress()),
+    "prepare": lambda scene: scene.requested("GET", LICENSES),
+    "make disk 1": lambda scene: scene.requested("POST", CLONE),
+    "prove disk 1": lambda scene: scene.checking(FIRST),
+    "make disk 2": lambda scene: scene.requested("POST", CLONE, after=1),
+    "prove disk 2": lambda scene: scene.checking(SECOND),
+    "stop": lambda scene: lambda: scene.ground.guests.state(APP).state == "shutoff",
     "safety snapshot": lambda scene: scene.requested("POST", SNAPSHOTS),
     "safety made": lambda scene: scene.safety_made(),
-    "prepare": lambda scene: scene.requested("GET", LICENSES),
-    "overwrite disk 1": lambda scene: scene.requested("POST", CLONE),
-    "verify disk 1": lambda scene: scene.checking(FIRST),
-    "overwrite disk 2": lambda scene: scene.requested("POST", CLONE, after=1),
-    "verify disk 2": lambda scene: scene.checking(SECOND),
+    "move disk 2 aside": lambda scene: scene.looking(1),
+    "rename disk 1": lambda scene: scene.looking(2),
+    "rename disk 2": lambda scene: scene.looking(3),
     "start": lambda scene: lambda: bool(scene.progress().get("written")),
 }
 
@@ -80,16 +85,16 @@ def _array_clock(scene: RestoreScene) -> Action:
 INCIDENTS: dict[str, tuple[Callable[[RestoreScene], Action], tuple[str, ...]]] = {
     "the module is killed": (_killed, tuple(MOMENTS)),
     "the control node is gone": (_lost, tuple(MOMENTS)),
-    "libvirtd is restarted": (_restarted, ("safety snapshot", "overwrite disk 1", "overwrite disk 2")),
-    "the array's REST server crashes": (_array_restarted, ("safety snapshot", "overwrite disk 1", "overwrite disk 2")),
-    "the array's clock jumps an hour back": (_array_clock, ("safety snapshot", "overwrite disk 2")),
+    "libvirtd is restarted": (_restarted, ("make disk 1", "safety snapshot", "rename disk 2")),
+    "the array's REST server crashes": (_array_restarted, ("make disk 1", "safety snapshot", "rename disk 2")),
+    "the array's clock jumps an hour back": (_array_clock, ("safety snapshot", "rename disk 2")),
 }
 PART = {
     ("safety snapshot", "the module is killed"),
-    ("overwrite disk 2", "the module is killed"),
-    ("overwrite disk 1", "the control node is gone"),
+    ("rename disk 2", "the module is killed"),
+    ("make disk 1", "the control node is gone"),
 }
-UNDONE = {("overwrite disk 2", "the module is killed"), ("verify disk 1", "the module is killed")}
+UNDONE = {("rename disk 2", "the module is killed"), ("rename disk 1", "the module is killed")}
 
 
 def _incidents() -> Iterator[Cell]:
@@ -136,8 +141,8 @@ def _snapshot_deleted(scene: RestoreScene) -> None:
 
 
 def _on_disk(number: int) -> Iterator[Cell]:
-    """Yield what may happen to the overwrite of one disk."""
-    step, after = f"overwrite disk {number}", number - 1
+    """Yield what may happen to the request that makes the file for one disk."""
+    step, after = f"make disk {number}", number - 1
     for fault, kind, ends, how in (
         ("429 once", "burst", "restored", {"status": 429, "retry_after": 1}),
         ("503 once", "burst", "restored", {"status": 503, "retry_after": 1}),
@@ -150,8 +155,8 @@ def _on_disk(number: int) -> Iterator[Cell]:
     ):
         part = (number, fault) in ((2, "the job fails"), (1, "the connection drops after the request took effect"))
         yield Cell(step, fault, _array(kind, "POST", CLONE, ends, after=after, **how), part)
-    always = _array("status", "POST", CLONE, "off", after=after, status=500, count=None)
-    yield Cell(step, "500 every time", always, undo=number == 2)
+    always = _array("status", "POST", CLONE, "before", after=after, status=500, count=None)
+    yield Cell(step, "500 every time", always)
 
 
 ARRAY = (
@@ -163,23 +168,34 @@ ARRAY = (
     Cell("safety snapshot", "the job fails", _array("job_fail", "POST", SNAPSHOTS, "before")),
     Cell("safety snapshot", "the job never ends", _array("job_hang", "POST", SNAPSHOTS)),
     Cell("safety snapshot", "a volume is full", _volume("stop", "before", full=True), part=True),
-    Cell(
-        "overwrite disk 1",
-        "the other disk's volume goes offline",
-        _volume("overwrite disk 1", "off", state="offline"),
-    ),
+    Cell("make disk 1", "the other disk's volume goes offline", _volume("make disk 1", "before", state="offline")),
+    Cell("rename disk 1", "the other disk's volume goes offline", _volume("rename disk 1", "", state="offline")),
     *_on_disk(1),
     *_on_disk(2),
-    Cell("overwrite disk 2", "the backup's snapshot is deleted", _snapshot_deleted),
+    Cell("make disk 1", "the backup's snapshot is deleted", _snapshot_deleted),
 )
 
 
 # What people and the host do.
 
 
+def _tried(scene: RestoreScene) -> None:
+    """Try to start the guest, as anybody may; it must not come up while its disks are neither old nor new."""
+    with suppress(libvirt.libvirtError):
+        scene.ground.guests.domain(APP).create()
+
+
 def _started_between(scene: RestoreScene) -> None:
-    scene.ends = "half"
-    scene.when(MOMENTS["verify disk 1"](scene), lambda: scene.ground.guests.domain(APP).create(), what="started")
+    scene.ends = "restored"
+    scene.when(MOMENTS["rename disk 2"](scene), lambda: _tried(scene), what="tried to start it")
+
+
+def _killed_and_started(scene: RestoreScene) -> None:
+    def both() -> None:
+        scene.kill()
+        _tried(scene)
+
+    scene.when(MOMENTS["rename disk 2"](scene), both, what="killed, and tried to start it")
 
 
 def _catalog_full(moment: str, ends: str) -> Act:
@@ -196,7 +212,7 @@ def _will_not_start(scene: RestoreScene) -> None:
     log = scene.stage.log.parent
     scene.ends = "off"
     scene.finally_(log.mkdir)
-    scene.when(MOMENTS["overwrite disk 2"](scene), lambda: shutil.rmtree(log), what="taken away")
+    scene.when(MOMENTS["make disk 2"](scene), lambda: shutil.rmtree(log), what="taken away")
 
 
 def _powered(power: str, moment: str) -> Act:
@@ -208,12 +224,14 @@ def _powered(power: str, moment: str) -> Act:
 
 
 HOST = (
-    Cell("overwrite disk 2", "somebody starts the guest between the disks", _started_between, part=True),
+    Cell("rename disk 2", "somebody starts the guest between the disks", _started_between, part=True),
+    Cell("rename disk 2", "the module is killed; somebody starts the guest", _killed_and_started, part=True, undo=True),
     Cell("stop", "the catalog's disk is full", _catalog_full("", "before")),
-    Cell("overwrite disk 1", "the catalog's disk is full", _catalog_full("overwrite disk 1", "off")),
+    Cell("make disk 1", "the catalog's disk is full", _catalog_full("make disk 1", "before")),
+    Cell("rename disk 1", "the catalog's disk is full", _catalog_full("rename disk 1", "off")),
     Cell("start", "the guest does not start", _will_not_start, part=True, undo=True),
-    Cell("overwrite disk 2", "the guest was off; the module is killed", _powered("shutoff", "overwrite disk 2")),
-    Cell("overwrite disk 2", "the guest was paused; the module is killed", _powered("paused", "overwrite disk 2")),
+    Cell("rename disk 2", "the guest was off; the module is killed", _powered("shutoff", "rename disk 2")),
+    Cell("rename disk 2", "the guest was paused; the module is killed", _powered("paused", "rename disk 2")),
 )
 
 CELLS = [*_incidents(), *ARRAY, *HOST]

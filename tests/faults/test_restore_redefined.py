@@ -16,16 +16,42 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import _checksum
 from kvmground import Ground
+from kvmground.modules import Outcome
+from kvmground.scene import Happenings
 from kvmlab.process import wait_until
 
 BACKUP = "hv1-daily_20261121020000"
 GUEST, NEIGHBOUR = "r1", "near1"
 FIRST, SECOND, THIRD = VOLUMES = ("kvm_vol1", "kvm_vol2", "kvm_vol3")
-OVERWRITE = "/file/clone"
 SHUTOFF, RUNNING = 5, 1
 SECURE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 SCREEN = "<graphics type='vnc' port='-1' autoport='yes' passwd='a-secret'/>"
 NIC = "<interface type='user'><mac address='52:54:00:aa:bb:cc'/><model type='virtio'/></interface>"
+
+
+def killed(ground: Ground, look: int, **options: Any) -> None:
+    """Kill a restore before one of its looks at a disk."""
+    scene = Happenings(ground.control)
+    moment = scene.looking(look, seconds=30)
+    running = ground.begin("kvm_app_restore", guests=[GUEST], **options)
+    wait_until(moment, seconds=60, what="the look at a disk", pause=0.01)
+    running.kill()
+    scene.end()
+
+
+def failing(ground: Ground, look: int, **options: Any) -> Outcome:
+    """Let a restore find the file for the second disk changed since it was compared."""
+
+    def spoil() -> None:
+        (made,) = ground.seen(ground.volume(SECOND)).glob(".kvmsnap-tmp-*")
+        made.write_bytes(b"changed")
+
+    scene = Happenings(ground.control)
+    scene.when(scene.looking(look), spoil)
+    try:
+        return ground.module("kvm_app_restore", guests=[GUEST], **options)
+    finally:
+        scene.end()
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +173,7 @@ def test_a_deleted_guest_whose_second_disk_fails_is_deleted_again(ground: Ground
     forget(ground)
     image(ground, FIRST).unlink()
     left = bytes_now(ground)
-    ground.control.add_fault("status", match={"method": "POST", "path": OVERWRITE, "after": 1, "count": 1}, status=500)
-    outcome = ground.module("kvm_app_restore", guests=[GUEST], define_missing=True, restore_id="deleted-fails")
+    outcome = failing(ground, 2, define_missing=True, restore_id="deleted-fails")
     assert outcome.failed
     assert "put back" in outcome.msg
     assert names(ground) == [NEIGHBOUR]
@@ -198,13 +223,8 @@ def signed(text: str) -> str:
 def test_a_restore_of_a_deleted_guest_that_was_killed_goes_on(ground: Ground) -> None:
     forget(ground)
     image(ground, FIRST).unlink()
-    ground.control.add_fault(
-        "delay", match={"method": "POST", "path": OVERWRITE, "after": 1}, seconds=30, where="before"
-    )
-    running = ground.begin("kvm_app_restore", guests=[GUEST], define_missing=True, restore_id="deleted-killed")
-    wait_until(image(ground, FIRST).exists, seconds=60, what="the first disk", pause=0.01)
-    running.kill()
-    ground.control.clear_faults()
+    killed(ground, 2, define_missing=True, restore_id="deleted-killed")
+    assert image(ground, FIRST).exists()
     assert names(ground) == [NEIGHBOUR], "nobody can start it"
     restored(ground, define_missing=True, restore_id="deleted-killed")
     assert bytes_now(ground) == saved(ground)
@@ -308,8 +328,7 @@ def test_a_definition_that_fails_puts_disks_and_definition_back(ground: Ground) 
     redefine(ground, lambda xml: xml.replace("</name>", "</name><title>now</title>"))
     changed = definition(ground)
     assert changed != before
-    ground.control.add_fault("status", match={"method": "POST", "path": OVERWRITE, "after": 1, "count": 1}, status=500)
-    outcome = ground.module("kvm_app_restore", guests=[GUEST], definition="replace", restore_id="definition-fails")
+    outcome = failing(ground, 2, definition="replace", restore_id="definition-fails")
     assert outcome.failed
     assert definition(ground) == changed
     assert bytes_now(ground) == there, outcome.msg
@@ -336,13 +355,8 @@ def test_an_undo_of_a_deleted_guest_goes_on_once_the_guest_is_gone(ground: Groun
     image(ground, FIRST).unlink()
     left = bytes_now(ground)
     restored(ground, define_missing=True, restore_id="undo-killed")
-    ground.control.add_fault(
-        "delay", match={"method": "POST", "path": OVERWRITE, "after": 0}, seconds=30, where="before"
-    )
-    running = ground.begin("kvm_app_restore", guests=[GUEST], restore_id="undo-killed", undo=True)
-    wait_until(lambda: not image(ground, FIRST).exists(), seconds=60, what="the first disk is gone", pause=0.01)
-    running.kill()
-    ground.control.clear_faults()
+    killed(ground, 3, restore_id="undo-killed", undo=True)
+    assert not image(ground, FIRST).exists()
     forget(ground)
     restored(ground, restore_id="undo-killed", undo=True)
     assert names(ground) == [NEIGHBOUR]
@@ -353,13 +367,8 @@ def test_a_restore_of_a_deleted_guest_that_was_killed_can_be_undone(ground: Grou
     forget(ground)
     image(ground, FIRST).unlink()
     left = bytes_now(ground)
-    ground.control.add_fault(
-        "delay", match={"method": "POST", "path": OVERWRITE, "after": 1}, seconds=30, where="before"
-    )
-    running = ground.begin("kvm_app_restore", guests=[GUEST], define_missing=True, restore_id="half-deleted")
-    wait_until(image(ground, FIRST).exists, seconds=60, what="the first disk", pause=0.01)
-    running.kill()
-    ground.control.clear_faults()
+    killed(ground, 2, define_missing=True, restore_id="half-deleted")
+    assert image(ground, FIRST).exists()
     restored(ground, restore_id="half-deleted", undo=True, power="running")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == left

@@ -74,8 +74,8 @@ class RestoreScene(Happenings):
         return dict(next(iter(self.journal().get("guests", {}).values()), {}))
 
     def checking(self, volume: str) -> Condition:
-        """Return whether the disk on a volume was overwritten and is about to be compared."""
-        return self.requested("GET", f"{self.volume_uuid(volume)}/files/app")
+        """Return whether the file for the disk on a volume was made and is about to be compared."""
+        return self.requested("GET", f"{self.volume_uuid(volume)}/files/.kvmsnap-tmp-")
 
     def safety_made(self) -> Condition:
         """Return whether a safety snapshot is on the first volume; its job is not at its end then."""
@@ -148,9 +148,9 @@ class RestoreStage:
         return self.ground.begin("kvm_app_restore", controllers=controllers, **{**usual, **times, **more})
 
     def hashes(self, guest: str, snapshot: Optional[str] = None) -> Bytes:
-        """Return what the array has of a guest's disks."""
+        """Return what the array has of a guest's disks; one without a name is empty."""
         images = (self.ground.guests.image(guest, volume, snapshot=snapshot) for volume in VOLUMES)
-        return tuple(hashlib.sha256(image.read_bytes()).hexdigest() for image in images)
+        return tuple(hashlib.sha256(image.read_bytes()).hexdigest() if image.exists() else "" for image in images)
 
     def write(self, what: str, *, at: int) -> None:
         """Change bytes of both disks."""

@@ -106,6 +106,24 @@ class Happenings:
         self._awaited.add(number)
         return lambda: self._hits(number) > 0
 
+    def looking(self, number: int, *, seconds: float = 3.0) -> Condition:
+        """Return whether a restore is about to look at a disk for the ``number``-th time since its safety snapshot.
+
+        It looks before it moves a file aside, and before it overwrites a disk or gives a file its name; the array keeps
+        it waiting for ``seconds``.
+        """
+        secured = self.requested("POST", r"/snapshots$")
+        staged: list[int] = []
+
+        def looks() -> bool:
+            if not staged and secured():
+                match = {"method": "GET", "path": r"/storage/volumes$", "after": number - 1, "count": 1}
+                staged.append(self.control.add_fault("delay", match=match, seconds=seconds))
+                self._awaited.update(staged)
+            return bool(staged) and self._hits(staged[0]) > 0
+
+        return looks
+
     def fault(self, kind: str, method: str, path: str, *, count: Optional[int] = 1, after: int = 0, **how: Any) -> None:
         """Set a fault of the array."""
         match = {"method": method, "path": path, "count": count, "after": after}
