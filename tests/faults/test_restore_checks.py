@@ -83,7 +83,7 @@ def amid(ground: Ground, guest: str, act: Callable[[], Any], **options: Any) -> 
     """Restore a guest while something happens to the file that is to take its disk's place, before the comparison."""
     volume = next(str(row["uuid"]) for row in ground.control.volumes() if row["name"] == VOLUME)
     scene = Happenings(ground.control)
-    scene.when(scene.requested("GET", f"{volume}/files/.kvmsnap-tmp-", seconds=1.0), act, "it")
+    scene.when(scene.requested("GET", f"{volume}/files/%2Ekvmsnap-tmp-", seconds=1.0), act, "it")
     try:
         return restored(ground, guest, **options)
     finally:

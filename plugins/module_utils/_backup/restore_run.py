@@ -24,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_redefine,
     restore_shared,
     restore_verify,
+    restore_ways,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import (
     LATEST,
@@ -279,7 +280,12 @@ def _checked(
     """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
     restore_health.foreseen(options, plan)
     return restore_verify.settled(
-        plan, verify=options["verify"], undo=undo, method=options["method"], places=places, deadline=deadline
+        restore_ways.with_ways(plan),
+        verify=options["verify"],
+        undo=undo,
+        method=options["method"],
+        places=places,
+        deadline=deadline,
     )
 
 

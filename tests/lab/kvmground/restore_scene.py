@@ -75,7 +75,7 @@ class RestoreScene(Happenings):
 
     def checking(self, volume: str) -> Condition:
         """Return whether the file for the disk on a volume was made and is about to be compared."""
-        return self.requested("GET", f"{self.volume_uuid(volume)}/files/.kvmsnap-tmp-")
+        return self.requested("GET", f"{self.volume_uuid(volume)}/files/%2Ekvmsnap-tmp-")
 
     def safety_made(self) -> Condition:
         """Return whether a safety snapshot is on the first volume; its job is not at its end then."""
