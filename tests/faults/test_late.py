@@ -217,7 +217,7 @@ class LateStage:
         """Restore while the second disk's new file vanishes, so that the first disk is put back, which is late."""
         self._be_late(cell, after=len(VOLUMES))
         safety = {"method": "POST", "path": "/snapshots$", "count": 1}
-        number = self.ground.control.add_fault("delay", match=safety, seconds=4)
+        number = self.ground.control.add_fault("delay", match=safety, seconds=2)
 
         def asked() -> bool:
             return any(fault["id"] == number and fault["hits"] for fault in self.ground.control.faults())

@@ -44,19 +44,37 @@ def device_answers(target: LunTarget, claim: Claim, *, proc: Path = PROC, sysfs:
     )
     impossible = "; ".join(each.reason for each in hindrances if each.code not in USES)
     try:
-        numbers = numbers_of(target.device, sysfs=sysfs)
+        numbers, paths = numbers_of(target.device, sysfs=sysfs), paths_of(target.device, sysfs=sysfs)
     except OSError as exc:
         reason = f"{target.device} cannot be looked at: {exc.strerror or exc}"
         return (Answer(DEVICE, users, impossible), Answer(MOUNTS, impossible=reason))
 
-    def matches(opened: os.stat_result, _process: Path) -> bool:
-        return stat.S_ISBLK(opened.st_mode) and f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}" in numbers
+    def matches(opened: os.stat_result, process: Path) -> bool:
+        number = f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}"
+        if not stat.S_ISBLK(opened.st_mode) or number not in numbers:
+            return False
+        return number not in paths or not checks_paths(process)
 
     return (
         Answer(DEVICE, users, impossible),
         processes_answer(matches, target.device, but=claim.uuids if claim.still_run else (), proc=proc),
         Answer(MOUNTS, tuple(_mounted(numbers, target.device, proc))),
     )
+
+
+def paths_of(device: str, *, sysfs: Path = SYSFS) -> frozenset[str]:
+    """Return the device numbers of the paths below a LUN's map. Raises :class:`OSError`."""
+    own = block_device(device_number(device), sysfs=sysfs)
+    return frozenset(filter(None, (_line(sysfs / "class" / "block" / name / "dev") for name in own.paths)))
+
+
+def checks_paths(process: Path) -> bool:
+    """Tell whether a process is multipathd: it keeps each path open to see whether it works, and writes to none."""
+    try:
+        program = os.readlink(process / "exe")
+    except OSError:
+        return False
+    return os.path.basename(program.partition(" (deleted)")[0]) == "multipathd"
 
 
 def numbers_of(device: str, *, sysfs: Path = SYSFS) -> frozenset[str]:
