@@ -84,8 +84,7 @@ CODES: dict[str, Code] = {
         "error",
         "a guest that is to be restored is not the one of the backup: another has its name, or the definition in the"
         " backup is another guest's",
-        "Restore it under another name (kvm_restore_as), or into the guest that has the name, after a plan that shows"
-        " both (kvm_restore_into_uuid, into_uuid). Or choose another backup.",
+        "Restore it under another name (kvm_restore_as), or choose another backup.",
     ),
     "firmware-state": Code(
         "error",

@@ -322,8 +322,7 @@ def _other_of_the_name(names_now: Mapping[str, str], saved: SavedGuest, name_now
     return problem_of(
         "guest-identity",
         f"Guest {name} is {other} on this host and was {saved.uuid} in the backup: another guest. The backup can be"
-        f" restored under another name (kvm_restore_as), or into the guest that is there, after a plan that shows both"
-        f" (kvm_restore_into_uuid={other})",
+        " restored under another name (kvm_restore_as)",
         guest=name,
     )
 

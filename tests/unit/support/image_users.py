@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,16 +24,26 @@ def make_image(path: Path, *, image_format: str = "raw", backing: Path | None = 
 
 @contextmanager
 def qemu(
-    path: Path, *, image_format: str, readonly: bool = False, share: bool = False, locking: bool = True
+    path: Path,
+    *,
+    image_format: str,
+    readonly: bool = False,
+    share: bool = False,
+    locking: bool = True,
+    start: Sequence[str] = (),
+    seen_as: Path | None = None,
 ) -> Iterator[None]:
     """Run a QEMU with the image as its disk; it has run for a moment, and has the image open, when we begin.
 
     One that never ran does not have all its locks yet; one that runs on takes a processor. It is no child of ours.
+    ``start`` is what it is started by, and ``seen_as`` where it has the image then, in a mount namespace of its own.
     """
-    drive = f"if=none,id=d,format={image_format},file.driver=file,file.filename={path}"
+    start = start or ["sh", "-c", '"$@"; true', "sh"]
+    where = seen_as or path
+    drive = f"if=none,id=d,format={image_format},file.driver=file,file.filename={where}"
     drive += f",read-only={'on' if readonly else 'off'}{'' if locking else ',file.locking=off'}"
-    command = ["sh", "-c", '"$@"; true', "sh", "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-nodefaults"]
-    command += ["-display", "none", "-S", "-m", "16"]
+    command = [*start, "qemu-system-x86_64", "-machine", "pc,accel=tcg", "-nodefaults", "-display", "none"]
+    command += ["-S", "-m", "16"]
     device = f"virtio-blk-pci,drive=d{',share-rw=on' if share else ''}"
     process = subprocess.Popen(
         [*command, "-drive", drive, "-device", device, "-qmp", "stdio"],
@@ -80,6 +90,21 @@ def qemu_nbd(path: Path, *, image_format: str, readonly: bool = False) -> Iterat
     finally:
         signal.pidfd_send_signal(ended, signal.SIGTERM)
         os.close(ended)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Let a process that is no child of ours read the file; it has no lock."""
+    command = ["sh", "-c", 'exec 3<"$1"; echo open; cat; true', "sh", str(path)]
+    process = subprocess.Popen(
+        ["sh", "-c", '"$@"; true', "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        yield
+    finally:
+        process.communicate(b"", timeout=WITHIN)
 
 
 @contextmanager
