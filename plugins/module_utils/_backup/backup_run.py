@@ -38,6 +38,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock im
     guest_locks,
     lock_directory,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
@@ -213,7 +214,8 @@ def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> No
     hold.release(run.name, run.ground, check=False)
     wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
     refs = refs_of(clients, known, deadline=run.time())
-    ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
+    with deletable(run.root, [run.name]):
+        ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
     record.remove(run.root, run.name, check=False)
 
 

@@ -58,6 +58,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
@@ -157,7 +158,8 @@ def _present(scene: Scene, check: bool) -> dict[str, Any]:
         return _result(scene, known, plan.record, changed=True, notes=plan.notes)
     if known is not None:
         _take_away(scene, known)
-    with _claimed(scene, plan.record.uuid):
+    name, source = scene.name, plan.record.mark.backup_id
+    with _claimed(scene, plan.record.uuid), leased(scene.root, source, purpose="clone", identity=name):
         made = _made(scene, plan)
     record = clone_record.load(scene.root, scene.name) or plan.record
     return _result(scene, None, record, changed=True, notes=plan.notes, made=made)

@@ -27,6 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 
 
 def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -154,9 +155,10 @@ def remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
         )
     changed = catalog.backup_directory(root, name).exists()
     if changed and not check:
-        if entry is not None and entry.manifest is not None:
-            catalog.take_out_of_volumes(entry.manifest)
-        catalog.remove(root, name)
+        with deletable(root, [name]):
+            if entry is not None and entry.manifest is not None:
+                catalog.take_out_of_volumes(entry.manifest)
+            catalog.remove(root, name)
     before = entry.manifest.phase if entry and entry.manifest else ("unreadable" if changed else "absent")
     diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: absent\n"}
     return {"changed": changed, "backup": None, "summary": [], "remarks": [], "diff": diff}

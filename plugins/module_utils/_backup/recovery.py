@@ -39,6 +39,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.leftovers import HoldSeen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_lock, lease
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
@@ -202,7 +204,18 @@ def _on_host(scene: Scene) -> list[Leftover]:
     found.extend(_temporary_files(scene))
     found.extend(_interrupted_restores(scene.root))
     found.extend(_as_leftovers("file", left_files(scene.root, scene.ground.connect)))
+    found.extend(_left_locks(scene))
     return found
+
+
+def _left_locks(scene: Scene) -> Iterator[Leftover]:
+    """Yield the locks on guests and the leases on backups that processes left which died."""
+    for path in guest_lock.left_locks(guest_lock.lock_directory(scene.ground.directory)):
+        act = partial(guest_lock.remove_left, path)
+        yield Leftover("file", str(path), "the process that had this lock on a guest died", "removed", act)
+    for each in lease.outlived(scene.root):
+        what = f"{each.purpose} {each.identity} on {each.host} read the backup and is over"
+        yield Leftover("lease", each.name, what, "removed", partial(lease.end, scene.root, each.name, each.lease_id))
 
 
 def _of_hold(seen: HoldSeen, scene: Scene) -> Optional[Leftover]:
@@ -333,12 +346,13 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
 
     def act() -> None:
         refs = [_ref(places, key) for key in there]
-        if refs:
-            wanted = Wanted.checked(name=name, owner=manifest.owner)
-            clients = list({places[key].client.name: places[key].client for key in there}.values())
-            ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
-        catalog.take_out_of_volumes(manifest)
-        catalog.remove(scene.root, name)
+        with deletable(scene.root, [name]):
+            if refs:
+                wanted = Wanted.checked(name=name, owner=manifest.owner)
+                clients = list({places[key].client.name: places[key].client for key in there}.values())
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+            catalog.take_out_of_volumes(manifest)
+            catalog.remove(scene.root, name)
 
     return Leftover("backup", name, what, "taken back: snapshots, then manifest", act)
 
@@ -376,7 +390,8 @@ def _orphans(
             clients = list({places[key].client.name: places[key].client for key in keys}.values())
             wanted = Wanted.checked(name=name, owner=scene.owner)
             refs = [_ref(places, key) for key in keys]
-            ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+            with deletable(scene.root, [name]):
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
 
         yield Leftover("snapshot", name, what, "removed", act) if remove else Leftover("snapshot", name, what)
 

@@ -82,6 +82,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed, refuse_busy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
@@ -303,13 +304,18 @@ def _claim(
     *,
     check: bool,
 ) -> None:
-    """Have the guests for this restore before anything is read of them: a hold's pause is no state of before."""
+    """Have the guests for this restore before anything is read of them: a hold's pause is no state of before.
+
+    The backup, or the safety snapshot of an undo, is kept from being deleted from then on.
+    """
     guests = [(saved.uuid, saved.name) for saved in map(manifest.guest, todo) if saved is not None]
     hold_dir = Path(options["hold_dir"])
     if check:
         refuse_busy(hold_dir, guests, purpose="restore", identity=restore_id)
     else:
         locks.enter_context(claimed(hold_dir, guests, purpose="restore", identity=restore_id))
+        root = Path(options["catalog_dir"])
+        locks.enter_context(leased(root, manifest.backup_id, purpose="restore", identity=restore_id))
 
 
 def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:

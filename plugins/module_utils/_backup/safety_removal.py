@@ -31,6 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_reten
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Known,
@@ -159,7 +160,8 @@ class Keeper:
         plan.raise_refusals("delete")
         clients = {key[1]: places[key].client for key in found}
         wanted = _wanted(name, found)
-        snapshot_sets.delete_all(plan, wanted, clients=clients, deadline=deadline)
+        with deletable(self.root, [name]):
+            snapshot_sets.delete_all(plan, wanted, clients=clients, deadline=deadline)
 
     def _remove(
         self,

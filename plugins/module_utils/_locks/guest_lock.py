@@ -2,14 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The exclusive lock on a guest: one process at a time holds, stops, starts, overwrites or undoes it.
 
-A kernel lock (flock) on one file per guest, in one directory per host beside the hold records: a process that dies
-leaves none, and neither a program that it started nor a child that it forked keeps it. The file says who has it.
+A kernel lock on one file per guest, in one directory per host beside the hold records; the file says who has it.
 Between the processes of a hold in tasks the hold's record is the mark, after a crash the restore's journal.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import uuid as uuids
@@ -21,7 +19,8 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 DIRECTORY = "guests"
@@ -65,18 +64,6 @@ class Busy:
         return f"guest {self.name} is locked by {self.holder or _SOMEBODY}"
 
 
-_held: set[int] = set()
-"""The descriptors of this process's locks; a child that it forks closes them before it does anything else."""
-
-
-def _close_in_child() -> None:
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_close_in_child)
-
-
 def lock_directory(hold_dir: Path) -> Path:
     """Return the directory of the locks of a host whose hold records lie in ``hold_dir``."""
     return hold_dir.parent / DIRECTORY
@@ -104,12 +91,12 @@ def guest_locks(
         held, busy = _take(directory, wanted, note)
         if not busy or deadline.remaining() <= 0:
             break
-        _let_go(held)
+        file_lock.let_go(held)
         deadline.clock.sleep(min(_PAUSE, deadline.remaining()))
     try:
         yield tuple(busy)
     finally:
-        _let_go(held)
+        file_lock.let_go(held)
 
 
 @contextmanager
@@ -144,6 +131,28 @@ def busy_guests(directory: Path, guests: Collection[tuple[str, str]]) -> tuple[B
     return tuple(found)
 
 
+def left_locks(directory: Path) -> list[Path]:
+    """Return the files of locks that nobody has: a process that was killed could not remove them."""
+    found = []
+    for path in sorted(directory.glob("*.lock")):
+        try:
+            if not is_locked(path):
+                found.append(path)
+        except OSError as exc:
+            raise _unusable(path, exc) from exc
+    return found
+
+
+def remove_left(path: Path) -> None:
+    """Remove the file of a lock that nobody has; one that somebody has taken meanwhile stays."""
+    try:
+        descriptor = file_lock.take(path)
+    except OSError as exc:
+        raise _unusable(path, exc) from exc
+    if descriptor is not None:
+        file_lock.let_go({path: descriptor})
+
+
 def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tuple[dict[Path, int], list[Busy]]:
     """Try each lock once, and return the descriptors of those that were had and the guests that are busy."""
     held: dict[Path, int] = {}
@@ -152,7 +161,7 @@ def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tu
         for uuid, name in wanted:
             path = _path(directory, uuid)
             try:
-                descriptor = _locked(path)
+                descriptor = file_lock.take(path)
             except OSError as exc:
                 raise _unusable(path, exc) from exc
             if descriptor is None:
@@ -164,48 +173,9 @@ def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tu
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, note, 0)
     except BaseException:
-        _let_go(held)
+        file_lock.let_go(held)
         raise
     return held, busy
-
-
-def _locked(path: Path) -> Optional[int]:
-    """Return the descriptor of a file that is locked now and has its name still, None when another has the lock."""
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            private_directory(path.parent)
-            continue
-        _held.add(descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
-                return descriptor
-        except BlockingIOError:
-            _close(descriptor)
-            return None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            _close(descriptor)
-            raise
-        _close(descriptor)
-
-
-def _let_go(held: dict[Path, int]) -> None:
-    """Remove the files and unlock them; whoever has opened a removed one sees that, and opens a new one."""
-    while held:
-        path, descriptor = held.popitem()
-        with suppress(OSError):
-            path.unlink()
-        _close(descriptor)
-
-
-def _close(descriptor: int) -> None:
-    if descriptor in _held:
-        _held.discard(descriptor)
-        os.close(descriptor)
 
 
 def _holder(path: Path) -> Optional[Holder]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_lock
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock, guest_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
     GuestLockedError,
     all_locked,
@@ -103,9 +103,22 @@ def test_nothing_is_left_of_a_lock(tmp_path: Path) -> None:
 def test_a_process_that_dies_leaves_no_lock(tmp_path: Path, number: signal.Signals) -> None:
     with holder(tmp_path, A) as process:
         assert not free(tmp_path, A)
+        assert guest_lock.left_locks(tmp_path) == []
         process.send_signal(number)
         process.wait(10)
+        assert guest_lock.left_locks(tmp_path) == [tmp_path / f"{A}.lock"]
         assert free(tmp_path, A)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_lock_that_nobody_has_is_removed(tmp_path: Path) -> None:
+    with holder(tmp_path, A) as process:
+        guest_lock.remove_left(tmp_path / f"{A}.lock")
+        assert not free(tmp_path, A)
+        process.kill()
+        process.wait(10)
+        guest_lock.remove_left(tmp_path / f"{A}.lock")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_while_it_waits_it_has_none(tmp_path: Path) -> None:
@@ -206,5 +219,5 @@ def test_the_locks_of_32_guests_take_a_moment(tmp_path: Path) -> None:
     with guest_locks(tmp_path, guests, purpose="backup", identity="b1") as busy:
         assert not busy
         assert len(list(tmp_path.iterdir())) == 32
-        assert len(guest_lock._held) == 32
-    assert not guest_lock._held
+        assert len(file_lock._held) == 32
+    assert not file_lock._held

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kernel locks (flock) on files that are only there for them: gone with their process, and with no child of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
+
+_held: set[int] = set()
+"""The descriptors of this process's locks; a child that it forks closes them before it does anything else."""
+
+
+def _close_in_child() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+def take(path: Path) -> Optional[int]:
+    """Try once to lock a file, which is made with its directory, and return its descriptor, None when it is locked.
+
+    No link is followed, and a file that lost its name meanwhile is none. Raises :class:`OSError`.
+    """
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            private_directory(path.parent)
+            continue
+        _held.add(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                return descriptor
+        except BlockingIOError:
+            _close(descriptor)
+            return None
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            _close(descriptor)
+            raise
+        _close(descriptor)
+
+
+def let_go(held: dict[Path, int]) -> None:
+    """Remove the files and unlock them; whoever has opened a removed one sees that, and opens a new one."""
+    while held:
+        path, descriptor = held.popitem()
+        with suppress(OSError):
+            path.unlink()
+        _close(descriptor)
+
+
+def _close(descriptor: int) -> None:
+    if descriptor in _held:
+        _held.discard(descriptor)
+        os.close(descriptor)
