@@ -269,6 +269,11 @@ guests:
           returned: success
           type: list
           elements: str
+        backing_storage:
+          description: Where those of them that lie on ONTAP are, each as C(storage) of a disk.
+          returned: success
+          type: list
+          elements: dict
         included:
           description: Whether a backup would hold it.
           returned: success

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -21,6 +21,7 @@ class OtherUse:
     """A disk of a guest of another host.
 
     ``place`` is where it lies, None when that host could not tell; ``device``: it is, or may be, a device, and no file.
+    ``below``: it is no disk of its own but a file below one, which is worthless once that file has other bytes.
     """
 
     host: str
@@ -30,6 +31,7 @@ class OtherUse:
     target: str
     place: Optional[Place]
     device: bool
+    below: bool = False
 
     @classmethod
     def from_record(cls, host: str, guest: Mapping[str, Any], disk: Mapping[str, Any]) -> OtherUse:
@@ -50,7 +52,7 @@ class OtherUse:
         return self.state == "shutoff"
 
     def __str__(self) -> str:
-        return f"guest {self.guest} ({self.target}) of host {self.host}, {self.state}"
+        return f"guest {self.guest} ({'below ' if self.below else ''}{self.target}) of host {self.host}, {self.state}"
 
 
 def place_in(storage: Mapping[str, Any]) -> Place:
@@ -66,7 +68,11 @@ def uses_of(said: Mapping[str, Any]) -> tuple[OtherUse, ...]:
     found: list[OtherUse] = []
     for host, guests in said.items():
         try:
-            found += [OtherUse.from_record(host, guest, disk) for guest in guests or () for disk in guest["disks"]]
+            for guest in guests or ():
+                for disk in guest["disks"]:
+                    own = OtherUse.from_record(host, guest, disk)
+                    below = map(place_in, disk.get("backing_storage") or ())
+                    found += [own, *(replace(own, place=place, device=False, below=True) for place in below)]
         except (KeyError, TypeError) as exc:
             message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
             raise InputError(message, option="other_hosts_guests") from exc

@@ -122,7 +122,7 @@ def _judged(
         together = ", ".join((now.name, *(each.name for each in disk.sharers)))
         remedy = f"Restore the guests that share it at once: {together}."
         obstacles.append(Problem(CODE, "error", f"{what}: {reason}", remedy, now.name, disk.target))
-    active = [use for use in others if not use.off]
+    active = [use for use in others if not use.off or use.below]
     if others:
         reason = f"it is used by {', '.join(map(str, active or others))}, too"
         notes.append(reason)

@@ -414,6 +414,7 @@ def _disk(found: FoundDisk) -> dict[str, Any]:
         "shareable": disk.shareable,
         "serial": disk.serial,
         "backing": [layer.source for layer in looked.layers],
+        "backing_storage": [storage.as_dict() for storage in found.below],
         "included": found.included,
         "reason": found.reason,
         "size": looked.size,

@@ -178,6 +178,7 @@ def disk_row(number: int, disk: MappedDisk) -> dict[str, Any]:
         "shareable": False,
         "serial": None,
         "backing": [],
+        "backing_storage": [],
         "included": disk.included,
         "reason": disk.refusal.reason if disk.refusal else "",
         "size": disk.size,

@@ -29,12 +29,13 @@ Remarks = Mapping[LunPlace, Sequence[Refusal]]
 
 @dataclass(frozen=True)
 class FoundDisk:
-    """One disk as judged. ``reason`` says why it is not included."""
+    """One disk as judged. ``reason`` says why it is not included, ``below`` where its backing files lie (top first)."""
 
     looked: Looked
     included: bool
     reason: str
     storage: Optional[Storage]
+    below: tuple[Storage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,18 @@ def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[
         for looked in disks
         if not looked.skipped and isinstance(stored := _stored(looked.placed, places), Storage)
     }
-    found = tuple(_judge_disk(looked, verdicts, places=places, uses=uses, own=own) for looked in disks)
+    found = tuple(
+        replace(_judge_disk(looked, verdicts, places=places, uses=uses, own=own), below=_below(looked, places))
+        for looked in disks
+    )
     if not any(disk.included for disk in found) and not errors_of(verdicts.found):
         verdicts.say("nothing-to-protect", "it has no disk that would be saved")
     return FoundGuest(guest, found, tuple(verdicts.found))
+
+
+def _below(looked: Looked, places: Places) -> tuple[Storage, ...]:
+    stored = (_stored(layer.placed, places) for layer in looked.layers)
+    return tuple(each for each in stored if isinstance(each, Storage))
 
 
 def _about_guest(verdicts: _Verdicts) -> None:

@@ -27,6 +27,14 @@ def test_a_disk_is_told_with_its_guest_and_host() -> None:
     assert str(use) == "guest db2 (vda) of host hv2, running"
 
 
+def test_what_lies_below_a_disk_is_told_too() -> None:
+    below = [samples.storage("vol1", "base.qcow2")]
+    own, base = uses_of({"hv2": guests(storage=samples.storage("vol1", "top.qcow2"), backing_storage=below)})
+    assert (own.place, own.below) == (("svm1-uuid", "vol1-uuid", "top.qcow2"), False)
+    assert (base.place, base.below) == (("svm1-uuid", "vol1-uuid", "base.qcow2"), True)
+    assert str(base) == "guest db2 (below vda) of host hv2, running"
+
+
 @pytest.mark.parametrize("said", [["db2"], [{"name": "db2"}], guests(storage={"path": "a"}), 3])
 def test_what_other_hosts_say_must_be_guests(said: Any) -> None:
     with pytest.raises(InputError, match="hv2"):

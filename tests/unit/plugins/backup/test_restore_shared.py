@@ -101,6 +101,7 @@ def there(
         (ALONE, [samples.WEB], [there("paused")], True, [("disk-used-elsewhere", "hv2, paused")]),
         (ALONE, [samples.WEB], [there("unknown")], True, [("disk-used-elsewhere", "hv2, unknown")]),
         (ALONE, [samples.WEB], [there("shutoff")], False, [("disk-used-elsewhere", "hv2, shutoff")]),
+        (ALONE, [samples.WEB], [replace(there("shutoff"), below=True)], True, [("disk-used-elsewhere", "below vdc")]),
         (ALONE, [samples.WEB], [there("shutoff")], True, []),
         (
             ALONE,

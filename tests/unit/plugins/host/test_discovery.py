@@ -309,6 +309,7 @@ def test_layers(world: World) -> None:
         ("backing-file-outside", "c", "vda"),
     ]
     assert found["guests"][0]["disks"][0]["backing"] == [str(base)]
+    assert [each["path"] for each in found["guests"][0]["disks"][0]["backing_storage"]] == [base.name]
     assert found["guests"][0]["disks"][0]["size"] == 1 << 20
     assert [guest["protected"] for guest in found["guests"]] == [True, True, False]
 
