@@ -54,6 +54,7 @@ OWN_FILES = {
     "plugins/module_utils/_kvm/managed_save.py": "managed-save images",
     "plugins/module_utils/_kvm/timer_record.py": "records of timers",
     "plugins/module_utils/_locks/file_lock.py": "lock files",
+    "plugins/module_utils/_locks/guest_lock.py": "what lock files say",
     "plugins/module_utils/_locks/lease.py": "records of leases",
 }
 CHANGING_THE_ARRAY = ("patch", "delete", "post", "change_once")
