@@ -86,6 +86,11 @@ class LabHost:
         """Remove what `prepare` put there."""
         self.lab.ssh(f"umount {CATALOG}; rm -rf {PLACE} {PIDS} {CATALOG}")
 
+    @property
+    def next_number(self) -> int:
+        """The number of the module that is started next; the file of its pid has that name."""
+        return self._count + 1
+
     def begin(self, module: str, /, *, check: bool = False, **options: Any) -> Remote:
         """Start a module; what it needs to find the array and the catalog is added."""
         self._count += 1
