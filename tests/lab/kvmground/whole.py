@@ -100,12 +100,12 @@ class Whole:
 
     def undo(self) -> Done:
         """Undo the restore of the beginning of the round."""
-        options = {"restore_id": self.undone, "undo": True, "stop": "destroy", "start_timeout": 20}
+        options: dict[str, Any] = {"restore_id": self.undone, "undo": True, "stop": "destroy", "start_timeout": 20}
         return done("undo", self.ground.module("kvm_app_restore", within=WITHIN, guests=[], **options))
 
     def clone(self, name: str) -> Done:
         """Make a copy of the guest and take it away again, which has to succeed when nobody works on copies."""
-        copy = {"name": name, "owner": OWNER}
+        copy: dict[str, Any] = {"name": name, "owner": OWNER}
         made = done("clone", self.ground.module("kvm_vm_clone", within=WITHIN, guest=APP, backup_id=BASE, **copy))
         deadline = time.monotonic() + REMOVAL_SECONDS
         while True:
@@ -165,7 +165,7 @@ class Whole:
         yield from self._unknown_snapshots()
 
     def _recovered(self, settle: int) -> Outcome:
-        options = {"owner": OWNER, "volumes": self._volumes, "settle": settle, "orphans": "absent"}
+        options: dict[str, Any] = {"owner": OWNER, "volumes": self._volumes, "settle": settle, "orphans": "absent"}
         return self.ground.module("kvm_leftovers", within=WITHIN, **options)
 
     def _backup(self, operation: str, driver: Driver) -> Done:
