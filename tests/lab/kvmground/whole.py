@@ -28,6 +28,8 @@ WITHIN = 180
 REMOVAL_SECONDS = 60
 _WRITTEN_AT = 4096
 
+ABSENT = "absent"
+
 Bytes = tuple[str, ...]
 
 
@@ -121,9 +123,8 @@ class Whole:
         return done("recover", self._recovered(settle))
 
     def hashes(self, snapshot: str | None = None) -> Bytes:
-        """Return what the array has of the guest's disks."""
-        images = (self.ground.guests.image(APP, volume, snapshot=snapshot) for volume in VOLUMES)
-        return tuple(hashlib.sha256(image.read_bytes()).hexdigest() for image in images)
+        """Return what the array has of the guest's disks; a name that a restore moved aside is `ABSENT`."""
+        return tuple(_hash(self.ground.guests.image(APP, volume, snapshot=snapshot)) for volume in VOLUMES)
 
     def state(self) -> str:
         """Return libvirt's word on the guest."""
@@ -217,6 +218,13 @@ class Whole:
 
     def _records(self, place: str) -> Sequence[Path]:
         return sorted((self.ground.seen(self.ground.catalog) / place).glob("*.json"))
+
+
+def _hash(image: Path) -> str:
+    try:
+        return hashlib.sha256(image.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ABSENT
 
 
 Operation = Callable[[Whole, str], Done]
