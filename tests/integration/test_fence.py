@@ -85,12 +85,15 @@ def _guests(lab: Any) -> Iterator[dict[str, Guest]]:
     lab.up()
 
 
-def test_nobody_starts_a_guest_of_one_disk_between_its_new_file_and_its_start(
-    lab: Any, second: SecondHost, guests: dict[str, Guest]
+@pytest.mark.parametrize(
+    ("name", "step"), [(TWO, "half"), (ONE, "whole")], ids=["half restored", "one disk, before it is started"]
+)
+def test_nobody_starts_a_guest_whose_disks_are_being_overwritten(
+    lab: Any, second: SecondHost, guests: dict[str, Guest], name: str, step: str
 ) -> None:
-    guest = guests[ONE]
+    guest = guests[name]
     guest.ready()
-    running = guest.begin(until="whole")
+    running = guest.begin(until=step)
     try:
         tried = guest.restore.attempts(second)
         assert all(each.refused for each in tried), told(tried)
