@@ -21,7 +21,7 @@ from typing import Optional, cast
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import lun_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place, Places, locate
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Pending, TemporaryFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import MOVE, Pending, TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import (
@@ -139,7 +139,7 @@ class DiskActor:
             if wanted is not None:
                 attributes.give(place, wanted)
             notes = self._locked(disk, place)
-            self._rename(disk, place, target)
+            self._rename(disk, place, target, expendable=True)
             if replacement.file_id(target) != made.file:
                 raise CheckFailedError(
                     f"Failed to restore {disk.label}: {target} is not the file that was renamed to it"
@@ -149,7 +149,7 @@ class DiskActor:
 
     def move_aside(self, disk: DiskRestore, place: str) -> None:
         """Give the prepared disk's file another name in its directory."""
-        self._rename(disk, disk.host_path, place)
+        self._rename(disk, disk.host_path, place, expendable=False)
 
     def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
         """Give the file that was moved there the disk's name; done already where nothing is at that place."""
@@ -157,7 +157,7 @@ class DiskActor:
             there = is_there(place)
         if there:
             self.prepare(disk, place)
-            self._rename(disk, place, disk.host_path)
+            self._rename(disk, place, disk.host_path, expendable=False)
 
     def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         """Overwrite the disk's file or LUN in place from the snapshot by the first way that the array goes."""
@@ -190,6 +190,12 @@ class DiskActor:
 
     def settle(self, disk: DiskRestore, request: Pending) -> None:
         """Find out whether a request of an earlier run has ended; raises :class:`FateUnknownError` unless it has."""
+        if request.kind == MOVE:
+            with _telling(f"look at {request.source}"):
+                moved = is_there(request.source)
+            if not moved:
+                raise self._unknown(disk, "its file was to be moved aside, unanswered", request.source)
+            return
         client, _volume = self._place(disk)
         if request.source:
             self._revoke(client, disk, request)
@@ -537,15 +543,14 @@ class DiskActor:
             raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
         return now[saved.key].client, now[saved.key].volume
 
-    def _rename(self, disk: DiskRestore, old: str, new: str) -> None:
+    def _rename(self, disk: DiskRestore, old: str, new: str, *, expendable: bool) -> None:
         """Rename through the gate; what the file is under its new name is for the caller to see."""
-        wanted = replacement.file_id(old)
-        if wanted is None:
-            raise FileNotFoundError(2, os.strerror(2), old)
-        with replacement.directory_of(new) as directory:
-            run = partial(
-                replacement.carried_out, old, new, wanted, keep=[directory, *filter(None, [self._locks.get(new)])]
-            )
+        with _telling(f"rename {old} to {new}"), replacement.directory_of(new) as directory:
+            wanted = replacement.file_id(old)
+            if wanted is None:
+                raise FileNotFoundError(2, os.strerror(2), old)
+            keep = [directory, *filter(None, [self._locks.get(new)])]
+            run = partial(replacement.carried_out, old, new, wanted, keep=keep, expendable=expendable)
             try:
                 self.gate.rename_over(
                     _target(disk),

@@ -18,6 +18,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import c
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 
 SCHEMA = "kvmsnap.restore/1"
+MOVE = "move"
+"""The kind of a request that moves a disk's file aside."""
 UNDO = ".undo"
 """What the undo of a restore has at the end of its name."""
 
@@ -58,8 +60,8 @@ class MovedAside:
 class Pending:
     """A request to overwrite a disk in place that may be under way: written down before it is sent.
 
-    ``kind`` is ``file`` or ``lun``, ``since`` the time in ISO 8601, ``job`` the uuid of its job where the array named
-    one, ``source`` that of the temporary LUN that it copies.
+    ``kind`` is ``file``, ``lun`` or ``move``, ``since`` the time in ISO 8601, ``job`` the uuid of its job where the
+    array named one, ``source`` that of the temporary LUN that it copies, or the place that a file is moved to.
     """
 
     disk: str
@@ -88,7 +90,8 @@ class GuestProgress:
     name when it was not defined. ``transient``: libvirt did not keep its definition, and does so until it runs again.
     ``temporaries`` are the files that may be there, or come, under names of ours; ``moved_aside`` is the disk that has
     no name while the guest must not start; ``pending`` are the overwriting requests whose fate is not known;
-    ``accepted`` are those of them that a person released.
+    ``accepted`` are those of them that a person released. ``holds`` says out of which snapshot each disk was brought
+    last, by the disk's place.
     """
 
     state_before: str
@@ -108,6 +111,7 @@ class GuestProgress:
     moved_aside: Optional[MovedAside] = None
     pending: tuple[Pending, ...] = ()
     accepted: tuple[Pending, ...] = ()
+    holds: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def was_absent(self) -> bool:
@@ -158,6 +162,7 @@ class GuestProgress:
             moved_aside=MovedAside.from_record(record["moved_aside"]) if record.get("moved_aside") else None,
             pending=tuple(Pending.from_record(each) for each in record.get("pending") or ()),
             accepted=tuple(Pending.from_record(each) for each in record.get("accepted") or ()),
+            holds={str(disk): str(snapshot) for disk, snapshot in (record.get("holds") or {}).items()},
         )
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any, Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import (
@@ -24,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware imp
     Look,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    MOVE,
     GuestProgress,
     Journal,
     MovedAside,
@@ -501,7 +503,12 @@ class _Work:
         progress = self._progress(guest)
         aside = MovedAside(disk.label, disk.host_path, place)
         self._note(guest, replace(progress, moved_aside=aside, disks=(*progress.disks, disk.label)))
-        self._actor.move_aside(disk, place)
+        try:
+            self._actor.move_aside(disk, place)
+        except FateUnknownError:
+            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            _Notes(self, guest).pending(disk.label, Pending(disk.label, MOVE, since, source=place))
+            raise
         return disk
 
     def _forget_aside(self, guest: GuestRestore) -> None:
@@ -571,6 +578,7 @@ class _Work:
             seconds = round(time.monotonic() - begun, 3)
             found = self._actor.verify(disk)
             said = (*done.notes, *found.notes)
+        self.note(guest, lambda progress: replace(progress, holds={**progress.holds, disk.label: disk.snapshot}))
         return DiskResult(disk.target, disk.label, done.method, found.what, seconds, said, found.sha256)
 
     def _disks_back(self, guest: GuestRestore) -> tuple[str, bool]:
@@ -616,12 +624,16 @@ class _Work:
         except FateUnknownError as exc:
             return f". {exc.message}. {STAYS_OFF}", False
         except KvmsnapError as exc:
-            return (
-                f". Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}",
-                False,
-            )
+            failed = f"Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
+            return f". {failed}{self._holding(guest)}", False
         self._note(guest, replace(self._progress(guest), disks=(), files=(), created=(), definition=None))
         return f". {_names(touched)} was put back from safety snapshot {safety.name}", True
+
+    def _holding(self, guest: GuestRestore) -> str:
+        """Say which of the guest's disks holds what, when they are of several times."""
+        holds = self._progress(guest).holds
+        told = [f"{disk.target} as in {holds[disk.label]}" for disk in guest.disks if disk.label in holds]
+        return f" (now: {', '.join(told)}, the others as before)" if told else ""
 
     def _put_definition_back(self, guest: GuestRestore) -> None:
         kept = self._progress(guest).definition

@@ -54,7 +54,7 @@ def give(path: str, wanted: FileAttributes) -> list[str]:
             os.chown(path, wanted.uid, wanted.gid, follow_symlinks=False)
     if attributes_of(path).mode != wanted.mode:
         with suppress(OSError):
-            os.chmod(path, wanted.mode)
+            _change_mode(path, wanted.mode)
     surplus = {name for name, _value in attributes_of(path).extended} - {name for name, _value in wanted.extended}
     for name in sorted(surplus):
         with suppress(OSError):
@@ -64,6 +64,15 @@ def give(path: str, wanted: FileAttributes) -> list[str]:
             with suppress(OSError):
                 os.setxattr(path, name, value, follow_symlinks=False)
     return differences(wanted, attributes_of(path))
+
+
+def _change_mode(path: str, mode: int) -> None:
+    """Change the mode of a file, never of what a link that was put in its place leads to."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def differences(wanted: FileAttributes, now: FileAttributes) -> list[str]:

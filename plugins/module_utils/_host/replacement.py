@@ -105,31 +105,43 @@ def hindrance(path: str) -> Optional[str]:
 
 
 def carried_out(
-    old: str, new: str, wanted: FileId, act: Callable[[], None], *, keep: Collection[int], seconds: float = SECONDS
+    old: str,
+    new: str,
+    wanted: FileId,
+    act: Callable[[], None],
+    *,
+    keep: Collection[int],
+    expendable: bool,
+    seconds: float = SECONDS,
 ) -> None:
     """Carry out a rename of the file ``wanted`` from ``old`` to ``new`` in a child that can be left behind.
 
     ``act`` renames; ``keep`` are the descriptors that the child, which may outlive its parent, goes on holding: that of
-    the directory, and one with a lock.
+    the directory, and one with a lock. ``expendable``: the file may be given up under its old name, which makes a
+    rename that was not answered impossible.
 
     :raises OSError: it was refused, and nothing changed. :raises RenameUnknownError: see there.
     """
     error = _in_child(act, seconds, keep=keep)
     if error:
         raise OSError(error, os.strerror(error), new)
-    if error is None and not settle_rename(old, new, wanted, seconds=seconds):
+    if error is None and not settle_rename(old, new, wanted, expendable=expendable, seconds=seconds):
         raise OSError(110, "the file system did not answer, and the name is as it was", new)
 
 
-def settle_rename(old: str, new: str, wanted: FileId, *, seconds: float = SECONDS) -> bool:
+def settle_rename(old: str, new: str, wanted: FileId, *, expendable: bool, seconds: float = SECONDS) -> bool:
     """Make sure that a rename that was not answered cannot happen any more, and tell whether it did.
 
-    :raises RenameUnknownError: the file system still does not answer.
+    An ``expendable`` file is removed for that; any other keeps its name, and may be renamed later.
+
+    :raises RenameUnknownError: that is so, or the file system still does not answer.
     """
 
     def decide() -> bool:
         if wanted.same_file(file_id(new)):
             return True
+        if not expendable:
+            raise RenameUnknownError(f"Whether {old} is yet renamed to {new} is unknown: the rename was not answered")
         with suppress(FileNotFoundError):
             os.unlink(old)
         if file_id(old) is not None:

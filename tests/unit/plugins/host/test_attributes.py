@@ -51,6 +51,15 @@ def test_an_access_list_is_taken_over_after_the_mode(tmp_path: Path) -> None:
     assert os.getxattr(new, "system.posix_acl_access") == acl
 
 
+def test_a_link_that_was_put_in_the_file_s_place_leads_nowhere(tmp_path: Path) -> None:
+    other, link = tmp_path / "other", tmp_path / "link"
+    other.touch(mode=0o600)
+    other.chmod(0o600)
+    link.symlink_to(other)
+    attributes.give(str(link), FileAttributes(os.getuid(), os.getgid(), 0o666))
+    assert other.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_could_not_be_given_is_told_with_both_values() -> None:
     wanted = FileAttributes(64055, 64055, 0o600, (("security.selinux", b"svirt_image_t"),))
     assert differences(wanted, FileAttributes(0, 0, 0o644)) == [

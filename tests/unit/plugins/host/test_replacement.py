@@ -32,7 +32,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     return target, made
 
 
-def renamed(made: Path, target: Path, *, act: object = None, seconds: float = 5.0) -> None:
+def renamed(made: Path, target: Path, *, act: object = None, seconds: float = 5.0, expendable: bool = True) -> None:
     wanted = replacement.file_id(str(made))
     assert wanted is not None
     with replacement.directory_of(str(target)) as directory:
@@ -46,6 +46,7 @@ def renamed(made: Path, target: Path, *, act: object = None, seconds: float = 5.
             wanted,
             act or rename,
             keep=[directory],
+            expendable=expendable,
             seconds=seconds,  # type: ignore[arg-type]
         )
 
@@ -130,6 +131,13 @@ def test_a_rename_that_hangs_is_given_up_and_cannot_happen_later(pair: tuple[Pat
     assert (target.read_bytes(), made.exists()) == (b"old", False)
 
 
+def test_a_file_that_must_not_be_lost_keeps_its_name_when_its_rename_is_not_answered(pair: tuple[Path, Path]) -> None:
+    target, aside = pair[0], pair[0].with_name(replacement.aside_name())
+    with pytest.raises(RenameUnknownError, match="is unknown"):
+        renamed(target, aside, act=lambda: time.sleep(600), seconds=0.2, expendable=False)
+    assert target.read_bytes() == b"old"
+
+
 def test_a_rename_that_took_place_and_was_not_answered_is_seen_by_the_file_s_id(pair: tuple[Path, Path]) -> None:
     target, made = pair
 
@@ -154,7 +162,7 @@ def test_when_the_names_cannot_be_looked_at_either_the_fate_is_unknown(
 
     monkeypatch.setattr(replacement, "file_id", hangs)
     with pytest.raises(RenameUnknownError, match="is unknown"):
-        replacement.settle_rename(str(made), str(target), wanted, seconds=0.1)
+        replacement.settle_rename(str(made), str(target), wanted, expendable=True, seconds=0.1)
 
 
 def test_a_lock_taken_before_the_rename_holds_the_name_afterwards(pair: tuple[Path, Path]) -> None:
