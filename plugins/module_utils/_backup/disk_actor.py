@@ -12,7 +12,7 @@ import itertools
 import os
 import posixpath
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -113,7 +113,8 @@ class DiskActor:
     def drop(self, file: TemporaryFile) -> None:
         """Remove a temporary file, if it is there; it stays noted, since a late request may yet make it."""
         with _telling(f"remove {file.place}"):
-            replacement.remove(file.place)
+            if is_there(file.place):
+                replacement.remove(file.place)
 
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         """Make sure that the disk may be overwritten now, and remember what goes with its inode."""
@@ -221,10 +222,11 @@ class DiskActor:
                 seconds = round(deadline.clock.monotonic() - begun, 3)
                 return self._proved(way, client, volume, disk, file, seconds)
             except KvmsnapError as exc:
-                self.drop(file)
                 unknown = isinstance(exc, OutcomeUnknownError)
-                if _never_began(exc) or way == "copy":
-                    notes.no_temporary(file)
+                with suppress(KvmsnapError):
+                    self.drop(file)
+                    if _never_began(exc) or way == "copy":
+                        notes.no_temporary(file)
                 pause = client.policy.delay(attempt)
                 if not unknown or attempt > client.policy.retry_count or pause >= deadline.remaining():
                     raise

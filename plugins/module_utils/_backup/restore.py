@@ -522,6 +522,7 @@ class _Work:
         self._note(guest, replace(self._progress(guest).with_temporary(file), moved_aside=None))
         with suppress(KvmsnapError):
             self._actor.drop(file)
+            _Notes(self, guest).no_temporary(file)
 
     def _bring_aside_back(self, guest: GuestRestore) -> None:
         """Give the disk that was moved aside its name back: it is as it was before."""
@@ -689,7 +690,14 @@ class _Work:
                     f"Failed to restore {what} of guest {guest.name}: {who} is {found}", guest=guest.name
                 )
 
+    def _sweep(self, guest: GuestRestore) -> None:
+        """Remove what the array made meanwhile for a request that was given up; ``recover`` finds what comes later."""
+        for file in self._progress(guest).temporaries:
+            with suppress(KvmsnapError):
+                self._actor.drop(file)
+
     def _result(self, guest: GuestRestore, disks: Sequence[DiskResult], error: Optional[str]) -> GuestResult:
+        self._sweep(guest)
         seconds = round(time.monotonic() - self._begun[guest.uuid], 3)
         safety = self._known_safety(guest)
         kept_off = self._progress(guest).autostart
