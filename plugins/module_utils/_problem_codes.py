@@ -86,6 +86,13 @@ CODES: dict[str, Code] = {
         " backup is another guest's",
         "Restore it under another name (kvm_restore_as), or choose another backup.",
     ),
+    "definition-not-allowed": Code(
+        "error",
+        "the definition in a backup that this host's own runs did not write names something outside of the guest: a"
+        " file, device, socket, user, command or network of the host",
+        "Look at the definition before you trust it. Restore the disks alone, with definition=keep, into a guest that"
+        " you define yourself; for networks and bridges, name those that are allowed (allowed_networks).",
+    ),
     "firmware-state": Code(
         "error",
         "saved UEFI variables or TPM state of a guest are gone or altered, or would be put where they must not",

@@ -127,6 +127,14 @@ options:
     type: str
     choices: [refuse, old_place]
     default: refuse
+  allowed_networks:
+    description:
+      - The networks of libvirt and the bridges of this host that a guest may be on whose backup another host's run
+        wrote, or was read out of snapshots. Its definition is foreign; whatever else of this host it names is refused.
+      - Left empty, these are the networks that libvirt knows on this host, and no bridge.
+    type: list
+    elements: str
+    default: []
   define_missing:
     description:
       - Whether a guest of the backup that this host does not define is defined as it was in the backup, with its UUID,
@@ -463,6 +471,7 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
+        "allowed_networks": {"type": "list", "elements": "str", "default": []},
         "other_hosts_guests": {"type": "dict"},
         "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},

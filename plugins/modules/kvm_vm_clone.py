@@ -67,6 +67,14 @@ options:
     type: str
     choices: [none, original]
     default: none
+  allowed_networks:
+    description:
+      - The networks of libvirt and the bridges of this host that a guest may be on whose backup another host's run
+        wrote, or was read out of snapshots. Its definition is foreign; whatever else of this host it names is refused.
+      - Left empty, these are the networks that libvirt knows on this host, and no bridge.
+    type: list
+    elements: str
+    default: []
   running:
     description: Whether the copy is started. V(false) leaves a copy that is there in the state that it is in.
     type: bool
@@ -257,6 +265,7 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "default": "kvmsnap"},
         "network": {"type": "str"},
         "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},
+        "allowed_networks": {"type": "list", "elements": "str", "default": []},
         "running": {"type": "bool", "default": False},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "start_timeout": {"type": "int", "default": 120},

@@ -45,6 +45,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
     still_there,
     take_away,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
+    emulators_of,
+    networks_of,
+    not_allowed,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest, SavedVolume
@@ -53,6 +58,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import Site, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
@@ -307,11 +313,16 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             igroups=_igroups(scene, guest, places),
         ),
     )
-    definition = _definition(guest, record)
+    definition = _definition(scene, chosen, guest, record)
     problems = [
         *network_problems(scene.host, record.network, guest=scene.name),
         *host_problems(definition.xml, facts_of(scene.host, definition.xml)),
     ]
+    _refuse(scene, guest, problems)
+    return Plan(chosen, guest, record, definition, mounts, tuple(problems))
+
+
+def _refuse(scene: Scene, guest: SavedGuest, problems: Sequence[Problem]) -> None:
     if errors_of(problems):
         raise CloneRefusedError(
             f"Refused to copy guest {guest.name} to {scene.name}, nothing was made: "
@@ -319,10 +330,10 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             problems=[problem.as_dict() for problem in problems],
             guest=guest.name,
         )
-    return Plan(chosen, guest, record, definition, mounts, tuple(problems))
 
 
-def _definition(guest: SavedGuest, record: CloneRecord) -> Edited:
+def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRecord) -> Edited:
+    """Return the copy's definition; one that this host's own runs did not write must pass the allow-list first."""
     spec = CopySpec(
         name=record.name,
         uuid=record.uuid,
@@ -332,7 +343,18 @@ def _definition(guest: SavedGuest, record: CloneRecord) -> Edited:
         nvram=record.nvram,
         own_networks=record.interfaces == clone_record.ORIGINAL,
     )
-    return copy_of(guest.xml, spec)
+    made = copy_of(guest.xml, spec)
+    if chosen.origin.trusted:
+        return made
+    site = Site(
+        disks=frozenset(source.path for source in spec.sources.values()),
+        emulators=emulators_of(scene.host),
+        networks=networks_of(scene.host, scene.options) | {name for name in (record.network,) if name},
+        nvram=frozenset(path for path in (record.nvram,) if path),
+    )
+    seen = checked(made.xml, site)
+    _refuse(scene, guest, not_allowed(guest.name, seen))
+    return Edited(seen.xml, (*made.notes, *seen.notes))
 
 
 def _igroups(scene: Scene, guest: SavedGuest, places: Places) -> dict[str, Igroup]:
@@ -387,7 +409,7 @@ def _made(scene: Scene, plan: Plan) -> list[Made]:
         initiators=scene.ground.initiators() if record.luns else (),
     )
     try:
-        record, made = maker.make(record, lambda now: _definition(plan.guest, now).xml)
+        record, made = maker.make(record, lambda now: _definition(scene, plan.chosen, plan.guest, now).xml)
         domain = own_domain(scene.host, record)
         if options["running"] and domain is not None:
             power_on(domain, state="running", timeout=options["start_timeout"])

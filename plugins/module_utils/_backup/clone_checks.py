@@ -22,14 +22,19 @@ def facts_of(host: Host, xml: str) -> HostFacts:
     """Return what a host offers to a guest with this definition; raises ``LibvirtError``."""
     domain = domain_element(xml)
     system = domain.find("os/type")
-    told = host.domain_capabilities(
-        emulator=domain.findtext("devices/emulator"),
-        arch=system.get("arch") if system is not None else None,
-        machine=system.get("machine") if system is not None else None,
-        kind=domain.get("type"),
-    )
+    capabilities = HostCapabilities.from_xml(host.capabilities())
+    emulator = domain.findtext("devices/emulator")
+    told = None
+    # libvirt runs the emulator to tell what it can do: none is named that it does not list by itself.
+    if emulator is None or any(emulator in each.emulators for each in capabilities.machines):
+        told = host.domain_capabilities(
+            emulator=emulator,
+            arch=system.get("arch") if system is not None else None,
+            machine=system.get("machine") if system is not None else None,
+            kind=domain.get("type"),
+        )
     return HostFacts(
-        capabilities=HostCapabilities.from_xml(host.capabilities()),
+        capabilities=capabilities,
         domain=DomainCapabilities.from_xml(told) if told is not None else None,
         networks=frozenset(host.networks()),
         pools=frozenset(host.pools()),

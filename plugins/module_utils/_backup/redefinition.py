@@ -22,15 +22,17 @@ class NewDefinition:
     """What a guest's definition is made of: the one that exists and ``saved``, put together as ``policy`` says.
 
     ``targets`` are the disks that are to lie where ``saved`` has them, for the policy ``keep``. ``as_is``: it is
-    ``saved`` to the letter, which may hold passwords.
+    ``saved`` to the letter, which may hold passwords. ``notes`` say what ``saved`` lacks of the backup's.
     """
 
     saved: str
     policy: Literal[Policy, AsIs]
     targets: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def out_of(self, existing: Optional[str]) -> Edited:
         """Return the definition; ``existing`` is None for a guest that is not defined. Raises ``DefinitionError``."""
         if self.policy == AS_IS:
-            return Edited(self.saved, ())
-        return merged(existing=existing, saved=self.saved, policy=self.policy, targets=self.targets)
+            return Edited(self.saved, self.notes)
+        made = merged(existing=existing, saved=self.saved, policy=self.policy, targets=self.targets)
+        return Edited(made.xml, (*self.notes, *made.notes))

@@ -19,6 +19,10 @@ from uuid import UUID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import facts_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
+    NVRAM_DIRECTORIES,
+    unexamined,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, SavedDisk, SavedGuest
@@ -36,7 +40,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Pro
 
 KEEP = "keep"
 OLD_PLACE = "old_place"
-NVRAM_DIRECTORIES = ("/var/lib/libvirt/qemu/nvram", "/etc/libvirt/qemu/nvram")
 NOT_DEFINED = (
     "it is not defined on this host, and is defined anew as it was in the backup, which has no passwords of screens"
 )
@@ -46,6 +49,9 @@ NO_PASSWORDS = (
 NEVER_DEFINED = "it is not defined now and was not before the restore: its disks become again what they were"
 _BY_WWID = "/dev/disk/by-id/dm-uuid-mpath-"
 _NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave disks empty. Nothing was touched"
+
+
+Examine = Callable[[Mapping[str, NewDefinition]], dict[str, NewDefinition]]
 
 
 class Looked(Protocol):
@@ -110,12 +116,14 @@ def redefined(
     here: Mapping[Key, HostVolume],
     *,
     look: Callable[[Mapping[str, str]], Looked],
+    examine: Examine = unexamined,
 ) -> dict[str, GuestNow]:
     """Return the guests by uuid, those that get another definition as ``look`` sees them with it.
 
-    ``look`` takes the XML by uuid. Raises ``DomainXmlError``, ``DefinitionError``, ``LibvirtError``.
+    ``look`` takes the XML by uuid, which ``examine`` has seen before. Raises ``DomainXmlError``, ``DefinitionError``,
+    ``LibvirtError``.
     """
-    new = new_definitions(wanted, found, options, here=here)
+    new = examine(new_definitions(wanted, found, options, here=here))
     if not new:
         return dict(found)
     xml = {uuid: each.out_of(found[uuid].xml if uuid in found else None).xml for uuid, each in new.items()}
@@ -159,13 +167,14 @@ def gone_before(
     here: Mapping[Key, HostVolume],
     *,
     look: Callable[[Mapping[str, str]], Looked],
+    examine: Examine = unexamined,
 ) -> dict[str, GuestNow]:
     """Return the guests, too, that were not defined before a restore and are not now: only their disks are to go back.
 
     The restore broke off before it defined them, or its undo after it had undefined them. ``look`` sees them with the
-    definition of the backup. Raises ``DomainXmlError``.
+    definition of the backup, which ``examine`` has seen before. Raises ``DomainXmlError``.
     """
-    new = new_definitions(undefined_before(wanted, found, undone), {}, {"define_missing": True}, here=here)
+    new = examine(new_definitions(undefined_before(wanted, found, undone), {}, {"define_missing": True}, here=here))
     if not new:
         return dict(found)
     seen = look({uuid: each.out_of(None).xml for uuid, each in new.items()}).guests

@@ -35,6 +35,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import examined, unexamined
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
@@ -144,7 +145,7 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
         _claim(locks, options, manifest, todo, record.restore_id, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        planned = partial(_plan, options, manifest, record, todo, places, deadline)
+        planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=chosen.origin.trusted)
         plan = restore_open.told(chosen.planned(root, planned), record, found)
         plan = _checked(options, plan, places, deadline, undo=False)
         if check:
@@ -261,7 +262,8 @@ def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bo
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
-        planned = _plan(options, before, again, todo, places, deadline, saved, undone=known)
+        trusted = chosen.origin.trusted
+        planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known)
         plan = restore_open.told(chosen.told(planned), again, found)
         again, plan = restore_open.with_images(known, again, plan)
         plan = _checked(options, plan, places, deadline, undo=True)
@@ -428,9 +430,14 @@ def _plan(
     places: Places,
     deadline: Deadline,
     saved: Path,
+    *,
+    trusted: bool,
     undone: Optional[Journal] = None,
 ) -> RestorePlan:
-    """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo."""
+    """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo.
+
+    ``trusted``: the definitions of the backup were written by a run of this host.
+    """
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
     mine = {
@@ -439,7 +446,7 @@ def _plan(
         if manifest.backup_id in found
     }
     restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
-    found, names = _intended(options, manifest, wanted, places, undone, deadline)
+    found, names = _intended(options, manifest, wanted, places, undone, deadline, trusted=trusted)
     found = restore_shared.judged(
         found,
         restored=restored,
@@ -473,6 +480,8 @@ def _intended(
     places: Places,
     undone: Optional[Journal],
     deadline: Deadline,
+    *,
+    trusted: bool,
 ) -> tuple[dict[str, GuestNow], dict[str, str]]:
     """Return the wanted guests as they are to be defined, and the uuids of all guests of now by name."""
     now = _guests_now(options, wanted)
@@ -484,10 +493,12 @@ def _intended(
     if restore_redefine.needs_places(wanted, now.guests, options):
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
+    known = before if undone is not None else now.guests
+    examine = unexamined if trusted else partial(examined, options, manifest.backup_id, wanted, known, here)
     if undone is not None:
-        found = restore_redefine.gone_before(wanted, before, undone, here, look=look)
+        found = restore_redefine.gone_before(wanted, before, undone, here, look=look, examine=examine)
     else:
-        found = restore_redefine.redefined(options, wanted, now.guests, here, look=look)
+        found = restore_redefine.redefined(options, wanted, now.guests, here, look=look, examine=examine)
     for saved in wanted:
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)

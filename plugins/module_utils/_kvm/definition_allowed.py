@@ -151,6 +151,7 @@ def _noise(edit: _Edit) -> None:
     """Leave out what libvirt writes by itself: aliases, indexes, labels of its own choice, empty chains."""
     for parent in list(edit.domain.iter()):
         drop(parent, "alias")
+        parent.text = (parent.text or "").strip() or None
     for label in edit.domain.findall("seclabel"):
         chosen = label.get("type") == "dynamic" and label.get("relabel", "yes") == "yes"
         if chosen and {child.tag for child in label} <= {"label", "imagelabel"}:

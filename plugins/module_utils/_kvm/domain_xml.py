@@ -20,6 +20,7 @@ GuestOs = Literal["linux", "windows", "solaris", "unknown"]
 Role = Literal["boot", "data"]
 
 MAX_XML = 16 * 1024 * 1024
+DEEPEST_XML = 100
 _MOST_DIGITS = 9
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 REMOVABLE = ("cdrom", "floppy")
@@ -137,7 +138,21 @@ class GuestXml:
 
 
 class _NoDoctype(ET.TreeBuilder):
-    """A tree builder that stops at a DOCTYPE, before any entity of it is read."""
+    """A tree builder that stops at a DOCTYPE, before any entity of it is read, and where elements lie too deep."""
+
+    _depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str]) -> ET.Element:
+        """Called by the parser when an element begins."""
+        self._depth += 1
+        if self._depth > DEEPEST_XML:
+            raise DomainXmlError(f"Refused to read the definition: its elements lie more than {DEEPEST_XML} deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str) -> ET.Element:
+        """Called by the parser when an element ends."""
+        self._depth -= 1
+        return super().end(tag)
 
     def doctype(self, name: str, *_ids: Optional[str]) -> None:
         """Called by the parser when a DOCTYPE begins."""
