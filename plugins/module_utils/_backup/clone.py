@@ -8,7 +8,7 @@ import os
 import uuid as uuids
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
@@ -45,11 +45,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
     still_there,
     take_away,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
-    emulators_of,
-    networks_of,
-    not_allowed,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import not_allowed, site_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest, SavedVolume
@@ -58,7 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import Site, checked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
@@ -79,6 +75,7 @@ class Ground:
     mounted: Callable[[Sequence[Client], Iterable[SavedVolume], Deadline], dict[Key, HostVolume]] = mounted_volumes
     nvram: str = "/var/lib/libvirt/qemu/nvram"
     tpm: str = "/var/lib/libvirt/swtpm"
+    firmware: tuple[str, ...] = FIRMWARE_DIRECTORIES
     san: San = field(default_factory=San)
     initiators: Callable[[], Sequence[str]] = own_initiators
 
@@ -346,11 +343,13 @@ def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRe
     made = copy_of(guest.xml, spec)
     if chosen.origin.trusted:
         return made
-    site = Site(
+    general = site_of(scene.host, scene.options)
+    site = replace(
+        general,
         disks=frozenset(source.path for source in spec.sources.values()),
-        emulators=emulators_of(scene.host),
-        networks=networks_of(scene.host, scene.options) | {name for name in (record.network,) if name},
+        networks=general.networks | {name for name in (record.network,) if name},
         nvram=frozenset(path for path in (record.nvram,) if path),
+        firmware=scene.ground.firmware,
     )
     seen = checked(made.xml, site)
     _refuse(scene, guest, not_allowed(guest.name, seen))

@@ -50,18 +50,14 @@ def examined(
     """
     result, problems = {}, []
     with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
-        emulators, networks = emulators_of(host), networks_of(host, options)
+        general = site_of(host, options)
     for saved in wanted:
         if saved.uuid not in new:
             continue
         now = found.get(saved.uuid)
         places = places_of(saved, now, here)
-        site = Site(
-            disks=frozenset(places.values()),
-            emulators=emulators,
-            networks=networks,
-            nvram=own_nvram(saved.uuid, now.name if now else saved.name),
-        )
+        nvram = own_nvram(saved.uuid, now.name if now else saved.name)
+        site = replace(general, disks=frozenset(places.values()), nvram=nvram)
         seen = checked(with_paths(new[saved.uuid].saved, places), site)
         problems += not_allowed(saved.name, seen)
         if now is None and parse_guest(seen.xml).name != saved.name:
@@ -80,15 +76,14 @@ def not_allowed(guest: str, seen: Checked) -> list[Problem]:
     ]
 
 
-def emulators_of(host: Host) -> frozenset[str]:
-    """Return the emulators that libvirt lists by itself; raises ``LibvirtError``."""
+def site_of(host: Host, options: Mapping[str, Any]) -> Site:
+    """Return what any foreign guest may name of this host; raises ``LibvirtError``."""
     machines = HostCapabilities.from_xml(host.capabilities()).machines
-    return frozenset(path for each in machines for path in each.emulators)
-
-
-def networks_of(host: Host, options: Mapping[str, Any]) -> frozenset[str]:
-    """Return the networks and bridges that a foreign guest may be on; raises ``LibvirtError``."""
-    return frozenset(options.get("allowed_networks") or host.networks())
+    return Site(
+        emulators=frozenset(path for each in machines for path in each.emulators),
+        networks=frozenset(options.get("allowed_networks") or host.networks()),
+        types=frozenset(kind for each in machines for kind in each.types),
+    )
 
 
 def own_nvram(uuid: str, name: str) -> frozenset[str]:

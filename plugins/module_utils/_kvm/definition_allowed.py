@@ -66,13 +66,16 @@ class Site:
     """What of this host a foreign definition may name.
 
     ``disks``: where the backup's disks lie here. ``emulators``: those that libvirt lists by itself. ``networks``: names
-    of networks and bridges. ``nvram``: where the guest's UEFI variables may lie.
+    of networks and bridges. ``nvram``: where the guest's UEFI variables may lie. ``types``: the kinds
+    of guests. ``firmware``: directories of firmware and of templates for UEFI variables.
     """
 
     disks: frozenset[str] = frozenset()
     emulators: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
     nvram: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset(("kvm", "qemu"))
+    firmware: tuple[str, ...] = FIRMWARE_DIRECTORIES
 
 
 @dataclass(frozen=True)
@@ -289,8 +292,8 @@ def _like(pattern: str) -> Callable[[str, Site], bool]:
     return lambda value, _site: re.fullmatch(pattern, value) is not None
 
 
-def _packaged(value: str, _site: Site) -> bool:
-    return value.startswith(FIRMWARE_DIRECTORIES) and posixpath.normpath(value) == value
+def _packaged(value: str, site: Site) -> bool:
+    return value.startswith(site.firmware) and posixpath.normpath(value) == value
 
 
 _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
@@ -298,7 +301,7 @@ _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
     "inert": lambda value, _site: _INERT.fullmatch(value) is not None,
     "name": lambda value, _site: bool(value) and len(value) <= 255 and "/" not in value and not hides(value),
     "uuid": _like(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
-    "domain_type": _one_of("kvm", "qemu"),
+    "domain_type": lambda value, site: value in site.types,
     "firmware": _one_of("bios", "efi"),
     "os_type": _one_of("hvm"),
     "smbios": _one_of("emulate", "sysinfo"),

@@ -20,7 +20,8 @@ GuestOs = Literal["linux", "windows", "solaris", "unknown"]
 Role = Literal["boot", "data"]
 
 MAX_XML = 16 * 1024 * 1024
-DEEPEST_XML = 100
+DEEPEST_XML = 500
+"""libvirt follows a chain of at most 200 images, each an element inside of the one before."""
 _MOST_DIGITS = 9
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 REMOVABLE = ("cdrom", "floppy")

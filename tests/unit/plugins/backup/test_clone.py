@@ -178,6 +178,7 @@ class Bench:
             lambda *_asked: mounts,
             nvram=str(self.side),
             tpm=str(self.side),
+            firmware=(f"{directory}/",),
             san=self.san,
             initiators=lambda: ["iqn.2026-01.org.example:hv1"],
         )

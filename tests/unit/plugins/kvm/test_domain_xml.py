@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import domain_xml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import (
+    DEEPEST_XML,
     DomainXmlError,
     os_family,
     parse_guest,
@@ -77,12 +78,16 @@ def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_guest("<domain>" + " " * 100 + "</domain>")
 
 
-def test_deep_nesting_is_no_crash() -> None:
-    depth = 5000
+@pytest.mark.parametrize("depth", [200, 5000])
+def test_deep_nesting_is_no_crash(depth: int) -> None:
     chain = "<backingStore type='file'><format type='raw'/><source file='/x'/>" * depth + "</backingStore>" * depth
     disk = f"<disk type='file'><target dev='vda'/>{chain}</disk>"
     xml = f"<domain><name>a</name><uuid>b</uuid><devices>{disk}</devices></domain>"
-    assert len(parse_guest(xml).disks[0].backing) == depth
+    if depth > DEEPEST_XML:
+        with pytest.raises(DomainXmlError, match="deep"):
+            parse_guest(xml)
+    else:
+        assert len(parse_guest(xml).disks[0].backing) == depth
 
 
 @pytest.mark.parametrize(
