@@ -145,6 +145,11 @@ def _at_the_timer(ground: Ground, name: str, kind: str, *, once_frozen: bool) ->
     yield from _held_still(ground, SHORT_DEADLINE + SETTLED)
     if not ground.guests.agent("r1").last("thaw"):
         yield "r1 was never told to thaw"
+    # Until the timer has ended its try it has their locks, and a backup would leave them out.
+    try:
+        wait_until(lambda: {*_on_record(ground)} <= {BAD}, seconds=SETTLED, what="the record of the honest", pause=0.2)
+    except LabError:
+        yield f"{', '.join(_on_record(ground))} on record still"
     yield from _stopped_by_it(ground, f"{name}n")
 
 
@@ -158,7 +163,10 @@ def _stopped_by_it(ground: Ground, name: str) -> Iterator[str]:
     yield from _not_saved(ground, name)
     recovered = ground.module("kvm_leftovers", owner="hv1", settle=0)
     yield from _unfit(recovered)
-    wrong = [each for each in recovered.result["leftovers"] if each["error"] and BAD not in each["error"]]
+    left = recovered.result.get("leftovers")
+    if left is None:
+        yield f"recovery looked at nothing: {recovered.msg}"
+    wrong = [each for each in left or () if each["error"] and BAD not in each["error"]]
     if wrong:
         yield f"recovery could not put right {wrong}"
 
