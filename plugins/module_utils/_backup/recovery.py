@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -67,6 +67,7 @@ class Leftover:
     """One thing that was left: its ``kind`` and ``name``, ``what`` is the matter, and what is done about it.
 
     ``remedy`` completes "it is ..." (released, removed); None leaves it alone, as does a missing ``act``.
+    ``fault``: why it could not even be looked at.
     """
 
     kind: str
@@ -74,6 +75,7 @@ class Leftover:
     what: str
     remedy: Optional[str] = None
     act: Optional[Callable[[], object]] = None
+    fault: Optional[str] = None
 
     def as_dict(self, *, error: Optional[str] = None) -> dict[str, Any]:
         """Return plain data for the module's result."""
@@ -164,7 +166,7 @@ def _settled(found: Sequence[Leftover], *, check: bool) -> tuple[bool, list[Opti
     """Put right what can be, one failure not keeping it from the next; return whether anything was, and the errors."""
     done, errors = False, []
     for item in found:
-        error: Optional[str] = None
+        error = item.fault
         if item.act is not None:
             outcome = None if check else outcome_of(item.act, what=f"put right {item.kind} {item.name}")
             error = outcome.message if isinstance(outcome, KvmsnapError) else None
@@ -197,15 +199,22 @@ def _on_host(scene: Scene) -> list[Leftover]:
     holds = leftovers.holds_on(scene.ground, wall=scene.wall)
     found = [item for item in (_of_hold(seen, scene) for seen in holds) if item is not None]
     known = {row.uuid for seen in holds for row in seen.outstanding}
-    found.extend(
-        Leftover("guest", name, "its file systems are frozen, and no hold of this host is known to have done it")
-        for name in leftovers.frozen_guests(scene.ground, known=known)
-    )
+    found.extend(_frozen_guests(scene, known))
     found.extend(_temporary_files(scene))
     found.extend(_interrupted_restores(scene.root))
     found.extend(_as_leftovers("file", left_files(scene.root, scene.ground.connect)))
     found.extend(_left_locks(scene))
     return found
+
+
+def _frozen_guests(scene: Scene, known: Collection[str]) -> Iterator[Leftover]:
+    """Yield the frozen guests that no hold explains; that they cannot be asked for keeps no hold from its end."""
+    frozen = outcome_of(lambda: leftovers.frozen_guests(scene.ground, known=known), what="look for frozen guests")
+    if isinstance(frozen, KvmsnapError):
+        yield Leftover("guest", "*", "which guests are frozen is not known", fault=frozen.message)
+        return
+    for name in frozen:
+        yield Leftover("guest", name, "its file systems are frozen, and no hold of this host is known to have done it")
 
 
 def _left_locks(scene: Scene) -> Iterator[Leftover]:

@@ -60,3 +60,16 @@ def test_failures_are_told(options: dict[str, Any], change: dict[str, Any], mess
     result = run("kvm_leftovers", {**options, **change})
     assert result["failed"] is True
     assert message in result["msg"]
+
+
+def test_a_hold_is_put_right_although_the_guests_cannot_be_asked(options: dict[str, Any], tmp_path: Path) -> None:
+    holds = tmp_path / "run" / "holds"
+    holds.mkdir(mode=0o700)
+    (holds / "old.json").write_text(
+        '{"schema": "kvmsnap.hold/1", "boot_id": "another", "guests": []}', encoding="ascii"
+    )
+    result = run("kvm_leftovers", {**options, "uri": "qemu+unix:///system?socket=/no/such"})
+    assert result["failed"] is True
+    assert "which guests are frozen is not known" in str(result["leftovers"])
+    assert "Failed to connect to libvirt" in result["msg"]
+    assert not (holds / "old.json").exists()
