@@ -108,7 +108,10 @@ def plain_copy(value: Any) -> Any:
     """Return the value built from plain types alone; Ansible's own are subclasses of them that YAML cannot write."""
     if value is None or isinstance(value, bool):
         return value
-    for plain in (str, int, float):
+    if isinstance(value, str):
+        # ansible-core 2.16 has a kind of string of which str() makes another one of that kind.
+        return str.__str__(value)
+    for plain in (int, float):
         if isinstance(value, plain):
             return plain(value)
     if isinstance(value, Mapping):

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+import ground as tools
 from kvmground import Ground
 from kvmground.playbooks import Playbooks
 from shown import shown
@@ -66,30 +67,37 @@ def ran(playbooks: Playbooks) -> bool:
 
 
 @pytest.mark.parametrize("form", ["text", "list"])
-def test_a_mapping_that_is_kept_runs_nothing_later(ground: Ground, playbooks: Playbooks, form: str) -> None:
+@pytest.mark.parametrize("core", [None, "sanity-2.16"], ids=["usual core", "oldest core"])
+@pytest.mark.usefixtures("ground")
+def test_a_mapping_that_is_kept_runs_nothing_later(playbooks: Playbooks, form: str, core: str | None) -> None:
+    venv = tools.ensure_venv(core) if core else None
     kept = playbooks.work / "host_vars" / f"{HOST}.yml"
     if form == "list":
         kept.parent.mkdir()
         kept.write_text("kvm_vm_mapping: []\n", encoding="utf-8")
-    played = playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True})
+    played = playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True}, core=venv)
     assert played.rc == 0, played.stdout
     assert MARKER in kept.read_text(encoding="utf-8")
     later = playbooks.work / "later.yml"
     later.write_text(LATER, encoding="utf-8")
-    playbooks.run(str(later), {})
-    playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True})
+    playbooks.run(str(later), {}, core=venv)
+    playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True}, core=venv)
     with shown("11.7: a file name in a volume becomes code on the control node"):
         assert not ran(playbooks)
-    again = playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True})
+    again = playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True}, core=venv)
     assert again.rc == 0, again.stdout
 
 
 @pytest.mark.parametrize("mode", ["module", pytest.param("tasks", marks=pytest.mark.long)])
-def test_no_playbook_runs_a_name_that_it_shows_or_hands_on(ground: Ground, playbooks: Playbooks, mode: str) -> None:
+@pytest.mark.parametrize("core", [None, "sanity-2.16"], ids=["usual core", "oldest core"])
+def test_no_playbook_runs_a_name_that_it_shows_or_hands_on(
+    ground: Ground, playbooks: Playbooks, mode: str, core: str | None
+) -> None:
+    venv = tools.ensure_venv(core) if core else None
     uuid = ground.guests.domain(HOSTILE).UUIDString()
-    backup = f"hv0-{mode}_20261121020000"
+    backup = f"hv0-{mode}_{'20261122' if core else '20261121'}020000"
     wanted = {"kvm_restore_vm_list": [uuid], "kvm_restore_backup_id": backup}
-    copy = {"kvm_clone_name": f"copy-{mode}", "kvm_clone_guest": uuid, "kvm_clone_backup_id": backup}
+    copy = {"kvm_clone_name": f"copy-{mode}-{core}", "kvm_clone_guest": uuid, "kvm_clone_backup_id": backup}
     for playbook, variables in (
         ("preflight", {"kvm_preflight_fail": False}),
         ("backup", {"kvm_backup_id": backup, "kvm_backup_mode": mode, "kvm_backup_consistency": "crash-consistent"}),
@@ -97,12 +105,12 @@ def test_no_playbook_runs_a_name_that_it_shows_or_hands_on(ground: Ground, playb
         ("backup", {"kvm_backup_id": f"{backup}1", "kvm_backup_mode": mode, "kvm_backup_consistency": "offline"}),
         ("list", {}),
         ("restore", {**wanted, "kvm_restore_stop": "destroy"}),
-        ("restore", {**wanted, "kvm_restore_as": f"as-{mode}"}),
+        ("restore", {**wanted, "kvm_restore_as": f"as-{mode}-{core}"}),
         ("clone", copy),
         ("clone", {**copy, "kvm_clone_state": "absent"}),
         ("recover", {"kvm_recover_orphans": "keep"}),
     ):
-        played = playbooks.run(f"kvmsnap.ontap.{playbook}", variables)
+        played = playbooks.run(f"kvmsnap.ontap.{playbook}", variables, core=venv)
         weaker = variables.get("kvm_backup_consistency") == "offline"
         assert (played.rc != 0) is weaker, played.stdout
         assert not ran(playbooks), f"{playbook} {variables}"
