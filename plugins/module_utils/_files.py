@@ -7,6 +7,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FILE_MODE = 0o600
@@ -45,6 +47,18 @@ def write_private_at(directory: int, name: str, data: bytes) -> None:
         os.unlink(temporary, dir_fd=directory)
         raise
     os.fsync(directory)
+
+
+@contextmanager
+def created_private_at(directory: int, name: str) -> Iterator[int]:
+    """Yield the uid that owns a file we create in an open directory; it is gone afterwards. Raises :class:`OSError`."""
+    temporary = f".{name}.{secrets.token_hex(8)}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=directory)
+    try:
+        yield os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+        os.unlink(temporary, dir_fd=directory)
 
 
 def is_locked(path: Path) -> bool:

@@ -40,6 +40,8 @@ author:
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.given_backup
+  - kvmsnap.ontap.manifest_key
+  - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes
 options:
   guests:
@@ -446,6 +448,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import trust_arguments
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
@@ -461,6 +464,7 @@ def argument_spec() -> dict[str, Any]:
         "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
         "backup_from": backup_from_argument(),
+        **trust_arguments(),
         "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},

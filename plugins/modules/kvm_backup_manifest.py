@@ -13,8 +13,11 @@ version_added: 0.1.0
 description:
   - Writes into the catalog on the KVM host what a backup is to hold (V(started)) before the first guest is held, and
     what it came to (V(complete)) after the last was released. A backup exists only with its complete manifest.
-  - The started manifest is also put into each NFS volume of the backup, so that the snapshots carry it, and taken out
-    of the live volumes once the backup is complete. Copies of UEFI variables stay in the catalog.
+  - Each NFS volume of the backup also gets the started manifest of the guests that have a disk there, without what may
+    be secret, so that the snapshots carry it; it is taken out of the live volumes once the backup is complete. Copies
+    of UEFI variables stay in the catalog.
+  - An index beside these manifests has the SHA-256 of each, and the comment for the snapshots has that of the index.
+  - A volume in which somebody else has put something where these files go is refused.
   - A guest whose restore broke off amid its disks is refused (C(restore-unfinished)), since they are neither old nor
     new.
   - The role P(kvmsnap.ontap.kvm_backup#role) calls it; a playbook of your own may do the same.
@@ -22,15 +25,18 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.manifest_key
 options:
   state:
     description:
       - V(started) decides from a discovery what the backup holds, and writes it down. A backup of that name must not be
         in the catalog.
+      - V(indexed) binds a started one to the manifests of all hosts that make one point in time (O(parts)). It is
+        needed before the snapshots of several hosts are made, and with the same O(parts) on each of them.
       - V(complete) adds the snapshots and the consistency that each guest reached. A complete one stays as it is.
       - V(absent) removes a manifest that was never completed.
     type: str
-    choices: [started, complete, absent]
+    choices: [started, indexed, complete, absent]
     required: true
   backup_id:
     description: Name of the backup, which is the name of its snapshots.
@@ -80,6 +86,17 @@ options:
     description: The C(snapshots) that M(kvmsnap.ontap.ontap_snapshot) returned. Needed with O(state=complete).
     type: list
     elements: dict
+  parts:
+    description:
+      - The RV(parts) that O(state=started) returned on all hosts of one point in time. Needed with O(state=indexed).
+    type: list
+    elements: dict
+  run_id:
+    description: The RV(run_id) of the host that names the snapshots. Needed with O(state=indexed).
+    type: str
+  snapshot_owner:
+    description: Who owns the snapshots, the O(owner) of that host. Needed with O(state=indexed).
+    type: str
   consistency:
     description: The level that every guest is to reach, strongest first. Those below it are returned as RV(weaker).
     type: str
@@ -144,7 +161,7 @@ plan:
       type: list
       elements: dict
     comment:
-      description: The comment for the snapshots, which names this run.
+      description: The comment for the snapshots, which names this run and has the SHA-256 of its index.
       returned: success
       type: str
     unprotected:
@@ -152,6 +169,36 @@ plan:
       returned: success
       type: list
       elements: dict
+parts:
+  description: What each volume carries of this host's manifest, for O(parts).
+  returned: with O(state=started)
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: The O(owner).
+      type: str
+      returned: success
+    svm_uuid:
+      description: UUID of the volume's SVM.
+      type: str
+      returned: success
+    volume_uuid:
+      description: UUID of the volume.
+      type: str
+      returned: success
+    volume:
+      description: The volume with its SVM, for people.
+      type: str
+      returned: success
+    sha256:
+      description: SHA-256 of the manifest there, V(null) when the volume carries none.
+      type: str
+      returned: success
+run_id:
+  description: What names this run in the comment of its snapshots.
+  returned: with O(state=started)
+  type: str
 remarks:
   description: Volumes that could not take the manifest along, one sentence each.
   returned: success
@@ -175,6 +222,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -183,7 +231,7 @@ def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
     records = {"type": "list", "elements": "dict"}
     return {
-        "state": {"type": "str", "choices": ["started", "complete", "absent"], "required": True},
+        "state": {"type": "str", "choices": ["started", "indexed", "complete", "absent"], "required": True},
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str"},
         "policy": {"type": "str", "default": "manual"},
@@ -195,9 +243,13 @@ def argument_spec() -> dict[str, Any]:
         "filesystems": {"type": "dict", "default": {}},
         "holds": records,
         "snapshots": records,
+        "parts": records,
+        "run_id": {"type": "str"},
+        "snapshot_owner": {"type": "str"},
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
         "other_hosts": {"type": "dict", "default": {}},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        **key_argument(),
     }
 
 
@@ -207,6 +259,7 @@ def main() -> None:
         argument_spec=argument_spec(),
         required_if=[
             ("state", "started", ("owner", "guests", "volumes")),
+            ("state", "indexed", ("parts", "run_id", "snapshot_owner")),
             ("state", "complete", ("holds", "snapshots")),
         ],
         supports_check_mode=True,

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.attributes.actiongroup_ontap
+  - kvmsnap.ontap.manifest_key
 attributes:
   check_mode:
     support: full
@@ -310,6 +311,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
@@ -351,6 +353,7 @@ def argument_spec() -> dict[str, Any]:
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "uri": {"type": "str", "default": "qemu:///system"},
         "controllers": controllers_argument(),
+        **key_argument(),
     }
 
 

@@ -25,6 +25,8 @@ author:
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.given_backup
+  - kvmsnap.ontap.manifest_key
+  - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes
 options:
   state:
@@ -247,6 +249,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import trust_arguments
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
@@ -262,6 +265,7 @@ def argument_spec() -> dict[str, Any]:
         "guest": {"type": "str"},
         "backup_id": {"type": "str", "default": "latest"},
         "backup_from": backup_from_argument(),
+        **trust_arguments(),
         "owner": {"type": "str", "default": "kvmsnap"},
         "network": {"type": "str"},
         "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},

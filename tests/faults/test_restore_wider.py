@@ -92,9 +92,11 @@ def test_a_manifest_that_was_altered_or_is_nowhere_restores_nothing(ground: Grou
         place = ground.seen(ground.volume(volume) / ".kvmsnap")
         place.mkdir()
         (place / f"{FORGED}.json").write_text(text, encoding="utf-8")
-        ground.control.add_snapshot("svm1", volume, FORGED, comment="kvmsnap/hv1: run of somebody, 1 guests")
+        comment = "kvmsnap/hv1: run 0f8fad5b-d9cb-469f-a165-70867728950e, 1 guests"
+        ground.control.add_snapshot("svm1", volume, FORGED, comment=comment)
         shutil.rmtree(place)
-    outcome = restore(ground, backup_id=FORGED)
+    assert "they are unproven" in restore(ground, backup_id=FORGED).msg
+    outcome = restore(ground, backup_id=FORGED, manifest_require="none")
     assert "its checksum does not match its content" in outcome.msg
     nowhere = restore(ground, backup_id="hv1-daily_20200101000000")
     assert "those of a backup of LUNs alone never have" in nowhere.msg

@@ -174,9 +174,9 @@ def test_a_manifest_that_is_a_link_or_of_another_run_is_not_believed(lab: Any, l
     lab.control.add_snapshot("svm1", "kvm_vol1", f"{FORGED}-2")
     lab.ssh(f"rm -r {here}")
     said = restored(lab, rc=2, check=True, vm_list=GUEST, backup_id=FORGED).failures(HOST)
-    assert "it is a link, or below one" in " ".join(said)
+    assert "it is a link" in " ".join(said)
     said = restored(lab, rc=2, vm_list=GUEST, backup_id=f"{FORGED}-2").failures(HOST)
-    assert "its checksum does not match its content" in " ".join(said)
+    assert "which no backup gave" in " ".join(said)
     after = world_of(lab)
     assert {key: after[key] for key in after if key not in ("snapshots", "files", "ours")} == {
         key: before[key] for key in before if key not in ("snapshots", "files", "ours")

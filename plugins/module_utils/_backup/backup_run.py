@@ -24,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGroup, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import signing_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
@@ -226,9 +227,10 @@ def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
     planned = as_planned(critical.absent(run.wanted, found, deadline=run.time()), run.wanted)
+    begun = record.foreseen(manifest, key=signing_key(run.options))
     held = hold.hold(_guests(run, plan), run.name, run.ground, check=True, go_on=run.go_on)
     return {
-        **record.result_of(manifest, before="absent", remarks=grouped.remarks()),
+        **record.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
         "guests": held["guests"],
         "snapshots": [as_result(each) for each in planned],
         "weaker": [],
@@ -294,11 +296,12 @@ def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequ
     critical.absent(run.wanted, found, deadline=run.time())
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
-    wanted = replace(run.wanted, comment=manifest.comment)
+    wanted = run.wanted
     by_uuid = {volume.uuid: client for client, volume in found}
     made = Made(())
     try:
-        manifest, remarks = record.start(run.root, manifest, run.options["guests"])
+        begun = record.start(run.root, manifest, run.options["guests"], key=signing_key(run.options))
+        manifest, wanted = begun.manifest, replace(run.wanted, comment=begun.manifest.comment)
         moment = critical.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
         made = moment.made
         locks.close()
@@ -311,7 +314,9 @@ def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequ
         raise _undone(run, exc, wanted, made, clients=by_uuid) from exc
     rows = list(moment.rows)
     result = {
-        **record.result_of(done, before="absent", remarks=[*healed, *remarks, *grouped.remarks(), *moment.remarks]),
+        **record.result_of(
+            done, before="absent", remarks=[*healed, *begun.remarks, *grouped.remarks(), *moment.remarks]
+        ),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
         "weaker": record.weaker(done, run.asked),

@@ -10,20 +10,18 @@ Layout below the catalog directory (0700, files 0600)::
     backups/<backup id>/<uuid>.tpm          the state of an emulated TPM, as a tar archive
     restores/<restore id>.json              what a restore was asked for and how far it came
 
-A copy of the started manifest is put into each NFS volume as ``.kvmsnap/<backup id>.json`` just before the hold, so
-that its snapshot carries it, and taken out of the live volume afterwards. A volume of LUNs has no file system that this
-host could put it into; a backup of nothing else has its manifest in this catalog alone.
+Each NFS volume carries a copy of what concerns it, so that its snapshot has it (``_backup/volume_copies``). A volume
+of LUNs has no file system that this host could put it into; a backup of nothing else has its manifest in this catalog
+alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -35,16 +33,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin
     write_origin,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import (
-    private_directory,
-    write_private,
-    write_private_at,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import refuse_doctype
 
-VOLUME_DIRECTORY = ".kvmsnap"
 _MANIFEST = "manifest.json"
 
 
@@ -180,60 +173,6 @@ def content_of(path: Path) -> bytes:
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(path, arcname=path.name)
     return archive.getvalue()
-
-
-def put_into_volumes(manifest: Manifest) -> list[str]:
-    """Put the manifest into every mounted NFS volume of it; return one remark per volume that could not take it.
-
-    Volumes with nothing but LUNs take none; one remark tells when there is no other. Whoever can write a volume's root
-    (a root-squashed client cannot) must not be led astray: no link is followed.
-    """
-    data = manifests.dump(manifest).encode("utf-8")
-    remarks = []
-    with_files = _volumes_with_files(manifest)
-    for volume in manifest.volumes:
-        if volume.mount_point is None:
-            if volume.key in with_files:
-                remarks.append(f"{volume.label} is not mounted on this host")
-            continue
-        try:
-            with _volume_directory(volume, create=True) as directory:
-                write_private_at(directory, f"{manifest.backup_id}.json", data)
-        except OSError as exc:
-            remarks.append(f"{volume.label} at {volume.mount_point}: {exc.strerror or exc}")
-    if not any(volume.mount_point or volume.key in with_files for volume in manifest.volumes):
-        remarks.append("no snapshot carries the manifest; it is in the catalog of this host alone")
-    return remarks
-
-
-def take_out_of_volumes(manifest: Manifest) -> None:
-    """Remove what :func:`put_into_volumes` put there; a volume that cannot be reached keeps its copy."""
-    for volume in manifest.volumes:
-        if volume.mount_point is None:
-            continue
-        try:
-            with _volume_directory(volume, create=False) as directory:
-                os.unlink(f"{manifest.backup_id}.json", dir_fd=directory)
-            os.rmdir(Path(volume.mount_point) / VOLUME_DIRECTORY)
-        except OSError:
-            continue
-
-
-def _volumes_with_files(manifest: Manifest) -> set[tuple[str, str]]:
-    places = (disk.storage for guest in manifest.guests for disk in guest.saved_disks)
-    return {(place.svm_uuid, place.volume_uuid) for place in places if place is not None and place.lun is None}
-
-
-@contextmanager
-def _volume_directory(volume: SavedVolume, *, create: bool) -> Iterator[int]:
-    path = Path(volume.mount_point or "") / VOLUME_DIRECTORY
-    if create:
-        path.mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _entry(root: Path, name: str) -> Optional[Entry]:

@@ -23,7 +23,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup
     put_files,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import locate, missing_volumes, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import SIGNED, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -92,33 +93,48 @@ def chosen_backup(
     guests: Sequence[str],
     clients: Sequence[Client],
     deadline: Deadline,
+    trust: Trust,
     given: Optional[Mapping[str, Any]] = None,
 ) -> Chosen:
     """Return the backup; one that is named need not hold the guests. ``given`` is the option ``backup_from``.
 
-    Raises :class:`InputError` when there is none that serves, and ``ManifestError`` for one that cannot be trusted.
+    ``trust`` says what a manifest out of a snapshot must have. Raises :class:`InputError` when there is none that
+    serves, and ``ManifestError`` for one that cannot be trusted.
     """
     if given:
-        return _given(root, wanted, given, guests)
+        return _signed_enough(_given(root, wanted, given, guests), trust)
     if wanted == LATEST:
-        return _latest(root, guests, clients, deadline)
+        return _signed_enough(_latest(root, guests, clients, deadline), trust)
     found = catalog.load(root, wanted)
     if found is None:
-        return _out_of_snapshots(root, wanted, clients, deadline)
+        return _out_of_snapshots(root, wanted, clients, deadline, trust)
     if not found.complete:
         raise InputError(f"Backup {wanted} was never completed and cannot be used; choose another", backup_id=wanted)
-    return Chosen(found, catalog.origin_of(root, wanted))
+    return _signed_enough(Chosen(found, catalog.origin_of(root, wanted)), trust)
 
 
 def backup_of(root: Path, wanted: str, options: Mapping[str, Any]) -> Chosen:
     """Return the backup that a restore was made from, of which the array is asked only when the catalog lost it."""
     given = options.get("backup_from")
     deadline = Deadline.after(options["timeout"])
+    trust = Trust.from_options(options)
     if given or catalog.load(root, wanted) is not None:
-        return chosen_backup(root, wanted, guests=(), clients=(), deadline=deadline, given=given)
+        return chosen_backup(root, wanted, guests=(), clients=(), deadline=deadline, trust=trust, given=given)
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        return chosen_backup(root, wanted, guests=(), clients=clients, deadline=deadline)
+        return chosen_backup(root, wanted, guests=(), clients=clients, deadline=deadline, trust=trust)
+
+
+def _signed_enough(chosen: Chosen, trust: Trust) -> Chosen:
+    """Return a backup of a catalog; one that this host did not write itself carries no signature."""
+    if trust.require == SIGNED and not chosen.origin.trusted:
+        raise ManifestError(
+            f"Failed to trust backup {chosen.manifest.backup_id} ({chosen.origin.value}): manifest_require is"
+            " signed, and only the manifests in snapshots are. Nothing was touched; use this host's own backups, or"
+            " those out of their snapshots",
+            backup_id=chosen.manifest.backup_id,
+        )
+    return chosen
 
 
 def _given(root: Path, wanted: str, option: Mapping[str, Any], guests: Sequence[str]) -> Chosen:
@@ -151,9 +167,9 @@ def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadli
     )
 
 
-def _out_of_snapshots(root: Path, wanted: str, clients: Sequence[Client], deadline: Deadline) -> Chosen:
+def _out_of_snapshots(root: Path, wanted: str, clients: Sequence[Client], deadline: Deadline, trust: Trust) -> Chosen:
     """Return the backup as its snapshots carry it, without the side files that this catalog does not have."""
-    found = snapshot_manifest.from_snapshots(wanted, clients=clients, deadline=deadline)
+    found = snapshot_manifest.from_snapshots(wanted, clients=clients, deadline=deadline, trust=trust)
     if found.manifest is None:
         there = ", ".join(entry.backup_id for entry in catalog.entries(root)) or "none"
         silent = f" ({', '.join(found.silent)} did not answer)" if found.silent else ""
@@ -174,7 +190,9 @@ def _out_of_snapshots(root: Path, wanted: str, clients: Sequence[Client], deadli
         " and the level that it reached is unknown"
     )
     silent_notes = tuple(f"the mount {point} did not answer and was not looked at" for point in found.silent)
-    return Chosen(replace(found.manifest, guests=tuple(guests)), Origin.REBUILT, (origin, *silent_notes), lost)
+    return Chosen(
+        replace(found.manifest, guests=tuple(guests)), Origin.REBUILT, (origin, *found.notes, *silent_notes), lost
+    )
 
 
 def guest_of(chosen: Chosen, wanted: str) -> SavedGuest:

@@ -49,6 +49,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_defi
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
@@ -280,6 +281,7 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
         guests=[options["guest"]],
         clients=scene.clients,
         deadline=scene.deadline,
+        trust=Trust.from_options(options),
         given=options.get("backup_from"),
     )
     manifest, guest = chosen.manifest, guest_of(chosen, options["guest"])

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -142,7 +143,10 @@ class SavedFile:
 
 @dataclass(frozen=True)
 class SavedGuest:
-    """One guest at the time of the backup. ``xml`` carries no passwords (it is read without the secure flag)."""
+    """One guest at the time of the backup. ``xml`` carries no passwords (it is read without the secure flag).
+
+    ``left_out`` names what a volume's copy of ``xml`` lacks, since it may be secret.
+    """
 
     name: str
     uuid: str
@@ -154,6 +158,7 @@ class SavedGuest:
     disks: tuple[SavedDisk, ...]
     files: tuple[SavedFile, ...] = ()
     consistency: Optional[Reached] = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> SavedGuest:
@@ -170,6 +175,7 @@ class SavedGuest:
             disks=tuple(SavedDisk.from_record(disk) for disk in record.get("disks") or ()),
             files=tuple(SavedFile.from_record(item) for item in record.get("files") or ()),
             consistency=Reached.from_record(consistency) if consistency else None,
+            left_out=tuple(str(name) for name in record.get("left_out") or ()),
         )
 
     @property
@@ -262,7 +268,11 @@ class Unprotected:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole backup. ``created`` and ``completed`` are ISO 8601 in UTC on the KVM host's clock."""
+    """A whole backup. ``created`` and ``completed`` are ISO 8601 in UTC on the KVM host's clock.
+
+    ``snapshot_comment`` is the whole comment of its snapshots. A volume's copy has none, since the comment has the hash
+    of that copy; neither has a backup of a version that wrote no index.
+    """
 
     backup_id: str
     phase: str
@@ -275,6 +285,7 @@ class Manifest:
     volumes: tuple[SavedVolume, ...]
     unprotected: tuple[Unprotected, ...] = ()
     groups: tuple[SavedGroup, ...] = ()
+    snapshot_comment: Optional[str] = None
 
     @property
     def foreign(self) -> tuple[SavedVolume, ...]:
@@ -288,8 +299,20 @@ class Manifest:
 
     @property
     def comment(self) -> str:
-        """The comment of its snapshots, which names the run that makes them."""
-        return f"run {self.run_id}, {len(self.guests)} guests"
+        """The comment of its snapshots without the prefix that names their owner."""
+        known = SnapshotComment.parse(self.snapshot_comment) if self.snapshot_comment else None
+        return known.text if known else f"run {self.run_id}, {len(self.guests)} guests"
+
+    @property
+    def snapshot_owner(self) -> str:
+        """Who owns its snapshots; at one point in time of several hosts it is the first of them."""
+        known = SnapshotComment.parse(self.snapshot_comment) if self.snapshot_comment else None
+        return known.owner if known else self.owner
+
+    @property
+    def stored_comment(self) -> str:
+        """The comment of its snapshots as it stands on the array."""
+        return f"kvmsnap/{self.snapshot_owner}: {self.comment}"
 
     def guest(self, wanted: str) -> Optional[SavedGuest]:
         """Find a guest by name or uuid."""
@@ -362,6 +385,7 @@ def _from_record(record: Mapping[str, Any]) -> Manifest:
         volumes=tuple(SavedVolume.from_record(item) for item in record["volumes"]),
         unprotected=tuple(Unprotected.from_record(item) for item in record.get("unprotected") or ()),
         groups=tuple(SavedGroup.from_record(item) for item in record.get("groups") or ()),
+        snapshot_comment=record.get("snapshot_comment"),
     )
 
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM_STATE
@@ -22,6 +23,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     Manifest,
     SavedGuest,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import Part, digest_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, signing_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan, complete
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import refuse_half_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
@@ -37,6 +40,8 @@ def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     state = options["state"]
     if state == "started":
         return _start(root, name, options, check=check)
+    if state == "indexed":
+        return _indexed(root, name, options, check=check)
     if state == "complete":
         return _complete(root, name, options, check=check)
     return remove(root, name, check=check)
@@ -52,17 +57,40 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
         )
     manifest, plan = planned(name, options)
     holds = plan.holds(options["quiesce"], order=options["order"], filesystems=options["filesystems"])
-    remarks: list[str] = []
-    if not check:
-        manifest, remarks = start(root, manifest, options["guests"])
-    result = result_of(manifest, before="absent", remarks=remarks)
+    key = signing_key(options)
+    begun = foreseen(manifest, key=key) if check else start(root, manifest, options["guests"], key=key)
+    result = result_of(begun.manifest, before="absent", remarks=list(begun.remarks))
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
     unprotected = result["backup"]["unprotected"]
-    comment = manifest.comment
+    comment = begun.manifest.comment
     return {
         **result,
         "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
+        "run_id": manifest.run_id,
+        "parts": [asdict(part) for part in begun.parts],
     }
+
+
+def _indexed(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bind the backup to the manifests of all hosts that make it at one point in time."""
+    known = catalog.load(root, name)
+    if known is None or known.complete:
+        state = "complete already" if known else "never started"
+        raise InputError(f"Backup {name} was {state} in the catalog {root}", backup_id=name, path=str(root))
+    try:
+        parts = [Part.from_record(each) for each in options["parts"]]
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InputError(f"Failed to read parts: {exc} is missing or of a wrong kind", option="parts") from exc
+    given = {(part.host, part.key) for part in parts}
+    lacking = [volume.label for volume in known.volumes if (known.owner, volume.key) not in given]
+    if lacking:
+        raise InputError(f"parts lacks what this host has on {', '.join(lacking)}; nothing was touched", option="parts")
+    owner = checked_id(options["snapshot_owner"], what="snapshot_owner")
+    key = signing_key(options)
+    bound, remarks = volume_copies.put_index(known, parts, owner=owner, run_id=options["run_id"], key=key, check=check)
+    if not check:
+        catalog.save(root, bound, origin=Origin.OWN_RUN)
+    return {**result_of(bound, before="started", remarks=remarks), "changed": bound != known}
 
 
 def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan]:
@@ -84,20 +112,56 @@ def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan
         volumes=plan.volumes,
         unprotected=plan.unprotected,
     )
+    SnapshotComment.checked(owner=manifest.owner, run_id=manifest.run_id, index=digest_of(b""))
     return manifest, plan
 
 
-def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]]) -> tuple[Manifest, list[str]]:
-    """Write the started manifest into the catalog and into the volumes; return it and remarks about what could not be.
+@dataclass(frozen=True)
+class Begun:
+    """A started manifest, what its volumes carry of it, and remarks about what could not be done."""
+
+    manifest: Manifest
+    parts: tuple[Part, ...]
+    remarks: tuple[str, ...]
+
+
+def foreseen(manifest: Manifest, *, key: Optional[ManifestKey]) -> Begun:
+    """Return what :func:`start` would make of a manifest; writes nothing. Raises as that does."""
+    remarks = volume_copies.refuse_foreign(manifest)
+    copies = volume_copies.put_parts(manifest, check=True)
+    bound, _none = _bound(manifest, copies, key, check=True)
+    return Begun(bound, copies.parts, (*remarks, *copies.remarks))
+
+
+def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]], *, key: Optional[ManifestKey]) -> Begun:
+    """Write the started manifest into the catalog and into the volumes; nothing is left of it when that fails.
 
     ``guests`` are those of the discovery: their UEFI variables and TPM states go into the catalog, and the manifest
-    that is returned names them. Raises :class:`CatalogError`.
+    that is returned names them. Raises :class:`CatalogError`, and ``ForeignDirectoryError`` for a volume in which
+    somebody else has put something where the copies go.
     """
+    volume_copies.refuse_foreign(manifest)
     saved = {guest.uuid for guest in manifest.guests}
     own = [guest for guest in guests if guest["uuid"] in saved]
     manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
     catalog.save(root, manifest, origin=Origin.OWN_RUN)
-    return manifest, remarks + catalog.put_into_volumes(manifest)
+    try:
+        copies = volume_copies.put_parts(manifest)
+        bound, more = _bound(manifest, copies, key)
+        catalog.save(root, bound, origin=Origin.OWN_RUN)
+    except BaseException:
+        remove(root, manifest.backup_id, check=False)
+        raise
+    return Begun(bound, copies.parts, (*remarks, *copies.remarks, *more))
+
+
+def _bound(
+    manifest: Manifest, copies: volume_copies.Copies, key: Optional[ManifestKey], *, check: bool = False
+) -> tuple[Manifest, list[str]]:
+    """Bind a manifest to the parts of this host alone."""
+    return volume_copies.put_index(
+        manifest, copies.parts, owner=manifest.owner, run_id=manifest.run_id, key=key, check=check
+    )
 
 
 def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -134,7 +198,7 @@ def completed(
 def finish(root: Path, manifest: Manifest) -> None:
     """Write the complete manifest, and take the started one out of the live volumes; raises :class:`CatalogError`."""
     catalog.save(root, manifest, origin=Origin.OWN_RUN)
-    catalog.take_out_of_volumes(manifest)
+    volume_copies.take_out(manifest)
 
 
 def weaker(manifest: Manifest, floor: str) -> list[str]:
@@ -157,7 +221,7 @@ def remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
     if changed and not check:
         with deletable(root, [name]):
             if entry is not None and entry.manifest is not None:
-                catalog.take_out_of_volumes(entry.manifest)
+                volume_copies.take_out(entry.manifest)
             catalog.remove(root, name)
     before = entry.manifest.phase if entry and entry.manifest else ("unreadable" if changed else "absent")
     diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: absent\n"}

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
@@ -27,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, volumes_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import VOLUME_DIRECTORY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -360,7 +362,7 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
                 wanted = Wanted.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in there}.values())
                 ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
-            catalog.take_out_of_volumes(manifest)
+            volume_copies.take_out(manifest)
             catalog.remove(scene.root, name)
 
     return Leftover("backup", name, what, "taken back: snapshots, then manifest", act)
@@ -385,11 +387,11 @@ def _orphans(
     scene: Scene, places: Places, snapshots: Snapshots, known: Iterable[str], *, remove: bool
 ) -> Iterator[Leftover]:
     """Yield the snapshots that a backup of this owner made and no manifest of the catalog knows."""
-    made_by_backup = re.compile(rf"kvmsnap/{re.escape(scene.owner)}: run [0-9a-f-]{{36}}\b")
     names: dict[str, list[Key]] = {}
     for key, found in snapshots.items():
         for snapshot in found.values():
-            if snapshot.name not in known and made_by_backup.match(snapshot.comment):
+            comment = SnapshotComment.parse(snapshot.comment)
+            if snapshot.name not in known and comment is not None and comment.owner == scene.owner:
                 names.setdefault(snapshot.name, []).append(key)
     for name, keys in sorted(names.items()):
         where = f"it is on {_labels(places, keys)}, made by a backup of {scene.owner}"
@@ -410,20 +412,21 @@ def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
     mounts = {volume.mount_point for manifest in manifests for volume in manifest.volumes if volume.mount_point}
     there: set[str] = set()
     for mount in sorted(mounts):
-        directory = Path(mount) / catalog.VOLUME_DIRECTORY
+        directory = Path(mount) / VOLUME_DIRECTORY
         try:
             there.update(bounded(partial(_names, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
         except KvmsnapError as exc:
             yield Leftover("file", str(directory), exc.message)
     for manifest in manifests:
-        if f"{manifest.backup_id}.json" in there:
+        left = [name for name in volume_copies.names_of(manifest) if name in there]
+        if left:
             what = "a copy of its manifest is in a live volume, though it is complete"
             yield Leftover(
                 "file",
-                f"{catalog.VOLUME_DIRECTORY}/{manifest.backup_id}.json",
+                f"{VOLUME_DIRECTORY}/{left[0]}",
                 what,
                 "removed",
-                partial(catalog.take_out_of_volumes, manifest),
+                partial(volume_copies.take_out, manifest),
             )
 
 

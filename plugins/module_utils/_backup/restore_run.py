@@ -52,6 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
     SavedGuest,
     Storage,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_definition import with_changes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import (
     NOT_ASKED,
@@ -419,7 +420,15 @@ def _chosen(
             )
         wanted = known.backup_id
     given = options.get("backup_from")
-    return chosen_backup(root, wanted, guests=options["guests"], clients=clients, deadline=deadline, given=given)
+    return chosen_backup(
+        root,
+        wanted,
+        guests=options["guests"],
+        clients=clients,
+        deadline=deadline,
+        trust=Trust.from_options(options),
+        given=given,
+    )
 
 
 def _plan(

@@ -18,12 +18,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
-def mounted(root: Path) -> manifest.Manifest:
-    """A manifest whose one volume is mounted at ``root``."""
-    found = samples.manifest()
-    return replace(found, volumes=tuple(replace(volume, mount_point=str(root)) for volume in found.volumes))
-
-
 def test_what_is_saved_is_loaded_and_private(tmp_path: Path) -> None:
     root = tmp_path / "catalog"
     path = catalog.save(root, samples.manifest(), origin=Origin.OWN_RUN)
@@ -125,48 +119,6 @@ def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
     assert stored.read_bytes() == b"variables"
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     assert item.path == str(source)
-
-
-def test_a_volume_carries_the_manifest_only_while_it_is_wanted(tmp_path: Path) -> None:
-    found = mounted(tmp_path)
-    assert catalog.put_into_volumes(found) == []
-    path = tmp_path / ".kvmsnap" / f"{samples.BACKUP}.json"
-    assert manifest.parse(path.read_text(), where="volume") == found
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    catalog.take_out_of_volumes(found)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_link_in_the_volume_leads_nowhere(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    volume = tmp_path / "volume"
-    volume.mkdir()
-    (volume / ".kvmsnap").symlink_to(elsewhere)
-    (remark,) = catalog.put_into_volumes(mounted(volume))
-    assert "svm1:vol1" in remark
-    assert list(elsewhere.iterdir()) == []
-
-
-def test_an_unmounted_volume_is_a_remark(tmp_path: Path) -> None:
-    found = samples.manifest()
-    gone = replace(found, volumes=tuple(replace(volume, mount_point=None) for volume in found.volumes))
-    assert catalog.put_into_volumes(gone) == ["svm1:vol1 is not mounted on this host"]
-
-
-def test_a_volume_of_luns_takes_no_manifest(tmp_path: Path) -> None:
-    place = samples.storage("san1", "luns/a", kind="lun", mount_point=None, lun=samples.lun())
-    guest = samples.guest(disks=[samples.disk(), samples.disk("vdb", storage=place)])
-    mixed = samples.manifest(guest, volumes=("vol1", "san1"))
-    homes = {"vol1": str(tmp_path), "san1": None}
-    mixed = replace(mixed, volumes=tuple(replace(each, mount_point=homes[each.volume]) for each in mixed.volumes))
-    assert catalog.put_into_volumes(mixed) == []
-    assert (tmp_path / ".kvmsnap" / f"{samples.BACKUP}.json").exists()
-    bare = samples.manifest(samples.guest(disks=[samples.disk(storage=place)]), volumes=("san1",))
-    bare = replace(bare, volumes=tuple(replace(each, mount_point=None) for each in bare.volumes))
-    assert catalog.put_into_volumes(bare) == [
-        "no snapshot carries the manifest; it is in the catalog of this host alone"
-    ]
 
 
 def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path) -> None:

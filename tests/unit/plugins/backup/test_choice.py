@@ -30,17 +30,26 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     manifest,
     plan,
     snapshot_manifest,
+    volume_copies,
+    volume_directory,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, chosen_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import Carried, read_carried
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 VOLUMES = ("kvm_vol1", "kvm_vol2")
 VARIABLES = b"variables"
+RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
+UNPROVEN = Trust(require="none")
+
+
+NO_INDEX = "its manifest is unproven: no index binds it to the snapshots (manifest_require is none)"
 
 
 class Scene:
@@ -72,23 +81,23 @@ class Scene:
         found = samples.manifest()
         wanted = [each for each in self.volumes() if each["volume"] in (volumes or VOLUMES)]
         saved = tuple(manifest.SavedVolume.from_record(each) for each in wanted)
-        return replace(found, **{"backup_id": self.id, "volumes": saved, **changes})
+        return replace(found, **{"backup_id": self.id, "volumes": saved, "run_id": RUN, **changes})
 
     def carry(self, content: bytes, *volumes: str) -> None:
-        """Let the volumes' snapshots carry a manifest."""
+        """Let the volumes' snapshots carry a manifest as a version put it there that wrote no index."""
         for name in volumes or VOLUMES:
             place = self.points[name] / ".kvmsnap" / f"{self.id}.json"
             place.parent.mkdir()
             place.write_bytes(content)
-            comment = f"kvmsnap/hv1: {self.started().comment}"
-            self.site.sim.control.add_snapshot("svm1", name, self.id, comment=comment)
+            self.site.sim.control.add_snapshot("svm1", name, self.id, comment=self.started().stored_comment)
             shutil.rmtree(place.parent)
 
-    def chosen(self, wanted: str | None = None) -> Chosen:
-        """Choose the backup as a restore does."""
+    def chosen(self, wanted: str | None = None, trust: Trust = UNPROVEN) -> Chosen:
+        """Choose the backup as a restore does; most tests are about manifests without an index."""
         deadline = Deadline.after(30)
         with connected([self.site.controller()], policy=RetryPolicy(), deadline=deadline) as clients:
-            return chosen_backup(self.root, wanted or self.id, guests=["web1"], clients=clients, deadline=deadline)
+            found = {"guests": ["web1"], "clients": clients, "deadline": deadline, "trust": trust}
+            return chosen_backup(self.root, wanted or self.id, **found)
 
     def _key(self, name: str) -> tuple[str, str]:
         found = self.site._volume(name)
@@ -122,8 +131,9 @@ def test_a_backup_whose_catalog_is_gone_comes_out_of_its_snapshots(scene: Scene)
     assert known is not None
     shutil.rmtree(scene.root)
     sent = len(scene.site.sim.control.requests())
-    found = scene.chosen()
+    found = scene.chosen(trust=Trust())
     assert found.manifest.guests == tuple(replace(guest, consistency=None) for guest in known.guests)
+    assert found.manifest.snapshot_comment == known.snapshot_comment
     told = {each["volume"]: (each["snapshot_uuid"], each["create_time"]) for each in made["backup"]["volumes"]}
     assert {each.volume: (each.snapshot_uuid, each.create_time) for each in found.manifest.volumes} == told
     assert found.manifest.complete
@@ -156,14 +166,14 @@ def test_a_mount_that_does_not_answer_is_told_and_keeps_nobody_waiting(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
-    look = snapshot_manifest.copy_below
+    look = snapshot_manifest.read_carried
 
-    def stuck(point: str, backup_id: str) -> bytes | None:
+    def stuck(point: str, backup_id: str, names: tuple[str, ...]) -> Carried:
         if point in scene.stale:
             ended.wait(60)
-        return look(point, backup_id)
+        return look(point, backup_id, names)
 
-    monkeypatch.setattr(snapshot_manifest, "copy_below", stuck)
+    monkeypatch.setattr(snapshot_manifest, "read_carried", stuck)
     monkeypatch.setattr(snapshot_manifest, "_MOUNT_SECONDS", 0.5)
     scene.stale = ["/mnt/dead"]
     with pytest.raises(InputError, match=r"/mnt/dead did not answer"):
@@ -171,7 +181,7 @@ def test_a_mount_that_does_not_answer_is_told_and_keeps_nobody_waiting(
     scene.carry(dumped(scene.started()))
     found = scene.chosen()
     ended.set()
-    assert found.notes[1:] == ("the mount /mnt/dead did not answer and was not looked at",)
+    assert found.notes[1:] == (NO_INDEX, "the mount /mnt/dead did not answer and was not looked at")
 
 
 def test_a_backup_that_is_nowhere_is_said_to_be_nowhere(scene: Scene) -> None:
@@ -226,17 +236,16 @@ def test_a_manifest_that_was_forged_is_not_believed(
 
 def test_copies_that_differ_are_not_believed(scene: Scene) -> None:
     scene.carry(dumped(scene.started()), "kvm_vol1")
-    scene.carry(dumped(scene.started(run_id="another")), "kvm_vol2")
+    scene.carry(dumped(scene.started(policy="another")), "kvm_vol2")
     with pytest.raises(ManifestError, match=r"they differ below .*kvm_vol1 \(sha256 .*kvm_vol2 \(sha256"):
         scene.chosen()
 
 
 def test_a_snapshot_of_another_run_does_not_bear_a_manifest_out(scene: Scene) -> None:
     scene.carry(dumped(scene.started()), "kvm_vol1")
-    scene.site.sim.control.add_snapshot("svm1", "kvm_vol2", scene.id, comment="kvmsnap/hv1: run another, 1 guests")
-    words = (
-        r"on svm1:kvm_vol2 has the comment 'kvmsnap/hv1: run another, 1 guests', .* 'kvmsnap/hv1: run run, 1 guests'"
-    )
+    another = f"kvmsnap/hv1: run {RUN.replace('0', '1')}, 1 guests"
+    scene.site.sim.control.add_snapshot("svm1", "kvm_vol2", scene.id, comment=another)
+    words = f"on svm1:kvm_vol2 has the comment '{another}', .* 'kvmsnap/hv1: run {RUN}, 1 guests'"
     with pytest.raises(ManifestError, match=words):
         scene.chosen()
 
@@ -259,10 +268,10 @@ def test_a_copy_on_a_mount_that_is_none_of_the_array_is_passed_over(scene: Scene
     with pytest.raises(InputError, match="There is no backup"):
         scene.chosen()
     scene.carry(dumped(scene.started()))
-    assert scene.chosen().manifest.run_id == "run"
+    assert scene.chosen().manifest.run_id == RUN
     (place / f"{scene.id}.json").unlink()
     (place / f"{scene.id}.json").symlink_to("/etc/passwd")
-    assert scene.chosen().manifest.run_id == "run"
+    assert scene.chosen().manifest.run_id == RUN
 
 
 def test_a_link_on_a_volume_of_the_array_stops_the_restore(scene: Scene, tmp_path: Path) -> None:
@@ -272,8 +281,20 @@ def test_a_link_on_a_volume_of_the_array_stops_the_restore(scene: Scene, tmp_pat
     (place / f"{scene.id}.json").symlink_to("/etc/passwd")
     scene.points["kvm_vol2"] = tmp_path / "mount"
     scene.mount()
-    with pytest.raises(ManifestError, match="it is a link, or below one"):
+    with pytest.raises(ManifestError, match="it is a link"):
         scene.chosen()
+
+
+def below(mount: Path) -> bytes | None:
+    """Read the manifest out of the snapshot below a mount point."""
+    name = f"{samples.BACKUP}.json"
+    return read_carried(str(mount), samples.BACKUP, (name,)).files.get(name)
+
+
+def twice(place: Path) -> None:
+    """A file that has another name, too."""
+    place.write_bytes(b"{}")
+    os.link(place, place.with_name("another"))
 
 
 def link(place: Path) -> None:
@@ -286,18 +307,19 @@ def link(place: Path) -> None:
 @pytest.mark.parametrize(
     ("act", "words"),
     [
-        (link, "it is a link, or below one"),
+        (link, "it is a link"),
         (os.mkfifo, "it is no file"),
         (lambda place: place.mkdir(), "it is no file"),
+        (twice, "the file has 2 names"),
     ],
-    ids=["link", "fifo", "directory"],
+    ids=["link", "fifo", "directory", "two names"],
 )
 def test_what_is_no_file_is_not_read(tmp_path: Path, act: Callable[[Path], Any], words: str) -> None:
     place = tmp_path / "mount" / ".snapshot" / samples.BACKUP / ".kvmsnap" / f"{samples.BACKUP}.json"
     place.parent.mkdir(parents=True)
     act(place)
     with pytest.raises(ManifestError, match=words):
-        snapshot_manifest.copy_below(str(tmp_path / "mount"), samples.BACKUP)
+        below(tmp_path / "mount")
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -312,22 +334,205 @@ def test_no_link_on_the_way_is_followed(tmp_path: Path, level: int) -> None:
     above.mkdir(parents=True, exist_ok=True)
     (above / parts[level]).symlink_to(elsewhere.joinpath(*parts[: level + 1]))
     if level == 2:
-        with pytest.raises(ManifestError, match="it is a link, or below one"):
-            snapshot_manifest.copy_below(str(mount), samples.BACKUP)
+        with pytest.raises(ManifestError, match="it is a link"):
+            below(mount)
     else:
-        assert snapshot_manifest.copy_below(str(mount), samples.BACKUP) is None
-    assert snapshot_manifest.copy_below(str(elsewhere), samples.BACKUP) == b"{}"
+        assert below(mount) is None
+    assert below(elsewhere) == b"{}"
 
 
 def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot_manifest, "MAX_BYTES", 100)
+    monkeypatch.setattr(volume_directory, "MAX_BYTES", 100)
     place = tmp_path / ".snapshot" / samples.BACKUP / ".kvmsnap" / f"{samples.BACKUP}.json"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"x" * 100)
-    assert snapshot_manifest.copy_below(str(tmp_path), samples.BACKUP) == b"x" * 100
+    assert below(tmp_path) == b"x" * 100
     place.write_bytes(b"x" * 101)
     with pytest.raises(ManifestError, match="larger than 100 bytes"):
-        snapshot_manifest.copy_below(str(tmp_path), samples.BACKUP)
+        below(tmp_path)
+
+
+# A backup that an index binds to its snapshots.
+
+KEY, OLDER = ManifestKey("k2", b"a key of this year"), ManifestKey("k1", b"a key of last year")
+
+
+class Bound:
+    """A started backup whose volumes carry what this version puts there, before their snapshots are made."""
+
+    def __init__(self, scene: Scene, key: ManifestKey | None = None) -> None:
+        self.scene = scene
+        started = replace(scene.started(), guests=self._guests(scene))
+        copies = volume_copies.put_parts(started)
+        self.manifest, remarks = volume_copies.put_index(started, copies.parts, owner="hv1", run_id=RUN, key=key)
+        assert (copies.remarks, remarks) == ((), [])
+        self.index, self.part = volume_copies.names_of(started)
+
+    def _guests(self, scene: Scene) -> tuple[manifest.SavedGuest, ...]:
+        """web1 on the first volume, db1 on both."""
+        first, second = scene.volumes()
+
+        def place(volume: dict[str, Any], path: str) -> dict[str, Any]:
+            keys = ("svm_uuid", "volume", "volume_uuid")
+            return samples.storage(path=path, **{key: volume[key] for key in keys})
+
+        web = samples.guest(disks=[samples.disk(storage=place(first, "web1.img"))])
+        disks = [samples.disk(storage=place(first, "db1.img")), samples.disk("vdb", storage=place(second, "db1.img"))]
+        db = samples.guest("db1", samples.DB, disks=disks, xml=SYSINFO)
+        return tuple(manifest.SavedGuest.from_record(each) for each in (web, db))
+
+    def file(self, volume: str, name: str) -> Path:
+        """A file that a volume carries."""
+        return self.scene.points[volume] / ".kvmsnap" / name
+
+    def snapshot(self, *volumes: str, comment: str | None = None) -> None:
+        """Make the snapshots, with the comment that this run gives."""
+        for name in volumes or VOLUMES:
+            given = self.manifest.stored_comment if comment is None else comment
+            self.scene.site.sim.control.add_snapshot("svm1", name, self.scene.id, comment=given)
+        for name in VOLUMES:
+            shutil.rmtree(self.scene.points[name] / ".kvmsnap", ignore_errors=True)
+
+
+SYSINFO = "<domain><sysinfo type='smbios'><oemStrings><entry>s3cr3t</entry></oemStrings></sysinfo></domain>"
+HASH, SIGNED = Trust(), Trust("signed", (KEY,))
+
+
+@pytest.mark.parametrize("trust", [HASH, SIGNED, UNPROVEN, Trust("signed", (OLDER, KEY))])
+def test_a_bound_backup_is_put_together_from_all_its_volumes(scene: Scene, trust: Trust) -> None:
+    bound = Bound(scene, KEY)
+    bound.snapshot()
+    found = scene.chosen(trust=trust)
+    assert [guest.name for guest in found.manifest.guests] == ["web1", "db1"]
+    assert found.manifest.stored_comment == bound.manifest.stored_comment
+    assert found.notes[1:] == ("guest db1: sysinfo oemStrings may be secret and is not in the copy; give it again",)
+    assert "s3cr3t" not in found.manifest.guests[1].xml
+
+
+def test_further_fields_of_the_comment_change_nothing(scene: Scene) -> None:
+    bound = Bound(scene)
+    bound.snapshot(comment=f"{bound.manifest.stored_comment}; level=offline")
+    assert len(scene.chosen(trust=HASH).manifest.guests) == 2
+
+
+def test_a_volume_that_is_not_mounted_here_is_named_and_its_guests_are_those_of_the_others(scene: Scene) -> None:
+    Bound(scene).snapshot()
+    del scene.points["kvm_vol1"]
+    scene.points["kvm_vol1"] = scene.root / "nowhere"
+    scene.mount()
+    found = scene.chosen(trust=HASH)
+    assert [guest.name for guest in found.manifest.guests] == ["db1"]
+    assert "not seen on this host: the manifest of hv1 on svm1:kvm_vol1; guests of those alone" in found.notes[1]
+
+
+def swap_part(bound: Bound) -> None:
+    """Somebody swaps a manifest for one with a right checksum."""
+    place = bound.file("kvm_vol2", bound.part)
+    found = manifest.parse(place.read_text(encoding="utf-8"), where="x")
+    place.write_text(manifest.dump(replace(found, guests=(replace(found.guests[0], name="evil"),))), encoding="utf-8")
+
+
+def swap_both(bound: Bound) -> None:
+    """Somebody swaps a manifest and the index that names it."""
+    swap_part(bound)
+    place = bound.file("kvm_vol2", bound.index)
+    parts = json.loads(place.read_bytes())
+    for part in parts["parts"]:
+        if part["volume"] == "svm1:kvm_vol2":
+            part["sha256"] = hashlib.sha256(bound.file("kvm_vol2", bound.part).read_bytes()).hexdigest()
+    place.write_bytes(json.dumps(parts, indent=1, sort_keys=True).encode("ascii") + b"\n")
+
+
+def old_style(bound: Bound) -> None:
+    """Somebody puts a manifest of the old kind in the index's place."""
+    bound.file("kvm_vol2", bound.index).write_bytes(dumped(bound.scene.started()))
+
+
+SWAPS: dict[str, tuple[Callable[[Bound], object], str]] = {
+    "a manifest": (swap_part, r"and the index [0-9a-f]{64}: it was swapped or damaged before the snapshot"),
+    "a manifest and its index": (swap_both, "is not the one that the comment of the snapshot names: it was swapped"),
+    "a manifest of the old kind": (old_style, "is not the one that the comment of the snapshot names: it was swapped"),
+    "an empty index": (lambda bound: bound.file("kvm_vol1", bound.index).write_bytes(b""), "it was swapped or damaged"),
+}
+
+
+@pytest.mark.parametrize("trust", [HASH, SIGNED, UNPROVEN], ids=lambda trust: trust.require)
+@pytest.mark.parametrize(("swap", "words"), SWAPS.values(), ids=SWAPS.keys())
+def test_what_was_swapped_before_the_snapshot_is_never_believed(
+    scene: Scene, swap: Callable[[Bound], object], words: str, trust: Trust
+) -> None:
+    bound = Bound(scene, KEY)
+    swap(bound)
+    bound.snapshot()
+    with pytest.raises(ManifestError, match=words):
+        scene.chosen(trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("key", "trust", "words"),
+    [
+        (None, SIGNED, "it is not signed"),
+        (KEY, Trust("signed", (OLDER,)), r"signed with key k2, which was not given"),
+        (
+            KEY,
+            Trust("signed", (ManifestKey("k2", b"another key of it"),)),
+            "signed with key k2, and the key given does not fit",
+        ),
+        (
+            KEY,
+            Trust("hash", (ManifestKey("k2", b"another key of it"),)),
+            "signed with key k2, and the key given does not fit",
+        ),
+    ],
+)
+def test_a_signature_that_is_needed_and_does_not_hold_is_refused(
+    scene: Scene, key: ManifestKey | None, trust: Trust, words: str
+) -> None:
+    Bound(scene, key).snapshot()
+    with pytest.raises(ManifestError, match=words):
+        scene.chosen(trust=trust)
+
+
+def test_a_signature_by_a_key_that_is_unknown_is_none_where_none_is_needed(scene: Scene) -> None:
+    Bound(scene, KEY).snapshot()
+    assert len(scene.chosen(trust=Trust("hash", (OLDER,))).manifest.guests) == 2
+
+
+def test_manifests_without_an_index_are_unproven_and_refused_by_default(scene: Scene) -> None:
+    scene.carry(dumped(scene.started()))
+    for trust in (HASH, SIGNED):
+        with pytest.raises(ManifestError, match=r"unproven: .* manifest_require=none \(kvm_manifest_require\)"):
+            scene.chosen(trust=trust)
+    assert scene.chosen(trust=UNPROVEN).notes[1:] == (NO_INDEX,)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_without_an_index_a_directory_that_others_could_write_into_is_not_believed(scene: Scene, mode: int) -> None:
+    place = scene.points["kvm_vol1"] / ".kvmsnap"
+    place.mkdir()
+    (place / f"{scene.id}.json").write_bytes(dumped(scene.started("kvm_vol1")))
+    place.chmod(mode)
+    comment = scene.started().stored_comment
+    scene.site.sim.control.add_snapshot("svm1", "kvm_vol1", scene.id, comment=comment)
+    shutil.rmtree(place)
+    with pytest.raises(ManifestError, match="others may write into it"):
+        scene.chosen()
+
+
+@pytest.mark.parametrize("comment", ["", "kvmsnap/hv1:", "kvmsnap/hv1: before restore r on hv1", "made by hand"])
+@pytest.mark.parametrize("trust", [HASH, UNPROVEN], ids=lambda trust: trust.require)
+def test_a_snapshot_that_no_backup_made_bears_nothing_out(scene: Scene, comment: str, trust: Trust) -> None:
+    Bound(scene).snapshot(comment=comment)
+    with pytest.raises(ManifestError, match=r"which no backup gave|names no index"):
+        scene.chosen(trust=trust)
+
+
+def test_snapshots_of_two_runs_are_no_backup(scene: Scene) -> None:
+    bound = Bound(scene)
+    bound.snapshot("kvm_vol1")
+    Bound(scene, KEY).snapshot("kvm_vol2")
+    with pytest.raises(ManifestError, match="its snapshots are of different runs"):
+        scene.chosen(trust=HASH)
 
 
 # A backup out of the catalog of another host.
@@ -355,8 +560,16 @@ def encoded(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
 
 
-def taken(root: Path, option: dict[str, Any], *, wanted: str = samples.BACKUP, guest: str = "web1") -> Chosen:
-    return chosen_backup(root, wanted, guests=[guest], clients=[], deadline=Deadline.after(5), given=option)
+def taken(
+    root: Path,
+    option: dict[str, Any],
+    *,
+    wanted: str = samples.BACKUP,
+    guest: str = "web1",
+    trust: Trust = Trust(),  # noqa: B008
+) -> Chosen:
+    deadline = Deadline.after(5)
+    return chosen_backup(root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=option)
 
 
 def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(tmp_path: Path) -> None:
@@ -419,6 +632,14 @@ def test_what_this_catalog_has_already_keeps_its_origin(tmp_path: Path, origin: 
     assert found.origin is origin
     found.keep(tmp_path)
     assert catalog.origin_of(tmp_path, samples.BACKUP) is origin
+
+
+def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_without(tmp_path: Path) -> None:
+    signed = Trust("signed", (ManifestKey("k", b"x" * 16),))
+    with pytest.raises(ManifestError, match=r"\(imported\): manifest_require is signed"):
+        taken(tmp_path, given(), trust=signed)
+    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    assert taken(tmp_path, given(), trust=signed).origin is Origin.OWN_RUN
 
 
 def test_the_restore_s_backup_is_asked_of_the_array_only_when_it_is_lost(

@@ -36,6 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     manifest,
     recovery,
     snapshot_manifest,
+    volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError, HostVolume
@@ -62,6 +63,8 @@ BACKUP = samples.BACKUP
 THEN, SINCE = b"as it was then" * 5000, b"as it became" * 6000
 CLONING = {"method": "POST", "path": "/api/storage/file/clone"}
 UEFI, SECRET = b"variables", b"sealed"
+
+RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 @pytest.fixture(scope="module", name="array")
@@ -501,18 +504,19 @@ def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
     catalog.remove(bench.root, BACKUP)
     before = bench.world()
     mount = bench.side.parent / "mount"
-    place = mount / ".snapshot" / BACKUP / ".kvmsnap" / f"{BACKUP}.json"
-    place.parent.mkdir(parents=True)
-    started = replace(found, phase="started", completed=None)
-    place.write_text(manifest.dump(started))
+    at = mount / ".snapshot" / BACKUP
+    at.mkdir(parents=True)
+    carrying = tuple(replace(each, mount_point=str(at) if each is found.volumes[0] else None) for each in found.volumes)
+    started = replace(found, phase="started", completed=None, volumes=carrying)
+    parts = volume_copies.put_parts(started).parts
+    bound, _remarks = volume_copies.put_index(started, parts, owner=found.owner, run_id=RUN)
     monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
     monkeypatch.setattr(snapshot_manifest, "volumes_at", lambda *_asked: {str(mount): found.volumes[0].key})
-    with pytest.raises(manifest.ManifestError, match="has the comment '', and the manifest's run gave 'kvmsnap/hv1:"):
+    with pytest.raises(manifest.ManifestError, match="has the comment '', which no backup gave"):
         bench.present(backup_id=BACKUP)
     assert bench.world() == before
     for volume in found.volumes:
-        comment = f"kvmsnap/{found.owner}: {found.comment}"
-        bench.array.control.change_snapshot("svm1", volume.volume, BACKUP, comment=comment)
+        bench.array.control.change_snapshot("svm1", volume.volume, BACKUP, comment=bound.stored_comment)
     try:
         made = bench.present(backup_id=BACKUP)
     finally:

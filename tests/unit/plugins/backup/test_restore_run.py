@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     plan,
     restore_run,
     snapshot_manifest,
+    volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
@@ -41,6 +42,8 @@ VOLUMES = ("vol1", "vol2")
 SAFETY = "hv1-safety_20261122020000"
 SIZE = 1 << 26
 SAVED, BEFORE = b"variables of the backup", b"variables from before"
+
+RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
 def options(root: Path, **changes: Any) -> dict[str, Any]:
@@ -244,12 +247,18 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     found = catalog.load(root, samples.BACKUP)
     assert found is not None
     mount = root / "mount"
-    place = mount / ".snapshot" / samples.BACKUP / ".kvmsnap" / f"{samples.BACKUP}.json"
-    place.parent.mkdir(parents=True)
+    at = mount / ".snapshot" / samples.BACKUP
+    at.mkdir(parents=True)
     guests = tuple(replace(guest, consistency=None) for guest in found.guests)
-    bare = tuple(replace(volume, snapshot_uuid=None, create_time=None) for volume in found.volumes)
+    bare = tuple(
+        replace(
+            volume, snapshot_uuid=None, create_time=None, mount_point=str(at) if volume is found.volumes[0] else None
+        )
+        for volume in found.volumes
+    )
     started = replace(found, phase="started", completed=None, guests=guests, volumes=bare)
-    place.write_text(manifests.dump(started))
+    parts = volume_copies.put_parts(started).parts
+    bound, _remarks = volume_copies.put_index(started, parts, owner=found.owner, run_id=RUN)
     shutil.rmtree(root / "backups")
     monkeypatch.setattr(choice, "connected", restore_run.connected)
     monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
@@ -257,13 +266,12 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
         snapshot_manifest, "volumes_at", lambda _clients, points, _deadline: dict.fromkeys(points, found.volumes[0].key)
     )
     monkeypatch.setattr(snapshot_manifest, "locate", restore_run.locate)
-    comment = f"kvmsnap/{found.owner}: {found.comment}"
     monkeypatch.setattr(
         snapshot_manifest,
         "snapshots_of",
         lambda _places, volumes, **_more: {
             each.key: {
-                samples.BACKUP: Snapshot(f"{each.volume}-snap", samples.BACKUP, comment=comment),
+                samples.BACKUP: Snapshot(f"{each.volume}-snap", samples.BACKUP, comment=bound.stored_comment),
             }
             for each in volumes
         },
@@ -292,8 +300,14 @@ def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, los
 def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
     root: Path, lost: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_manifest, "snapshots_of", lambda *_asked, **_more: {})
-    with pytest.raises(manifests.ManifestError, match=f"volume svm1:vol1 has no snapshot .* volume svm1:{VOLUMES[1]}"):
+    there = snapshot_manifest.snapshots_of
+    first = lost.volumes[0].key
+
+    def of_the_first(*asked: Any, **more: Any) -> Any:
+        return {key: found for key, found in there(*asked, **more).items() if key == first}
+
+    monkeypatch.setattr(snapshot_manifest, "snapshots_of", of_the_first)
+    with pytest.raises(manifests.ManifestError, match=f"volume svm1:{VOLUMES[1]} has no snapshot of that name"):
         restore_run.run(options(root), check=True)
     assert lost.backup_id == samples.BACKUP
 

@@ -16,7 +16,13 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, recovery, safety_removal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
+    catalog,
+    journal,
+    recovery,
+    safety_removal,
+    volume_copies,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
@@ -64,7 +70,9 @@ class Host:
         """Write a started manifest into the catalog, and into the volumes."""
         found = self.manifest(**changes)
         catalog.save(self.catalog, found, origin=Origin.OWN_RUN)
-        assert catalog.put_into_volumes(found) == []
+        copies = volume_copies.put_parts(found)
+        volume_copies.put_index(found, copies.parts, owner=found.owner, run_id=RUN)
+        assert copies.remarks == ()
 
     def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
         wanted = Wanted.checked(name=self.backup, owner=self.owner, comment=comment)
@@ -165,7 +173,7 @@ def test_a_half_made_backup_is_shown_then_taken_back_then_gone(host: Host) -> No
     assert (shown["changed"], told(shown)) == (True, [("backup", "taken back: snapshots, then manifest")])
     assert "its snapshot is on svm1:kvm_vol1" in shown["diff"]["before"]
     assert shown["diff"]["after"] == ""
-    assert (host.snapshots(), host.copies()) == (["kvm_vol1"], [f"{host.backup}.json"])
+    assert (host.snapshots(), host.copies()) == (["kvm_vol1"], sorted(volume_copies.names_of(host.manifest())))
     done = host.recover()
     assert done == shown
     assert (host.snapshots(), host.copies(), catalog.entries(host.catalog)) == ([], [], [])
