@@ -62,9 +62,10 @@ class Series:
             raise ValueError(f"shard {self.shard}/{self.shards}: the first number is from 1 to the second")
 
     @classmethod
-    def from_environment(cls, name: str, count: int, *, environ: Mapping[str, str] = os.environ) -> Series:
+    def from_environment(cls, name: str, count: int, *, environ: Optional[Mapping[str, str]] = None) -> Series:
         """Return the series that the environment asks for; ``count`` is how many rounds it has otherwise."""
-        shard, _, shards = environ.get("KVMSNAP_SHARD", "1/1").partition("/")
+        environ = os.environ if environ is None else environ
+        shard, _slash, shards = environ.get("KVMSNAP_SHARD", "1/1").partition("/")
         first = environ.get("KVMSNAP_FROM")
         return cls(
             name,

@@ -249,7 +249,7 @@ def _read(lines: str) -> dict[str, Allowed]:
         path, *words = line.split()
         text = next((word[1:] for word in words if word.startswith("#")), "")
         pairs = [word.partition("=") for word in words if not word.startswith("#")]
-        found[path] = Allowed({name: kind or INERT for name, _, kind in pairs}, text)
+        found[path] = Allowed({name: kind or INERT for name, _equals, kind in pairs}, text)
     return found
 
 

@@ -40,8 +40,11 @@ def for_playbook(variables: Mapping[str, Any]) -> dict[str, Any]:
     return fit(variables, _variables(), drop=lambda _name: False)
 
 
-def fit(given: Mapping[str, Any], spec: Mapping[str, Any], *, drop: Any, renamed: Mapping[str, str] = RENAMED) -> Any:
+def fit(
+    given: Mapping[str, Any], spec: Mapping[str, Any], *, drop: Any, renamed: Mapping[str, str] | None = None
+) -> Any:
     """Return what of the given options fits an argument spec; ``drop`` says of an unknown one whether it goes."""
+    renamed = RENAMED if renamed is None else renamed
     fitted = {}
     for name, value in given.items():
         known = name if name in spec else renamed.get(name, name)

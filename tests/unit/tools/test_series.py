@@ -53,14 +53,14 @@ def test_a_round_is_the_same_whichever_were_played_before_it(tmp_path: Path) -> 
 
 
 def test_without_a_seed_each_series_has_one_of_its_own() -> None:
-    assert len({Series.from_environment("pairs", 1, environ={}).seed for _ in range(20)}) > 1
+    assert len({Series.from_environment("pairs", 1, environ={}).seed for _time in range(20)}) > 1
     assert Series.from_environment("pairs", 1, environ={"KVMSNAP_SEED": "42"}).seed == 42
 
 
 def test_a_series_that_broke_off_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     series = Series("pairs", 7, 4, place=tmp_path)
     rounds = series.rounds()
-    for _ in range(2):
+    for _time in range(2):
         with series.play(next(rounds)) as kept:
             kept["offset"] = 0.5
     with pytest.raises(RuntimeError), series.play(next(rounds)):

@@ -204,7 +204,7 @@ def test_a_snapshot_that_was_committed_and_cannot_be_confirmed_goes_with_all_its
 ) -> None:
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
-    kind = {"kind": "status", "volume": "kvm_vol2", "method": "GET", "status": 400, "code": "1", "message": "no"}
+    kind = {"kind": "status", "volume": "kvm_vol2", "method": "GET", "status": 400, "code": "2", "message": "no"}
     original = critical.hold_all
 
     def held(*args: Any, **options: Any) -> Any:

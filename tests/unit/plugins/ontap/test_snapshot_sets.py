@@ -576,10 +576,10 @@ def test_a_job_that_ends_after_its_time_is_waited_for_and_taken_back(
 def test_a_job_that_does_not_end_is_named(
     sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot_sets, "ROLLBACK_SECONDS", 1.0)
-    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=8)
+    monkeypatch.setattr(snapshot_sets, "ROLLBACK_SECONDS", 5.0)
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=20)
     with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
-        present(clients, name, seconds=1.5)
+        present(clients, name, seconds=3)
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
 
 
