@@ -46,7 +46,7 @@ OWN_FILES = {
     "plugins/module_utils/_backup/recovery.py": "unfinished private files",
     "plugins/module_utils/_backup/safety_removal.py": "what a restore set aside",
     "plugins/module_utils/_backup/turns.py": "the content of a lock file",
-    "plugins/module_utils/_backup/volume_directory.py": "manifests in volumes",
+    "plugins/module_utils/_host/volume_directory.py": "manifests in volumes",
     "plugins/module_utils/_files.py": "private files",
     "plugins/module_utils/_host/content.py": "a file made to look anew; copy_over, which the gate calls",
     "plugins/module_utils/_host/replacement.py": "temporary files of a restore",

@@ -28,12 +28,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, volumes_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import VOLUME_DIRECTORY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import VOLUME_DIRECTORY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect

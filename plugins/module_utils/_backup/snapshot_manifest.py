@@ -39,9 +39,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_ind
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import NONE, SIGNED, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_parts import merge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import Carried, read_carried
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
+    Carried,
+    UnreadableCopyError,
+    read_carried,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -280,7 +284,9 @@ def _looked(points: Sequence[str], backup_id: str, names: tuple[str, ...]) -> li
         try:
             read = partial(read_carried, point, backup_id, names)
             carried = bounded(read, seconds=_MOUNT_SECONDS, what=f"look below {point}")
-        except KvmsnapError as exc:
+        except UnreadableCopyError as exc:
+            return ManifestError(exc.message, **exc.fields)
+        except OverdueError as exc:
             return exc
         return carried if carried.files else None
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import volume_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import (
@@ -27,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_parts import part_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private_at
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import volume_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
 
 _ATTEMPTS = 3

@@ -487,6 +487,17 @@ def check_private(directory: Directory) -> Finding:
     )
 
 
+def check_volume_directory(path: str, reason: Optional[str]) -> Finding:
+    """The directory into which a volume gets its manifests; ``reason`` says why a backup would refuse it."""
+    return _finding(
+        "volume-directory",
+        path,
+        reason is None,
+        reason or "is ours",
+        remedy="Find out who put it there and move it away; a backup makes it anew and removes it afterwards.",
+    )
+
+
 def check_hold_dir(directory: Directory) -> list[Finding]:
     """The directory of the records of held guests, and who else can change it (or what it is made under)."""
     at = "" if directory.exists else f" (does not exist yet; it is made under {directory.nearest})"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -45,6 +46,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight impo
     Software,
     Tool,
     TriedRight,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
+    VOLUME_DIRECTORY,
+    ForeignDirectoryError,
+    refuse_foreign,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import client as ontap
@@ -99,6 +105,7 @@ def examine(options: Mapping[str, Any], *, ansible_version: str) -> dict[str, An
         *_software_findings(options["uri"], ansible_version),
         *preflight.check_san(san),
         *_directory_findings(options),
+        *volume_findings(place for server in servers for place in server.mount_points),
         *(finding for report, _lifs in arrays for finding in preflight.check_array(report)),
     ]
     return {
@@ -375,6 +382,24 @@ def _software_findings(uri: str, ansible_version: str) -> list[Finding]:
             remedy="Install multipath-tools (device-mapper-multipath) if guests live on LUNs.",
         ),
     ]
+
+
+def volume_findings(mount_points: Iterable[str]) -> list[Finding]:
+    """Judge what is there already where the volumes get their manifests; without it, or out of reach, there is none."""
+    findings = []
+    for point in mount_points:
+        look = partial(refuse_foreign, point, ours=None)
+        path = f"{point}/{VOLUME_DIRECTORY}"
+        try:
+            if bounded(look, seconds=DIRECTORY_TIMEOUT, what=f"look below {point}") is not None:
+                findings.append(preflight.check_volume_directory(path, None))
+        except ForeignDirectoryError as exc:
+            findings.append(preflight.check_volume_directory(path, exc.reason))
+        except OSError:
+            continue
+        except OverdueError as exc:
+            findings.append(preflight.silent_directory(point, exc.message))
+    return findings
 
 
 def _directory_findings(options: Mapping[str, Any]) -> list[Finding]:

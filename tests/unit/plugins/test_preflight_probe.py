@@ -34,6 +34,22 @@ MOUNTINFO = """\
 HOSTS = "127.0.0.1 localhost\n198.51.100.21 svm1-nfs\n192.0.2.9 office\n127.0.1.1 hv1\n"
 
 
+def test_a_volume_s_directory_that_somebody_else_put_there_is_told(tmp_path: Path) -> None:
+    for name in ("none", "ours", "open", "linked"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "ours" / ".kvmsnap").mkdir(mode=0o700)
+    (tmp_path / "open" / ".kvmsnap").mkdir()
+    (tmp_path / "open" / ".kvmsnap").chmod(0o777)
+    (tmp_path / "linked" / ".kvmsnap").symlink_to(tmp_path)
+    found = probe.volume_findings(str(tmp_path / name) for name in ("none", "ours", "open", "linked"))
+    assert [(Path(each.object).parent.name, each.ok, each.detail) for each in found] == [
+        ("ours", True, "is ours"),
+        ("open", False, "others may write into it (mode 0777)"),
+        ("linked", False, "it is a symbolic link"),
+    ]
+    assert {each.severity for each in found if not each.ok} == {"error"}
+
+
 @pytest.fixture(name="array", scope="module")
 def _array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Running]:
     config = copy.deepcopy(testing.sample())

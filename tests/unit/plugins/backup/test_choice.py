@@ -31,15 +31,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     plan,
     snapshot_manifest,
     volume_copies,
-    volume_directory,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, chosen_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import Carried, read_carried
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import volume_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
+    Carried,
+    UnreadableCopyError,
+    read_carried,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
@@ -318,7 +322,7 @@ def test_what_is_no_file_is_not_read(tmp_path: Path, act: Callable[[Path], Any],
     place = tmp_path / "mount" / ".snapshot" / samples.BACKUP / ".kvmsnap" / f"{samples.BACKUP}.json"
     place.parent.mkdir(parents=True)
     act(place)
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(UnreadableCopyError, match=words):
         below(tmp_path / "mount")
 
 
@@ -334,7 +338,7 @@ def test_no_link_on_the_way_is_followed(tmp_path: Path, level: int) -> None:
     above.mkdir(parents=True, exist_ok=True)
     (above / parts[level]).symlink_to(elsewhere.joinpath(*parts[: level + 1]))
     if level == 2:
-        with pytest.raises(ManifestError, match="it is a link"):
+        with pytest.raises(UnreadableCopyError, match="it is a link"):
             below(mount)
     else:
         assert below(mount) is None
@@ -348,7 +352,7 @@ def test_a_manifest_larger_than_any_is_not_read(tmp_path: Path, monkeypatch: pyt
     place.write_bytes(b"x" * 100)
     assert below(tmp_path) == b"x" * 100
     place.write_bytes(b"x" * 101)
-    with pytest.raises(ManifestError, match="larger than 100 bytes"):
+    with pytest.raises(UnreadableCopyError, match="larger than 100 bytes"):
         below(tmp_path)
 
 

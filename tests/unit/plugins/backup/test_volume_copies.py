@@ -15,7 +15,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import parse_index
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import ForeignDirectoryError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import ForeignDirectoryError
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 SECRET = "<domain><sysinfo type='smbios'><oemStrings><entry>s3cr3t</entry></oemStrings></sysinfo></domain>"

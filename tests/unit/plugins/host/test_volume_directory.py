@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.volume_directory import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private_at
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
     Directory,
     ForeignDirectoryError,
     opened,
     refuse_foreign,
     remove_files,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private_at
 
 OURS = Directory("directory", 0, 0o700, same_mount=True)
 

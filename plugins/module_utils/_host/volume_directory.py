@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import ManifestError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import DIRECTORY_MODE, created_private_at
 
@@ -33,6 +32,11 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class ForeignDirectoryError(KvmsnapError):
     """The directory ``.kvmsnap`` of a volume is not ours: somebody else made it, or may write into it."""
 
+    @property
+    def reason(self) -> str:
+        """Why it is not, without what follows from it."""
+        return str(self.fields["reason"])
+
     @classmethod
     def because(cls, mount_point: str, reason: str) -> ForeignDirectoryError:
         """Return the error for the directory below ``mount_point``, with the remedy."""
@@ -41,6 +45,7 @@ class ForeignDirectoryError(KvmsnapError):
             f"Failed to use {path}: {reason}. Whoever made it could swap the manifests that the snapshots carry. Find"
             " out who put it there, move it away, and run again; a backup makes it anew and removes it afterwards",
             path=path,
+            reason=reason,
         )
 
 
@@ -142,6 +147,10 @@ def remove_files(mount_point: str, names: tuple[str, ...]) -> None:
         os.close(root)
 
 
+class UnreadableCopyError(KvmsnapError):
+    """What a snapshot has in the place of our files is none of ours, or cannot be read."""
+
+
 @dataclass(frozen=True)
 class Carried:
     """Files of ``.kvmsnap`` in a snapshot, by name. ``doubt`` says why whoever wrote them is not known to be us."""
@@ -153,7 +162,7 @@ class Carried:
 def read_carried(mount_point: str, snapshot: str, names: tuple[str, ...]) -> Carried:
     """Return those files of ``.kvmsnap`` in the snapshot below a mount point that are there; no link is followed.
 
-    Raises :class:`ManifestError` when the snapshot has something else in their place, or they cannot be read.
+    Raises :class:`UnreadableCopyError` when the snapshot has something else in their place, or they cannot be read.
     """
     path = os.path.join(mount_point, ".snapshot", snapshot, VOLUME_DIRECTORY)
     opened_ones: list[int] = []
@@ -168,7 +177,7 @@ def read_carried(mount_point: str, snapshot: str, names: tuple[str, ...]) -> Car
         if found is None:
             return Carried({})
         if found.kind == "link":
-            raise ManifestError(f"Failed to read {path}: it is a link; nothing was touched", path=path)
+            raise UnreadableCopyError(f"Failed to read {path}: it is a link; nothing was touched", path=path)
         opened_ones.append(os.open(VOLUME_DIRECTORY, _DIRECTORY, dir_fd=opened_ones[-1]))
         doubt = found.foreign(found.uid)
         files = {}
@@ -181,7 +190,7 @@ def read_carried(mount_point: str, snapshot: str, names: tuple[str, ...]) -> Car
                 doubt = doubt or f"{name} belongs to uid {uid}, and its directory to uid {found.uid}"
         return Carried(files, doubt)
     except OSError as exc:
-        raise ManifestError(f"Failed to read {path}: {exc.strerror}; nothing was touched", path=path) from exc
+        raise UnreadableCopyError(f"Failed to read {path}: {exc.strerror}; nothing was touched", path=path) from exc
     finally:
         _close(opened_ones)
 
@@ -194,20 +203,20 @@ def _content(directory: int, name: str, path: str) -> tuple[Optional[bytes], int
         return None, 0
     except OSError as exc:
         reason = "it is a link" if exc.errno == errno.ELOOP else exc.strerror
-        raise ManifestError(f"Failed to read {path}: {reason}; nothing was touched", path=path) from exc
+        raise UnreadableCopyError(f"Failed to read {path}: {reason}; nothing was touched", path=path) from exc
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise ManifestError(f"Failed to read {path}: it is no file; nothing was touched", path=path)
+            raise UnreadableCopyError(f"Failed to read {path}: it is no file; nothing was touched", path=path)
         if state.st_nlink != 1:
             reason = f"the file has {state.st_nlink} names"
-            raise ManifestError(f"Failed to read {path}: {reason}; nothing was touched", path=path)
+            raise UnreadableCopyError(f"Failed to read {path}: {reason}; nothing was touched", path=path)
         with os.fdopen(os.dup(descriptor), "rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     finally:
         os.close(descriptor)
     if len(content) > MAX_BYTES:
-        raise ManifestError(
+        raise UnreadableCopyError(
             f"Failed to read {path}: it is larger than {MAX_BYTES} bytes; nothing was touched", path=path
         )
     return content, state.st_uid
