@@ -73,6 +73,30 @@ def target_of(request: Mapping[str, Any]) -> str:
     return ""
 
 
+def source_of(request: Mapping[str, Any]) -> str:
+    """Return the uuid of the LUN that a request overwrites another with, empty for none."""
+    try:
+        body = json.loads(request["body"] or "{}")
+    except ValueError:
+        return ""
+    return str(((body.get("clone") or {}).get("source") or {}).get("uuid", ""))
+
+
+def powerless_from(request: Mapping[str, Any], effect: Mapping[str, Any], changes: list[dict[str, Any]]) -> float:
+    """Return when a request could touch its disk no more: at its end, or once its source was gone, if it then failed.
+
+    What takes effect later than its source was deleted is refused by the array; that it was, its status shows.
+    """
+    ended, source = float(effect["ended"] or time.time()), source_of(request)
+    gone = [
+        float(each["time"])
+        for each in changes
+        if each["op"] == "lun_delete" and source and (each["detail"] or {}).get("lun") == source
+    ]
+    refused = effect["status"] is not None and effect["status"] >= 400
+    return min([ended, *gone]) if refused else ended
+
+
 def complaints(
     watch: PowerWatch,
     *,
@@ -90,7 +114,7 @@ def complaints(
         request = by_id.get(effect["request"])
         if request is None or target_of(request) != target:
             continue
-        ended = effect["ended"] or time.time()
+        ended = powerless_from(request, effect, changes)
         at = watch.between(effect["arrived"], ended)
         if at is not None:
             ran, took = at - effect["arrived"], ended - effect["arrived"]
