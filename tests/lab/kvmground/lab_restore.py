@@ -39,7 +39,7 @@ def seen():
     runs = os.path.exists(qemu)
     names = [at(*disk) for disk in disks]
     if runs:
-        made = any(glob.glob(os.path.dirname(path) + "/.kvmsnap-tmp-*") for path, _ in disks)
+        made = any(glob.glob(os.path.dirname(path) + "/.kvmsnap-tmp-*") for path, _sha in disks)
         return "made" if made and set(names) == {"old"} else "runs"
     if set(names) == {"old"}:
         return "stopped"
