@@ -303,8 +303,8 @@ def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
     there = snapshot_manifest.snapshots_of
     first = lost.volumes[0].key
 
-    def of_the_first(*asked: Any, **more: Any) -> Any:
-        return {key: found for key, found in there(*asked, **more).items() if key == first}
+    def of_the_first(*asked: Any, deadline: Any) -> Any:
+        return {key: found for key, found in there(*asked, deadline=deadline).items() if key == first}
 
     monkeypatch.setattr(snapshot_manifest, "snapshots_of", of_the_first)
     with pytest.raises(manifests.ManifestError, match=f"volume svm1:{VOLUMES[1]} has no snapshot of that name"):
