@@ -577,7 +577,7 @@ def test_a_job_that_does_not_end_is_named(
     sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot_sets, "ROLLBACK_SECONDS", 5.0)
-    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=20)
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=14)
     with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
         present(clients, name, seconds=3)
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
