@@ -91,7 +91,8 @@ CODES: dict[str, Code] = {
         "the definition in a backup that this host's own runs did not write names something outside of the guest: a"
         " file, device, socket, user, command or network of the host",
         "Look at the definition before you trust it. Restore the disks alone, with definition=keep, into a guest that"
-        " you define yourself; for networks and bridges, name those that are allowed (allowed_networks).",
+        " you define yourself; name networks and bridges that are allowed (allowed_networks), and files of this host as"
+        " kernel, initrd or target of a serial port (allowed_paths).",
     ),
     "firmware-state": Code(
         "error",

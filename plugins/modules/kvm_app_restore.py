@@ -137,6 +137,13 @@ options:
     type: list
     elements: str
     default: []
+  allowed_paths:
+    description:
+      - Files of this host that the foreign definition of such a guest may name as kernel, initrd, or as what a serial
+        port or console writes to. QEMU reads and writes them; name what you know.
+    type: list
+    elements: str
+    default: []
   define_missing:
     description:
       - Whether a guest of the backup that this host does not define is defined as it was in the backup, with its UUID,
@@ -476,6 +483,7 @@ def argument_spec() -> dict[str, Any]:
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
         "allowed_networks": {"type": "list", "elements": "str", "default": []},
+        "allowed_paths": {"type": "list", "elements": "str", "default": []},
         "other_hosts_guests": {"type": "dict"},
         "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},

@@ -77,6 +77,13 @@ options:
     type: list
     elements: str
     default: []
+  allowed_paths:
+    description:
+      - Files of this host that the foreign definition of such a guest may name as kernel, initrd, or as what a serial
+        port or console writes to. QEMU reads and writes them; name what you know.
+    type: list
+    elements: str
+    default: []
   running:
     description: Whether the copy is started. V(false) leaves a copy that is there in the state that it is in.
     type: bool
@@ -270,6 +277,7 @@ def argument_spec() -> dict[str, Any]:
         "network": {"type": "str"},
         "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},
         "allowed_networks": {"type": "list", "elements": "str", "default": []},
+        "allowed_paths": {"type": "list", "elements": "str", "default": []},
         "running": {"type": "bool", "default": False},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "start_timeout": {"type": "int", "default": 120},

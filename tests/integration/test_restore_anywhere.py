@@ -26,6 +26,7 @@ HOST, OTHER = "hv1", "hv2"
 GUEST, BOOT, DATA = "any1", "/vol/kvm_san1/any1", "/mnt/kvm_vol1/any1-data.img"
 MOVED_BOOT, MOVED_DATA = "/vol/kvm_san2/any1-moved", "/mnt/kvm_vol2/any1-moved.img"
 DISKS = [LunSpec(BOOT), DiskSpec(DATA, cache="writeback")]
+ASSETS = ["/opt/kvmlab/guest/vmlinuz", "/opt/kvmlab/guest/initramfs", f"/var/log/libvirt/qemu/{GUEST}-console.log"]
 RUN = f"{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
 OLDER, NEWER = f"hv1-atest_{RUN}", f"hv1-btest_{RUN}"
 
@@ -126,7 +127,7 @@ def two_hosts(lab: Any, second: SecondHost, tmp_path: Path) -> Path:
 
 def test_the_guest_of_a_lost_host_is_back_on_another(lab: Any, second: SecondHost, tmp_path: Path) -> None:
     inventory = two_hosts(lab, second, tmp_path)
-    wanted = {"id": f"lost-{RUN}", "backup_id": NEWER, "host": OTHER, "catalog_host": HOST}
+    wanted = {"id": f"lost-{RUN}", "backup_id": NEWER, "host": OTHER, "catalog_host": HOST, "allowed_paths": ASSETS}
     damage(lab)
     play = asked(lab, inventory, **wanted)
     assert play.rc != 0

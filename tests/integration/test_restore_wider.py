@@ -29,6 +29,7 @@ NETWORK = "wide-lan"
 CATALOG, AWAY = "/var/lib/kvmsnap", "/var/lib/kvmsnap-away"
 LOST = "the catalog does not have the backup: its manifest is the one in the snapshot of svm1:kvm_vol1"
 BOOT_SECONDS = 300.0
+ASSETS = ["/opt/kvmlab/guest/vmlinuz", "/opt/kvmlab/guest/initramfs"]
 
 
 @pytest.fixture(scope="module", name="backup", autouse=True)
@@ -75,7 +76,7 @@ def lun_sha256(lab: Any, path: str = "swide1", snapshot: str | None = None) -> s
 
 def restored(lab: Any, *, rc: int = 0, check: bool = False, inventory: Path | None = None, **variables: Any) -> Any:
     """Run the restore playbook; variables without their prefix."""
-    wanted = {"backup_id": BACKUP, "stop": "destroy", **variables}
+    wanted = {"backup_id": BACKUP, "stop": "destroy", "allowed_paths": ASSETS, **variables}
     play = lab.playbook(
         "restore",
         inventory=inventory,

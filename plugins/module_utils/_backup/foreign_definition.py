@@ -83,6 +83,7 @@ def site_of(host: Host, options: Mapping[str, Any]) -> Site:
         emulators=frozenset(path for each in machines for path in each.emulators),
         networks=frozenset(options.get("allowed_networks") or host.networks()),
         types=frozenset(kind for each in machines for kind in each.types),
+        paths=frozenset(options.get("allowed_paths") or ()),
     )
 
 

@@ -67,7 +67,8 @@ class Site:
 
     ``disks``: where the backup's disks lie here. ``emulators``: those that libvirt lists by itself. ``networks``: names
     of networks and bridges. ``nvram``: where the guest's UEFI variables may lie. ``types``: the kinds
-    of guests. ``firmware``: directories of firmware and of templates for UEFI variables.
+    of guests. ``firmware``: directories of firmware and of templates for UEFI variables. ``paths``: files of this host
+    that a person allowed as a kernel, its initrd, or what a serial port writes to.
     """
 
     disks: frozenset[str] = frozenset()
@@ -76,6 +77,7 @@ class Site:
     nvram: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset(("kvm", "qemu"))
     firmware: tuple[str, ...] = FIRMWARE_DIRECTORIES
+    paths: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -319,6 +321,7 @@ _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
     "interface": _one_of("network", "bridge", "user"),
     "net_driver": _one_of("vhost", "qemu"),
     "pty": _one_of("pty"),
+    "port": _one_of("pty", "file"),
     "channel": _one_of("unix", "spicevmc", "qemu-vdagent"),
     "virtio": _one_of("virtio"),
     "channel_name": _one_of("org.qemu.guest_agent.0", "com.redhat.spice.0"),
@@ -336,6 +339,8 @@ _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
     "emulator": lambda value, site: value in site.emulators,
     "network": lambda value, site: value in site.networks,
     "nvram": lambda value, site: value in site.nvram,
+    "host_path": lambda value, site: value in site.paths,
+    "command_line": lambda value, site: bool(site.paths) and len(value) <= LONGEST_TEXT and not hides(value),
 }
 
 _WHY = {
@@ -344,4 +349,6 @@ _WHY = {
     "network": "is none of the networks that are allowed on this host",
     "nvram": "is no place of this guest's own UEFI variables",
     "firmware_file": "is no firmware that a package of this host has",
+    "host_path": "is no file of this host that is allowed (allowed_paths)",
+    "command_line": "is not allowed without a kernel of this host that is allowed (allowed_paths)",
 }

@@ -37,6 +37,9 @@ os/type arch machine #os_type
 os/loader readonly secure type stateless format #firmware_file
 os/nvram type=file format templateFormat template=firmware_file #nvram
 os/nvram/source file=nvram
+os/kernel #host_path
+os/initrd #host_path
+os/cmdline #command_line
 os/boot dev
 os/bootmenu enable timeout
 os/smbios mode=smbios
@@ -163,10 +166,12 @@ devices/interface/mtu size
 devices/interface/port isolated
 devices/interface/boot order loadparm
 devices/interface/rom bar enabled
-devices/serial type=pty
+devices/serial type=port
+devices/serial/source path=host_path append
 devices/serial/target type port
 devices/serial/target/model name
-devices/console type=pty
+devices/console type=port
+devices/console/source path=host_path append
 devices/console/target type port
 devices/parallel type=pty
 devices/parallel/target port

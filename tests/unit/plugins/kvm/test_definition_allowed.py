@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,8 @@ QEMU_LINE = "<qemu:commandline><qemu:arg value='-chardev'/></qemu:commandline>"
 INTO_DOMAIN = {
     "qemu arguments": (QEMU_LINE, "qemu:arg"),
     "qemu override": ("<qemu:override><qemu:device alias='a'/></qemu:override>", "qemu:override"),
-    "kernel": ("<os><kernel>/boot/vmlinuz</kernel></os>", "os/kernel is not allowed"),
-    "initrd": ("<os><initrd>/etc/shadow</initrd></os>", "os/initrd is not allowed: <initrd>/etc/shadow"),
+    "kernel": ("<os><kernel>/boot/vmlinuz</kernel></os>", "os/kernel '/boot/vmlinuz' is no file of this host"),
+    "initrd": ("<os><initrd>/etc/shadow</initrd></os>", "os/initrd '/etc/shadow' is no file of this host"),
     "device tree": ("<os><dtb>/etc/shadow</dtb></os>", "os/dtb"),
     "command line": ("<os><cmdline>init=/x</cmdline></os>", "os/cmdline"),
     "shim": ("<os><shim>/etc/shadow</shim></os>", "os/shim"),
@@ -131,7 +132,10 @@ INTO_DEVICES = {
     "usb device": ("<hostdev mode='subsystem' type='usb'/>", "hostdev"),
     "scsi device": ("<hostdev mode='subsystem' type='scsi'/>", "hostdev"),
     "mediated device": ("<hostdev mode='subsystem' type='mdev'/>", "hostdev"),
-    "serial file": ("<serial type='file'><source path='/etc/cron.d/x'/></serial>", "devices/serial type='file'"),
+    "serial file": (
+        "<serial type='file'><source path='/etc/cron.d/x'/></serial>",
+        "devices/serial/source path='/etc/cron.d/x' is no file of this host",
+    ),
     "serial log": ("<serial type='pty'><log file='/etc/cron.d/x' append='on'/></serial>", "serial/log"),
     "serial device": ("<serial type='dev'><source path='/dev/ttyS0'/></serial>", "serial type='dev'"),
     "serial socket": ("<serial type='unix'><source mode='bind' path='/run/x'/></serial>", "serial type='unix'"),
@@ -236,6 +240,21 @@ def test_a_device_that_reaches_out_is_refused_by_name(what: str) -> None:
     part, said = INTO_DEVICES[what]
     found = checked(with_part(part, devices=True), SITE)
     assert any(said in each for each in found.refusals), found.refusals
+
+
+def test_files_that_a_person_allowed_may_be_named() -> None:
+    boot = "<kernel>/boot/k</kernel><initrd>/boot/i</initrd><cmdline>console=ttyS0</cmdline>"
+    port = "<serial type='file'><source path='/var/log/web.log'/><target port='1'/></serial>"
+    xml = with_part(port, devices=True).replace("<boot dev='hd'/>", boot)
+    allowed = replace(SITE, paths=frozenset(("/boot/k", "/boot/i", "/var/log/web.log")))
+    assert checked(xml, allowed).refusals == ()
+    assert len(checked(xml, SITE).refusals) == 4
+    some = replace(SITE, paths=frozenset(("/boot/k", "/boot/i")))
+    assert checked(xml, some).refusals == (
+        "devices/serial/source path='/var/log/web.log' is no file of this host that is allowed (allowed_paths)",
+    )
+    disk = xml.replace(DISK, "/boot/k")
+    assert any("is none of the places" in each for each in checked(disk, allowed).refusals)
 
 
 @pytest.mark.parametrize("what", TUNING)
