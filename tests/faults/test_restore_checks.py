@@ -108,7 +108,7 @@ def test_one_byte_between_the_samples_is_found_by_a_full_comparison_alone(ground
     full = amid(ground, "still", spoil, restore_id="full", backup_id=still, verify="full")
     assert full.failed
     assert f"it differs from {still} at byte {UNSEEN}" in full.msg
-    assert "the guest was not stopped" in full.msg
+    assert "Nothing of the guest was overwritten" in full.msg
     assert content(ground, "still") == before
     again = restored(ground, "still", "full", backup_id=still, verify="full")
     (disk,) = again["guests"][0]["disks"]
