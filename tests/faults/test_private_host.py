@@ -454,7 +454,7 @@ ARRAY = (
     Cell("snapshot", "the connection drops while its job is asked", _array("drop_before", "GET", JOBS, made)),
     Cell("snapshot", "the job fails", _array("job_fail", "POST", SNAPSHOTS, not_made), part=(MODULE,)),
     Cell("snapshot", "the job fails after its work", _array("job_fail", "POST", SNAPSHOTS, effect=True)),
-    Cell("snapshot", "the job never ends", _array("job_hang", "POST", SNAPSHOTS), part=(TASKS, MODULE)),
+    Cell("snapshot", "the job never ends", _array("job_hang", "POST", SNAPSHOTS)),
     Cell("snapshot", "the job never ends after its work", _array("job_hang", "POST", SNAPSHOTS, effect=True)),
     Cell("snapshot", "the answer comes after the deadline", _array("delay", "POST", SNAPSHOTS, seconds=8.0)),
     Cell("snapshot", "one of several fails", _on("kvm_vol2", "status", status=500, count=None), part=(TASKS, MODULE)),

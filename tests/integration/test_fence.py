@@ -85,6 +85,7 @@ def _guests(lab: Any) -> Iterator[dict[str, Guest]]:
     lab.up()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "step"), [(TWO, "half"), (ONE, "whole")], ids=["half restored", "one disk, before it is started"]
 )

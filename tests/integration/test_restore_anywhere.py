@@ -73,6 +73,7 @@ def restored(lab: Any, name: str, **variables: Any) -> Any:
     return play
 
 
+@pytest.mark.long
 def test_a_deleted_guest_is_back_from_an_older_backup_and_runs(lab: Any) -> None:
     lun, uuid = lab.luns.get(BOOT), lab.virsh("domuuid", GUEST).strip()
     lab.virsh("undefine", GUEST)
