@@ -241,13 +241,13 @@ def pytest(session: nox.Session, *arguments: str | Path, venv: str = "dev", repo
 
 
 def folders(session: nox.Session, *names: str) -> list[str]:
-    """Those of the test folders that hold a test; the session is skipped when none does.
+    """Those of the files and folders that hold a test; the session is skipped when none does.
 
     None when an argument after ``--`` names a file or a folder: then that is what is tested.
     """
-    if any((ground.ROOT / word.partition("::")[0]).exists() for word in session.posargs if not word.startswith("-")):
+    if ground.names_a_place(session.posargs):
         return []
-    found = [name for name in names if any((ground.ROOT / name).rglob("test_*.py"))]
+    found = [name for name in names if name.endswith(".py") or any((ground.ROOT / name).rglob("test_*.py"))]
     if not found:
         session.skip(f"no test in {', '.join(names)}")
     return found
@@ -339,7 +339,7 @@ def faults(session: nox.Session) -> None:
 def faults_part(session: nox.Session) -> None:
     """The cells of the fault matrix that stand for the others, on a private host."""
     names = sorted(path.name for path in (ground.ROOT / "tests" / "faults").glob("test_*.py"))
-    files = [f"tests/faults/{name}" for name in names if name != "test_kvm_host.py"]
+    files = folders(session, *(f"tests/faults/{name}" for name in names if name != "test_kvm_host.py"))
     pytest(session, *files, "-v", "--representative", "-m", "not long", "--timeout=300", report="faults-part")
 
 

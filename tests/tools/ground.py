@@ -274,6 +274,11 @@ def _copy_file(source: Path, target: Path) -> None:
     shutil.copy2(source, target)
 
 
+def names_a_place(arguments: Iterable[str], root: Path = ROOT) -> bool:
+    """Whether one of pytest's arguments names a file or folder that is there, or a test in it."""
+    return any((root / word.partition("::")[0]).exists() for word in arguments if word and not word.startswith("-"))
+
+
 def fingerprint(place: Path, *more: str) -> str:
     """A hash over the tracked files of a copy, the interpreters at hand and what else is given."""
     found = hashlib.sha256("\0".join((clean_path(), *more)).encode())

@@ -5,7 +5,8 @@
 ``prove_old.py [--lab] [PYTEST-ARGUMENT...]`` makes a tree below build/ of that commit's plugins, roles and playbooks
 and of the tests as they are, runs the files ``test_old_*.py`` there, and writes build/prove-old.json. A test proves its
 fault only if the assertion that it marks (tests/faults/shown.py) was reached and failed. With ``--lab`` those of
-tests/integration run too, on the lab. Ends with 0 when every marked test is proved.
+tests/integration run too, on the lab. Where an argument names a file or folder of tests, that alone is run. Ends with 0
+when every marked test is proved.
 
 pytest loads this file as a plugin as well: that part writes down how each test ended.
 """
@@ -183,8 +184,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 # The run.
 
 
-def make_tree() -> None:
-    """Make the tree: the commit's collection, the tests as they are, the virtual environments that there are."""
+def described() -> str:
+    """The commit that the tests are of, with ``-dirty`` when a file of it was changed."""
+    git = ["git", "-c", f"safe.directory={ground.ROOT}", "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(git, cwd=ground.ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def collections_of(tree: Path) -> Path:
+    """The ANSIBLE_COLLECTIONS_PATH that holds a tree."""
+    return tree / "build" / "collections"
+
+
+def make_tree(tree: Path) -> None:
+    """Make a tree: the commit's collection, the tests as they are, the virtual environments that there are."""
     git = ["git", "-c", f"safe.directory={ground.ROOT}"]
     made = subprocess.run(
         [*git, "archive", COMMIT, *OLD_PARTS], cwd=ground.ROOT, capture_output=True, timeout=60, check=False
@@ -194,20 +207,25 @@ def make_tree() -> None:
             f"The commit {COMMIT} is not in this checkout ({made.stderr.decode().strip()}). In a shallow "
             "clone, git fetch --unshallow brings it."
         )
-    shutil.rmtree(TREE, ignore_errors=True)
-    TREE.mkdir(parents=True)
+    shutil.rmtree(tree, ignore_errors=True)
+    tree.mkdir(parents=True)
     for name in ground.tracked_files():
         if name.partition("/")[0] not in OLD_PARTS:
-            (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ground.ROOT / name, TREE / name, follow_symlinks=False)
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ground.ROOT / name, tree / name, follow_symlinks=False)
     with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
-        archive.extractall(TREE)
-    (TREE / "build").mkdir()
-    (TREE / "build" / "venvs").symlink_to(ground.BUILD / "venvs")
+        archive.extractall(tree)
+    (tree / "build").mkdir()
+    (tree / "build" / "venvs").symlink_to(ground.BUILD / "venvs")
+    link = collections_of(tree) / "ansible_collections" / "kvmsnap" / "ontap"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tree)
 
 
-def tests(*, lab: bool) -> list[str]:
-    """The files of tests that are run."""
+def tests(arguments: Sequence[str], *, lab: bool) -> list[str]:
+    """The files of tests that are run; none when an argument names one, which pytest is given anyway."""
+    if ground.names_a_place(arguments, TREE):
+        return []
     folders = [folder for folder, name in PLACES.items() if lab or name != "lab"]
     return [str(path.relative_to(TREE)) for folder in folders for path in sorted((TREE / folder).glob("test_old_*.py"))]
 
@@ -215,17 +233,15 @@ def tests(*, lab: bool) -> list[str]:
 def run(files: Sequence[str], arguments: Sequence[str], record: Path) -> None:
     """Run pytest in the tree; how it ends is read in the record."""
     binaries = ground.ensure_venv("dev") / "bin"
-    imported = (TREE / "build" / "collections", *(TREE / "tests" / part for part in ("lab", "unit/support", "tools")))
+    collections = collections_of(TREE)
+    imported = (collections, *(TREE / "tests" / part for part in ("lab", "unit/support", "tools")))
     env = ground.environment(
         binaries,
-        ANSIBLE_COLLECTIONS_PATH=str(TREE / "build" / "collections"),
+        ANSIBLE_COLLECTIONS_PATH=str(collections),
         PYTHONPATH=os.pathsep.join(str(each) for each in imported),
         PYTHONPYCACHEPREFIX=str(TREE / "build" / "pycache"),
         **{RECORD: str(record), OLD_SIDE: "1"},
     )
-    link = TREE / "build" / "collections" / "ansible_collections" / "kvmsnap" / "ontap"
-    link.parent.mkdir(parents=True)
-    link.symlink_to(TREE)
     words = ["-p", "prove_old", "--timeout=600", "-q", "--tb=short", *arguments]
     subprocess.run(
         [str(binaries / "python"), "-m", "pytest", *words, *files],
@@ -238,12 +254,14 @@ def run(files: Sequence[str], arguments: Sequence[str], record: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """The command line, see above."""
-    make_tree()
+    make_tree(TREE)
     record = TREE / "build" / "shown.jsonl"
     record.touch()
-    run(tests(lab="--lab" in arguments), [word for word in arguments if word != "--lab"], record)
+    given = [word for word in arguments if word != "--lab"]
+    run(tests(given, lab="--lab" in arguments), given, record)
     found = verdicts(json.loads(line) for line in record.read_text(encoding="utf-8").splitlines())
-    kept = {"commit": COMMIT, "faults": FAULTS, "tests": [dataclasses.asdict(each) for each in found]}
+    judged = [dataclasses.asdict(each) for each in found]
+    kept = {"commit": COMMIT, "tests_of": described(), "arguments": arguments, "faults": FAULTS, "tests": judged}
     RESULT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print("\n".join(["", *table(found), f"{RESULT.relative_to(ground.ROOT)} has it all"]), flush=True)
     return 0 if all_proved(found) else 1

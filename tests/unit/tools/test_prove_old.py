@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import ground
 from prove_old import NOT_COMPARABLE, PASSES, PROVED, UNMARKED, all_proved, number_of, table, verdict_of, verdicts
 
 TEST = "tests/faults/test_old_files.py::test_late"
@@ -100,3 +101,19 @@ def test_the_table_has_each_fault_of_the_list_and_others() -> None:
 @pytest.mark.parametrize(("fault", "number"), [("11.4: x", 4), ("8: x", 8), ("x", 0), ("", 0)])
 def test_the_number_of_a_fault(fault: str, number: int) -> None:
     assert number_of(fault) == number
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["tests/faults/shown.py"], True),
+        (["-v", "tests/faults/shown.py::test_x[a b]"], True),
+        (["tests/faults"], True),
+        (["-k", "paused", "--tb=long"], False),
+        (["tests/faults/no_such_file.py"], False),
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_a_file_that_is_named_narrows_the_run(arguments: list[str], expected: bool) -> None:
+    assert ground.names_a_place(arguments) is expected
