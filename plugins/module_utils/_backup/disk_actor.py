@@ -58,7 +58,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OntapError,
     OutcomeUnknownError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, SourceStaysError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -462,8 +462,8 @@ class DiskActor:
                 unknown_wait=self.unknown_wait,
                 deadline=self._deadline(),
             )
-        except SourceStaysError as exc:
-            raise self._unknown(disk, exc.message, "its temporary LUN") from exc
+        except StillOpenError as exc:
+            raise self._unknown(disk, exc.message, "its temporary LUN, and the LUN's own settings") from exc
         except KvmsnapError:
             notes.pending(disk.label, None)
             raise
@@ -475,12 +475,13 @@ class DiskActor:
             lun_restore.revoke(
                 client,
                 request.source,
+                target=str(lun_actor.target_of(disk).uuid),
                 job=request.job or None,
                 unknown_wait=self.unknown_wait,
                 settle=self.luns.settle_seconds,
             )
-        except SourceStaysError as exc:
-            raise self._unknown(disk, exc.message, "its temporary LUN") from exc
+        except StillOpenError as exc:
+            raise self._unknown(disk, exc.message, "its temporary LUN, and the LUN's own settings") from exc
 
     def _await_overwrite(
         self, client: Client, volume: Volume, disk: DiskRestore, exc: OutcomeUnknownError, before: Optional[FileId]

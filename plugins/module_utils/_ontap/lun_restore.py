@@ -7,7 +7,8 @@ The snapshot's LUN is cloned to a temporary LUN beside the target (documented: `
 A temporary LUN is known as ours by its name and its comment together; no other LUN is ever deleted.
 
 The overwrite is sent one single time and names its source by uuid. When its fate is unknown the source is deleted: what
-begins later must fail then, and what had begun has a settle time to end.
+begins later must fail then. What had begun has a settle time to end, and has not ended while the array takes no change
+of the LUN's settings, since something is copied over it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -35,8 +37,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
-class SourceStaysError(OutcomeUnknownError):
-    """The fate of an overwrite is unknown, and its source could not be taken away: it may still begin."""
+class StillOpenError(OutcomeUnknownError):
+    """The fate of an overwrite is unknown: it may begin, since its source could not be taken away, or is under way."""
 
 
 LunMethod = Literal["lun_clone", "sfsr_cli", "sfsr"]
@@ -300,8 +302,9 @@ def clone_over(
     first. Safe to repeat after a break anywhere. Returns None, or a phrase: it names the temporary clone that could not
     be removed, or says that the overwrite was not answered; it is over then, and the bytes tell how it ended.
 
-    :raises SourceStaysError: it may still take effect, after ``unknown_wait`` seconds of trying to take its source
-        away. :raises OntapError: with what to do about it. The temporary clone is removed then, too, or named.
+    :raises StillOpenError: it may still take effect, after ``unknown_wait`` seconds of trying to take its source away
+        and of waiting for its end. :raises OntapError: with what to do about it. The temporary clone is removed then,
+        too, or named.
     """
     names = {"svm": volume.svm, "volume": volume.name, "snapshot": snapshot, "path": path}
     label = f"{volume.svm}:/vol/{volume.name}/{path}"
@@ -329,7 +332,14 @@ def clone_over(
         deadline = replace(deadline, at=deadline.at + client.clock.monotonic() - began)
         _overwrite(client, read_lun(client, identity.uuid, deadline=deadline), made[0], deadline)
     except _OverwriteUnknownError as exc:
-        revoke(client, made[0].uuid, job=exc.fields.get("job"), unknown_wait=unknown_wait, settle=settle)
+        revoke(
+            client,
+            made[0].uuid,
+            target=identity.uuid,
+            job=exc.fields.get("job"),
+            unknown_wait=unknown_wait,
+            settle=settle,
+        )
         return f"its overwrite was not answered ({exc.reason}); its source was taken away, and the content decided"
     except OntapError as exc:
         action = f"bring LUN {label} back to snapshot {snapshot}"
@@ -394,33 +404,49 @@ def _temporary(
     return made
 
 
-def revoke(client: Client, source: str, *, job: Optional[str], unknown_wait: float, settle: float) -> None:
+def revoke(client: Client, source: str, *, target: str, job: Optional[str], unknown_wait: float, settle: float) -> None:
     """Take the source (a temporary LUN's uuid) of an overwrite away whose fate is unknown, and let that settle.
 
-    What has not begun by then fails; a ``job`` that the array named must have ended, too.
+    What has not begun by then fails; a ``job`` that the array named must have ended, too. After ``settle`` seconds the
+    LUN ``target`` (its uuid) must take a change of its settings: none is taken while something is copied over it.
 
-    :raises SourceStaysError: not both were so after ``unknown_wait`` seconds.
+    :raises StillOpenError: not all that was so after ``unknown_wait`` seconds, the settle time not counted.
     """
     bound = Deadline.after(unknown_wait, client.clock)
+    fields = {"controller": client.name, "job": job}
+    begins = f"take away the temporary LUN {source}, the source of an overwrite whose fate is unknown"
+    _until(partial(_may_begin, client, source, job), bound, begins, waited=unknown_wait, fields=fields)
+    client.clock.sleep(settle)
+    bound = replace(bound, at=bound.at + settle)
+    goes_on = f"see the end of an overwrite of LUN {target} whose fate is unknown"
+    _until(partial(_goes_on, client, target), bound, goes_on, waited=unknown_wait, fields=fields)
+
+
+def _until(
+    hindrance: Callable[[Deadline], Optional[str]],
+    bound: Deadline,
+    action: str,
+    *,
+    waited: float,
+    fields: Mapping[str, Any],
+) -> None:
+    """Ask until there is no hindrance any more, each time bounded. :raises StillOpenError: there is one at the end."""
     pause = _FIRST_PAUSE
     while True:
         try:
-            reason = _may_begin(client, source, job, bound)
+            reason = hindrance(Deadline.after(min(_REMOVAL_SECONDS, max(bound.remaining(), 1.0)), bound.clock))
         except OntapError as exc:
             reason = exc.reason
         if reason is None:
-            break
+            return
         if pause >= bound.remaining():
-            action = f"take away the temporary LUN {source}, the source of an overwrite whose fate is unknown"
-            raise SourceStaysError(action, f"{reason} after {unknown_wait:g} s", controller=client.name, job=job)
-        client.clock.sleep(pause)
+            raise StillOpenError(action, f"{reason} after {waited:g} s", **fields)
+        bound.clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
-    client.clock.sleep(settle)
 
 
-def _may_begin(client: Client, source: str, job: Optional[str], bound: Deadline) -> Optional[str]:
+def _may_begin(client: Client, source: str, job: Optional[str], step: Deadline) -> Optional[str]:
     """Delete a temporary LUN and read it back as gone; return why an overwrite from it may still take effect."""
-    step = Deadline.after(min(_REMOVAL_SECONDS, max(bound.remaining(), 1.0)), client.clock)
     found = client.job(job, deadline=step) if job else None
     if found is not None and not found.ended:
         return f"job {job} is {found.state}"
@@ -428,6 +454,18 @@ def _may_begin(client: Client, source: str, job: Optional[str], bound: Deadline)
     if lun is not None:
         delete_temporary(client, lun, deadline=step)
     return None if read_lun(client, source, deadline=step) is None else "it is still there"
+
+
+def _goes_on(client: Client, target: str, step: Deadline) -> Optional[str]:
+    """Give a LUN the comment that it has; return why the array does not take even that, None when it does.
+
+    Source: ``PATCH /storage/luns/{uuid}``, code 7018919 ("A copy or move job exists with the same destination LUN").
+    """
+    lun = read_lun(client, target, deadline=step)
+    if lun is None:
+        return None
+    client.patch(f"/storage/luns/{segment(target)}", None, {"comment": lun.comment}, retry_safe=True, deadline=step)
+    return None
 
 
 class _OverwriteUnknownError(OutcomeUnknownError):

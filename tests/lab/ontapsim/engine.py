@@ -320,6 +320,26 @@ class Engine(Reader):
                 cause,
             )
 
+    def keep_file(self, volume: VolumeRef, path: str) -> str:
+        """Keep a live file's content and attributes as they are now, for `put_kept`; return what it is kept as."""
+        stage = self._stage()
+        with self._changing(), self.regular_file(volume, path, None) as fd:
+            self._capture(fd, stage, live=True)
+        return stage
+
+    def put_kept(
+        self, volume: VolumeRef, kept: str, target: str, *, op: str, detail: Mapping[str, object], cause: Cause
+    ) -> None:
+        """Overwrite a file, which keeps its inode, with what `keep_file` kept; that is gone afterwards."""
+        self._writable(volume, target)
+        with self._changing():
+            try:
+                self._commit(volume, kept, target, overwrite=True, keep_inode=True)
+            finally:
+                tree.remove_tree(kept, sealed=False)
+            place = "/".join(tree.split_path(target))
+            self._observer(Change(op, volume.svm, volume.name, path=place, detail=detail), cause)
+
     def clone_ranges(
         self,
         volume: VolumeRef,

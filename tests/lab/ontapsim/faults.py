@@ -18,7 +18,7 @@ TYPES = {
     "job_fail": {"code", "message", "effect"},
     "job_hang": {"seconds", "effect"},
     "license": {"name"},
-    "late": {"seconds", "answer", "answer_seconds", "job", "status", "code", "message", "retry_after"},
+    "late": {"seconds", "answer", "answer_seconds", "job", "status", "code", "message", "retry_after", "begun"},
 }
 _CHANGES = ("POST", "PATCH", "DELETE")
 _ANSWERS = ("now", "after", "drop", "error")
@@ -31,13 +31,14 @@ class Late:
 
     ``answer``: ``now``, ``after`` the effect, ``drop`` (no answer, the connection is cut) or ``error``; the last two
     come ``answer_seconds`` after the request. ``job``: an answer of now has one that is ``running`` until the effect,
-    one that has ``ended`` before it, or ``none``.
+    one that has ``ended`` before it, or ``none``. ``begun``: it begins when it is asked for, and its end alone is late.
     """
 
     seconds: float
     answer: str = "now"
     answer_seconds: float = 0.0
     job: str = "running"
+    begun: bool = False
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Late:
@@ -47,6 +48,7 @@ class Late:
             answer=options.get("answer", "now"),
             answer_seconds=float(options.get("answer_seconds", 0)),
             job=options.get("job", "running"),
+            begun=bool(options.get("begun")),
         )
         if late.answer not in _ANSWERS or late.job not in _JOBS:
             raise ValueError(f"a late answer is one of {', '.join(_ANSWERS)}, its job one of {', '.join(_JOBS)}")

@@ -2,14 +2,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Changes whose effect comes late: long after the request, whatever has become of its connection and its answer.
 
-The request is judged and carried out when its time has come, with what is there then.
+The request is judged and carried out when its time has come, with what is there then. One that had begun was judged
+when it came, and needs its source no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import errors
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from .simulator import Simulator
 
 _LONGEST_JOB = 3600.0
+
+Act = Callable[[], Awaitable[Answer]]
 
 
 @dataclass
@@ -56,11 +61,12 @@ class LateChange:
     async def answer(self, injected: Callable[[], ApiError]) -> Answer | None:
         """Begin, and return what is answered; None when the connection is to be cut."""
         late, simulator = self.late, self.simulator
+        act = await self._begun() if late.begun else partial(self.route.handler, self.call)
         effect = Effect(self.call.id, self.call.method, self.call.raw_path, time.time(), time.time() + late.seconds)
         simulator.late.append(effect)
         if late.answer == "now" and late.job == "running":
-            return await self._in_job(effect)
-        work = asyncio.ensure_future(self._carried_out(effect))
+            return await self._in_job(effect, act)
+        work = asyncio.ensure_future(self._carried_out(effect, act))
         simulator.jobs.background(work)
         if late.answer == "after":
             return await asyncio.shield(work)
@@ -71,9 +77,14 @@ class LateChange:
         await asyncio.sleep(late.answer_seconds)
         return None if late.answer == "drop" else self.refuse(injected())
 
-    async def _in_job(self, effect: Effect) -> Answer:
+    async def _begun(self) -> Act:
+        if self.route.begin is None:
+            raise ApiError(errors.UNEXPECTED, f"what {self.call.method} {self.call.raw_path} does cannot have begun")
+        return await self.route.begin(self.call)
+
+    async def _in_job(self, effect: Effect, act: Act) -> Answer:
         async def work() -> None:
-            answer = await self._carried_out(effect)
+            answer = await self._carried_out(effect, act)
             if answer.status >= 400:
                 error = answer.body["error"]
                 raise ApiError(str(error["code"]), str(error["message"]))
@@ -97,11 +108,11 @@ class LateChange:
         unharmed = replace(self.call, faults=[])
         return self.simulator.jobs.start(unharmed, work, svm=self.call.scope, location=None).uuid
 
-    async def _carried_out(self, effect: Effect) -> Answer:
+    async def _carried_out(self, effect: Effect, act: Act) -> Answer:
         """Wait, carry the request out to the end of its job, and return its answer, or the error that it came to."""
         await asyncio.sleep(self.late.seconds)
         try:
-            answer = await self._to_its_end()
+            answer = await self._to_its_end(act)
         except ApiError as exc:
             answer = self.refuse(exc)
         except StorageError as exc:
@@ -109,8 +120,8 @@ class LateChange:
         effect.ended, effect.status = time.time(), answer.status
         return answer
 
-    async def _to_its_end(self) -> Answer:
-        answer = await self.route.handler(self.call)
+    async def _to_its_end(self, act: Act) -> Answer:
+        answer = await act()
         link = answer.body.get("job") if isinstance(answer.body, dict) else None
         job = self.simulator.array.jobs.get(link["uuid"]) if link else None
         if job is not None:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from .call import Answer, Call
 
 Handler = Callable[["Call"], Awaitable["Answer"]]
+Beginning = Callable[["Call"], Awaitable[Callable[[], Awaitable["Answer"]]]]
 
 
 @dataclass(frozen=True)
 class Route:
     """One method on one path below ``/api``; ``command`` is what a traditional role must allow for it.
 
-    ``multipart`` lets a form come in instead of JSON; the handler reads it out of the payload.
+    ``multipart`` lets a form come in instead of JSON; the handler reads it out of the payload. ``begin`` begins what
+    can take long, and returns what ends it.
     """
 
     method: str
@@ -31,6 +33,7 @@ class Route:
     command: str
     since: Version = (9, 6, 0)
     multipart: bool = False
+    begin: Beginning | None = None
 
 
 class Router:

@@ -69,6 +69,7 @@ class Simulator:
         self.locks: dict[str, asyncio.Lock] = {}
         self.ports: dict[str, int] = {}
         self.restoring: Counter[str] = Counter()
+        self.copying: Counter[str] = Counter()
         self.san_trouble: str | None = None
         self.started: dict[str, StartedSnapshot] = {}
         saved = self._store.load()

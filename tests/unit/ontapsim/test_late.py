@@ -149,6 +149,27 @@ def test_a_lun_whose_source_or_place_is_gone_by_then_is_not_overwritten(
         assert not (luns / "luns/a").exists()
 
 
+def test_an_overwrite_that_had_begun_needs_its_source_no_more(api: Api, sim: Running, luns: Path) -> None:
+    request = overwrite(api)
+    late(sim, "PATCH", answer="drop", begun=True)
+    assert send(api, request) is None
+    api.change("DELETE", f"/storage/luns/{lun(api, 'source')}")
+    refused = api.request("PATCH", f"/storage/luns/{lun(api, 'a')}", json={"comment": "c"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "7018919")
+    assert (luns / "luns/a").read_bytes()[: len(BAD)] == BAD
+    assert the_effect(sim)["status"] == 200
+    assert (luns / "luns/a").read_bytes()[: len(GOOD)] == GOOD
+    api.change("PATCH", f"/storage/luns/{lun(api, 'a')}", {"comment": "c"})
+
+
+def test_only_the_overwrite_of_a_lun_can_have_begun(api: Api, sim: Running, files: Path) -> None:
+    late(sim, "POST", begun=True)
+    response = send(api, clone(api))
+    assert response is not None
+    assert response.status_code == 500
+    assert (files / "disk.img").read_bytes() == BAD
+
+
 @pytest.mark.parametrize("request_of", [clone, restore_rest, restore_cli])
 def test_a_snapshot_that_is_gone_by_then_fails_the_job(
     api: Api, sim: Running, files: Path, request_of: Callable[..., Any]

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from typing import Any, Callable
 
 from .. import errors, form
 from ..call import Answer, Call
@@ -36,6 +36,7 @@ async def modify_lun(call: Call) -> Answer:
     values = parse_body(luns.LUN, call.body, call.version, method="PATCH")
     async with call.simulator.lock(volume.uuid):
         call.lun(lun.uuid)
+        luns.check_not_copying(call, lun)
         source = _source(call, volume, lun, values)
         size, path = _size(lun, values, source), _path(call, volume, lun, values)
         policy = luns.qos_policy(values)
@@ -49,14 +50,48 @@ async def modify_lun(call: Call) -> Answer:
             await _resize(call, volume, lun, size)
         if path is not None:
             await _rename(call, volume, lun, path)
-        for name, attribute in _SETTINGS.items():
-            if values.get(name) is not None:
-                setattr(lun, attribute, values[name])
+        _set(lun, values)
         if policy is not None:
             lun.qos_policy = policy
         call.simulator.save()
         await call.simulator.san_changed()
     return Answer(200)
+
+
+async def begin_overwrite(call: Call) -> Callable[[], Awaitable[Answer]]:
+    """Begin ``PATCH /storage/luns/{uuid}`` with a clone, and return what ends it.
+
+    The source is read now. Until the end every change of the LUN is refused, and its bytes are the old ones.
+    """
+    volume, lun = call.lun(call.path["uuid"])
+    values = parse_body(luns.LUN, call.body, call.version, method="PATCH")
+    async with call.simulator.lock(volume.uuid):
+        luns.check_not_copying(call, lun)
+        source = _source(call, volume, lun, values)
+        if source is None or source.snapshot is not None:
+            raise ApiError(errors.UNEXPECTED, "only an overwrite with a LUN can have begun")
+        origin = source.lun.copy()
+        kept = await call.simulator.work(call.simulator.engine.keep_file, volume.ref, origin.path)
+        call.simulator.copying[lun.uuid] += 1
+
+    async def end() -> Answer:
+        async with call.simulator.lock(volume.uuid):
+            call.simulator.copying[lun.uuid] -= 1
+            await call.simulator.work(
+                call.simulator.engine.put_kept,
+                volume.ref,
+                kept,
+                lun.path,
+                op="lun_overwrite",
+                detail={"lun": lun.uuid, "source_lun": origin.uuid},
+                cause=call.cause,
+            )
+            _take(lun, origin)
+            _set(lun, values)
+            call.simulator.save()
+        return Answer(200)
+
+    return end
 
 
 async def _write(call: Call, volume: Volume, lun: Lun) -> Answer:
@@ -111,9 +146,21 @@ async def _overwrite(call: Call, volume: Volume, lun: Lun, source: lun_names.Sou
     keep = None if call.simulator.switches.lun_overwrite_takes_size else lun.size
     await luns.clone(call, volume, lun, source, overwrite=True, size=keep)
     lun.size = keep or source.lun.size
-    lun.os_type, lun.comment = source.lun.os_type, source.lun.comment
-    lun.guaranteed, lun.qos_policy = source.lun.guaranteed, source.lun.qos_policy
-    lun.attributes = dict(source.lun.attributes)
+    _take(lun, source.lun)
+
+
+def _take(lun: Lun, origin: Lun) -> None:
+    """Give a LUN the properties of its source that come with the data."""
+    lun.os_type, lun.comment = origin.os_type, origin.comment
+    lun.guaranteed, lun.qos_policy = origin.guaranteed, origin.qos_policy
+    lun.attributes = dict(origin.attributes)
+
+
+def _set(lun: Lun, values: Mapping[str, Any]) -> None:
+    """Give a LUN the settings that a body names."""
+    for name, attribute in _SETTINGS.items():
+        if values.get(name) is not None:
+            setattr(lun, attribute, values[name])
 
 
 def _size(lun: Lun, values: Mapping[str, Any], source: lun_names.Source | None) -> int | None:
@@ -181,4 +228,6 @@ async def _rename(call: Call, volume: Volume, lun: Lun, path: str) -> None:
         lun.pending_path = None
 
 
-ROUTES = [Route("PATCH", "/storage/luns/{uuid}", modify_lun, "lun modify", multipart=True)]
+ROUTES = [
+    Route("PATCH", "/storage/luns/{uuid}", modify_lun, "lun modify", multipart=True, begin=begin_overwrite),
+]

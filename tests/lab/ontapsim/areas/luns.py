@@ -288,6 +288,12 @@ def check_not_restoring(call: Call, lun: Lun) -> None:
         )
 
 
+def check_not_copying(call: Call, lun: Lun) -> None:
+    """Raise ``ApiError`` while a LUN is being overwritten by an overwrite that takes its time."""
+    if call.simulator.copying[lun.uuid]:
+        raise ApiError(errors.LUN_COPYING, "A copy or move job exists with the same destination LUN.")
+
+
 def qos_policy(values: Mapping[str, Any]) -> str | None:
     """Return the QoS policy that a body names by name or uuid (an empty name: none), None when it names none."""
     name, uuid = values.get("qos_policy.name"), values.get("qos_policy.uuid")

@@ -20,7 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OutcomeUnknownError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.jobs import Job
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import SourceStaysError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
@@ -112,6 +112,14 @@ class Array:
         sent = {name: value for name, value in body.items() if name != "clone"}
         self.luns["lun-1"] = {**self.luns["tmp-1"], **OWN, **sent}
         self._refuse("PATCH after")
+        return {}
+
+    def patch(
+        self, path: str, params: None, body: Mapping[str, Any], *, retry_safe: bool, deadline: Any
+    ) -> dict[str, Any]:
+        assert (path, retry_safe) == ("/storage/luns/lun-1", True)
+        assert body == {"comment": self.luns["lun-1"]["comment"]}, "it is to stay as it is"
+        self._refuse("settings")
         return {}
 
     def delete(self, path: str, *, fate: Any, deadline: Any) -> dict[str, Any]:
@@ -347,10 +355,28 @@ def test_a_source_that_stays_leaves_the_fate_unknown_after_a_bounded_time() -> N
     array, now = Array(), [0.0]
     array.clock = Clock(lambda: now[0], lambda seconds: now.append(now.pop() + seconds))
     array.refuses = {"PATCH": [unknown()], "DELETE": [refusal("1254197")] * 1000}
-    with pytest.raises(SourceStaysError, match=r"tmp-1.*1254197.* after 900 s"):
+    with pytest.raises(StillOpenError, match=r"tmp-1.*1254197.* after 900 s"):
         restored(array, clock=array.clock)
     assert 880 < now[0] <= 900
     assert array.overwrites == 1
+
+
+@pytest.mark.parametrize("code", ["7018919", "5374053", "5374866"])
+def test_an_overwrite_that_had_begun_is_awaited_while_the_array_takes_no_change_of_the_lun(code: str) -> None:
+    array = Array()
+    array.refuses = {"PATCH": [unknown()], "settings": [refusal(code)] * 2}
+    restored(array)
+    assert array.pauses == [lun_restore.SETTLE, 0.5, 1.0]
+
+
+def test_an_overwrite_that_does_not_end_leaves_its_fate_unknown_after_a_bounded_time() -> None:
+    array, now = Array(), [0.0]
+    array.clock = Clock(lambda: now[0], lambda seconds: now.append(now.pop() + seconds))
+    array.refuses = {"PATCH": [unknown()], "settings": [refusal("7018919")] * 1000}
+    with pytest.raises(StillOpenError, match=r"the end of an overwrite of LUN lun-1.*7018919.* after 900 s"):
+        restored(array, clock=array.clock)
+    assert 880 < now[0] - lun_restore.SETTLE <= 900
+    assert (array.overwrites, array.temporaries) == (1, [])
 
 
 def test_a_busy_array_is_not_asked_for_ever() -> None:

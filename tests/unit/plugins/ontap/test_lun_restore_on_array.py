@@ -14,7 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_re
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import stat_file
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, lun_by_path, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import read_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
@@ -80,7 +80,7 @@ def identity(client: Client) -> LunIdentity:
     return lun.identity(device="")
 
 
-def restored(client: Client, *, restore_id: str = "r1", look: Any = None) -> Optional[str]:
+def restored(client: Client, *, restore_id: str = "r1", look: Any = None, unknown_wait: float = 20.0) -> Optional[str]:
     """Bring the LUN back to s1."""
     return lun_restore.clone_over(
         client,
@@ -92,6 +92,7 @@ def restored(client: Client, *, restore_id: str = "r1", look: Any = None) -> Opt
         restore_id=restore_id,
         look=look or (lambda _lun: None),
         deadline=Deadline.after(20.0),
+        unknown_wait=unknown_wait,
         settle=0.1,
     )
 
@@ -149,6 +150,29 @@ def test_an_overwrite_without_an_answer_is_not_repeated_and_over(
     assert "was not answered" in str(restored(client))
     assert (root / PATH).read_bytes() == bytes_then
     assert names(client) == [PATH, NEIGHBOUR]
+
+
+def begun(sim: Running, seconds: float) -> None:
+    """Let the next overwrite be begun at once, unanswered, and end late."""
+    match = {"method": "PATCH", "path": "/storage/luns", "count": 1}
+    sim.control.add_fault("late", match=match, seconds=seconds, answer="drop", begun=True)
+
+
+def test_the_end_of_an_overwrite_that_had_begun_is_awaited(sim: Running, root: Path, client: Client) -> None:
+    begun(sim, 2.0)
+    assert "was not answered" in str(restored(client))
+    assert sim.control.late()[-1]["status"] == 200, "it ended before the restore went on"
+    assert (root / PATH).read_bytes() == THEN
+    assert names(client) == [PATH, NEIGHBOUR]
+
+
+def test_an_overwrite_that_goes_on_leaves_its_fate_unknown(sim: Running, root: Path, client: Client) -> None:
+    begun(sim, 3.0)
+    with pytest.raises(StillOpenError, match=r"see the end of an overwrite of LUN .*7018919.* after 1 s"):
+        restored(client, unknown_wait=1.0)
+    assert (root / PATH).read_bytes() == NOW
+    sim.control.settle()
+    assert (root / PATH).read_bytes() == THEN
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
