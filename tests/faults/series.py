@@ -81,6 +81,10 @@ class Series:
         """The file that keeps what was played."""
         return self.place / f"{self.name}-{self.seed}.json"
 
+    def left_by(self, number: int) -> Path:
+        """Return the directory for what a round that failed leaves to look at."""
+        return self.place / f"{self.name}-{self.seed}-{number}"
+
     def numbers(self) -> list[int]:
         """Return the numbers of the rounds to play: of this shard, from the first one on, and not yet passed."""
         passed = set() if self.first is not None else {int(key) for key, each in self._kept().items() if each["passed"]}

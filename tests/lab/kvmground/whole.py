@@ -3,16 +3,19 @@
 """One guest that operations are let loose on, and what must be whole afterwards, seen from outside.
 
 `APP` has a disk on each of two volumes. Its disks hold one of the states that it was in as a whole, it runs as it did,
-and nothing is left: no lock, record, temporary file, copy, process, and no snapshot that nobody knows of.
+on the files that have the names of its disks, and nothing is left: no lock, record, temporary file, copy, process, and
+no snapshot that nobody knows of.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,13 @@ REMOVAL_SECONDS = 60
 _WRITTEN_AT = 4096
 
 ABSENT = "absent"
+AS_BEFORE, AS_SAVED = "as before", "as in the backup"
+BROUGHT = {"restore": AS_SAVED, "undo": AS_BEFORE}
+"""What the operations that overwrite the guest's disks bring."""
+REFUSED = re.compile(
+    r"is locked by|is held by hold|Another restore is under way|Another copy is being made|is already in the catalog"
+)
+"""How an operation says that another one is at work, which is the only reason it may have to do nothing."""
 
 Bytes = tuple[str, ...]
 
@@ -40,6 +50,7 @@ class Done:
     operation: str
     ok: bool
     said: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         return f"{self.operation}: {'done' if self.ok else self.said}"
@@ -48,6 +59,24 @@ class Done:
 def done(operation: str, outcome: Outcome) -> Done:
     """Return what a module said."""
     return Done(operation, not outcome.failed, "" if not outcome.failed else outcome.msg)
+
+
+def held_after(before: str, said: Sequence[Done]) -> str:
+    """Return what the guest's disks have to hold after operations that ended in this order; pure.
+
+    The last one that overwrote them decides; one that failed has changed nothing.
+    """
+    brought = [BROUGHT[each.operation] for each in said if each.ok and each.operation in BROUGHT]
+    return brought[-1] if brought else before
+
+
+def unexpected(said: Sequence[Done]) -> Iterator[str]:
+    """Yield the failures that no other operation on the guest explains, and that of all; pure."""
+    for each in said:
+        if not each.ok and not REFUSED.search(each.said):
+            yield f"{each.operation} failed for another reason than the other operation"
+    if not any(each.ok for each in said):
+        yield "none was done"
 
 
 class Whole:
@@ -59,6 +88,9 @@ class Whole:
         self.allowed: dict[Bytes, str] = {}
         self.round = 0
         self.undone = ""
+        self.seconds: dict[str, float] = {}
+        """How long each operation took when it was last done."""
+        self._definition = ""
         self._volumes: list[dict[str, Any]] = []
 
     def furnish(self) -> None:
@@ -66,6 +98,7 @@ class Whole:
         self.ground.guests.add_still(APP, *VOLUMES)
         report = OneProcess(self.ground, BASE, self.settings).run()
         assert report.ok, report.msg
+        self.seconds["backup module"] = report.seconds
         self.saved = self.hashes(BASE)
         self._volumes = list(report.results["discover"].result["volumes"])
 
@@ -79,7 +112,8 @@ class Whole:
         self.round = number
         self.undone = f"round_{number:03d}_before"
         self._write(f"round {number}")
-        self.allowed = {self.hashes(): "as before", self.saved: "as in the backup"}
+        self.allowed = {self.hashes(): AS_BEFORE, self.saved: AS_SAVED}
+        self._definition = self._defined()
         if undo:
             outcome = self.restore(self.undone)
             assert outcome.ok, outcome.said
@@ -142,14 +176,51 @@ class Whole:
         ]
         return f"mixed ({', '.join(parts)})"
 
-    def complaints(self) -> Iterator[str]:
-        """Yield what is not whole, before and after the recovery that nothing may need, but may do."""
-        if self.state() != "running":
-            yield f"the guest is {self.state()}"
-        if self.held() not in self.allowed.values():
-            yield f"the guest's disks are {self.held()}"
+    def play(self, operation: str, name: str) -> Done:
+        """Carry out one operation, and remember how long it took."""
+        began = time.monotonic()
+        said = replace(OPERATIONS[operation](self, name), name=name)
+        if said.ok:
+            self.seconds[operation] = time.monotonic() - began
+        return said
+
+    def can_be_started(self) -> bool:
+        """Try to start the guest, as a person would."""
+        import libvirt
+
+        try:
+            self.ground.guests.domain(APP).create()
+        except libvirt.libvirtError:
+            return False
+        return True
+
+    def complaints(self, held: str) -> Iterator[str]:
+        """Yield what is not whole, before and after the recovery that nothing may need, but may do.
+
+        ``held`` is what the disks have to hold (`held_after`).
+        """
+        yield from self.complaints_of_guest(held)
         yield from self._locks()
         yield from self.complaints_after_recovery()
+        yield from self.complaints_of_guest(held)
+
+    def complaints_of_guest(self, held: str) -> Iterator[str]:
+        """Yield how the guest is not as it was, with disks that hold ``held``."""
+        if self.state() != "running":
+            yield f"the guest is {self.state()}"
+        if self.held() != held:
+            yield f"the guest's disks are {self.held()}, not {held}"
+        if self._defined() != self._definition:
+            yield "the guest's definition is another one"
+        if self.ground.guests.domain(APP).hasManagedSaveImage():
+            yield "the guest has a managed-save image"
+        yield from self._opened()
+
+    def complaints_of_backups(self, said: Sequence[Done]) -> Iterator[str]:
+        """Yield the backups that were made, as they say, of disks of several times."""
+        for each in said:
+            if each.operation.startswith("backup") and each.ok and self.hashes(each.name) not in self.allowed:
+                yield f"backup {each.name} holds disks of several times"
 
     def complaints_after_recovery(self) -> Iterator[str]:
         """Yield what is left after the recovery."""
@@ -182,6 +253,25 @@ class Whole:
                 image.seek(_WRITTEN_AT)
                 image.write(f"{what} on {volume}".encode())
         domain.create()
+
+    def _defined(self) -> str:
+        """Return the guest's definition, whether libvirt keeps it, and whether it starts with its host."""
+        import libvirt
+
+        domain = self.ground.guests.domain(APP)
+        kept = f"persistent {domain.isPersistent()}, autostart {domain.autostart()}"
+        return f"{kept}\n{domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)}"
+
+    def _opened(self) -> Iterator[str]:
+        """Yield that the guest does not run once, on the very files that have the names of its disks."""
+        pids = [pid for pid in self.ground.processes() if f"guest={APP}," in _command_line(pid)]
+        if len(pids) != 1:
+            yield f"{len(pids)} processes run the guest"
+        for pid in pids:
+            opened = set(map(_file, Path(f"/proc/{pid}/fd").iterdir()))
+            for volume in VOLUMES:
+                if _file(self.ground.guests.image(APP, volume)) not in opened:
+                    yield f"the guest runs on another file than its disk on {volume}"
 
     def _locks(self) -> Iterator[str]:
         for path in (self.ground.seen(HOLDS) / "guests").glob("*"):
@@ -218,6 +308,22 @@ class Whole:
 
     def _records(self, place: str) -> Sequence[Path]:
         return sorted((self.ground.seen(self.ground.catalog) / place).glob("*.json"))
+
+
+def _file(path: Path) -> tuple[int, int]:
+    """Return which file a path leads to; a descriptor that was closed meanwhile leads to none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _hash(image: Path) -> str:
