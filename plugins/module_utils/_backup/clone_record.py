@@ -8,10 +8,9 @@ can have chosen: what carries it is the copy's, also when a run was killed half-
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -21,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import c
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 
@@ -248,15 +248,18 @@ def under_way(root: Path) -> bool:
 def alone(root: Path) -> Iterator[None]:
     """Keep a second maker or remover of copies on this host out; raises :class:`CatalogError` when there is one."""
     path = root / "clones" / ".lock"
-    try:
-        private_directory(root)
-        private_directory(path.parent)
-        with path.open("w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as exc:
-        message = f"Another copy is being made or removed on this host (it holds {path}); wait for its end"
-        raise CatalogError(message, path=str(path)) from exc
+    with ExitStack() as locks:
+        try:
+            private_directory(root)
+            had = locks.enter_context(file_lock.locked(path))
+        except OSError as exc:
+            raise CatalogError(f"Failed to lock {path}: {exc.strerror}", path=str(path)) from exc
+        if had is None:
+            raise CatalogError(
+                f"Another copy is being made or removed on this host (it holds {path}); wait for its end",
+                path=str(path),
+            )
+        yield
 
 
 def _word(target: str) -> str:

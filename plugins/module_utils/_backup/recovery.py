@@ -301,7 +301,8 @@ def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, A
         found.extend(
             _half_made(manifest, scene, places, snapshots) for manifest in started if manifest.backup_id not in alive
         )
-        known = {entry.backup_id for entry in entries}
+        # Read after the snapshots: a backup that began meanwhile had its manifest there before its first snapshot.
+        known = {entry.backup_id for entry in catalog.entries(scene.root)}
         found.extend(_orphans(scene, places, snapshots, known, remove=remove))
     found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=scene.time)))
     found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=scene.time)))
@@ -358,6 +359,8 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
     def act() -> None:
         refs = [_ref(places, key) for key in there]
         with deletable(scene.root, [name]):
+            if not _is_still(scene.root, manifest):
+                return
             if refs:
                 wanted = Wanted.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in there}.values())
@@ -383,6 +386,18 @@ def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mappin
     return None
 
 
+def _is_still(root: Path, started: Manifest) -> bool:
+    """Say whether a started backup is in the catalog still; raises :class:`KvmsnapError` when it has come to life.
+
+    It was looked at a while ago: its run may have lived, or another recovery have taken it back.
+    """
+    now = catalog.load(root, started.backup_id)
+    if now is not None and (now.complete or now.run_id != started.run_id):
+        what = "completed" if now.complete else "begun anew"
+        raise KvmsnapError(f"Failed to take back backup {started.backup_id}: it was {what} meanwhile")
+    return now is not None
+
+
 def _orphans(
     scene: Scene, places: Places, snapshots: Snapshots, known: Iterable[str], *, remove: bool
 ) -> Iterator[Leftover]:
@@ -402,6 +417,8 @@ def _orphans(
             wanted = Wanted.checked(name=name, owner=scene.owner)
             refs = [_ref(places, key) for key in keys]
             with deletable(scene.root, [name]):
+                if catalog.load(scene.root, name) is not None:
+                    raise KvmsnapError(f"Failed to remove snapshot {name}: the catalog has a manifest of it by now")
                 ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
 
         yield Leftover("snapshot", name, what, "removed", act) if remove else Leftover("snapshot", name, what)

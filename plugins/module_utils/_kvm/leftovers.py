@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.file_lock import LEAST
 
 Fate = Literal["alive", "release", "forget", "keep"]
 
@@ -126,7 +127,7 @@ def put_right(seen: HoldSeen, ground: Ground, *, now: float, wall: float, settle
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
     """
     locks = briefly_locked(ground, seen.outstanding, seen.hold_id)
-    with locks, locked(ground.directory, seen.hold_id, stage="releasing", timeout=0):
+    with locks, locked(ground.directory, seen.hold_id, stage="releasing", timeout=LEAST):
         again = look_at(seen.hold_id, ground, wall=wall)
         if judge(again, now=now, settle=settle).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")

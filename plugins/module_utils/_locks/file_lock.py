@@ -6,11 +6,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
+
+LEAST = 0.3
+"""Seconds for which everybody waits: another process that only looks at a lock has it for a moment."""
+
+_PAUSE = 0.05
 
 _held: set[int] = set()
 """The descriptors of this process's locks; a child that it forks closes them before it does anything else."""
@@ -49,6 +56,32 @@ def take(path: Path) -> Optional[int]:
             _close(descriptor)
             raise
         _close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, wait: float = 0.0, clock: Optional[Clock] = None) -> Iterator[Optional[int]]:
+    """Lock a file that stays when it is unlocked, and yield its descriptor, None when another process keeps it locked.
+
+    Whoever only looks at the lock is waited for, the others for at most ``wait`` seconds. Raises :class:`OSError`.
+    """
+    deadline = Deadline.after(max(wait, LEAST), clock)
+    private_directory(path.parent)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _held.add(descriptor)
+    try:
+        yield descriptor if _had(descriptor, deadline) else None
+    finally:
+        _close(descriptor)
+
+
+def _had(descriptor: int, deadline: Deadline) -> bool:
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if deadline.remaining() <= 0:
+            return False
+        deadline.clock.sleep(min(_PAUSE, deadline.remaining()))
 
 
 def let_go(held: dict[Path, int]) -> None:

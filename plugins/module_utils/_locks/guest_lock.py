@@ -27,9 +27,6 @@ DIRECTORY = "guests"
 PATIENCE = 10.0
 """Seconds that a backup or a hold waits for guests that others work on; a restore waits for nobody."""
 
-_LEAST = 0.3
-"""Seconds for which everybody waits: another process that only looks at a lock has it for a moment."""
-
 _PAUSE = 0.1
 _LONGEST_NOTE = 4096
 _SOMEBODY = "another process"
@@ -84,7 +81,7 @@ def guest_locks(
     While it waits, it has none of them. The locks that it has at the end of its time it keeps until the block ends.
     Raises :class:`KvmsnapError` when the files of the locks cannot be used.
     """
-    deadline = Deadline.after(max(wait, _LEAST), clock)
+    deadline = Deadline.after(max(wait, file_lock.LEAST), clock)
     wanted = sorted({_checked(uuid): name for uuid, name in guests}.items())
     note = json.dumps(asdict(Holder(purpose, identity, os.getpid(), _now()))).encode("utf-8")
     while True:
@@ -136,7 +133,7 @@ def left_locks(directory: Path) -> list[Path]:
     found = []
     for path in sorted(directory.glob("*.lock")):
         try:
-            if not is_locked(path):
+            if not is_locked(path) and path.exists():
                 found.append(path)
         except OSError as exc:
             raise _unusable(path, exc) from exc

@@ -8,6 +8,9 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -33,6 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from kvmlab.process import wait_until
 from ontapsim.testing import Running
 
 pytest.importorskip("libvirt")
@@ -301,6 +305,75 @@ def test_snapshots_without_a_manifest_are_kept_unless_asked(host: Host) -> None:
     assert host.snapshots() == ["kvm_vol1", "kvm_vol2"]
     assert host.recover(volumes=volumes, orphans="absent")["changed"] is True
     assert host.snapshots() == []
+
+
+@contextmanager
+def meanwhile(host: Host, method: str, path: str, **options: Any) -> Iterator[Future[dict[str, Any]]]:
+    """Run a recovery, and let the block happen while the array keeps its first request of this kind waiting."""
+    fault = host.sim.control.add_fault("delay", match={"method": method, "path": path, "count": 1}, seconds=1.0)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(host.recover, volumes=host.records(), **options)
+
+            def waits() -> bool:
+                return any(each["id"] == fault and each["hits"] for each in host.sim.control.faults())
+
+            wait_until(waits, seconds=30, what=f"{method} {path}")
+            yield running
+            wait([running])
+    finally:
+        host.sim.control.clear_faults()
+
+
+def test_a_backup_that_is_begun_while_the_array_is_asked_keeps_its_snapshots(host: Host) -> None:
+    host.snapshot()
+    begun = host.manifest(created=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    with meanwhile(host, "GET", r"/snapshots$", orphans="absent") as running:
+        catalog.save(host.catalog, begun, origin=Origin.OWN_RUN)
+    assert told(running.result()) == []
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+def test_a_backup_that_is_begun_while_others_are_removed_keeps_its_snapshots(host: Host) -> None:
+    host.snapshot()
+    host.backup = f"{host.backup}-2"
+    host.snapshot()
+    begun = host.manifest()
+    with meanwhile(host, "DELETE", r"/snapshots/", orphans="absent") as running:
+        catalog.save(host.catalog, begun, origin=Origin.OWN_RUN)
+    with pytest.raises(RecoveryError, match=f"{host.backup}: the catalog has a manifest of it by now"):
+        running.result()
+    assert host.snapshots() == ["kvm_vol1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"phase": "complete"}, "was completed meanwhile"), ({"run_id": RUN.replace("0", "1")}, "was begun anew")],
+    ids=["completed", "begun anew"],
+)
+def test_a_backup_that_comes_to_life_is_not_taken_back(host: Host, changes: dict[str, Any], said: str) -> None:
+    host.start()
+    host.snapshot()
+    first, host.backup = host.backup, f"{host.backup}-2"
+    host.start()
+    host.snapshot()
+    with meanwhile(host, "DELETE", r"/snapshots/") as running:
+        catalog.save(host.catalog, host.manifest(**changes), origin=Origin.OWN_RUN)
+    with pytest.raises(RecoveryError, match=said):
+        running.result()
+    assert host.snapshots() == ["kvm_vol1"]
+    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup], f"{first} is gone"
+
+
+def test_a_backup_that_another_recovery_took_back_is_no_failure(host: Host) -> None:
+    host.start()
+    host.snapshot()
+    host.backup = f"{host.backup}-2"
+    host.start()
+    with meanwhile(host, "DELETE", r"/snapshots/") as running:
+        catalog.remove(host.catalog, host.backup)
+    assert told(running.result()) == [("backup", "taken back: snapshots, then manifest")] * 2
+    assert catalog.entries(host.catalog) == []
 
 
 def test_snapshots_that_were_not_made_by_a_backup_are_never_orphans(host: Host) -> None:
