@@ -2,28 +2,33 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who uses a disk, times what would overwrite or remove it: refused with every byte as it was; controls are done.
 
-The ground is the private host, where files lie on one file system: users on other hosts are played on the lab.
+The ground is the private host, where files lie on one file system. Users that come while a restore is under way come
+while it stands still: before it renames the first disk ("last gate"), and when the second one has failed ("roll-back").
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import subprocess
 import time
 import uuid as uuids
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+import libvirt
 import pytest
 from image_users import looped, make_image, qemu, qemu_nbd, reading
 
 from kvmground import Ground
-from kvmground.modules import Outcome
+from kvmground.modules import Outcome, Running
 from kvmground.played import Played, Results
+from kvmground.scene import Happenings
 from kvmlab.process import wait_until
 
 OPERATION = "in-use"
@@ -32,7 +37,11 @@ APP, COW = "app", "cow"
 ONE, TWO = "kvm_vol1", "kvm_vol2"
 COPY, HALF = "app-copy", "app-half"
 PATIENCE = 60
-REFUSED, DONE = "refused", "done"
+REFUSED, DONE, KEPT_OUT = "refused", "done", "kept out"
+OTHER_HOST = "hv9"
+RENEWED = "a guest of the same name, another uuid, off"
+# Before which look at a disk, after the safety snapshot, the restore stands still when the user comes.
+LOOKS = {"last gate": 2, "roll-back": 3}
 
 
 class House:
@@ -41,7 +50,12 @@ class House:
     def __init__(self, ground: Ground) -> None:
         self.ground = ground
         self.count = 0
+        self.options: dict[str, Any] = {}
+        """What a cell adds to the options of a restore."""
+        self.renewed = ""
+        """The uuid that the guest has while it is defined anew."""
         self._undo = ""
+        self._found: list[dict[str, Any]] = []
 
     def furnish(self) -> None:
         """Make the guests, one on raw images and one on qcow2, and back them up."""
@@ -75,9 +89,18 @@ class House:
 
     def restore(self, name: str, **options: Any) -> Outcome:
         """Restore a guest that is off; it stays off."""
+        return self.begin(name, **options).wait(240)
+
+    def begin(self, name: str, **options: Any) -> Running:
+        """Begin the restore of a guest that is off."""
         self.count += 1
-        usual = {"backup_id": BACKUP, "restore_id": f"cell_{self.count:03d}", "stop": "destroy"}
-        return self.run("kvm_app_restore", guests=[name], **{**usual, **options})
+        usual = {"guests": [name], "backup_id": BACKUP, "restore_id": f"cell_{self.count:03d}", "stop": "destroy"}
+        return self.ground.begin("kvm_app_restore", **{**usual, **self.options, **options})
+
+    def discovered(self) -> list[dict[str, Any]]:
+        """Return the guests as the host tells of them."""
+        self._found = self._found or list(self.run("kvm_vm_discover", guests=[APP, COW])["guests"])
+        return self._found
 
     def changed(self, name: str) -> None:
         """Change a guest's disks."""
@@ -142,14 +165,18 @@ class House:
         uuid = self.ground.guests.domain(COW).UUIDString()
         xml = xml.replace(uuid, str(uuids.uuid4())).replace(f"<name>{COW}</name>", f"<name>{name}</name>")
         domain = self.ground.guests.connection.defineXML(xml)
-        if running:
-            domain.create()
 
         def forget() -> None:
             if domain.isActive():
                 domain.destroy()
             domain.undefine()
 
+        try:
+            if running:
+                domain.create()
+        except libvirt.libvirtError:
+            forget()
+            raise
         return forget
 
 
@@ -201,6 +228,46 @@ def _guest_on_overlay(house: House, image: Path) -> Iterator[None]:
         overlay.unlink()
 
 
+@contextmanager
+def _renewed(house: House, _image: Path, *, running: bool) -> Iterator[None]:
+    """The guest was undefined and defined anew: the same name, the same disks, another uuid."""
+    domain = house.ground.guests.domain(APP)
+    old, new, xml = domain.UUIDString(), str(uuids.uuid4()), domain.XMLDesc(2)
+    domain.undefine()
+    anew = house.ground.guests.connection.defineXML(xml.replace(old, new))
+    house.renewed, house.options = new, {"guests": [old], "define_missing": True}
+    try:
+        if running:
+            anew.create()
+        yield
+    finally:
+        house.renewed, house.options = "", {}
+        if anew.isActive():
+            anew.destroy()
+        anew.undefine()
+        house.ground.guests.connection.defineXML(xml)
+
+
+@contextmanager
+def _told(house: House, image: Path, *, state: str, below: bool = False) -> Iterator[None]:
+    """Another host of the play tells of a guest that has the image as its disk, or below it."""
+    guest = next(each for each in house.discovered() if each["name"] == image.stem)
+    own = next(disk for disk in guest["disks"] if Path(disk["path"]).parent.name == image.parent.name)
+    disk = {**own, "backing_storage": []}
+    if below:
+        elsewhere = {**own["storage"], "path": "overlay-elsewhere.qcow2"}
+        disk = {**own, "storage": elsewhere, "backing_storage": [own["storage"]]}
+    theirs = {"name": "foreign", "uuid": str(uuids.uuid4()), "state": state, "disks": [disk]}
+    house.options = {
+        "other_hosts": {OTHER_HOST: [theirs["uuid"]] if state == "running" else []},
+        "other_hosts_guests": {OTHER_HOST: [theirs]},
+    }
+    try:
+        yield
+    finally:
+        house.options = {}
+
+
 def _second_mount(house: House, image: Path) -> AbstractContextManager[object]:
     where = house.ground.places.run / "second"
     where.mkdir(exist_ok=True)
@@ -225,6 +292,25 @@ USERS: dict[str, Use] = {
     "another guest, off": partial(_guest, running=False),
     "a guest with an overlay over it, off": _guest_on_overlay,
 }
+# What only a restore or an undo can meet, in the plan.
+PLANNED: dict[str, Use] = {
+    "a guest of the same name, another uuid, running": partial(_renewed, running=True),
+    RENEWED: partial(_renewed, running=False),
+    "a guest of another host, running": partial(_told, state="running"),
+    "a guest of another host, off": partial(_told, state="shutoff"),
+    "an overlay of another host over it, off": partial(_told, state="shutoff", below=True),
+}
+# What takes locks cannot begin to use a disk that was restored: the restore holds one until the guest is started.
+LOCKED_OUT = (
+    "a QEMU",
+    "a QEMU, read-only",
+    "a QEMU that shares",
+    "a QEMU on a second mount",
+    "a QEMU with an overlay over it",
+    "qemu-nbd",
+    "qemu-nbd, read-only",
+    "another guest, running",
+)
 
 
 @contextmanager
@@ -291,6 +377,8 @@ FREE: dict[str, Use] = {
     "a QEMU on another file": _neighbour,
 }
 
+WHO: dict[str, Use] = {**USERS, **PLANNED, **FREE}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -311,11 +399,10 @@ CELLS = [
     ),
     *(Cell("undo", user) for user in USERS),
     *(Cell("clone removal", user, part=user == "qemu-nbd") for user in USERS),
-    *(
-        Cell("recover", user)
-        for user in USERS
-        if user not in ("another guest, running", "a QEMU that shares", "a QEMU, read-only")
-    ),
+    *(Cell("recover", user) for user in USERS),
+    *(Cell(step, user) for step in ("restore", "undo") for user in PLANNED),
+    *(Cell("last gate", user) for user in (*USERS, RENEWED)),
+    *(Cell("roll-back", user, expected=KEPT_OUT if user in LOCKED_OUT else REFUSED) for user in (*USERS, RENEWED)),
     *(
         Cell("restore", user, guest, DONE, part=user == "a stale lock file" and guest == APP)
         for user in FREE
@@ -325,6 +412,8 @@ CELLS = [
     Cell("clone removal", "a stale lock file", expected=DONE),
     Cell("recover", "a QEMU that has ended", expected=DONE),
     Cell("undo", "a loop device that is gone", expected=DONE),
+    Cell("last gate", "a QEMU on another file", expected=DONE),
+    Cell("roll-back", "a QEMU on another file", expected=DONE),
 ]
 
 
@@ -381,25 +470,106 @@ def _played(house: House, cell: Cell) -> tuple[list[str], str]:
     """Play a cell; return what is wrong and what was said."""
     target = _target(house, cell)
     house.changed(cell.guest)
-    users = USERS if cell.expected == REFUSED else FREE
+    if cell.step in LOOKS:
+        return _met(house, cell, target)
     wrong = []
-    with users[cell.user](house, target):
+    with WHO[cell.user](house, target):
         before = house.world()
         done, said = _act(house, cell)
         after = house.world()
+        named = _is_named(house, said)
     if cell.expected == REFUSED:
         wrong += ["it was done"] if done else []
         wrong += ["the world is another one"] if after != before else []
-        named = ("open", "lock", "lies on", "has it", "is used by")
-        wrong += [] if any(word in said for word in named) else ["the user is not named"]
+        wrong += [] if named else ["the user is not named"]
         return wrong, said
     if not done:
         return ["it was not done"], said
     if cell.step in ("clone removal", "recover"):
         return ["it is there still"] if target.exists() else [], said
-    snapshot = house.ground.guests.image(target.stem, ONE, snapshot=BACKUP).with_suffix(target.suffix)
-    same = target.read_bytes() == snapshot.read_bytes()
+    same = _bytes(target) == _bytes(_saved(house, target))
     return [] if same is (cell.step == "restore") else ["its bytes are wrong"], said
+
+
+def _is_named(house: House, said: str) -> bool:
+    if house.renewed:
+        return house.renewed in said or "is not defined on this host any more" in said
+    return any(word in said for word in ("open", "lock", "lies on", "has it", "is used by"))
+
+
+def _met(house: House, cell: Cell, target: Path) -> tuple[list[str], str]:
+    """Let a user come while a restore stands still; return what is wrong and what was said."""
+    images = [house.image(APP, volume) for volume in (ONE, TWO)]
+    assert all(each.exists() for each in images), "an earlier cell left the guest half restored"
+    before, saved = [*map(_bytes, images)], [_bytes(_saved(house, each)) for each in images]
+    inode = target.stat().st_ino
+    scene = Happenings(house.ground.control)
+    moment = scene.looking(LOOKS[cell.step], seconds=5)
+    running = house.begin(APP)
+    restore_id = f"cell_{house.count:03d}"
+    with ExitStack() as users:
+        wait_until(moment, seconds=PATIENCE, what="the look at a disk", pause=0.005)
+        os.kill(running.pid, signal.SIGSTOP)
+        try:
+            here = (target.stat().st_ino != inode, images[1].exists())
+            assert here == (cell.step == "roll-back", False), "it does not stand where it should"
+            if cell.step == "roll-back":
+                (made,) = house.ground.seen(house.ground.volume(TWO)).glob(".kvmsnap-tmp-*")
+                made.write_bytes(b"changed since it was compared")
+            came = _comes(users, cell, house, target)
+        finally:
+            os.kill(running.pid, signal.SIGCONT)
+        outcome = running.wait(240)
+        scene.end()
+        said = outcome.msg if outcome.failed else "done"
+        wrong = [] if came is (cell.expected != KEPT_OUT) else ["the user came" if came else "the user was kept out"]
+        if cell.expected == REFUSED:
+            wrong += [] if outcome.failed else ["it was done"]
+            wrong += [] if _is_named(house, said) else ["the user is not named"]
+        now = [*map(_bytes, images)]
+        half = cell.expected == REFUSED and (cell.step == "roll-back" or cell.user == RENEWED)
+        if half:
+            kept, told = (
+                (saved, f"vda as in {BACKUP}") if cell.step == "roll-back" else (before, "its name back failed")
+            )
+            wrong += [] if now == [kept[0], None] else ["the disks are not as they must be"]
+            wrong += [] if told in said else ["which disk holds what is not told"]
+            wrong += ["the guest could be started"] if _starts(house) else []
+        elif cell.expected == DONE and cell.step == "last gate":
+            wrong += [] if now == saved else ["it is not restored"]
+        else:
+            wrong += [] if now == before else ["the disks are not as before"]
+    if half:
+        again = house.restore(APP, restore_id=restore_id)
+        wrong += [f"it does not go on afterwards: {again.msg}"] if again.failed else []
+        wrong += [] if [*map(_bytes, images)] == saved else ["it is not restored afterwards"]
+    left = [path.name for each in images for path in each.parent.glob(".kvmsnap-[at]*")]
+    return [*wrong, *(f"{name} is left" for name in left)], said
+
+
+def _comes(users: ExitStack, cell: Cell, house: House, target: Path) -> bool:
+    """Let the user come, and return whether it could."""
+    try:
+        users.enter_context(WHO[cell.user](house, target))
+    except (AssertionError, libvirt.libvirtError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _starts(house: House) -> bool:
+    """Try to start the guest, and return whether it runs then."""
+    with suppress(libvirt.libvirtError):
+        house.ground.guests.domain(APP).create()
+    return house.ground.guests.state(APP).state != "shutoff"
+
+
+def _saved(house: House, image: Path) -> Path:
+    """Return what an image was in the backup."""
+    return house.ground.guests.image(image.stem, image.parent.name, snapshot=BACKUP).with_suffix(image.suffix)
+
+
+def _bytes(path: Path) -> Optional[str]:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
 
 
 def test_cell(house: House, results: Results, cell: Cell) -> None:

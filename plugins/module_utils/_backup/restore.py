@@ -43,6 +43,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_shared import units
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId, aside_name
 
 OFF = ("shutoff", ABSENT)
@@ -560,12 +561,23 @@ class _Work:
         self._actor.put_file(file, aside.look)
 
     def _brought(self, guest: GuestRestore, disk: DiskRestore) -> DiskResult:
-        """Bring a disk out of its snapshot: by the name of a file that is made and proved, or in place."""
+        """Bring a disk out of its snapshot: by the name of a file that is made and proved, or in place.
+
+        One that the gate refuses, because somebody uses it, was not touched, and is not to be put back.
+        """
         made = self._make(guest, disk)
         aside = self._progress(guest).moved_aside
         self._refuse_active(guest, f"disk {disk.target}")
         self._actor.prepare(disk, aside.place if aside and aside.disk == disk.label else None)
+        before = self._progress(guest)
         self._begin(guest, disk)
+        try:
+            return self._put_or_overwritten(guest, disk, made)
+        except InUseError:
+            self.note(guest, lambda progress: replace(progress, disks=before.disks, created=before.created))
+            raise
+
+    def _put_or_overwritten(self, guest: GuestRestore, disk: DiskRestore, made: Optional[Made]) -> DiskResult:
         notes = _Notes(self, guest)
         if made is not None:
             said = self._actor.put(disk, made)

@@ -29,6 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
 
 WHOLE = restore.Verified("size and sampled blocks")
@@ -58,6 +59,7 @@ class World:
         self.optional: set[str] = set()
         self.nameless: set[str] = set()
         self.locked: set[str] = set()
+        self.used = ""
         self.unknown = False
         self.count = 0
         self.dies_at = -1
@@ -170,9 +172,14 @@ class World:
         self.nameless.discard(disk.storage.path)
 
     def put(self, disk: DiskRestore, made: restore.Made) -> tuple[str, ...]:
+        self._refuse_used(disk)
         self._step(f"put {disk.target}")
         self._bring(disk, self.files.pop(made.temporary.place))
         return self.notes
+
+    def _refuse_used(self, disk: DiskRestore) -> None:
+        if self.used == disk.target:
+            raise InUseError(f"Refused to overwrite {disk.label}: somebody has it open")
 
     def settle(self, disk: DiskRestore, request: Pending) -> None:
         if self.unknown:
@@ -193,6 +200,7 @@ class World:
         self.locked.add(disk.storage.path)
 
     def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+        self._refuse_used(disk)
         if not disk.remove:
             notes.pending(disk.label, Pending(disk.label, "file", "2026-11-21T02:00:00+00:00"))
         self._step(f"overwrite {disk.target}")
@@ -409,6 +417,25 @@ def test_a_disk_that_was_not_touched_is_not_put_back(tmp_path: Path) -> None:
     (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
     assert world.content == {}
     assert "Nothing of the guest was overwritten, and the guest is running again" in str(result.error)
+
+
+@pytest.mark.parametrize("renames", [False, True])
+@pytest.mark.parametrize("used", ["vda", "vdb"])
+def test_a_disk_that_somebody_uses_is_not_put_back_and_the_guest_runs_again(
+    tmp_path: Path, used: str, renames: bool
+) -> None:
+    """It was refused before it was touched; putting it back would be refused, too, and leave the guest off."""
+    world = World(part())
+    world.used, world.renames = used, renames
+    (result,) = carried_out(tmp_path, world, part(), safety="s1")
+    assert "somebody has it open" in str(result.error)
+    assert "failed, too" not in str(result.error)
+    assert (result.state_after, world.nameless) == ("running", set())
+    assert f"put {used}" not in world.steps
+    assert world.content.get(f"web1-{used}.img", "old") == "old"
+    world.used = ""
+    (again,) = carried_out(tmp_path, world, replace(part(), state_now="running"), safety="s2")
+    assert (again.restored, set(world.content.values())) == (True, {samples.BACKUP})
 
 
 def test_after_it_was_put_back_the_same_restore_takes_a_new_safety_snapshot(tmp_path: Path) -> None:
