@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Cre
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
     Ground,
     HoldError,
+    RecordLeftError,
     Wanted,
     due,
     hold_all,
@@ -47,8 +48,9 @@ _LOOK_AGAIN = 0.1
 class Moment:
     """What a hold came to: each guest's row, what came of the snapshots, and who could not be released, if any.
 
-    ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer. ``broken``:
-    what ended it before its end, when snapshots had been asked for already; ``made`` is to be taken back then.
+    ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer, and of a
+    record of it that is left. ``broken``: what ended it before its end, when snapshots had been asked for already;
+    ``made`` is to be taken back then.
     """
 
     rows: tuple[Row, ...]
@@ -98,12 +100,14 @@ def moment(
                 except BaseException:
                     release_all(crew, record, ground)
                     raise
-                stuck = None
+                stuck, left = None, []
                 try:
                     rows = release_all(crew, record, ground)
+                except RecordLeftError as exc:
+                    rows, left = list(exc.rows), [exc.message]
                 except HoldError as exc:
                     rows, stuck = record.rows, exc
-                remarks = tuple(waves(rows, crew.size))
+                remarks = (*waves(rows, crew.size), *left)
                 return Moment(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
         except BaseException as exc:
             if creation is None:

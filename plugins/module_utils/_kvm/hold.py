@@ -103,6 +103,14 @@ class HoldError(KvmsnapError):
     """Guests could not be held, or not be released; ``guests`` tells of each."""
 
 
+class RecordLeftError(KvmsnapError):
+    """All guests of a hold are free, and ``rows`` tells of them; its record or its timer could not be removed."""
+
+    def __init__(self, message: str, rows: Sequence[Row]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
 class TakenError(HoldError):
     """Guests could not be held since another hold has them; nothing was held."""
 
@@ -438,7 +446,8 @@ def _to_end(wanted: Sequence[Wanted], hold_id: str, ground: Ground) -> bool:
 def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
     """Thaw and resume exactly what the hold's record names, all at once, and forget the hold and its timer.
 
-    An unknown hold is no change. Raises :class:`HoldError` when a guest could not be released; then the record stays,
+    An unknown hold is no change. What is left of a hold whose guests are free is told in ``warnings``, and removed by
+    the next one. Raises :class:`HoldError` when a guest could not be released; then the record stays,
     and another call, or the timer, tries again.
     """
     record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
@@ -452,7 +461,10 @@ def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
         if check:
             return _result(record, rows, changed=changed, timer=timer)
         with Crew(ground.connect, size=len(rows), most=ground.at_once) as crew:
-            return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
+            try:
+                return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
+            except RecordLeftError as exc:
+                return {**_result(record, exc.rows, changed=changed, timer=timer), "warnings": [exc.message]}
 
 
 def expire(
@@ -753,7 +765,8 @@ def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
                 crew.finish(crew.begin(phase, work), meanwhile=release_due if limited else None)
                 record.put()
     except BaseException:
-        release_all(crew, record, ground)
+        with suppress(RecordLeftError):
+            release_all(crew, record, ground)
         raise
     known = {row.uuid: row for row in record.rows}
     rows = [known[row.uuid] for row in rows]
@@ -810,6 +823,8 @@ def phases(rows: Iterable[Row]) -> list[list[Row]]:
 def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row], done: Sequence[Row]) -> None:
     try:
         released = release_all(crew, record, ground)
+    except RecordLeftError as exc:
+        released = list(exc.rows)
     except HoldError as exc:
         message = f"{_not_held(broken, done, 'the hold was to be undone').message}; {exc.message}"
         raise HoldError(message, guests=exc.fields["guests"]) from exc
@@ -850,6 +865,8 @@ def _held(
 def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
     """Let go of every guest of the record, all at once, and forget the hold; raises :class:`HoldError`.
 
+    Raises :class:`RecordLeftError` when they are free, and the hold cannot be forgotten.
+
     Groups are released in the reverse of the order in which they were held, but none waits long for another.
     """
     releasing(record.path)
@@ -861,8 +878,15 @@ def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
             f"Failed to release {_names(stuck)}: {said}. The hold {record.hold_id} is kept; resume it again",
             guests=[row.as_dict() for row in rows],
         )
-    record.remove()
-    ground.guard.disarm(record.path)
+
+    def forget() -> None:
+        record.remove()
+        ground.guard.disarm(record.path)
+
+    left = outcome_of(forget, what=f"forget hold {record.hold_id}")
+    if isinstance(left, KvmsnapError):
+        told = f"All guests of hold {record.hold_id} were released, but what was written down of it is left"
+        raise RecordLeftError(f"{told}: {left.message}", rows) from left
     return rows
 
 

@@ -22,10 +22,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import TimerError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls, snapshot_sets
 
-PAUSED = libvirt.VIR_DOMAIN_PAUSED
+PAUSED, RUNNING = libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_RUNNING
 EXPIRY = "2026-12-31T23:59:00+00:00"
 
 
@@ -132,7 +133,6 @@ def broken_when(moment: str, error: Exception, monkeypatch: pytest.MonkeyPatch) 
     place, name, act = {
         "asking": (snapshot_sets, "create_one", made_and_fail),
         "waiting": (critical, "over", fail),
-        "disarming": (hold.NoGuard, "disarm", fail),
     }[moment]
     monkeypatch.setattr(place, name, act)
 
@@ -142,8 +142,6 @@ def broken_when(moment: str, error: Exception, monkeypatch: pytest.MonkeyPatch) 
     [
         ("asking", TypeError("never expected")),
         ("waiting", TypeError("never expected")),
-        ("disarming", TypeError("never expected")),
-        ("disarming", TimerError("Failed to remove it")),
     ],
 )
 def test_whatever_breaks_after_the_request_leaves_nothing(
@@ -230,6 +228,34 @@ def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkey
     assert site.back_up()["changed"] is True
     assert site.free()
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "error"),
+    [
+        (HoldRecord, "remove", HoldRecordError("Failed to remove it")),
+        (hold.NoGuard, "disarm", TimerError("Failed to remove it")),
+        (hold.NoGuard, "disarm", TypeError("never expected")),
+    ],
+)
+def test_a_backup_stays_when_what_was_written_down_of_its_hold_cannot_be_removed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, place: type, name: str, error: Exception
+) -> None:
+    two_guests(site)
+
+    def fail(*_arguments: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, fail)
+        result = site.back_up()
+    (said,) = [each for each in result["remarks"] if str(error) in each]
+    assert said.startswith("All guests of hold")
+    assert all(site.guests.state(uuid)[0] == RUNNING for uuid in site.guests.inside)
+    assert site.left()[:2] == (["kvm_vol1", "kvm_vol2"], ["complete"])
+    assert site.back_up()["changed"] is False
+    site.name += "9"
+    assert site.back_up()["changed"] is True
 
 
 @pytest.mark.parametrize(("below", "left"), [("fail_guest", ["complete"]), ("record", ["complete"]), ("fail_run", [])])
