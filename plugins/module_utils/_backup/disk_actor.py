@@ -12,7 +12,7 @@ import itertools
 import os
 import posixpath
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -34,6 +34,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import FromSnapshot, Gate, Way
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import attributes, replacement
@@ -60,10 +61,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
+MOVE_SETTLE = 5.0
+"""Seconds that a server has to carry out a rename whose sender has died."""
 
 
 class CheckFailedError(KvmsnapError):
@@ -91,6 +94,7 @@ class DiskActor:
     claim: Claim
 
     def __post_init__(self) -> None:
+        self.clock = Clock()
         self._refused_ways: dict[str, set[str]] = {}
         self._attributes: dict[str, Optional[FileAttributes]] = {}
         self._locks: dict[str, int] = {}
@@ -118,11 +122,10 @@ class DiskActor:
 
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         """Make sure that the disk may be overwritten now, and remember what goes with its inode."""
-        client, volume = self._place(disk)
         if disk.storage.lun:
+            client, volume = self._place(disk)
             self.luns.prepare(client, volume, disk, deadline=self._deadline())
             return
-        self._unlock(disk.host_path)
         with _telling(f"look at {disk.host_path}"):
             there = next((path for path in (disk.host_path, old) if path and os.path.lexists(path)), None)
             self._attributes[disk.label] = attributes.attributes_of(there) if there else None
@@ -139,8 +142,7 @@ class DiskActor:
                 raise KvmsnapError(f"Failed to restore {disk.label}: {reason}", path=disk.label)
             if wanted is not None:
                 attributes.give(place, wanted)
-            notes = self._locked(disk, place)
-            self._rename(disk, place, target, expendable=True)
+            notes = self._put_locked(disk, place)
             if replacement.file_id(target) != made.file:
                 raise CheckFailedError(
                     f"Failed to restore {disk.label}: {target} is not the file that was renamed to it"
@@ -152,6 +154,24 @@ class DiskActor:
         """Give the prepared disk's file another name in its directory."""
         self._rename(disk, disk.host_path, place, expendable=False)
 
+    def was_moved(self, disk: DiskRestore, place: str) -> bool:
+        """Tell whether an earlier run moved the disk's file there; raises :class:`FateUnknownError`.
+
+        Where it has its name yet, no process of this host may be left to move it, and the server is given time to have
+        carried out what it had been asked for.
+        """
+        with _telling(f"look at {place}"):
+            if is_there(place) or not is_there(disk.host_path):
+                return True
+            try:
+                self.gate.refuse_used(_target(disk), replace(self.claim, still_run=True))
+            except InUseError as exc:
+                raise FateUnknownError(
+                    f"Whether {disk.host_path} is yet moved to {place} by an earlier run is unknown: {exc.message}"
+                ) from exc
+            self.clock.sleep(MOVE_SETTLE)
+            return is_there(place)
+
     def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
         """Give the file that was moved there the disk's name; done already where nothing is at that place."""
         with _telling(f"look at {place}"):
@@ -162,6 +182,7 @@ class DiskActor:
 
     def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         """Overwrite the disk's file or LUN in place from the snapshot by the first way that the array goes."""
+        self._unlock(disk.host_path)
         if disk.remove:
             self._remove(disk)
             return Overwritten("removed")
@@ -289,24 +310,41 @@ class DiskActor:
             posixpath.join(posixpath.dirname(disk.storage.path), name),
         )
 
-    def _locked(self, disk: DiskRestore, place: str) -> tuple[str, ...]:
-        """Lock the file that is to get a disk's name; return a note where there are no locks."""
+    def _put_locked(self, disk: DiskRestore, place: str) -> tuple[str, ...]:
+        """Rename the file to the disk's name, locked before; return a note where there are no locks."""
+        notes: tuple[str, ...] = ()
+        lock: Optional[int] = None
         try:
-            self._locks[disk.host_path] = replacement.locked(place)
+            lock = replacement.locked(place)
         except BlockingIOError as exc:
             raise KvmsnapError(f"Failed to restore {disk.label}: somebody has {place} locked", path=disk.label) from exc
         except (OSError, KvmsnapError) as exc:
-            return (f"{disk.host_path} could not be locked until the guest is started ({exc})",)
-        return ()
+            notes = (f"{disk.host_path} could not be locked until the guest is started ({exc})",)
+        try:
+            self._rename(disk, place, disk.host_path, expendable=True, lock=lock)
+        except FateUnknownError:
+            self._keep_locked(disk, lock)
+            raise
+        except BaseException:
+            if lock is not None:
+                os.close(lock)
+            raise
+        self._keep_locked(disk, lock)
+        return notes
 
-    def _unlock(self, path: str) -> None:
+    def _keep_locked(self, disk: DiskRestore, lock: Optional[int]) -> None:
+        if lock is not None:
+            self._locks[disk.host_path] = lock
+
+    def _unlock(self, path: str) -> bool:
+        """Give up the lock on a disk; tell whether there was one."""
         descriptor = self._locks.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)
+        return descriptor is not None
 
     def _remove(self, disk: DiskRestore) -> None:
         """Remove a disk's file that the restore made."""
-        self._unlock(disk.host_path)
         with _telling(f"remove {disk.host_path}"):
             if is_there(disk.host_path):
                 self.gate.remove_file(_target(disk), self.claim)
@@ -546,17 +584,32 @@ class DiskActor:
             raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
         return now[saved.key].client, now[saved.key].volume
 
-    def _rename(self, disk: DiskRestore, old: str, new: str, *, expendable: bool) -> None:
-        """Rename through the gate; what the file is under its new name is for the caller to see."""
-        with _telling(f"rename {old} to {new}"), replacement.directory_of(new) as directory:
+    def _rename(self, disk: DiskRestore, old: str, new: str, *, expendable: bool, lock: Optional[int] = None) -> None:
+        """Rename through the gate; what the file is under its new name is for the caller to see.
+
+        A lock of ours on the disk's present file is kept while the gate looks. It is given up directly before the
+        rename, since NFS moves a file aside that is open; a rename that is refused leaves it locked. ``lock`` is that
+        of the file which is renamed.
+        """
+        with ExitStack() as held, _telling(f"rename {old} to {new}"):
             wanted = replacement.file_id(old)
             if wanted is None:
                 raise FileNotFoundError(2, os.strerror(2), old)
-            keep = [directory, *filter(None, [self._locks.get(new)])]
-            run = partial(replacement.carried_out, old, new, wanted, keep=keep, expendable=expendable)
+            directory = held.enter_context(replacement.directory_of(new))
+            keep = (directory, held.enter_context(replacement.opened(old)), *([] if lock is None else [lock]))
+
+            def run(act: Callable[[], None]) -> None:
+                fenced = self._unlock(disk.host_path)
+                try:
+                    replacement.carried_out(old, new, wanted, act, keep=keep, expendable=expendable)
+                except OSError:
+                    if fenced:
+                        self._lock_again(disk.host_path)
+                    raise
+
             try:
                 self.gate.rename_over(
-                    _target(disk),
+                    replace(_target(disk), fence=self._locks.get(disk.host_path)),
                     self.claim,
                     directory=directory,
                     temporary=os.path.basename(old),
@@ -565,6 +618,11 @@ class DiskActor:
                 )
             except RenameUnknownError as exc:
                 raise FateUnknownError(f"{exc.message}; looked for the names and for the file's id") from exc
+
+    def _lock_again(self, path: str) -> None:
+        """Lock a file that keeps a disk's name; where that cannot be, the gate is what is left."""
+        with suppress(OSError, KvmsnapError):
+            self._locks[path] = replacement.locked(path)
 
 
 def _target(disk: DiskRestore) -> FileTarget:

@@ -135,6 +135,12 @@ class Actor(Fenced, Protocol):
     def move_aside(self, disk: DiskRestore, place: str) -> None:
         """Give the prepared disk's file another name in its directory."""
 
+    def was_moved(self, disk: DiskRestore, place: str) -> bool:
+        """Tell whether an earlier run moved the disk's file there; nothing moves it any more once this is answered.
+
+        Raises :class:`FateUnknownError` when that is not so.
+        """
+
     def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
         """Give the file that was moved there the disk's name; done already where nothing is at that place."""
 
@@ -324,6 +330,10 @@ class _Work:
             elif request.disk in disks:
                 self._actor.settle(disks[request.disk], request)
             self._note(guest, self._progress(guest).with_pending(request.disk, None))
+        aside = self._progress(guest).moved_aside
+        if aside is not None and aside.disk in disks and not self._actor.was_moved(disks[aside.disk], aside.place):
+            begun = tuple(each for each in self._progress(guest).disks if each != aside.disk)
+            self._note(guest, replace(self._progress(guest), moved_aside=None, disks=begun))
 
     def stop(self, guest: GuestRestore) -> None:
         """Stop a guest whose disks are to be written."""

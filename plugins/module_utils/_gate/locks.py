@@ -72,7 +72,7 @@ def lock_answer(target: FileTarget, *, seconds: float = SECONDS) -> Answer:
 
 
 def _holder(target: FileTarget) -> Optional[User]:
-    """Open the file, which no FIFO and no lease can keep waiting, and ask."""
+    """Open the file, which no FIFO and no lease can keep waiting, and ask; our own lock does not meet itself."""
     try:
         descriptor = os.open(target.host_path, _OPEN)
     except OSError as exc:
@@ -82,8 +82,11 @@ def _holder(target: FileTarget) -> Optional[User]:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
-        met = lock_met(descriptor)
-        return None if met is None else _user(target, met, descriptor)
+        probe = descriptor
+        if target.fence is not None and os.path.sameopenfile(target.fence, descriptor):
+            probe = target.fence
+        met = lock_met(probe)
+        return None if met is None else _user(target, met, probe)
     finally:
         os.close(descriptor)
 

@@ -12,12 +12,14 @@ from typing import Optional, Union
 class FileTarget:
     """A file of a volume. ``label`` is its place in the words of ``KVM_VM_MAPPING``, ``host_path`` that on this host.
 
-    ``locks``: whether its mount takes locks to the server; None when that is not known.
+    ``locks``: whether its mount takes locks to the server; None when that is not known. ``fence``: the descriptor by
+    which this process itself has the file locked for writing; that lock is no user's, and is kept.
     """
 
     label: str
     host_path: str
     locks: Optional[bool] = None
+    fence: Optional[int] = None
 
 
 @dataclass(frozen=True)

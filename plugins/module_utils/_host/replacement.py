@@ -4,11 +4,14 @@
 
 The new file is made under a temporary name in the directory of its target, so that nothing that happens late to the
 temporary name can touch the target. The rename itself runs in a child that can be left behind when the file system does
-not answer; who waited then removes the temporary name, and name and file id decide what happened.
+not answer; who waited then removes the temporary name, and name and file id decide what happened. The kernel ends the
+child with its parent. Where it cannot at once (a call that waits for the file system) the child has the file open,
+which the gate sees.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
@@ -34,6 +37,8 @@ _NAME = re.compile(r"\.kvmsnap-(?:tmp|aside)-[0-9a-f]{16}(?:-[0-9a-zA-Z-]{1,40})
 _LOCK = "hhqqi4x"
 _POLL = 0.005
 _FIRST_INHERITED = 3
+_PR_SET_PDEATHSIG = 1
+_C = ctypes.CDLL(None)
 
 
 class RenameUnknownError(KvmsnapError):
@@ -116,9 +121,9 @@ def carried_out(
 ) -> None:
     """Carry out a rename of the file ``wanted`` from ``old`` to ``new`` in a child that can be left behind.
 
-    ``act`` renames; ``keep`` are the descriptors that the child, which may outlive its parent, goes on holding: that of
-    the directory, and one with a lock. ``expendable``: the file may be given up under its old name, which makes a
-    rename that was not answered impossible.
+    ``act`` renames; ``keep`` are the descriptors that the child goes on holding: that of the directory, and one of the
+    file, by which it is seen where it outlives its parent. ``expendable``: the file may be given up under its old name,
+    which makes a rename that was not answered impossible.
 
     :raises OSError: it was refused, and nothing changed. :raises RenameUnknownError: see there.
     """
@@ -192,6 +197,16 @@ def locked(path: str, *, seconds: float = SECONDS) -> int:
 
 
 @contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Have a file open for nothing but to be seen to have it (``O_PATH``: no lock, no lease, no content)."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def directory_of(path: str) -> Iterator[int]:
     """Open the directory of a file, below which both its names are looked up; raises :class:`OSError`."""
     descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -204,12 +219,15 @@ def directory_of(path: str) -> Iterator[int]:
 def _in_child(act: Callable[[], None], seconds: float, *, keep: Collection[int]) -> Optional[int]:
     """Do it in a child that has only the descriptors ``keep``; return its ``errno``, 0 for none, None without answer.
 
-    A child that the kernel keeps waiting for the file system is told to end and left behind.
+    A child that the kernel keeps waiting for the file system is told to end and left behind. It gets the same signal
+    from the kernel when its parent dies.
     """
+    parent = os.getpid()
     child = os.fork()
     if child == 0:
         code = 255
         try:
+            _die_with(parent)
             _close_others(keep)
             act()
             code = 0
@@ -226,6 +244,13 @@ def _in_child(act: Callable[[], None], seconds: float, *, keep: Collection[int])
             os.kill(child, signal.SIGKILL)
             return None
         time.sleep(_POLL)
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process when its parent ends, and end it now when that has happened already."""
+    failed = _C.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if failed or os.getppid() != parent:
+        os._exit(255)
 
 
 def _close_others(keep: Collection[int]) -> None:

@@ -165,6 +165,9 @@ class World:
         self.files[place] = self.content.pop(disk.storage.path, "old")
         self.nameless.add(disk.storage.path)
 
+    def was_moved(self, disk: DiskRestore, place: str) -> bool:
+        return place in self.files or disk.storage.path in self.nameless
+
     def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
         self._step(f"bring {disk.target} back")
         if place in self.files:
@@ -485,6 +488,45 @@ def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Pa
     (result,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="another")
     assert world.steps == ["overwrite vda", "verify vda", "overwrite vdb", "verify vdb", "start web1"]
     assert (result.restored, result.safety) == (True, BEFORE)
+
+
+def test_a_file_that_a_killed_run_had_not_moved_aside_yet_is_moved_anew(tmp_path: Path) -> None:
+    class Dying(World):
+        def move_aside(self, disk: DiskRestore, place: str) -> None:
+            raise Killed
+
+    dying = Dying(part())
+    dying.renames = True
+    with pytest.raises(Killed):
+        carried_out(tmp_path, dying, part(), safety=BEFORE)
+    known = journals.load(tmp_path, "r1")
+    assert known is not None
+    assert known.guests[samples.WEB].moved_aside is not None
+    world = World(part(state="shutoff"))
+    world.renames = True
+    (result,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
+    assert result.restored
+    assert "move vdb aside" in world.steps
+    assert world.steps.index("move vdb aside") < world.steps.index("put vda")
+
+
+def test_a_guest_stays_off_while_a_killed_run_s_move_may_be_carried_out(tmp_path: Path) -> None:
+    class Dying(World):
+        def move_aside(self, disk: DiskRestore, place: str) -> None:
+            raise Killed
+
+    class Moving(World):
+        def was_moved(self, disk: DiskRestore, place: str) -> bool:
+            raise restore.FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
+
+    dying, world = Dying(part()), Moving(part(state="shutoff"))
+    dying.renames = world.renames = True
+    with pytest.raises(Killed):
+        carried_out(tmp_path, dying, part(), safety=BEFORE)
+    (result,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
+    assert (result.restored, result.state_after) == (False, "shutoff")
+    assert "is yet moved is unknown" in str(result.error)
+    assert world.steps == []
 
 
 def test_a_guest_that_ran_after_its_safety_snapshot_gets_a_new_one(tmp_path: Path) -> None:

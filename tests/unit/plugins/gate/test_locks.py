@@ -17,6 +17,7 @@ from image_users import make_image, qemu, qemu_nbd
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import lock_answer, lock_met
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import FileTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 
 User = Callable[[Path], AbstractContextManager[object]]
 
@@ -115,6 +116,20 @@ def test_a_mount_without_locks_shows_those_of_this_host_alone_and_says_so(tmp_pa
     assert "takes no locks to the server" in str(lock_answer(target))
     with _locked(image, 0, 1):
         assert lock_answer(target).verdict == "found"
+
+
+def test_the_lock_that_this_process_has_is_nobody_s_and_stays(tmp_path: Path) -> None:
+    image, other = make_image(tmp_path / "disk.img"), make_image(tmp_path / "other.img")
+    fences = [replacement.locked(str(each)) for each in (image, other)]
+    try:
+        assert lock_answer(FileTarget("x", str(image))).users, "a lock that is not said to be ours is somebody's"
+        assert lock_answer(FileTarget("x", str(image), fence=fences[1])).users, "that is another file's lock"
+        assert lock_answer(FileTarget("x", str(image), fence=fences[0])).users == ()
+        with pytest.raises(BlockingIOError):
+            replacement.locked(str(image))
+    finally:
+        for each in fences:
+            os.close(each)
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:

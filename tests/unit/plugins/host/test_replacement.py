@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,22 @@ import fcntl, os, struct, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
 asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 100, 103, 0)
 print(struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
+"""
+
+
+RENAMES = """
+import os, sys, time
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
+made, target, told, go = sys.argv[1:]
+def rename():
+    with open(told + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(told + ".new", told)
+    while not os.path.exists(go):
+        time.sleep(0.01)
+    os.rename(made, target)
+with replacement.opened(made) as file:
+    replacement.carried_out(made, target, replacement.file_id(made), rename, keep=[file], expendable=True)
 """
 
 
@@ -194,6 +211,36 @@ def test_a_child_has_no_descriptor_but_those_it_needs(pair: tuple[Path, Path], t
         os.set_inheritable(lock.fileno(), True)
         renamed(made, target, act=look)
         assert str(lock.fileno()) not in told.read_text().split()
+
+
+def test_a_child_has_the_file_open_and_does_not_outlive_its_parent(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    (target, made), told, go = pair, tmp_path / "told", tmp_path / "go"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", RENAMES, *map(str, (made, target, told, go))], env=environment)
+    until(told.exists)
+    child = Path("/proc") / told.read_text()
+    assert made.stat().st_ino in [os.stat(each).st_ino for each in (child / "fd").iterdir() if os.path.exists(each)]
+    parent.kill()
+    parent.wait(10)
+    until(lambda: ended(child))
+    go.touch()
+    assert (target.read_bytes(), made.read_bytes()) == (b"old", b"new")
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def ended(process: Path) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet has."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def asked(path: Path) -> str:
