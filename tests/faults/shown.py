@@ -27,7 +27,7 @@ def shown(fault: str, *, operation: str = "", ground: str = "") -> Iterator[None
     try:
         yield
     except AssertionError as exc:
-        _write(line, "failed", said=str(exc).partition("\n")[0])
+        _write(line, "failed", said=next(filter(str.strip, str(exc).splitlines()), ""))
         raise
     except BaseException as exc:
         _write(line, "error", said=repr(exc))

@@ -76,7 +76,8 @@ def test_a_mapping_that_is_kept_runs_nothing_later(playbooks: Playbooks, form: s
         kept.parent.mkdir()
         kept.write_text("kvm_vm_mapping: []\n", encoding="utf-8")
     played = playbooks.run("kvmsnap.ontap.discover", {"kvm_discover_persist": True}, core=venv)
-    assert played.rc == 0, played.stdout
+    with shown("11.0: what was discovered cannot be kept on ansible-core 2.16"):
+        assert played.rc == 0, played.stdout
     assert MARKER in kept.read_text(encoding="utf-8")
     later = playbooks.work / "later.yml"
     later.write_text(LATER, encoding="utf-8")

@@ -75,18 +75,21 @@ class Playbooks:
         *,
         venv: Optional[Path] = None,
         core: Optional[Path] = None,
+        collections: Path = COLLECTIONS,
         within: float = SECONDS,
     ) -> Played:
         """Run a playbook, named as Ansible knows it or by its path, within so many seconds.
 
         ``venv``: an environment whose own collections are to be used, and not this one. ``core``: an environment whose
-        ansible-core plays the playbook.
+        ansible-core plays the playbook. ``collections``: where this collection is, in another version maybe.
         """
         record = self.work / "record.jsonl"
         record.write_text("", encoding="utf-8")
         environment = venv or core
         tools = environment / "bin" if environment else Path(sys.executable).parent
+        # By its interpreter: the script's first line names the place where the environment was made.
         command = [
+            str(tools / "python"),
             str(tools / "ansible-playbook"),
             "-i",
             str(self._inventory),
@@ -98,7 +101,7 @@ class Playbooks:
             self._ground.inside(command),
             check=False,
             cwd=self.work,
-            env=self._environment(tools, record, own=venv is None),
+            env=self._environment(tools, record, None if venv else collections),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -108,8 +111,8 @@ class Playbooks:
         entries = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
         return Played(done.returncode, done.stdout, entries)
 
-    def _environment(self, tools: Path, record: Path, *, own: bool) -> dict[str, str]:
-        collections = {"ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)} if own else {}
+    def _environment(self, tools: Path, record: Path, collections: Optional[Path]) -> dict[str, str]:
+        own = {"ANSIBLE_COLLECTIONS_PATH": str(collections)} if collections else {}
         return {
             "PATH": f"{tools}:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.work),
@@ -121,7 +124,7 @@ class Playbooks:
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_CALLBACKS_ENABLED": "record",
             "KVMSNAP_RECORD": str(record),
-            **collections,
+            **own,
         }
 
 
