@@ -10,16 +10,20 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign, assign_into
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 
-def kvm_restore_assignment(wanted: Any, defined: Mapping[str, Any], home: str = "") -> dict[str, list[str]]:
+def kvm_restore_assignment(
+    wanted: Any, defined: Mapping[str, Any], home: str = "", into: str = ""
+) -> dict[str, list[str]]:
     """Return host -> guests to restore there; raise AnsibleFilterError when a guest is not on exactly one host."""
     try:
-        found: dict[str, list[str]] = untrusted(assign(parse_vm_list(wanted), defined, home))
+        names = parse_vm_list(wanted)
+        shares = assign_into(names, defined, into) if into else assign(names, defined, home)
+        found: dict[str, list[str]] = untrusted(shares)
         return found
     except KvmsnapError as exc:
         raise AnsibleFilterError(exc.message) from exc

@@ -84,7 +84,8 @@ CODES: dict[str, Code] = {
         "error",
         "a guest that is to be restored is not the one of the backup: another has its name, or the definition in the"
         " backup is another guest's",
-        "Restore it under another name (kvm_restore_as), or choose another backup.",
+        "Restore it under another name (kvm_restore_as); when it was defined anew with the same disks, restore into it"
+        " (kvm_restore_into_uuid, into_uuid); or choose another backup.",
     ),
     "definition-not-allowed": Code(
         "error",

@@ -108,6 +108,21 @@ options:
       - O(backup_id) has no say then.
     type: bool
     default: false
+  into_uuid:
+    description:
+      - The UUID of a guest of this host that the one guest of O(guests) is restored into. It is that guest defined
+        anew, with the same disks and another UUID than in the backup, such as by C(virsh undefine) and a new
+        C(virt-install). O(guests) names it as the backup does, by the name or the UUID of then.
+      - Without it such a restore is refused (C(guest-identity)), since by its UUID it is another guest. Look at the
+        plan first (check mode), which shows both guests with their names, UUIDs and disks.
+      - The guest of this host is the one that is stopped, kept from being started, put back, undone and started, and it
+        keeps its UUID and its name. Unless O(definition) says otherwise it gets the definition of the backup under that
+        UUID, with the MAC addresses of then; UEFI variables and the TPM's state go to where that definition and UUID
+        have them. An undo brings back its own definition and what its disks held.
+      - Refused are a UUID that this host does not have, a guest that has none of the disks to restore, and a host that
+        has the guest of the backup, or another one of its name, as well.
+      - A restore that goes on under its O(restore_id), and an undo, know it themselves.
+    type: str
   definition:
     description:
       - What becomes of the definition of a guest that exists. V(keep) leaves it as it is. V(replace) brings back that
@@ -117,9 +132,9 @@ options:
         those that there are.
       - What the host lacks of the new definition (machine type, processor, firmware, networks, pools, secrets) refuses
         the restore. An undo brings back the definition of before.
+      - The default is V(keep); with O(into_uuid), unless O(disks) are named, it is V(replace).
     type: str
     choices: [keep, replace, merge]
-    default: keep
   moved_disks:
     description:
       - What to do about a disk that lies elsewhere now than at the time of the backup, or has another name in the
@@ -361,6 +376,18 @@ EXAMPLES = r"""
         password: "{{ vault_ontap_password }}"
         ca_path: /etc/kvmsnap/ca.pem
 
+- name: Bring web3, which was defined anew, back to a backup from before that
+  kvmsnap.ontap.kvm_app_restore:
+    guests: [web3]
+    backup_id: hv1-daily_20261121020000
+    into_uuid: 6f6ea1ab-1f2c-44c8-bd4c-6a1c1d4bd5ef
+    restore_id: ticket-4715
+    controllers:
+      - hostname: cluster1.example.com
+        username: kvmsnap
+        password: "{{ vault_ontap_password }}"
+        ca_path: /etc/kvmsnap/ca.pem
+
 - name: Compare every byte, and wait until the web server answers
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
@@ -476,10 +503,11 @@ def argument_spec() -> dict[str, Any]:
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
         "undo": {"type": "bool", "default": False},
+        "into_uuid": {"type": "str"},
         "other_hosts_off": {"type": "bool", "default": False},
         "multipath_required": {"type": "bool", "default": True},
         "other_hosts": {"type": "dict"},
-        "definition": {"type": "str", "choices": ["keep", "replace", "merge"], "default": "keep"},
+        "definition": {"type": "str", "choices": ["keep", "replace", "merge"]},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
         "allowed_networks": {"type": "list", "elements": "str", "default": []},

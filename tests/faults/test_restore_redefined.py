@@ -200,6 +200,23 @@ def test_a_deleted_guest_whose_name_or_disk_another_has_is_refused(ground: Groun
         domain.undefine()
 
 
+def test_a_guest_that_was_defined_anew_is_restored_into_when_it_is_named(ground: Ground) -> None:
+    old, new = ground.guests.domain(GUEST).UUIDString(), "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
+    xml = definition(ground).replace(old, new).replace("52:54:00:aa:bb:cc", "52:54:00:aa:bb:dd")
+    forget(ground)
+    ground.guests.connection.defineXML(xml)
+    own, there = definition(ground), bytes_now(ground)
+    assert refused(ground) == ["guest-identity"]
+    shown = restored(ground, check=True, restore_id="anew", into_uuid=new)
+    assert (old in shown["diff"]["after"], bytes_now(ground)) == (True, there)
+    restored(ground, restore_id="anew", into_uuid=new, power="running")
+    domain = ground.guests.domain(GUEST)
+    assert (domain.UUIDString(), domain.state()[0], bytes_now(ground)) == (new, RUNNING, saved(ground))
+    assert "52:54:00:aa:bb:cc" in definition(ground)
+    restored(ground, restore_id="anew", undo=True, power="off")
+    assert (definition(ground), bytes_now(ground)) == (own, there)
+
+
 def test_what_the_host_lacks_of_a_deleted_guest_is_told_before_anything_is_touched(ground: Ground) -> None:
     manifest = ground.seen(ground.catalog) / "backups" / BACKUP / "manifest.json"
     text = manifest.read_text(encoding="utf-8")

@@ -4,10 +4,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+
+
+def assign_into(
+    wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], into: str
+) -> dict[str, list[str]]:
+    """Return host -> the one wanted guest, as it was asked for, for the host that has guest ``into`` (a uuid).
+
+    Arguments and errors are those of :func:`assign`.
+    """
+    if len(wanted) != 1:
+        raise InputError(
+            f"Refused to restore {', '.join(wanted) or 'nothing'} into guest {into} (kvm_restore_into_uuid), which is"
+            " for one guest. Nothing was touched",
+            guests=list(wanted),
+        )
+    try:
+        shares = assign([into.strip().lower()], defined)
+    except InputError as exc:
+        raise InputError(
+            f"Refused to restore {wanted[0]} into guest {into} (kvm_restore_into_uuid): {exc.message}", guests=[into]
+        ) from exc
+    return {host: list(wanted) if mine else [] for host, mine in shares.items()}
 
 
 def assign(
@@ -45,7 +67,8 @@ def assign(
         elif not owners:
             faults.append(
                 f"guest {name} is defined on none of {', '.join(defined)}; if it was deleted, name the host that is to"
-                " have it (kvm_restore_host)"
+                " have it (kvm_restore_host); if it was defined anew under another uuid, name that"
+                " (kvm_restore_into_uuid)"
             )
         elif len(owners) > 1:
             where = f"is defined on {', '.join(host for host, _uuid in owners)}"

@@ -7,6 +7,7 @@ One that is named need not be in the catalog of this host: its snapshots carry i
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 LATEST = "latest"
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,16 @@ def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadli
             return chosen
     raise InputError(
         f"The catalog {root} has no backup that holds guest{'s' if len(guests) > 1 else ''} {', '.join(guests)} and"
-        " whose snapshots are all there; nothing was touched",
+        f" whose snapshots are all there{_anew(guests)}; nothing was touched",
         guests=list(guests),
     )
+
+
+def _anew(guests: Sequence[str]) -> str:
+    """Return what may be meant by a uuid that no backup has."""
+    if not any(map(_UUID.fullmatch, guests)):
+        return ""
+    return ". A guest that was defined anew has another uuid there: name the backup (kvm_restore_backup_id)"
 
 
 def _out_of_snapshots(root: Path, wanted: str, clients: Sequence[Client], deadline: Deadline, trust: Trust) -> Chosen:

@@ -213,7 +213,8 @@ class Journal:
     """The progress of one restore; ``guests`` is keyed by uuid, ``safeties`` are the snapshots from before it.
 
     ``disks`` are the places of the disks that it was begun for, none when it is for all disks of its guests.
-    ``safety_removed`` is when what it kept from before was removed, as old as that was.
+    ``safety_removed`` is when what it kept from before was removed, as old as that was. ``into`` maps the uuid of a
+    guest of this host to the one that it has in the backup, where these differ.
     """
 
     restore_id: str
@@ -222,6 +223,7 @@ class Journal:
     safeties: tuple[Safety, ...] = ()
     disks: tuple[str, ...] = ()
     safety_removed: str = ""
+    into: Mapping[str, str] = field(default_factory=dict)
 
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
@@ -279,7 +281,8 @@ def load(root: Path, restore_id: str) -> Optional[Journal]:
         safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
         disks = tuple(str(each) for each in record.get("disks") or ())
         removed = str(record.get("safety_removed") or "")
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks, removed)
+        into = {str(uuid): str(was) for uuid, was in (record.get("into") or {}).items()}
+        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks, removed, into)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -74,9 +74,10 @@ def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]
     be asked, which counts as off when ``hosts_off`` names it.
     """
     problems = [
-        problem_of("guest-active-elsewhere", f"guest {now.name} ({now.uuid}) is active on host {host}", guest=now.name)
+        problem_of("guest-active-elsewhere", f"guest {now.name} ({uuid}) is active on host {host}", guest=now.name)
         for host, active in said.items()
-        if isinstance(active, list) and now.uuid in [str(each).lower() for each in active]
+        for uuid in now.identities
+        if isinstance(active, list) and uuid in [str(each).lower() for each in active]
     ]
     silent = [host for host, active in said.items() if not isinstance(active, list) and host not in hosts_off]
     if silent:

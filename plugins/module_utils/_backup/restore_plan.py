@@ -86,6 +86,31 @@ class DiskNow:
 
 
 @dataclass(frozen=True)
+class KnownGuest:
+    """A guest by what tells it from others; each of ``disks`` is its target and its place."""
+
+    name: str
+    uuid: str
+    disks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"guest {self.name} ({self.uuid}): {', '.join(self.disks) or 'no disks'}"
+
+
+@dataclass(frozen=True)
+class TwoGuests:
+    """The guest of a backup and the one of this host, under another uuid, that it is restored into."""
+
+    saved: KnownGuest
+    present: KnownGuest
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """Return both for people."""
+        return f"in the backup: {self.saved}", f"on this host, restored into and keeping its uuid: {self.present}"
+
+
+@dataclass(frozen=True)
 class GuestNow:
     """The guest as libvirt knows it now. ``state`` is a word of ``kvm_vm_discover``.
 
@@ -94,7 +119,7 @@ class GuestNow:
     UEFI variables are, ``tpm`` whether it has an emulated TPM, ``xml`` its definition. ``definition`` is the one that
     it is to have, in place of its own or of none (its state is ``absent`` then): the other fields are those of a guest
     that has it already, ``changes`` the lines of the diff. ``forget``: it was not defined before the restore that is
-    undone.
+    undone. ``two_guests``: it had another uuid in the backup.
     """
 
     name: str
@@ -112,6 +137,12 @@ class GuestNow:
     forget: bool = False
     notes: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    two_guests: Optional[TwoGuests] = None
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The uuids under which it may be known elsewhere: its own, and the one that it had in the backup."""
+        return (self.uuid, self.two_guests.saved.uuid) if self.two_guests else (self.uuid,)
 
 
 @dataclass(frozen=True)
@@ -167,7 +198,7 @@ class GuestRestore:
     memory is moved aside. ``files`` are put with the disks. ``definition`` is the one it gets, None when its own stays;
     ``forget``: it is to be undefined. ``changes`` are the lines of a diff of its definition, from the present one to
     the new one, or from the backup's to the present one when that stays. ``shares`` are the uuids of guests that share
-    a disk with it.
+    a disk with it. ``two_guests``: it had another uuid in the backup.
     """
 
     name: str
@@ -182,6 +213,7 @@ class GuestRestore:
     shares: tuple[str, ...] = ()
     definition: Optional[NewDefinition] = None
     forget: bool = False
+    two_guests: Optional[TwoGuests] = None
 
     @property
     def may_be_absent(self) -> bool:
@@ -248,8 +280,10 @@ def restore_plan(
         saved = manifest.guest(name)
         if saved is None:
             known = ", ".join(guest.name for guest in manifest.guests)
+            namesake = _namesake(manifest, names_now, name)
             problems.append(
-                Problem(
+                namesake
+                or Problem(
                     "guest-not-in-backup",
                     "error",
                     f"Guest {name} is not in backup {manifest.backup_id}, which holds {known}",
@@ -307,6 +341,7 @@ def restore_plan(
                 changes=now.changes,
                 definition=now.definition,
                 forget=now.forget,
+                two_guests=now.two_guests,
             )
         )
     refuse(manifest.backup_id, problems)
@@ -318,11 +353,23 @@ def _other_of_the_name(names_now: Mapping[str, str], saved: SavedGuest, name_now
     name = next((each for each in (asked, name_now) if names_now.get(each, saved.uuid) != saved.uuid), None)
     if name is None:
         return None
-    other = names_now[name]
+    return another_guest(name, uuid=names_now[name], saved=saved.uuid)
+
+
+def _namesake(manifest: Manifest, names_now: Mapping[str, str], asked: str) -> Optional[Problem]:
+    """Return a problem when a guest of this host is asked for by its uuid, and the backup has another of its name."""
+    name = next((name for name, uuid in names_now.items() if uuid == asked.lower()), "")
+    saved = manifest.guest(name)
+    return another_guest(name, uuid=asked.lower(), saved=saved.uuid) if saved else None
+
+
+def another_guest(name: str, *, uuid: str, saved: str) -> Problem:
+    """Return the problem that a guest of this host is not the one of its name in the backup, with both ways on."""
     return problem_of(
         "guest-identity",
-        f"Guest {name} is {other} on this host and was {saved.uuid} in the backup: another guest. The backup can be"
-        " restored under another name (kvm_restore_as)",
+        f"Guest {name} is {uuid} on this host and was {saved} in the backup: another guest. The backup can be restored"
+        f" under another name (kvm_restore_as); or, when {uuid} is that guest defined anew, into it"
+        f" (kvm_restore_into_uuid={uuid}, into_uuid), after a look at the plan, which shows both",
         guest=name,
     )
 
@@ -600,6 +647,7 @@ def _text(plan: RestorePlan, state: Any, content: Any) -> str:
     lines = []
     for guest in plan.guests:
         lines.append(f"guest {guest.name} ({guest.uuid}): {state(guest)}")
+        lines.extend(f"  {line}" for line in (guest.two_guests.lines if guest.two_guests else ()))
         lines.extend(
             f"  disk {disk.target} {disk.storage.label} ({_what(disk)}): {content(disk)}" for disk in guest.disks
         )

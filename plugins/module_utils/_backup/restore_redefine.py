@@ -67,7 +67,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     if not options["disks"]:
         return
     for asked, words in (
-        (options["definition"] != KEEP, f"definition={options['definition']}"),
+        (options["definition"] not in (None, KEEP), f"definition={options['definition']}"),
         (options["define_missing"], "define_missing"),
     ):
         if asked:

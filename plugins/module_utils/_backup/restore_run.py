@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore,
     restore_guard,
     restore_health,
+    restore_into,
     restore_open,
     restore_redefine,
     restore_shared,
@@ -68,7 +69,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     RestorePlan,
     Sharer,
     SnapshotNow,
+    TwoGuests,
     in_host_snapshot,
+    refuse,
     restore_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
@@ -141,12 +144,17 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
         chosen = _chosen(root, options, known, clients, deadline)
         found = restore_open.survey(root)
-        manifest, record = _begun(root, options, chosen.manifest, known, found)
+        into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
+        options, chosen = _about_present(options, chosen, into)
+        if into is not None:
+            restore_into.refuse_half_restored(into, found)
+        manifest, record = _begun(root, options, chosen.manifest, known, found, into)
         todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
-        _claim(locks, options, manifest, todo, record.restore_id, check=check)
+        _claim(locks, options, manifest, todo, record, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=chosen.origin.trusted)
+        trusted = chosen.origin.trusted
+        planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=trusted, into=into)
         plan = restore_open.told(chosen.planned(root, planned), record, found)
         plan = _checked(options, plan, places, deadline, undo=False)
         if check:
@@ -177,8 +185,22 @@ def _check_name(restore_id: str) -> None:
         )
 
 
+def _about_present(
+    options: Mapping[str, Any], chosen: Chosen, into: Optional[restore_into.Into]
+) -> tuple[dict[str, Any], Chosen]:
+    """Return options and backup by the uuids of this host, and with a choice of what becomes of definitions."""
+    if into is not None:
+        options, chosen = into.settled(options), into.under_new_uuid(chosen)
+    return {**options, "definition": options["definition"] or restore_redefine.KEEP}, chosen
+
+
 def _begun(
-    root: Path, options: Mapping[str, Any], whole: Manifest, known: Optional[Journal], found: restore_open.Survey
+    root: Path,
+    options: Mapping[str, Any],
+    whole: Manifest,
+    known: Optional[Journal],
+    found: restore_open.Survey,
+    into: Optional[restore_into.Into] = None,
 ) -> tuple[Manifest, Journal]:
     """Return the backup as far as it is to be restored, and the journal that says so.
 
@@ -192,7 +214,8 @@ def _begun(
         begun=begun.disks if begun else (),
         resumed=begun is not None,
     )
-    record = begun or Journal(options["restore_id"] or _new_id(root), whole.backup_id, disks=disks)
+    noted = into.noted if into else {}
+    record = begun or Journal(options["restore_id"] or _new_id(root), whole.backup_id, disks=disks, into=noted)
     return narrowed(whole, disks, reason=NOT_ASKED), record
 
 
@@ -246,25 +269,27 @@ def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bo
         raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
     refuse_removed(known)
     chosen = backup_of(root, known.backup_id, options)
+    into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
+    options, chosen = _about_present(options, chosen, into)
     manifest = chosen.manifest
     safety, names = _to_undo(known, manifest, options["guests"])
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
     again = journal.load(root, f"{known.restore_id}{journal.UNDO}") or Journal(
-        f"{known.restore_id}{journal.UNDO}", before.backup_id, disks=known.disks
+        f"{known.restore_id}{journal.UNDO}", before.backup_id, disks=known.disks, into=known.into
     )
     deadline = Deadline.after(options["timeout"])
     with connected(
         options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
     ) as clients:
         todo = [name for name in names if not _done(before, again, name)]
-        _claim(locks, options, before, todo, again.restore_id, check=check)
+        _claim(locks, options, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
         saved = journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
-        planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known)
+        planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
         plan = restore_open.told(chosen.told(planned), again, found)
         again, plan = restore_open.with_images(known, again, plan)
         plan = _checked(options, plan, places, deadline, undo=True)
@@ -303,15 +328,18 @@ def _claim(
     options: Mapping[str, Any],
     manifest: Manifest,
     todo: Sequence[str],
-    restore_id: str,
+    record: Journal,
     *,
     check: bool,
 ) -> None:
     """Have the guests for this restore before anything is read of them: a hold's pause is no state of before.
 
-    The backup, or the safety snapshot of an undo, is kept from being deleted from then on.
+    A guest that had another uuid in the backup is had under both. The backup, or the safety snapshot of an undo, is
+    kept from being deleted from then on.
     """
+    restore_id = record.restore_id
     guests = [(saved.uuid, saved.name) for saved in map(manifest.guest, todo) if saved is not None]
+    guests += [(record.into[uuid], name) for uuid, name in guests if uuid in record.into]
     hold_dir = Path(options["hold_dir"])
     if check:
         refuse_busy(hold_dir, guests, purpose="restore", identity=restore_id)
@@ -442,10 +470,12 @@ def _plan(
     *,
     trusted: bool,
     undone: Optional[Journal] = None,
+    into: Optional[restore_into.Into] = None,
 ) -> RestorePlan:
     """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo.
 
-    ``trusted``: the definitions of the backup were written by a run of this host.
+    ``trusted``: the definitions of the backup were written by a run of this host. ``into``: whom the guest is restored
+    into that has another uuid in the backup.
     """
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
@@ -455,7 +485,11 @@ def _plan(
         if manifest.backup_id in found
     }
     restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
-    found, names = _intended(options, manifest, wanted, places, undone, deadline, trusted=trusted)
+    restored |= {record.into[uuid] for uuid in restored if uuid in record.into}
+    now = _guests_now(options, wanted) if todo else _Found({}, {}, {})
+    both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
+    found = _intended(options, manifest, wanted, now, places, undone, deadline, trusted=trusted)
+    found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
     found = restore_shared.judged(
         found,
         restored=restored,
@@ -468,7 +502,7 @@ def _plan(
         manifest,
         wanted=todo,
         guests=found,
-        names_now=names,
+        names_now=now.names,
         snapshots=mine,
         sizes_in_snapshot=sizes,
         unseen=unseen,
@@ -482,18 +516,41 @@ def _plan(
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 
 
+def _two_guests(
+    manifest: Manifest,
+    wanted: Sequence[SavedGuest],
+    now: _Found,
+    record: Journal,
+    into: Optional[restore_into.Into],
+    *,
+    undoes: bool,
+) -> dict[str, TwoGuests]:
+    """Return, by its uuid, the guest that another one of the backup is restored into, with both for the plan.
+
+    Raises :class:`RestoreRefusedError` when it is not the guest for that; an undo brings back what it was.
+    """
+    saved = next((guest for guest in wanted if into is not None and guest.uuid == into.uuid), None)
+    if into is None or saved is None:
+        return {}
+    present = now.guests.get(into.uuid)
+    if not undoes:
+        begun = into.uuid in record.guests
+        refuse(manifest.backup_id, restore_into.unfit(into, present, now.names, saved.saved_disks, begun=begun))
+    return {into.uuid: restore_into.two_guests(into, present)} if present else {}
+
+
 def _intended(
     options: Mapping[str, Any],
     manifest: Manifest,
     wanted: Sequence[SavedGuest],
+    now: _Found,
     places: Places,
     undone: Optional[Journal],
     deadline: Deadline,
     *,
     trusted: bool,
-) -> tuple[dict[str, GuestNow], dict[str, str]]:
-    """Return the wanted guests as they are to be defined, and the uuids of all guests of now by name."""
-    now = _guests_now(options, wanted)
+) -> dict[str, GuestNow]:
+    """Return the wanted guests as they are to be defined; ``now`` is what they are."""
     if undone is not None:
         kept = journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
         before = restore_redefine.as_before(now.guests, undone, kept)
@@ -512,7 +569,7 @@ def _intended(
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = restore_redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
-    return found, now.names
+    return found
 
 
 def _known_initiators(options: Mapping[str, Any]) -> list[str]:
@@ -546,8 +603,6 @@ def _guests_now(
 
     ``planned`` is the XML of guests that are to be looked at as if they had it.
     """
-    if not wanted:
-        return _Found({}, {}, {})
     asked = {
         "guests": ["*"],
         "exclude": [],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -146,6 +147,26 @@ def with_paths(xml: str, paths: Mapping[str, str]) -> str:
         key = {"file": "file", "block": "dev"}.get(disk.get("type", "file"))
         if source is not None and key is not None and target_of(disk) in paths:
             source.set(key, paths[target_of(disk)])
+    return text_of(domain)
+
+
+def with_uuid(xml: str, uuid: str) -> str:
+    """Return a definition under another uuid, also where it stands again: in SMBIOS, and in places of firmware state.
+
+    libvirt refuses a definition whose SMBIOS has another uuid than the guest. Raises ``DomainXmlError``.
+    """
+    domain = domain_element(xml)
+    old = re.compile(re.escape(identity(domain)), re.IGNORECASE)
+    _set(domain, "uuid", uuid)
+    for entry in domain.findall("sysinfo/system/entry[@name='uuid']"):
+        entry.text = uuid
+    nvram = domain.find("os/nvram")
+    if nvram is not None and nvram.text:
+        nvram.text = old.sub(uuid, nvram.text)
+    for source in (*domain.findall("os/nvram/source"), *domain.findall("devices/tpm/backend/source")):
+        for key in ("file", "path"):
+            if key in source.attrib:
+                source.set(key, old.sub(uuid, source.attrib[key]))
     return text_of(domain)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign, assign_into
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 HOSTS = {
@@ -77,3 +77,36 @@ def test_a_guest_of_another_host_than_the_named_one_is_refused_there() -> None:
 def test_a_named_host_must_be_one_of_the_play() -> None:
     with pytest.raises(InputError, match="hv9"):
         assign(["ghost"], HOSTS, "hv9")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "share"),
+    [
+        (HOSTS, {"hv1": [], "hv2": ["old"]}),
+        ({"hv1": cluster("shutoff")["hv1"], "hv2": [{"name": "old", "uuid": "u3"}]}, {"hv1": [], "hv2": ["old"]}),
+        (
+            {
+                "hv1": [{"name": "db1", "uuid": "u3", "state": "shutoff"}],
+                "hv2": [{"name": "db1", "uuid": "u3", "state": "running"}],
+            },
+            {"hv1": [], "hv2": ["old"]},
+        ),
+    ],
+)
+def test_a_guest_is_restored_into_another_one_where_that_is(
+    hosts: dict[str, list[dict[str, str]]], share: dict[str, list[str]]
+) -> None:
+    assert assign_into(["old"], hosts, " U3 ") == share
+
+
+@pytest.mark.parametrize(
+    ("wanted", "into", "said"),
+    [
+        (["old", "db1"], "u3", "old, db1 into guest u3"),
+        ([], "u3", "nothing into guest u3"),
+        (["old"], "u9", "old into guest u9 .*guest u9 is defined on none of hv1, hv2"),
+    ],
+)
+def test_a_guest_to_restore_into_is_one_and_known(wanted: list[str], into: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        assign_into(wanted, HOSTS, into)

@@ -355,3 +355,13 @@ def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:
     made = planned(["web1"], web_now(disk_now(), disk_now("vdb", samples.storage("vol3"))))
     assert "disk vdb came after the backup and stays as it is" in made.guests[0].notes
     assert "the backup is filesystem-consistent" in made.guests[0].notes
+
+
+def test_a_guest_that_was_defined_anew_and_is_asked_for_by_its_new_uuid_is_told_both_ways_on() -> None:
+    new = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
+    with pytest.raises(RestoreRefusedError) as caught:
+        planned([new.upper()], names_now={"web1": new})
+    (problem,) = caught.value.fields["problems"]
+    assert problem["code"] == "guest-identity"
+    for word in (new, samples.WEB, "kvm_restore_as", f"kvm_restore_into_uuid={new}"):
+        assert word in problem["message"]

@@ -53,6 +53,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "backup_id": samples.BACKUP,
         "restore_id": "r1",
         "undo": False,
+        "into_uuid": None,
         "catalog_dir": str(root),
         "hold_dir": str(root / "run" / "holds"),
         "config_dir": "/etc/libvirt/qemu",

@@ -247,3 +247,30 @@ def test_every_definition_survives_a_restore_of_itself(path: Path) -> None:
     result = merged(existing=text, saved=text, policy="keep")
     assert result.notes == ()
     assert changes(text, result.xml) == ()
+
+
+def test_another_uuid_stands_everywhere_where_libvirt_or_firmware_state_has_it() -> None:
+    new = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
+    more = (
+        f"<sysinfo type='smbios'><system><entry name='uuid'>{UUID}</entry><entry name='serial'>s1</entry></system>"
+        f"</sysinfo><metadata><x:y xmlns:x='urn:x'>{UUID}</x:y></metadata>"
+    )
+    tpm = f"<tpm><backend type='emulator'><source type='dir' path='/srv/swtpm/{UUID}'/></backend></tpm>"
+    nvram = "<nvram>/var/lib/libvirt/qemu/nvram/{}_VARS.fd</nvram></os>"
+    xml = domain(disk("vda", f"/mnt/v/{UUID}.img"), tpm, more=more).replace("</os>", nvram.format(UUID.upper()))
+    seen = ET.fromstring(definition.with_uuid(xml, new))
+    assert seen.findtext("uuid") == new
+    assert [entry.text for entry in seen.findall("sysinfo/system/entry")] == [new, "s1"]
+    assert seen.findtext("os/nvram") == f"/var/lib/libvirt/qemu/nvram/{new}_VARS.fd"
+    assert [source.get("path") for source in seen.findall("devices/tpm/backend/source")] == [f"/srv/swtpm/{new}"]
+    assert [source.get("file") for source in seen.findall("devices/disk/source")] == [f"/mnt/v/{UUID}.img"]
+    assert seen.findtext("metadata/{urn:x}y") == UUID
+    assert seen.findtext("name") == "web1"
+
+
+def test_a_file_of_variables_that_is_named_as_a_source_moves_with_the_uuid() -> None:
+    nvram = f"<nvram type='file'><source file='/srv/nvram/{UUID}.fd'/></nvram></os>"
+    seen = ET.fromstring(definition.with_uuid(PLAIN.replace("</os>", nvram), "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"))
+    assert [each.get("file") for each in seen.findall("os/nvram/source")] == [
+        "/srv/nvram/0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11.fd"
+    ]
