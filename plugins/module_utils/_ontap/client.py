@@ -23,6 +23,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, jobs
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
@@ -40,6 +41,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     during,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Params, query_string
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.shapes import odd_shape
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
     Clock,
     Deadline,
@@ -65,12 +67,20 @@ OPEN_CONNECTIONS = 64
 DEFAULT_BOUND = 300.0
 """Seconds that one call may take with all its re-runs and its job, when the caller sets no deadline."""
 CONNECT_TIMEOUT = 10.0
+LARGEST_ANSWER = 64 << 20
+"""Bytes of an answer that are read: thousands of records have a tenth of that, and data comes in portions of 1 MB."""
 FORM = "multipart/form-data"
 """How ONTAP sends data: a form with exactly one part."""
 
 _ACCESS = {"GET": "readonly", "POST": "read_create", "PATCH": "read_modify", "DELETE": "all"}
 _CLI = "/private/cli/"
 _REASONLESS = frozenset({429, 500, 502, 503, 504})
+_KEYS = ("uuid", "name")
+"""What ONTAP tells of every record when it is asked for it."""
+_PIECE = 1 << 16
+_GRACE = 1.0
+"""Seconds that a whole answer may take longer than the time in which it has to begin and go on."""
+_LONGEST_MESSAGE = 1000
 
 
 class MissingLibraryError(KvmsnapError):
@@ -266,7 +276,12 @@ class Client:
         while target:
             seen.add(target)
             page = self._read(target, deadline)
-            found.extend(page.get("records") or [])
+            records = page.get("records") or []
+            lacking = next((name for name in _KEYS if name in fields and not all(map(_has(name), records))), None)
+            if lacking:
+                reason = f"a record of its answer has no {lacking}"
+                raise NotOntapError(f"list {path} at {self.name}", reason, controller=self.name, path=path)
+            found.extend(records)
             target = ((page.get("_links") or {}).get("next") or {}).get("href")
             if target and (target in seen or not target.startswith("/api/")):
                 reason = f"its pages do not end: the next one is {target}"
@@ -471,8 +486,11 @@ class Client:
 
     def _exchange(
         self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline, *, accept: str
-    ) -> requests.Response:
-        """Send one request and return whatever is answered; ``target`` goes onto the wire as it is."""
+    ) -> _Answered:
+        """Send one request and return whatever is answered; ``target`` goes onto the wire as it is.
+
+        requests bounds the wait for each byte alone; here the whole answer is bounded, in time and in size.
+        """
         import requests
 
         action, fields = self._about(method, target)
@@ -488,21 +506,64 @@ class Client:
         )
         request.url = self._origin + target
         sent = self.clock.monotonic()
+
+        def answered() -> _Answered:
+            with self._session.send(
+                request, timeout=timeouts, verify=self._verify, allow_redirects=False, proxies={}, stream=True
+            ) as response:
+                return _Answered(response.status_code, response.headers, *_body(response))
+
+        seconds = min(sum(timeouts), left) + _GRACE
         try:
-            response = self._session.send(
-                request, timeout=timeouts, verify=self._verify, allow_redirects=False, proxies={}
-            )
+            response = bounded(answered, seconds=seconds, what=action)
+        except OverdueError as exc:
+            reason = f"no whole answer within {seconds:g} s"
+            raise OntapUnreachableError(action, reason, outcome=Outcome("lost"), cause="timeout", **fields) from exc
         except (requests.exceptions.RequestException, OSError) as exc:
             raise _transport_error(exc, action, controller=self.controller, timeouts=timeouts, fields=fields) from exc
+        if not response.whole:
+            reason = f"its answer has more than {LARGEST_ANSWER} bytes"
+            raise NotOntapError(action, reason, outcome=Outcome("lost"), **fields)
         self._note_time(response.headers.get("Date"), sent, self.clock.monotonic())
         return response
 
     def _note_time(self, date: Optional[str], sent: float, received: float) -> None:
-        told = email.utils.parsedate_tz(date) if date else None
-        if told:
+        """Keep what the system says of its time; a date that is none says nothing."""
+        try:
+            told = email.utils.parsedate_tz(date) if date else None
+            if told is None:
+                return
             second = email.utils.mktime_tz(told)
-            self._skew = datetime.fromtimestamp(second, timezone.utc) - datetime.now(timezone.utc)
-            self._ahead = (second - received, second + 1 - sent)
+            skew = datetime.fromtimestamp(second, timezone.utc) - datetime.now(timezone.utc)
+        except (ValueError, OverflowError, OSError, TypeError, IndexError):
+            return
+        self._skew = skew
+        self._ahead = (second - received, second + 1 - sent)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What came back for one request; ``whole``: its content was not too large to be read to its end."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+    whole: bool
+
+
+def _body(response: requests.Response) -> tuple[bytes, bool]:
+    """Read the body of an answer; return it, and whether it is all."""
+    pieces, size = [], 0
+    for piece in response.iter_content(_PIECE):
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            return b"", False
+        pieces.append(piece)
+    return b"".join(pieces), True
+
+
+def _has(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda record: bool(record.get(name))
 
 
 def only_part(content: bytes, content_type: str) -> Optional[bytes]:
@@ -584,9 +645,7 @@ def _octets(text: Optional[str]) -> bytes:
     return (text or "").encode()
 
 
-def _judge(
-    response: requests.Response, action: str, *, controller: Controller, fields: Mapping[str, Any]
-) -> dict[str, Any]:
+def _judge(response: _Answered, action: str, *, controller: Controller, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON object of a good answer, or raise the error that the answer is.
 
     The CLI pass-through may tell an error with a good status; what is read may have an ``error`` of its own (a job's).
@@ -598,13 +657,18 @@ def _judge(
     error = answer.get("error") if isinstance(answer, dict) else None
     good = 200 <= response.status_code < 300 and (not error or fields["method"] == "GET")
     if isinstance(answer, dict) and good:
+        odd = None if str(fields["path"]).startswith(_CLI) else odd_shape(answer)
+        if odd:
+            reason = f"its answer is not one of ONTAP: {odd}"
+            outcome = _unless_done(Outcome("answered", response.status_code), fields)
+            raise NotOntapError(action, reason, outcome=outcome, **fields)
         return answer
     error = error if isinstance(error, dict) else {}
     raise _answered_error(response, error, action, controller=controller, fields=fields)
 
 
 def _answered_error(
-    response: requests.Response,
+    response: _Answered,
     error: Mapping[str, Any],
     action: str,
     *,
@@ -612,7 +676,7 @@ def _answered_error(
     fields: Mapping[str, Any],
 ) -> OntapError:
     status = response.status_code
-    code = str(error["code"]) if "code" in error else None
+    code = str(error["code"])[:_LONGEST_MESSAGE] if "code" in error else None
     outcome = Outcome("answered", status, code, retry_after_seconds(response.headers.get("Retry-After")))
     told = {**fields, "http_status": status, "ontap_code": code}
     if status == 401:
@@ -622,17 +686,27 @@ def _answered_error(
         return OntapLoginError(action, f"the system does not accept the {which}", outcome=outcome, **told)
     if code in codes.DENIALS or (status == 403 and code is None):
         reason = _denial(controller, str(fields["method"]), str(fields["path"]))
-        said = f"; ONTAP says: {error['message']}" if error.get("message") else ""
+        said = f"; ONTAP says: {_message(error)}" if error.get("message") else ""
         return OntapDeniedError(action, reason + said, outcome=outcome, **told)
     if code is not None:
-        said = str(error.get("message", "")).rstrip(".")
-        target = f", field {error['target']}" if error.get("target") else ""
+        said = _message(error).rstrip(".")
+        target = f", field {str(error['target'])[:_LONGEST_MESSAGE]}" if error.get("target") else ""
         return OntapError(action, f"{said} (ONTAP code {code}{target})", outcome=outcome, **told)
     if status in _REASONLESS:
         return OntapError(action, f"the system answers HTTP {status} without a reason", outcome=outcome, **told)
     kind = response.headers.get("Content-Type", "no content type").split(";")[0]
     reason = f"the answer (HTTP {status}, {kind}) is not that of an ONTAP REST API; check hostname and port"
-    return NotOntapError(action, reason, outcome=outcome, **told)
+    return NotOntapError(action, reason, outcome=_unless_done(outcome, fields), **told)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    return str(error.get("message", ""))[:_LONGEST_MESSAGE]
+
+
+def _unless_done(outcome: Outcome, fields: Mapping[str, Any]) -> Outcome:
+    """Return the outcome; a change that was answered well, if not readably, may have been made: its answer is lost."""
+    done = outcome.http_status is not None and 200 <= outcome.http_status < 300
+    return Outcome("lost", outcome.http_status) if done and fields["method"] != "GET" else outcome
 
 
 def _denial(controller: Controller, method: str, path: str) -> str:

@@ -34,12 +34,16 @@ CONTROL_PARAMS = {
 
 @dataclass
 class Answer:
-    """What goes out; ``body`` is JSON data, or bytes with their ``content_type``."""
+    """What goes out; ``body`` is JSON data, or bytes with their ``content_type``.
+
+    ``pause``: so many seconds pass before each of its bytes.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str | None = None
+    pause: float = 0.0
 
 
 @dataclass

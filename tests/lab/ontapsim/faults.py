@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .call import Answer
 
 TYPES = {
     "delay": {"seconds", "where"},
@@ -18,6 +22,7 @@ TYPES = {
     "job_fail": {"code", "message", "effect"},
     "job_hang": {"seconds", "effect"},
     "license": {"name"},
+    "answer": {"place", "value", "text", "pause"},
     "late": {"seconds", "answer", "answer_seconds", "job", "status", "code", "message", "retry_after", "begun"},
 }
 _CHANGES = ("POST", "PATCH", "DELETE")
@@ -53,6 +58,28 @@ class Late:
         if late.answer not in _ANSWERS or late.job not in _JOBS:
             raise ValueError(f"a late answer is one of {', '.join(_ANSWERS)}, its job one of {', '.join(_JOBS)}")
         return late
+
+
+def changed(answer: Answer, options: Mapping[str, Any]) -> Answer:
+    """Return an answer as a fault has it.
+
+    ``place`` leads to what is to be ``value`` in it, by keys and indices (default: all of it); ``text`` is the whole
+    body as it goes out; each byte comes after ``pause`` seconds.
+    """
+    pause = float(options.get("pause", 0))
+    if "text" in options:
+        return replace(answer, body=str(options["text"]).encode(), content_type="application/hal+json", pause=pause)
+    if "value" not in options:
+        return replace(answer, pause=pause)
+    place: list[Any] = list(options.get("place", []))
+    if not place:
+        return replace(answer, body=options["value"], pause=pause)
+    body = json.loads(json.dumps(answer.body))
+    inner = body
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = options["value"]
+    return replace(answer, body=body, pause=pause)
 
 
 @dataclass

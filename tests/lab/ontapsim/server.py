@@ -23,7 +23,7 @@ from .auth import Account, UnauthenticatedError, authenticate, scope_of
 from .call import Answer, Call, parse_payload, parse_query, wants_links
 from .config import Listener
 from .errors import ApiError
-from .faults import Fault, Late
+from .faults import Fault, Late, changed
 from .late import LateChange
 from .router import Route, Router, split
 from .simulator import Simulator
@@ -113,7 +113,8 @@ class Server:
         self.simulator.log_request(entry)
         if answer.status == 0:
             return web.Response(status=500)
-        return _render(answer, request.headers, head=request.method == "HEAD", now=self.simulator.clock.now())
+        rendered = _render(answer, request.headers, head=request.method == "HEAD", now=self.simulator.clock.now())
+        return await _trickled(request, rendered, answer.pause) if answer.pause else rendered
 
     async def _answer(
         self, request: web.BaseRequest, entry: dict[str, Any], payload: bytes, listener: str | None
@@ -174,7 +175,8 @@ class Server:
         answer = await (self._late(call, late) if late else self._route(call))
         if call.fault("drop_after"):
             raise DropConnectionError
-        return answer
+        odd = call.fault("answer")
+        return changed(answer, odd.options) if odd else answer
 
     async def _route(self, call: Call) -> Answer:
         if call.method == "OPTIONS":
@@ -206,6 +208,22 @@ def _large_request(message: Any, payload: Any, protocol: Any, writer: Any, task:
     """Return a request that may carry a LUN's data and the form around it."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_REQUEST)
+
+
+async def _trickled(request: web.BaseRequest, whole: web.Response, pause: float) -> web.StreamResponse:
+    """Send an answer byte by byte, until the other side has enough of it."""
+    response = web.StreamResponse(status=whole.status, headers={**whole.headers, "Connection": "close"})
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    response.content_length = len(body)
+    try:
+        await response.prepare(request)
+        for at in range(len(body)):
+            await asyncio.sleep(pause)
+            await response.write(body[at : at + 1])
+        await response.write_eof()
+    except ConnectionError:
+        log.info("nobody waited for the end of an answer")
+    return response
 
 
 def _injected(options: Mapping[str, Any]) -> ApiError:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import client as client_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
     Client,
     Controller,
@@ -30,11 +31,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OntapTooOldError,
     OntapUnreachableError,
     OntapUntrustedError,
+    OutcomeUnknownError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy
 
 QUICK = RetryPolicy(retry_count=1, first_delay=0.01)
 CLUSTER_TARGET = "/api/cluster?fields=name%2Cuuid%2Cversion"
+CLUSTER = {"name": "cluster1", "uuid": "c1", "version": {"generation": 9, "major": 19, "minor": 1}}
 
 
 def controller(port: int = 443, **change: Any) -> Controller:
@@ -364,3 +367,101 @@ def test_one_file_may_be_put_back() -> None:
     assert refuse_volume_revert(VOLUME, params, {}) is None  # type: ignore[func-returns-value]
     path = "/private/cli/volume/snapshot/restore-file"
     assert refuse_volume_revert(path, {}, {"path": "/a.img"}) is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        5,
+        "x",
+        [],
+        {},
+        {"name": "v"},
+        {"uuid": None, "name": "v"},
+        {"uuid": ["u"], "name": "v"},
+        {"uuid": "u", "name": {"a": 1}},
+        {"uuid": "u", "name": "v", "svm": "svm1"},
+        {"uuid": "u", "name": "v", "svm": ["svm1"]},
+        {"uuid": "u", "name": "v", "svm": {"name": 5}},
+        {"uuid": "u", "name": "v", "nas": {"path": 5}},
+        {"uuid": "u", "name": "v", "size": "large"},
+        {"uuid": "u", "name": "v", "size": 1.5},
+        {"uuid": "u", "name": "v", "size": 2**64},
+        {"uuid": "u", "name": "v", "size": True},
+        {"uuid": "u", "name": "v", "is_svm_root": "no"},
+        {"uuid": "u", "name": "v" * (1 << 21)},
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_a_record_of_odd_types_is_a_named_error(authority: Any, stub: Any, record: Any) -> None:
+    target = "/api/storage/volumes?svm.name=svm1&fields=uuid%2Cname"
+    stub.answers[target] = (200, {}, {"records": [{"uuid": "u1", "name": "v1", "extra": [{}]}, record]})
+    said = r"Failed to (list|GET) /storage/volumes at .*: .*(type|object|has no)"
+    client = log_in(controller(stub.port, ca_path=authority.path))
+    with client, pytest.raises(NotOntapError, match=said):
+        client.records("/storage/volumes", {"svm.name": "svm1"}, fields=("uuid", "name"))
+
+
+@pytest.mark.parametrize(
+    "answer", [{"records": 5}, {"records": {"a": 1}}, {"_links": "x"}, {"_links": {"next": 5}}, {"records": [None]}]
+)
+def test_a_page_of_odd_types_is_a_named_error(authority: Any, stub: Any, answer: Any) -> None:
+    stub.answers["/api/x"] = (200, {}, answer)
+    client = log_in(controller(stub.port, ca_path=authority.path))
+    with client, pytest.raises(NotOntapError, match="its answer is not one of ONTAP"):
+        client.records("/x")
+
+
+def test_a_good_answer_to_a_change_that_cannot_be_read_is_no_refusal(authority: Any, stub: Any) -> None:
+    """A proxy may put its own page in the place of the answer; the change was made all the same."""
+    for path, body in (("/page", b"<html>Welcome</html>"), ("/odd", {"job": "u"}), ("/list", [1])):
+        stub.answers[f"/api{path}"] = (202, {"Content-Type": "text/html"}, body)
+        with log_in(controller(stub.port, ca_path=authority.path)) as client:
+            with pytest.raises(OutcomeUnknownError, match="whether the change took effect is unknown"):
+                client.post(path, None, {"name": "s1"})
+            assert client.post(path, None, {"name": "s1"}, fate=lambda: {"found": True}) == {"found": True}
+
+
+def test_an_answer_that_trickles_is_given_up(sim: Any) -> None:
+    """Each byte comes in time, all of them would take minutes."""
+    sim.control.add_fault("answer", match={"path": "/storage/volumes$"}, pause=0.3)
+    option = {"hostname": "127.0.0.1", "port": sim.port, "ca_path": sim.ca_pem, "username": "admin", "timeout": 1}
+    with log_in(Controller.from_option({**option, "password": "lab-Admin1"})) as client:
+        began = time.monotonic()
+        with pytest.raises(OntapUnreachableError, match="no whole answer within") as caught:
+            client.records("/storage/volumes", {"svm.name": "svm1"}, deadline=Deadline.after(1.5))
+    assert time.monotonic() - began < 6
+    assert (caught.value.fields["cause"], caught.value.outcome.fate) == ("timeout", "lost")
+
+
+def test_an_answer_without_an_end_is_not_read(authority: Any, stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "LARGEST_ANSWER", 100_000)
+    stub.answers["/api/x"] = (200, {}, {"records": [{"name": "n" * 200_000}]})
+    with log_in(controller(stub.port, ca_path=authority.path)) as client:
+        with pytest.raises(NotOntapError, match="its answer has more than 100000 bytes"):
+            client.get("/x")
+        stub.answers["/api/x"] = (200, {}, {"n": 1})
+        assert client.get("/x") == {"n": 1}
+
+
+def test_an_error_of_a_megabyte_is_cut(authority: Any, stub: Any) -> None:
+    stub.answers["/api/x"] = (400, {}, {"error": {"code": "4", "message": "m" * 1_000_000, "target": "t" * 5000}})
+    with log_in(controller(stub.port, ca_path=authority.path)) as client, pytest.raises(OntapError) as caught:
+        client.get("/x")
+    assert len(caught.value.message) < 3000
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 99999 00:00:00 GMT",
+        "Mon, 99 Foo 2026 99:99:99",
+        "x" * 10_000,
+        "Mon, 01 Jan 2026 00:00:00 +999999999",
+    ],
+    ids=lambda value: value[:40],
+)
+def test_a_date_that_is_none_says_nothing(authority: Any, stub: Any, date: str) -> None:
+    stub.answers[CLUSTER_TARGET] = (200, {"Date": date}, CLUSTER)
+    with log_in(controller(stub.port, ca_path=authority.path)) as client:
+        assert client.cluster_name == "cluster1"
