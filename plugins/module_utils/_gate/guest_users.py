@@ -16,7 +16,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, Target
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, device_number, storage_marks
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, ImageError, image_chain
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import (
+    INSPECTED,
+    ImageError,
+    files_named,
+    image_chain,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError
@@ -84,7 +89,7 @@ class _Look:
                 users.append(_user(guest, disk, "has it as its disk"))
                 continue
             try:
-                if any(self._is_object(below) for below in self._below(disk, path)):
+                if any(self._is_object(below) for below in self._below(disk, path, active=guest.state.active)):
                     users.append(_user(guest, disk, "has it below its disk"))
             except ImageError as exc:
                 blind.append(f"what lies below disk {disk.target} of guest {visible(guest.name)}: {exc.message}")
@@ -98,14 +103,24 @@ class _Look:
                 return None
         return disk.path if disk.path and disk.path.startswith("/") else None
 
-    def _below(self, disk: DiskXml, path: str) -> Iterator[str]:
-        """Yield what lies below a disk: as its definition says, or as its image says, asked in the stated format."""
+    def _below(self, disk: DiskXml, path: str, *, active: bool) -> Iterator[str]:
+        """Yield what lies below a disk, or holds its data: as its definition and its image say, in the stated format.
+
+        The image of a guest that runs is believed to be what its definition says; what its QEMU has open is looked at
+        elsewhere. Raises :class:`ImageError`, at the end also for what cannot be followed.
+        """
         yield from (layer.path for layer in disk.backing if layer.path)
-        if disk.backing_known or disk.format not in INSPECTED or not os.path.lexists(path):
+        if disk.data_store:
+            yield from files_named(disk.data_store, beside=path)
+        if (disk.backing_known and active) or disk.format not in INSPECTED or not os.path.lexists(path):
             return
-        for layer in image_chain(path, image_format=disk.format):
-            if layer.backing and layer.backing.startswith("/"):
-                yield layer.backing
+        chain = image_chain(path, image_format=disk.format)
+        for layer in chain:
+            for name in filter(None, (layer.backing, *layer.data_files)):
+                yield from files_named(name, beside=layer.path)
+        last = chain[-1].backing
+        if last is not None and not last.startswith("/") and chain[-1].backing_format in INSPECTED:
+            raise ImageError(f"Failed to inspect what lies below {last!r}: it is no plain path", path=path)
 
     def _is_object(self, path: str) -> bool:
         facts = self._files.look(path)

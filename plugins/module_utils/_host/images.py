@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -51,18 +51,39 @@ class ImageInfo:
     def from_json(cls, record: Mapping[str, Any], *, path: str) -> ImageInfo:
         """Read the answer of ``qemu-img info --output=json``."""
         specific = (record.get("format-specific") or {}).get("data") or {}
-        extents = [str(extent["filename"]) for extent in specific.get("extents") or () if extent.get("filename")]
-        outside = [specific.get("data-file"), *(name for name in extents if name != path)]
+        extents = [_name(extent["filename"]) for extent in specific.get("extents") or () if extent.get("filename")]
+        outside = [_name(specific.get("data-file")), *(name for name in extents if name != path)]
+        size = int(record["virtual-size"])
+        if size < 0:
+            raise ValueError(f"its size is {size}")
         return cls(
             path=path,
             format=str(record["format"]),
-            virtual_size=int(record["virtual-size"]),
-            backing=record.get("full-backing-filename") or record.get("backing-filename"),
-            backing_format=record.get("backing-filename-format"),
-            data_files=tuple(str(name) for name in outside if name),
+            virtual_size=size,
+            backing=_name(record.get("full-backing-filename")) or _name(record.get("backing-filename")),
+            backing_format=_name(record.get("backing-filename-format")),
+            data_files=tuple(name for name in outside if name),
             snapshots=tuple(str(each.get("name", "")) for each in record.get("snapshots") or ()),
             bitmaps=tuple(str(each.get("name", "")) for each in specific.get("bitmaps") or ()),
         )
+
+
+def files_named(name: str, *, beside: str) -> tuple[str, ...]:
+    """Return the files that an image's word for another file stands for, by absolute path; pure.
+
+    QEMU takes a path (a relative one lies beside the image), a path behind ``file:``, and behind ``json:`` a
+    description of nodes. A server on the network, or what cannot be read, is no file.
+    """
+    if name.startswith("json:"):
+        try:
+            found = sorted(set(_filenames(json.loads(name[len("json:") :]))))
+        except (ValueError, RecursionError):
+            return ()
+        return tuple(path for each in found for path in files_named(each, beside=beside))
+    path = name[len("file:") :] if name.startswith("file:") else name
+    if ":" in path.partition("/")[0]:
+        return ()
+    return (os.path.normpath(os.path.join(os.path.dirname(beside), path)),) if path else ()
 
 
 def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> ImageInfo:
@@ -109,6 +130,25 @@ def judged_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
     if code == CHECK_CORRUPT:
         return f"it is corrupt, with {_counted(printed).get('corruptions', 'some')} faults in its tables"
     return _said(code, said)
+
+
+def _name(value: Any) -> Optional[str]:
+    """Return a name out of the answer of qemu-img, None for none; raises :class:`TypeError` for what is no text."""
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a file's name is of the type {type(value).__name__}")
+    return value
+
+
+def _filenames(node: Any) -> Iterator[str]:
+    """Yield the names of files in a description of nodes, whether its keys are nested or dotted."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key.rpartition(".")[2] == "filename" and isinstance(value, str):
+                yield value
+            yield from _filenames(value)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _filenames(each)
 
 
 def _said(code: int, said: bytes) -> str:

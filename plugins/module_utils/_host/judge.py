@@ -122,7 +122,10 @@ def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) 
             own = Use(guest.uuid, guest.name, disk.target, False, shared, disk.readonly)
             for keys, use in (
                 (_keys(looked, places), own),
-                *((_keys(layer, places), Use(guest.uuid, guest.name, disk.target, True)) for layer in looked.layers),
+                *(
+                    (_keys(layer, places), Use(guest.uuid, guest.name, disk.target, True))
+                    for layer in (*looked.layers, *looked.outside)
+                ),
             ):
                 for key in keys:
                     uses.setdefault(key, []).append(use)

@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     RAW,
     ImageError,
     ImageInfo,
+    files_named,
     image_chain,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
@@ -71,7 +72,7 @@ class Looked:
     ``skipped`` says why it is left out by choice, and is empty for one that is to be saved; ``matched`` are the entries
     of ``exclude_disks`` that name it. ``size`` is what the guest sees, in bytes. ``notes`` do not keep the disk from
     being saved. ``identity`` tells the same file or device apart from others, ``marks`` are what a device has in common
-    with others on the same storage.
+    with others on the same storage. ``outside`` are files that hold data of it without being layers.
     """
 
     disk: DiskXml
@@ -83,6 +84,7 @@ class Looked:
     identity: str = ""
     marks: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
+    outside: tuple[Layer, ...] = ()
     refusal: Optional[Refusal] = None
     notes: tuple[Refusal, ...] = ()
 
@@ -200,7 +202,8 @@ class Survey:
     def _inspect(self, looked: Looked) -> Looked:
         disk = looked.disk
         if disk.data_store:
-            return replace(looked, refusal=_outside_data(disk.data_store))
+            stored = self._layers(files_named(disk.data_store, beside=disk.path or ""))
+            return replace(looked, outside=stored, refusal=_outside_data(disk.data_store))
         if disk.format in RAW:
             return replace(looked, layers=self._layers([layer.source for layer in disk.backing]))
         if disk.format not in INSPECTED:
@@ -220,6 +223,7 @@ class Survey:
             looked,
             size=chain[0].virtual_size,
             layers=self._layers([name for name in below if name]),
+            outside=self._layers(_not_layers(chain)),
             refusal=_outside_data(outside[0]) if outside else None,
             notes=(*looked.notes, *notes),
         )
@@ -282,6 +286,17 @@ def _skipped(disk: DiskXml, choice: Choice, matched: Sequence[str]) -> str:
 def _not_a_file(kind: str, source: str) -> Refusal:
     code, reason = _NOT_FILES[kind]
     return Refusal(code, f"{reason} ({source})")
+
+
+def _not_layers(chain: Sequence[ImageInfo]) -> list[str]:
+    """Return the files that images name without having them as layers: of data, and in other words than a path."""
+    return [
+        path
+        for info in chain
+        for name in (info.backing, *info.data_files)
+        if name and (name != info.backing or not name.startswith("/"))
+        for path in files_named(name, beside=info.path)
+    ]
 
 
 def _outside_data(name: str) -> Refusal:

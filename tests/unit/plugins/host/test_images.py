@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     ImageError,
     ImageInfo,
     check_image,
+    files_named,
     image_chain,
     image_info,
     judged_check,
@@ -106,6 +107,32 @@ def test_data_outside_of_the_image(tmp_path: Path) -> None:
     assert image_info(single, image_format="vmdk").data_files == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("/vol/base.img", ["/vol/base.img"]),
+        ("base.img", ["/vol/g/base.img"]),
+        ("../base.img", ["/vol/base.img"]),
+        ("file:/vol/base.img", ["/vol/base.img"]),
+        ("file:base.img", ["/vol/g/base.img"]),
+        ("/odd/nbd:x", ["/odd/nbd:x"]),
+        ('json:{"driver":"raw","file":{"driver":"file","filename":"/vol/base.img"}}', ["/vol/base.img"]),
+        ('json:{"driver":"qcow2","file.driver":"file","file.filename":"/vol/base.img"}', ["/vol/base.img"]),
+        ('json:{"children":[{"filename":"/a"},{"file":{"filename":"/b"}}]}', ["/a", "/b"]),
+        ('json:{"filename":"json:{\\"filename\\":\\"/a\\"}"}', ["/a"]),
+        ("nbd://192.0.2.1/export", []),
+        ("nbd:unix:/run/x.sock", []),
+        ("json:{", []),
+        ("json:" + "[" * 20_000, []),
+        ('json:{"filename": 5}', []),
+        ("", []),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_the_files_that_an_image_names(name: str, files: list[str]) -> None:
+    assert list(files_named(name, beside="/vol/g/top.qcow2")) == files
+
+
 @needs_qemu_img
 def test_an_image_in_use_can_be_asked_about(tmp_path: Path) -> None:
     path = make(tmp_path / "a.qcow2")
@@ -166,6 +193,11 @@ def test_one_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         '{"format": "qcow2"}',
         '{"format": "qcow2", "virtual-size": "x"}',
         '{"format": "qcow2", "virtual-size": 1e400}',
+        '{"format": "qcow2", "virtual-size": -5}',
+        '{"format": "qcow2", "virtual-size": 5, "backing-filename": 7}',
+        '{"format": "qcow2", "virtual-size": 5, "full-backing-filename": ["/a"]}',
+        '{"format": "qcow2", "virtual-size": 5, "backing-filename": "/a", "backing-filename-format": ["qcow2"]}',
+        '{"format": "qcow2", "virtual-size": 5, "format-specific": {"data": {"data-file": 5}}}',
         '{"format": "qcow2", "virtual-size": ' + "9" * 5000 + "}",
         "[" * 20_000,
     ],
