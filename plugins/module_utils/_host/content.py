@@ -8,8 +8,10 @@ pages, or reading directly, shows what is there; waiting does not.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +22,26 @@ SAMPLES = 24
 _ALIGNMENT = 4096
 
 
+def opened(path: str, flags: int) -> int:
+    """Open an image, which is a file or a block device, and return the descriptor; raises :class:`OSError`.
+
+    Whoever may write into a volume may have put something else at the path: no link is followed, and a FIFO, which
+    would keep whoever opens it waiting, is refused.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise OSError(errno.EINVAL, "it is neither a file nor a block device", path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def drop_cached(path: str) -> None:
     """Make this host forget what it cached of one file (``posix_fadvise``); raises :class:`OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    descriptor = opened(path, os.O_RDONLY)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
@@ -73,7 +92,7 @@ def copy_over(source: str, target: str) -> None:
 
     Broken off, the target is partly written; the same call again brings it to its end. Raises :class:`OSError`.
     """
-    with direct(source) as origin, open(os.open(target, os.O_WRONLY | os.O_NOFOLLOW), "wb", buffering=0) as stream:
+    with direct(source) as origin, open(opened(target, os.O_WRONLY), "wb", buffering=0) as stream:
         size = os.fstat(origin).st_size
         stream.truncate(0)
         stream.truncate(size)
@@ -121,10 +140,10 @@ def _tail(size: int) -> int:
 def direct(path: str) -> Iterator[int]:
     """Open for direct reading; where the file system has no direct I/O (EINVAL), drop the pages and read plainly."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECT)
+        descriptor = opened(path, os.O_RDONLY | os.O_DIRECT)
     except OSError:
         drop_cached(path)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = opened(path, os.O_RDONLY)
     try:
         yield descriptor
     finally:

@@ -254,8 +254,9 @@ def _die_with(parent: int) -> None:
 
 
 def _close_others(keep: Collection[int]) -> None:
-    low = _FIRST_INHERITED
-    for each in sorted(keep):
-        os.closerange(low, each)
-        low = each + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+    """Close the descriptors that are open, by name: the limit may be lower than some of them, or a thousand million."""
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        if descriptor >= _FIRST_INHERITED and descriptor not in keep:
+            with suppress(OSError):
+                os.close(descriptor)

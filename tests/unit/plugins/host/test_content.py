@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import content
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import compare_files
 
 BIG = content.SAMPLE_BYTES * content.SAMPLES * 4
 
@@ -67,6 +71,24 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     link.symlink_to(one)
     with pytest.raises(OSError, match="symbolic links"):
         content.first_difference(str(link), str(other))
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir], ids=["fifo", "directory"])
+def test_what_is_no_image_keeps_nobody_waiting(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    """Whoever may write into the volume has put it in the image's place."""
+    one, other = pair(tmp_path)
+    other.unlink()
+    put(other)
+    for look in (
+        lambda: content.first_difference(str(one), str(other)),
+        lambda: content.first_difference(str(other), str(one)),
+        lambda: content.drop_cached(str(other)),
+        lambda: content.copy_over(str(one), str(other)),
+        lambda: content.copy_over(str(other), str(one)),
+        lambda: compare_files(str(one), str(other), stalled_after=30),
+    ):
+        with pytest.raises(OSError, match=r"neither a file nor|No such device|Is a directory"):
+            bounded(look, seconds=10, what="look")
 
 
 @pytest.mark.parametrize("size", [0, 5, content.SAMPLE_BYTES, content.SAMPLE_BYTES * 3 + 5])

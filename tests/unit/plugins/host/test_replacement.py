@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -248,3 +250,23 @@ def asked(path: Path) -> str:
     return subprocess.run(
         [sys.executable, "-c", HELD, str(path)], capture_output=True, text=True, check=True
     ).stdout.strip()
+
+
+def test_the_child_that_renames_has_no_descriptor_above_the_limit_either(pair: tuple[Path, Path]) -> None:
+    """A limit may be lowered below what is open, or be so high that nobody can try all numbers."""
+    target, made = pair
+    high = fcntl.fcntl(os.open(target, os.O_RDONLY), fcntl.F_DUPFD, 700)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def act() -> None:
+        if os.path.exists(f"/proc/self/fd/{high}"):
+            raise OSError(16, "it is open still")
+        os.rename(made, target)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+    try:
+        renamed(made, target, act=act)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(high)
+    assert target.read_bytes() == b"new"
