@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
@@ -270,6 +270,7 @@ class Unprotected:
 class Manifest:
     """A whole backup. ``created`` and ``completed`` are ISO 8601 in UTC on the KVM host's clock.
 
+    ``shared_with`` names the other hosts of one point in time, by the uuid of the volume whose snapshot they share.
     ``snapshot_comment`` is the whole comment of its snapshots. A volume's copy has none, since the comment has the hash
     of that copy; neither has a backup of a version that wrote no index.
     """
@@ -286,6 +287,7 @@ class Manifest:
     unprotected: tuple[Unprotected, ...] = ()
     groups: tuple[SavedGroup, ...] = ()
     snapshot_comment: Optional[str] = None
+    shared_with: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def foreign(self) -> tuple[SavedVolume, ...]:
@@ -386,6 +388,10 @@ def _from_record(record: Mapping[str, Any]) -> Manifest:
         unprotected=tuple(Unprotected.from_record(item) for item in record.get("unprotected") or ()),
         groups=tuple(SavedGroup.from_record(item) for item in record.get("groups") or ()),
         snapshot_comment=record.get("snapshot_comment"),
+        shared_with={
+            str(volume): tuple(str(host) for host in hosts)
+            for volume, hosts in (record.get("shared_with") or {}).items()
+        },
     )
 
 

@@ -28,6 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, volumes_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.snapshot_manifest import hosts_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -355,15 +356,20 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
         return Leftover("backup", name, f"{what}; {reason}")
     if there:
         what += f"; its snapshot is on {_labels(places, there)}"
+    shared = {key: manifest.shared_with[key[1]] for key in there if manifest.shared_with.get(key[1])}
+    if shared:
+        hosts = ", ".join(sorted({host for each in shared.values() for host in each}))
+        what += f". On {_labels(places, shared)} it is that of {hosts}, too, and stays"
+    alone = [key for key in there if key not in shared]
 
     def act() -> None:
-        refs = [_ref(places, key) for key in there]
+        refs = [_ref(places, key) for key in alone]
         with deletable(scene.root, [name]):
             if not _is_still(scene.root, manifest):
                 return
             if refs:
                 wanted = Wanted.checked(name=name, owner=manifest.owner)
-                clients = list({places[key].client.name: places[key].client for key in there}.values())
+                clients = list({places[key].client.name: places[key].client for key in alone}.values())
                 ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
             volume_copies.take_out(manifest)
             catalog.remove(scene.root, name)
@@ -411,6 +417,11 @@ def _orphans(
     for name, keys in sorted(names.items()):
         where = f"it is on {_labels(places, keys)}, made by a backup of {scene.owner}"
         what = f"{where}, and the catalog {scene.root} has no manifest of it"
+        comments = [snapshots[key][name].comment for key in keys]
+        others = sorted(hosts_of(name, comments) - {scene.owner}) if remove else []
+        if others:
+            yield Leftover("snapshot", name, f"{what}; {', '.join(others)} may have it as a backup, and it stays")
+            continue
 
         def act(name: str = name, keys: Sequence[Key] = keys) -> None:
             clients = list({places[key].client.name: places[key].client for key in keys}.values())

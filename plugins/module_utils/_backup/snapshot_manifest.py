@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Optional, Union
@@ -112,6 +113,22 @@ def from_snapshots(backup_id: str, *, clients: Sequence[Client], deadline: Deadl
     snapshots = snapshots_of(located, started.volumes, deadline=deadline)
     volumes = tuple(dict.fromkeys(volume.label for volume in started.volumes if volume.key in shown.values()))
     return InSnapshots(completed(started, located, snapshots), volumes, silent, notes)
+
+
+def hosts_of(backup_id: str, comments: Iterable[str]) -> frozenset[str]:
+    """Return the hosts whose manifests the index of a backup names that snapshots with these comments carry.
+
+    It is read out of the snapshots that this host has mounted, and believed where a comment has its SHA-256. None is
+    returned where there is none to be read.
+    """
+    known = {each.index for each in map(SnapshotComment.parse, comments) if each is not None}
+    name = index_name(backup_id)
+    for found in _looked(nfs_points(), backup_id, (name,)):
+        content = found.files.get(name) if isinstance(found, Carried) else None
+        if content is not None and digest_of(content) in known:
+            with suppress(ManifestError):
+                return frozenset(part.host for part in parse_index(content, where=name).parts)
+    return frozenset()
 
 
 def completed(started: Manifest, places: Places, snapshots: Mapping[Key, Mapping[str, Snapshot]]) -> Manifest:

@@ -16,6 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manif
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import (
+    ManifestIndex,
     Part,
     digest_of,
     index_name,
@@ -113,7 +114,17 @@ def put_index(
         if reason:
             remarks.append(f"{volume.label} at {volume.mount_point}: {reason}")
     comment = SnapshotComment.checked(owner=owner, run_id=run_id, index=digest_of(content))
-    return replace(manifest, snapshot_comment=comment.stored), remarks
+    return replace(manifest, snapshot_comment=comment.stored, shared_with=_shared(manifest, index)), remarks
+
+
+def _shared(manifest: Manifest, index: ManifestIndex) -> dict[str, tuple[str, ...]]:
+    """Return which other hosts have a part on the volumes of this one, by the volume's uuid; pure."""
+    mine = {volume.key for volume in manifest.volumes}
+    hosts: dict[str, set[str]] = {}
+    for part in index.parts:
+        if part.key in mine and part.host != manifest.owner:
+            hosts.setdefault(part.volume_uuid, set()).add(part.host)
+    return {volume: tuple(sorted(found)) for volume, found in sorted(hosts.items())}
 
 
 def take_out(manifest: Manifest) -> None:

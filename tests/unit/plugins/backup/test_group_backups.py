@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Optional
 
 import pytest
@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import refs_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
@@ -220,6 +220,22 @@ def test_a_snapshot_that_was_committed_and_cannot_be_confirmed_goes_with_all_its
     assert recorded(site, path) == []
 
 
+def recover(site: Site, *, orphans: str = "present", volumes: Sequence[SavedVolume] = ()) -> dict[str, Any]:
+    """Put right what runs that are over have left."""
+    options = {
+        **site.options(),
+        "volumes": [asdict(each) for each in volumes],
+        "settle": 0,
+        "orphans": orphans,
+        "safety_days": 30,
+        "hold_dir": str(site.directory / "holds"),
+        "uri": "test:///default",
+        "freeze_timeout": 5,
+        "agent_ping_timeout": 5,
+    }
+    return recovery.recover(options, check=False)
+
+
 def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volumes(
     site: Site, grouping: Grouping
 ) -> None:
@@ -227,25 +243,35 @@ def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volu
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
     site.back_up(consistency_groups="require")
     catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
-    options = {
-        **site.options(),
-        "volumes": [],
-        "settle": 0,
-        "orphans": "present",
-        "safety_days": 30,
-        "hold_dir": str(site.directory / "holds"),
-        "uri": "test:///default",
-        "freeze_timeout": 5,
-        "agent_ping_timeout": 5,
-    }
-    result = recovery.recover(options, check=False)
-    assert result["changed"] is True
+    assert recover(site)["changed"] is True
     assert site.left() == ([], [], [])
     assert recorded(site, path) == []
     site.back_up(consistency_groups="require")
     catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
     assert site.back_up(consistency_groups="require")["changed"] is True
     assert recorded(site, path) == [site.name]
+
+
+def test_a_snapshot_that_another_host_of_one_point_in_time_shares_outlives_the_rest_of_a_run(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_guests(site)
+    site.back_up()
+    known = manifest_of(site)
+    (second,) = [volume for volume in known.volumes if volume.volume == "kvm_vol2"]
+    started = replace(known, phase=STARTED, shared_with={second.volume_uuid: ("hv2",)})
+    catalog.save(site.root, started, origin=Origin.OWN_RUN)
+    assert catalog.load(site.root, site.name) == started
+    assert "On svm1:kvm_vol2 it is that of hv2, too, and stays" in " ".join(recover(site)["summary"])
+    assert site.left() == (["kvm_vol2"], [], [])
+    monkeypatch.setattr(recovery, "hosts_of", lambda _name, _comments: {"hv1", "hv2"})
+    assert "hv2 may have it as a backup, and it stays" in " ".join(
+        recover(site, orphans="absent", volumes=known.volumes)["summary"]
+    )
+    assert site.left() == (["kvm_vol2"], [], [])
+    monkeypatch.undo()
+    recover(site, orphans="absent", volumes=known.volumes)
+    assert site.left() == ([], [], [])
 
 
 def test_an_account_without_the_right_is_told_which_it_lacks(site: Site, grouping: Grouping) -> None:

@@ -99,6 +99,11 @@ def test_two_hosts_put_their_manifests_side_by_side_under_one_index(tmp_path: Pa
         volume_copies.put_index(each, parts, owner="hv1", run_id=RUN)[0].snapshot_comment for each in (first, second)
     }
     assert len(comments) == 1
+    bound = [volume_copies.put_index(each, parts, owner="hv1", run_id=RUN)[0] for each in (first, second)]
+    assert [each.shared_with for each in bound] == [
+        {first.volumes[0].volume_uuid: ("hv2",)},
+        {first.volumes[0].volume_uuid: ("hv1",)},
+    ]
     assert len(list((tmp_path / "vol1" / ".kvmsnap").iterdir())) == 3
     assert [guest.name for guest in carried(tmp_path, "vol1", second).guests] == ["web1"]
     volume_copies.take_out(second)
