@@ -149,6 +149,8 @@ options:
       - The networks of libvirt and the bridges of this host that a guest may be on whose backup another host's run
         wrote, or was read out of snapshots. Its definition is foreign; whatever else of this host it names is refused.
       - Left empty, these are the networks that libvirt knows on this host, and no bridge.
+      - V(user) stands for interfaces in user mode, through which a guest reaches what this host reaches, services on
+        its loopback included; they are refused unless it is named.
     type: list
     elements: str
     default: []

@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import GuestNow, refuse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import with_paths
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import Checked, Site, checked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import USER, Checked, Site, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import HostCapabilities
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -84,6 +84,7 @@ def site_of(host: Host, options: Mapping[str, Any]) -> Site:
         networks=frozenset(options.get("allowed_networks") or host.networks()),
         types=frozenset(kind for each in machines for kind in each.types),
         paths=frozenset(options.get("allowed_paths") or ()),
+        user_network=USER in (options.get("allowed_networks") or ()),
     )
 
 

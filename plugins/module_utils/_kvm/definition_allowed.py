@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_grammar import (
     ADDRESS,
     ADDRESSES,
+    COUNTED,
     GRAMMAR,
     NAMESPACES,
     ROOT,
@@ -36,6 +37,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import hides, 
 DEEPEST = 16
 LONGEST_TEXT = 4096
 LOOPBACK = "127.0.0.1"
+USER = "user"
+"""The kind of an interface whose traffic goes out as that of a process of this host."""
 FIRMWARE_DIRECTORIES = (
     "/usr/share/AAVMF/",
     "/usr/share/OVMF/",
@@ -58,6 +61,8 @@ _PORTS = ("serial", "console", "parallel")
 _MADE_CHANNELS = ("/var/lib/libvirt/qemu/channel/", "/run/libvirt/qemu/channel/", "/var/run/libvirt/qemu/channel/")
 _MADE_TARGET = re.compile(r"(vnet|macvtap|veth)[0-9]+")
 _INERT = re.compile(r"[\w .:,;+@%=()\[\]-]{0,256}")
+# libvirt makes so many vCPUs or controllers as it is told, with all of the host's memory if need be. A USB port is 1.2.
+_COUNT = re.compile(r"0x[0-9A-Fa-f]{1,3}|[0-9]{1,4}(\.[0-9]{1,4}){0,8}")
 _SHOWN = 160
 
 
@@ -68,7 +73,8 @@ class Site:
     ``disks``: where the backup's disks lie here. ``emulators``: those that libvirt lists by itself. ``networks``: names
     of networks and bridges. ``nvram``: where the guest's UEFI variables may lie. ``types``: the kinds
     of guests. ``firmware``: directories of firmware and of templates for UEFI variables. ``paths``: files of this host
-    that a person allowed as a kernel, its initrd, or what a serial port writes to.
+    that a person allowed as a kernel, its initrd, or what a serial port writes to. ``user_network``: whether a guest
+    may reach what this host reaches, its own loopback included.
     """
 
     disks: frozenset[str] = frozenset()
@@ -78,6 +84,7 @@ class Site:
     types: frozenset[str] = frozenset(("kvm", "qemu"))
     firmware: tuple[str, ...] = FIRMWARE_DIRECTORIES
     paths: frozenset[str] = frozenset()
+    user_network: bool = False
 
 
 @dataclass(frozen=True)
@@ -270,6 +277,7 @@ def _refused_parts(element: ET.Element, path: str, site: Site) -> Iterator[str]:
 
 def _refused_address(element: ET.Element, path: str) -> Iterator[str]:
     odd = set(element.attrib) - ADDRESS or len(element) or not all(map(_INERT.fullmatch, element.attrib.values()))
+    odd = odd or any(not _COUNT.fullmatch(element.get(key, "0")) for key in COUNTED)
     if odd or element.get("type") not in ADDRESSES:
         yield f"{_name(path)} is not allowed: {_shown(element)}"
 
@@ -301,6 +309,7 @@ def _packaged(value: str, site: Site) -> bool:
 _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
     "any": lambda value, _site: len(value) <= LONGEST_TEXT and not hides(value),
     "inert": lambda value, _site: _INERT.fullmatch(value) is not None,
+    "count": lambda value, _site: _COUNT.fullmatch(value) is not None,
     "name": lambda value, _site: bool(value) and len(value) <= 255 and "/" not in value and not hides(value),
     "uuid": _like(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"),
     "domain_type": lambda value, site: value in site.types,
@@ -318,7 +327,7 @@ _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
     "no": _one_of("no"),
     "yes": _one_of("yes"),
     "filtered": _one_of("filtered"),
-    "interface": _one_of("network", "bridge", "user"),
+    "interface": lambda value, site: value in ("network", "bridge") or (value == USER and site.user_network),
     "net_driver": _one_of("vhost", "qemu"),
     "pty": _one_of("pty"),
     "port": _one_of("pty", "file"),
@@ -344,6 +353,8 @@ _KINDS: Mapping[str, Callable[[str, Site], bool]] = {
 }
 
 _WHY = {
+    "count": "is no count up to 9999",
+    "interface": f"is no kind of network that is allowed on this host (allowed_networks; {USER} only if it is named)",
     "disk": "is none of the places that the backup's disks have on this host",
     "emulator": "is none of the emulators that libvirt lists on this host",
     "network": "is none of the networks that are allowed on this host",

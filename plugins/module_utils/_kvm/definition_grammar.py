@@ -3,8 +3,9 @@
 """What a definition that is not this host's own may say: its elements, their attributes, and what each may hold. Pure.
 
 One line per element: its path below ``<domain>``, then its attributes, then ``#`` and the kind of its text. A kind
-stands behind ``=``; without one the value is *inert*: it has no slash, and names nothing outside of the guest. Elements
-and attributes that no line has are not allowed. Source: https://libvirt.org/formatdomain.html.
+stands behind ``=``; without one the value is *inert*: it has no slash, and names nothing outside of the guest. What
+libvirt makes so many of as it is told (vCPUs, controllers, queues) is a ``count``. Elements and attributes that no line
+has are not allowed. Source: https://libvirt.org/formatdomain.html.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ metadata/{os}libosinfo/{os}os id=any
 metadata/{copy}copy owner=any backup-id=any guest=any guest-uuid=any created=any
 memory unit dumpCore #inert
 currentMemory unit #inert
-maxMemory unit slots #inert
-vcpu placement current #inert
+maxMemory unit slots=count #inert
+vcpu placement current=count #count
 vcpus
-vcpus/vcpu id enabled hotpluggable order
+vcpus/vcpu id=count enabled hotpluggable order=count
 os firmware=firmware
 os/type arch machine #os_type
 os/loader readonly secure type stateless format #firmware_file
@@ -101,14 +102,14 @@ features/hyperv/xmm_input state
 cpu mode match check migratable deprecated_features
 cpu/model fallback vendor_id #inert
 cpu/vendor #inert
-cpu/topology sockets dies clusters cores threads
+cpu/topology sockets=count dies=count clusters=count cores=count threads=count
 cpu/feature name policy
 cpu/cache level mode
 cpu/maxphysaddr mode bits limit
 cpu/numa
-cpu/numa/cell id cpus memory unit discard
+cpu/numa/cell id=count cpus memory unit discard
 cpu/numa/cell/distances
-cpu/numa/cell/distances/sibling id value
+cpu/numa/cell/distances/sibling id=count value=count
 clock offset basis adjustment timezone=timezone start
 clock/timer name present mode frequency tickpolicy track
 clock/timer/catchup threshold slew limit
@@ -134,7 +135,7 @@ devices
 devices/emulator #emulator
 devices/disk type=disk_type device=disk_device model snapshot=inert rawio=no sgio=filtered
 devices/disk/driver name=qemu type=format cache io error_policy rerror_policy discard detect_zeroes copy_on_read \
-ioeventfd event_idx queues queue_size iommu ats packed page_per_vq discard_no_unref
+ioeventfd event_idx queues=count queue_size=count iommu ats packed page_per_vq discard_no_unref
 devices/disk/source file=disk dev=disk startupPolicy
 devices/disk/target dev bus tray removable rotation_rate
 devices/disk/boot order loadparm
@@ -146,18 +147,19 @@ devices/disk/vendor #any
 devices/disk/product #any
 devices/disk/geometry cyls heads secs trans
 devices/disk/blockio logical_block_size physical_block_size discard_granularity
-devices/controller type index model ports vectors maxGrantFrames maxEventChannels
-devices/controller/driver queues cmd_per_lun max_sectors ioeventfd iommu ats packed page_per_vq
-devices/controller/master startport
+devices/controller type index=count model ports=count vectors=count maxGrantFrames=count maxEventChannels=count
+devices/controller/driver queues=count cmd_per_lun=count max_sectors ioeventfd iommu ats packed page_per_vq
+devices/controller/master startport=count
 devices/controller/model name
-devices/controller/target chassis chassisNr port index busNr hotplug memReserve
+devices/controller/target chassis=count chassisNr=count port=count index=count busNr=count hotplug memReserve
 devices/controller/target/node #inert
 devices/controller/pcihole64 unit #inert
 devices/interface type=interface
 devices/interface/mac address type check
 devices/interface/source network=network bridge=network portgroup
 devices/interface/model type
-devices/interface/driver name=net_driver txmode ioeventfd event_idx queues rx_queue_size tx_queue_size rss \
+devices/interface/driver name=net_driver txmode ioeventfd event_idx queues=count rx_queue_size=count \
+tx_queue_size=count rss \
 rss_hash_report iommu ats packed page_per_vq
 devices/interface/driver/host csum gso tso4 tso6 ecn ufo mrg_rxbuf
 devices/interface/driver/guest csum tso4 tso6 ecn ufo
@@ -168,13 +170,13 @@ devices/interface/boot order loadparm
 devices/interface/rom bar enabled
 devices/serial type=port
 devices/serial/source path=host_path append
-devices/serial/target type port
+devices/serial/target type port=count
 devices/serial/target/model name
 devices/console type=port
 devices/console/source path=host_path append
-devices/console/target type port
+devices/console/target type port=count
 devices/parallel type=pty
-devices/parallel/target port
+devices/parallel/target port=count
 devices/channel type=channel
 devices/channel/target type=virtio name=channel_name
 devices/channel/source channel
@@ -191,7 +193,7 @@ devices/graphics/filetransfer enable
 devices/graphics/mouse mode
 devices/graphics/gl enable=no
 devices/video
-devices/video/model type vram vram64 ram vgamem heads primary blob edid
+devices/video/model type vram vram64 ram vgamem heads=count primary blob edid
 devices/video/model/acceleration accel3d accel2d
 devices/video/model/resolution x y
 devices/video/driver iommu ats packed page_per_vq
@@ -229,6 +231,9 @@ ADDRESS = frozenset(
      "iobase", "irq", "reg", "cssid", "ssid", "devno", "uuid")
 )  # fmt: skip
 """What ``<address>`` may say at any device: where it is inside of the guest."""
+
+COUNTED = frozenset(("controller", "target", "unit", "port", "bus"))
+"""Numbers in an ``<address>`` up to which libvirt makes whatever is missing: a controller for each."""
 
 ADDRESSES = frozenset(
     ("pci", "drive", "virtio-serial", "ccid", "usb", "isa", "virtio-mmio", "virtio-s390", "ccw", "spapr-vio", "dimm",

@@ -298,6 +298,51 @@ def test_what_libvirt_writes_by_itself_is_no_reason() -> None:
     assert (found.refusals, found.notes) == ((), ())
 
 
+COUNTS = {
+    "vcpus": ("<vcpu placement='static'>2<", "<vcpu placement='static'>99999999<"),
+    "no count of vcpus": ("<vcpu placement='static'>2<", "<vcpu placement='static'>2 000<"),
+    "vcpus now": ("<vcpu placement='static'>", "<vcpu placement='static' current='4294967295'>"),
+    "a vcpu": ("<os firmware", "<vcpus><vcpu id='4294967295' enabled='yes'/></vcpus><os firmware"),
+    "slots": ("<vcpu ", "<maxMemory slots='4294967295' unit='KiB'>2097152</maxMemory><vcpu "),
+    "threads": ("check='none' migratable='on'/>", "><topology sockets='1' cores='1' threads='99999999'/></cpu>"),
+    "controller": ("type='pci' index='0'", "type='scsi' index='99999999'"),
+    "ports": ("<video>", "<controller type='virtio-serial' ports='4294967295'/><video>"),
+    "queues": ("<model type='virtio'/>", "<model type='virtio'/><driver name='vhost' queues='4294967295'/>"),
+    "address of a disk": (
+        "<address type='pci' domain='0x0000' bus='0x04' slot='0x00' function='0x0'/>",
+        "<address type='drive' controller='99999999' bus='0' target='0' unit='0'/>",
+    ),
+    "address of a channel": (
+        "name='org.qemu.guest_agent.0'/>",
+        "name='org.qemu.guest_agent.0'/><address type='virtio-serial' controller='0xffffffff' bus='0' port='1'/>",
+    ),
+    "port of a serial port": ("<target type='isa-serial' port='0'>", "<target type='isa-serial' port='99999999'>"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), COUNTS.values(), ids=COUNTS)
+def test_nobody_is_made_to_count_until_the_memory_is_full(old: str, new: str) -> None:
+    """libvirt makes all vCPUs and controllers up to the number; 99,999,999 vCPUs took it 16 GB to define."""
+    assert old in PLAIN
+    assert checked(PLAIN.replace(old, new), SITE).refusals
+
+
+def test_a_guest_of_many_vcpus_and_ports_is_allowed() -> None:
+    many = PLAIN.replace("'static'>2<", "'static' current='64'>4096<").replace(
+        "<input type='tablet' bus='usb'/>",
+        "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1.2.3'/></input>",
+    )
+    assert checked(many, SITE).refusals == ()
+
+
+def test_what_the_host_reaches_is_a_network_that_must_be_named() -> None:
+    """In user mode a guest reaches what listens on the host's loopback."""
+    xml = with_part("<interface type='user'><model type='virtio'/></interface>", devices=True)
+    (said,) = checked(xml, replace(SITE, networks=SITE.networks | {"user"})).refusals
+    assert said.startswith("devices/interface type='user' is no kind of network that is allowed")
+    assert checked(xml, replace(SITE, user_network=True)).refusals == ()
+
+
 @pytest.mark.parametrize("doctype", ['<!DOCTYPE x [<!ENTITY a "b">]>', "<!DOCTYPE x SYSTEM 'file:///etc/shadow'>"])
 def test_entities_are_never_read(doctype: str) -> None:
     with pytest.raises(DomainXmlError, match="DOCTYPE"):
