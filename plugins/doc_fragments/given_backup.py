@@ -27,4 +27,10 @@ options:
             the file. Each that the manifest names for the wanted guests is needed, unless this catalog has it.
         type: dict
         default: {}
+      leased:
+        description:
+          - Whether a lease in the catalog of the host that owns the backup keeps it from being deleted until it was
+            read (M(kvmsnap.ontap.kvm_backup_lease)). Without one the result says that it is not protected.
+        type: bool
+        default: false
 """

@@ -466,6 +466,12 @@ guests:
         wanted: its agent answers
         seen: its agent answered
         seconds: 21.5
+protected:
+  description:
+    - Whether a lease keeps the backup from being deleted while it is read. It is false, with a warning, where the
+      backup belongs to another host, and no lease in that host's catalog is known.
+  returned: success, but not of an undo, which reads a safety snapshot of this host
+  type: bool
 summary:
   description: The restore in lines for people.
   returned: success and when a guest was not brought back or is not healthy

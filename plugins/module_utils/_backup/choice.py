@@ -7,6 +7,7 @@ One that is named need not be in the catalog of this host: its snapshots carry i
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,24 @@ class Chosen:
         """Return what there is to say of a guest; ``instead`` says what becomes of side files that are lost."""
         kinds = ", ".join(WHAT.get(kind, kind) for kind in self.lost.get(uuid, ()))
         return (*self.notes, f"{kinds}: kept in the catalog only, which is gone; {instead}") if kinds else self.notes
+
+    @property
+    def protection(self) -> dict[str, Any]:
+        """Return what a result says of it: whether a lease keeps the backup from being deleted while it is read."""
+        exposed = self._exposed()
+        return {"protected": False, "warnings": [exposed]} if exposed else {"protected": True}
+
+    def _exposed(self) -> str:
+        """Return why the backup is not protected, nothing where it is."""
+        manifest = self.manifest
+        leased = self.given is not None and self.given.leased
+        lost_here = self.origin is Origin.REBUILT and manifest.owner == os.uname().nodename
+        if self.origin.owned or leased or lost_here:
+            return ""
+        return (
+            f"Backup {manifest.backup_id} is not protected against deletion while it is read: it belongs to host"
+            f" {manifest.owner}, and no lease in the catalog there is known"
+        )
 
     def told(self, plan: RestorePlan) -> RestorePlan:
         """Return a plan that says where the backup came from."""

@@ -159,14 +159,14 @@ def _present(scene: Scene, check: bool) -> dict[str, Any]:
             return _powered(scene, known, check=check)
     plan = _plan(scene, known)
     if check:
-        return _result(scene, known, plan.record, changed=True, notes=plan.notes)
+        return {**_result(scene, known, plan.record, changed=True, notes=plan.notes), **plan.chosen.protection}
     if known is not None:
         _take_away(scene, known)
     name, source = scene.name, plan.record.mark.backup_id
     with _claimed(scene, plan.record.uuid), leased(scene.root, source, purpose="clone", identity=name):
         made = _made(scene, plan)
     record = clone_record.load(scene.root, scene.name) or plan.record
-    return _result(scene, None, record, changed=True, notes=plan.notes, made=made)
+    return {**_result(scene, None, record, changed=True, notes=plan.notes, made=made), **plan.chosen.protection}
 
 
 def _absent(scene: Scene, check: bool) -> dict[str, Any]:

@@ -35,6 +35,11 @@ class Origin(str, Enum):
         """Whether its definitions may hold whatever the host's guests hold; those of all others are foreign."""
         return self is Origin.OWN_RUN
 
+    @property
+    def owned(self) -> bool:
+        """Whether the backup is this catalog's own, which alone deletes it; others are guests in it."""
+        return self in (Origin.OWN_RUN, Origin.ADOPTED)
+
 
 def read_origin(directory: Path) -> Origin:
     """Return the origin of the entry in ``directory``; raises :class:`KvmsnapError` for what is none."""

@@ -28,17 +28,23 @@ WHERE = "in backup_from"
 class GivenBackup:
     """A complete backup and the content of its side files, by the name under which the catalog has them.
 
-    ``origin`` is that of the catalog's entry where it has the same one already.
+    ``origin`` is that of the catalog's entry where it has the same one already. ``leased``: a lease in the catalog of
+    the host that owns it keeps it from being deleted.
     """
 
     manifest: Manifest
     files: Mapping[str, bytes]
     origin: Origin
+    leased: bool = False
 
 
 def backup_from_argument() -> dict[str, Any]:
     """Return the argument spec of the option ``backup_from``; the whole of it is kept out of logs."""
-    inner = {"manifest": {"type": "str", "required": True}, "files": {"type": "dict", "default": {}}}
+    inner = {
+        "manifest": {"type": "str", "required": True},
+        "files": {"type": "dict", "default": {}},
+        "leased": {"type": "bool", "default": False},
+    }
     return {"type": "dict", "no_log": True, "options": inner}
 
 
@@ -73,7 +79,8 @@ def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[st
         for file in saved.files if saved else ():
             if file.stored_as not in files:
                 files[file.stored_as] = _kept(root, found, file)
-    return GivenBackup(found, files, Origin.IMPORTED if there is None else catalog.origin_of(root, found.backup_id))
+    origin = Origin.IMPORTED if there is None else catalog.origin_of(root, found.backup_id)
+    return GivenBackup(found, files, origin, leased=bool(option.get("leased")))
 
 
 def put_files(directory: Path, given: GivenBackup) -> None:

@@ -158,12 +158,12 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
         plan = restore_open.told(chosen.planned(root, planned), record, found)
         plan = _checked(options, plan, places, deadline, undo=False)
         if check:
-            return _result(plan, record, [], changed=bool(todo))
+            return {**_result(plan, record, [], changed=bool(todo)), **chosen.protection}
         if todo:
             chosen.keep(root)
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
     results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
-    return _told(plan, record, results, changed=bool(todo))
+    return {**_told(plan, record, results, changed=bool(todo)), **chosen.protection}
 
 
 def _check_name(restore_id: str) -> None:

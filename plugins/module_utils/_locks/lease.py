@@ -119,6 +119,11 @@ def grant(root: Path, lease: Lease) -> None:
         _write(root, lease)
 
 
+def is_written(root: Path, name: str, lease_id: str) -> bool:
+    """Say whether a lease is written down, over or not."""
+    return _path(root, name, lease_id).exists()
+
+
 def end(root: Path, name: str, lease_id: str) -> bool:
     """Forget a lease, and say whether there was one; raises :class:`KvmsnapError`."""
     path = _path(root, name, lease_id)

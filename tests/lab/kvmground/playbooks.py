@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[3]
 CALLBACKS = ROOT / "tests" / "integration" / "callback_plugins"
 COLLECTIONS = ROOT / "build" / "collections"
 SECONDS = 300
+UNREACHABLE = "hv-gone"
+"""A host of the inventory, of no play, that nobody reaches."""
+_NO_WAY = {"ansible_connection": "ssh", "ansible_host": "localhost", "ansible_ssh_common_args": "-o ProxyCommand=false"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,9 @@ class Playbooks:
             "kvm_controllers": ground.controllers(),
         }
         own = {host: {**common, "kvm_catalog_dir": catalog} for host, catalog in zip(hosts, catalogs)}
-        self._inventory.write_text(json.dumps({"kvm_hosts": {"hosts": own}}), encoding="utf-8")
+        self._inventory.write_text(
+            json.dumps({"kvm_hosts": {"hosts": own}, "elsewhere": {"hosts": {UNREACHABLE: _NO_WAY}}}), encoding="utf-8"
+        )
 
     def run(
         self,
@@ -77,6 +82,7 @@ class Playbooks:
         core: Optional[Path] = None,
         collections: Path = COLLECTIONS,
         within: float = SECONDS,
+        check: bool = False,
     ) -> Played:
         """Run a playbook, named as Ansible knows it or by its path, within so many seconds.
 
@@ -96,6 +102,7 @@ class Playbooks:
             playbook,
             "-e",
             json.dumps(old_side.for_playbook(variables)),
+            *(["--check"] if check else []),
         ]
         done = subprocess.run(
             self._ground.inside(command),

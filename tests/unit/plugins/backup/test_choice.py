@@ -35,6 +35,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, chosen_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import GivenBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
@@ -636,6 +637,35 @@ def test_what_this_catalog_has_already_keeps_its_origin(tmp_path: Path, origin: 
     assert found.origin is origin
     found.keep(tmp_path)
     assert catalog.origin_of(tmp_path, samples.BACKUP) is origin
+
+
+@pytest.mark.parametrize(
+    ("origin", "owner", "leased", "protected"),
+    [
+        (Origin.OWN_RUN, "hv1", False, True),
+        (Origin.ADOPTED, "hv1", False, True),
+        (Origin.IMPORTED, "hv1", True, True),
+        (Origin.IMPORTED, "hv1", False, False),
+        (Origin.REBUILT, "hv1", False, False),
+        (Origin.REBUILT, os.uname().nodename, False, True),
+    ],
+)
+def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotected(
+    origin: Origin, owner: str, leased: bool, protected: bool
+) -> None:
+    found = replace(complete(), owner=owner)
+    handed_over = GivenBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
+    told = Chosen(found, origin, given=handed_over).protection
+    assert told["protected"] is protected
+    warned = [f"Backup {samples.BACKUP} is not protected against deletion" in each for each in told.get("warnings", [])]
+    assert warned == ([] if protected else [True])
+
+
+@pytest.mark.parametrize("leased", [True, False])
+def test_a_lease_of_the_owner_is_handed_over_with_the_backup(tmp_path: Path, leased: bool) -> None:
+    assert taken(tmp_path, {**given(), "leased": leased}).protection["protected"] is leased
+    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    assert taken(tmp_path, {**given(), "leased": leased}).protection == {"protected": True}
 
 
 def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_without(tmp_path: Path) -> None:
