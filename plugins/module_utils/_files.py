@@ -16,9 +16,28 @@ DIRECTORY_MODE = 0o700
 
 
 def private_directory(path: Path) -> Path:
-    """Create ``path`` (and what is missing above it) with mode 0700 and return it; raises :class:`OSError`."""
-    path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    return path
+    """Create ``path`` (and what is missing above it) with mode 0700 and return it; raises :class:`OSError`.
+
+    A file that is synced in a directory whose own name is lost with the power would be lost, too: each that is made is
+    synced where it was made.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for each in reversed(missing):
+        each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        sync_directory(each.parent)
+    return missing[0] if missing else path
+
+
+def sync_directory(path: Path) -> None:
+    """Let the names in a directory outlast a loss of power; raises :class:`OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -25,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import autostart, managed_save
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import dropped_when_missing
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
@@ -103,10 +103,11 @@ class HostActor(DiskActor):
         return domain.autostart() if domain else False
 
     def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
-        """Let the guest start with this host, or not; one that is not defined any more never does."""
+        """Let the guest start with this host, or not, after a loss of power too; one that is not defined never does."""
         domain = self._known(guest)
         if domain:
             domain.set_autostart(wanted)
+            autostart.make_durable(self.host.uri)
 
     def saved_image(self, guest: GuestRestore) -> Optional[str]:
         """Return a free place for the guest's managed-save image, None when it has none."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, sync_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DEFAULT_URI, Domain
 
 DIRECTORY = Path("/var/lib/libvirt/qemu/save")
@@ -60,7 +60,7 @@ def set_aside(domain: Domain, image: Path, place: Path) -> None:
         private_directory(place.parent)
         if not os.path.lexists(place):
             os.link(image, place, follow_symlinks=False)
-            _sync(place.parent)
+            sync_directory(place.parent)
         elif not _same(image, place):
             raise KvmsnapError(
                 f"Guest {domain.name} was saved again: {image} is another image than {place}, which belongs to its"
@@ -83,20 +83,12 @@ def bring_back(domain: Domain, image: Path, place: Path) -> None:
             return
         if not (image.exists() and _same(image, place)):
             os.link(place, image, follow_symlinks=False)
-            _sync(image.parent)
+            sync_directory(image.parent)
         place.unlink()
 
 
 def _same(one: Path, other: Path) -> bool:
     return os.path.samestat(one.lstat(), other.lstat())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
