@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,6 +104,34 @@ def test_one_point_in_time_that_cannot_be_bound_is_not_made_and_leaves_nothing(
     for catalog in (ground.seen(ground.catalog), playbooks.work / f"catalog-{SECOND}"):
         assert not (catalog / "backups" / name).exists()
     assert not ground.seen(ground.volume(VOLUME) / ".kvmsnap").exists()
+
+
+@pytest.mark.long
+def test_a_host_that_cannot_write_down_its_part_leaves_the_other_one_its_snapshot(
+    ground: Ground, playbooks: Playbooks
+) -> None:
+    """The first host, whose all snapshots are, can write nothing down from the end of the hold on."""
+    name = f"{TOGETHER}-half"
+    mine = f"{{{{ ['{MINE}'] if inventory_hostname == '{FIRST}' else ['{THEIRS}'] }}}}"
+    entry = ground.catalog / "backups" / name
+    stop = [{"command": f"chattr +i {entry}"}]
+    hooks = {"before_resume": f"{{{{ {stop} if inventory_hostname == '{FIRST}' else [] }}}}"}
+    asked = {"kvm_hosts_pattern": "all", "kvm_backup_guests": mine, "kvm_backup_id": name, "kvm_backup_hooks": hooks}
+    try:
+        played = playbooks.run("kvmsnap.ontap.backup_one_point", asked)
+    finally:
+        subprocess.run(["chattr", "-i", ground.seen(entry)], check=False)
+    assert "Not all of it could be taken back" in " ".join(played.failures(FIRST))
+    assert played.facts(SECOND)["kvm_backup_result"]["phase"] == "complete"
+    assert carried(ground, name), "the second host's backup has its snapshot"
+    recovered = ground.module("kvm_leftovers", owner=FIRST, settle=0, orphans="absent")
+    assert not recovered.failed, recovered.msg
+    assert not ground.seen(entry).exists()
+    again = ground.module(
+        "kvm_leftovers", owner=FIRST, settle=0, orphans="absent", volumes=ground.discovered()["volumes"]
+    )
+    assert f"{SECOND} may have it as a backup" in str(again.result), "its index names both hosts"
+    assert carried(ground, name)
 
 
 def test_only_what_a_key_that_is_given_has_signed_is_believed_where_that_is_asked_for(ground: Ground) -> None:
