@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
@@ -35,7 +36,20 @@ COPIES_TO_OWN_FILE = {
     "plugins/module_utils/_backup/clone_host.py": "the new file of a copy",
     "plugins/module_utils/_backup/disk_actor.py": "the temporary file of a restore",
 }
-REPLACING = ("rename", "replace", "renames", "link", "symlink", "unlink", "remove", "truncate", "ftruncate", "rmtree")
+PRIMITIVES = ("os", "shutil")
+REPLACING = (
+    "rename",
+    "replace",
+    "renames",
+    "link",
+    "symlink",
+    "unlink",
+    "remove",
+    "truncate",
+    "ftruncate",
+    "rmtree",
+    "move",
+)
 PATH_REPLACING = ("rename", "unlink", "hardlink_to", "symlink_to", "truncate", "rmtree")
 # Who renames, links, shortens or removes files, and which: none of them is a disk.
 OWN_FILES = {
@@ -147,38 +161,125 @@ def called(node: ast.Call) -> tuple[str, str]:
     return "", ""
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a file calls modules and functions: local name to the module's last name, or to (module, function)."""
+
+    modules: dict[str, str]
+    functions: dict[str, tuple[str, str]]
+
+    @classmethod
+    def of(cls, tree: ast.Module) -> Names:
+        """Read imports wherever they are, and plain assignments (``o = os``, ``c = self.client``)."""
+        modules, functions = {}, {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                modules.update({(each.asname or each.name).split(".")[0]: each.name for each in node.names})
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = node.module.rpartition(".")[2]
+                functions.update({each.asname or each.name: (module, each.name) for each in node.names})
+        known = {name: module.rpartition(".")[2] for name, module in modules.items()}
+        known.update({name: function for name, (_module, function) in functions.items() if name not in known})
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.value, (ast.Name, ast.Attribute)):
+                last = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+                if last in known or last == "client":
+                    same = known.get(last, last)
+                    known.update({each.id: same for each in node.targets if isinstance(each, ast.Name)})
+        return cls(known, functions)
+
+    def place_of(self, node: ast.expr) -> str:
+        """The last name of what an attribute hangs on, by the name of its module where it has another one here."""
+        if isinstance(node, ast.Name):
+            return self.modules.get(node.id, node.id)
+        return node.attr if isinstance(node, ast.Attribute) else "?"
+
+
 def check_overwrites(name: str, tree: ast.Module) -> Iterator[str]:
-    """Nothing but the gate calls what overwrites or removes a disk."""
-    in_array = name.startswith("plugins/module_utils/_ontap/")
+    """Nothing but the gate calls, or hands on, what overwrites or removes a disk."""
+    if name.startswith("plugins/module_utils/_ontap/") or name == GATE:
+        return
+    names = Names.of(tree)
+    directly = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and not in_array and name != GATE:
-            for each in node.names:
-                if each.name in OVERWRITING:
-                    yield f"line {node.lineno}: imports {each.name}; only the gate overwrites and removes disks"
-        if isinstance(node, ast.Call) and not in_array and name != GATE:
-            yield from (f"line {node.lineno}: {breach}" for breach in overwrites(name, node))
-    if not in_array and name != GATE:
-        yield from restores_in_place(tree)
+        if isinstance(node, ast.ImportFrom):
+            found = imports_overwriting(name, node)
+        elif isinstance(node, ast.Call):
+            found = overwrites(name, node, names)
+        elif isinstance(node, ast.Attribute) and id(node) not in directly:
+            found = hands_on(name, node, names)
+        else:
+            continue
+        yield from (f"line {node.lineno}: {breach}" for breach in found)
+    yield from restores_in_place(tree)
 
 
-def overwrites(name: str, node: ast.Call) -> Iterator[str]:
+def imports_overwriting(name: str, node: ast.ImportFrom) -> Iterator[str]:
+    """What an import brings in by its bare name that only the gate may have, or who has files of its own."""
+    for each in node.names:
+        if each.name in OVERWRITING:
+            yield f"imports {each.name}; only the gate overwrites and removes disks"
+        if node.module in PRIMITIVES and each.name in (*REPLACING, "*") and name not in OWN_FILES:
+            yield f"imports {each.name} from {node.module}; only the gate renames and removes disks"
+
+
+def hands_on(name: str, node: ast.Attribute, names: Names) -> Iterator[str]:
+    """What is named without being called, to be called by another name or by somebody else."""
+    place = names.place_of(node.value)
+    if OVERWRITING.get(node.attr) == place:
+        yield f"hands on {place}.{node.attr}; only the gate overwrites and removes disks"
+    if node.attr == "clone_file" and place == "files":
+        yield "hands on files.clone_file, which may overwrite; only the gate does"
+    if node.attr == "copy_over" and name not in COPIES_TO_OWN_FILE:
+        yield "hands on copy_over; only the gate does, and who copies to a file of its own"
+    if place in PRIMITIVES and (node.attr in REPLACING or node.attr == "__dict__") and name not in OWN_FILES:
+        yield f"hands on {place}.{node.attr}; only the gate renames and removes disks"
+    if place == "Path" and node.attr in (*PATH_REPLACING, "replace") and name not in OWN_FILES:
+        yield f"hands on {place}.{node.attr}; only the gate renames and removes disks"
+    if place == "client" and node.attr in CHANGING_THE_ARRAY:
+        yield f"hands on client.{node.attr}; only _ontap changes the array"
+
+
+def looks_up(name: str, node: ast.Call, names: Names) -> Iterator[str]:
+    """What ``getattr`` brings in by a name that is a text, or by one that nobody can read here."""
+    if not (isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) > 1):
+        return
+    place, wanted = names.place_of(node.args[0]), node.args[1]
+    known = isinstance(wanted, ast.Constant)
+    attribute = str(wanted.value) if isinstance(wanted, ast.Constant) else "by a name that is not known"
+    dangerous = {**dict.fromkeys(PRIMITIVES, REPLACING), "client": CHANGING_THE_ARRAY, "files": ("clone_file",)}
+    dangerous.update(
+        {room: tuple(each for each in OVERWRITING if OVERWRITING[each] == room) for room in OVERWRITING.values()}
+    )
+    of_module = place in dangerous and (not known or attribute in dangerous[place])
+    of_path = known and attribute in PATH_REPLACING
+    if (of_module or of_path) and name not in OWN_FILES:
+        yield f"looks up {place} {attribute}; only the gate overwrites, renames and removes disks"
+
+
+def overwrites(name: str, node: ast.Call, names: Names) -> Iterator[str]:
     """What a call overwrites or removes that it must not."""
     owner, function = called(node)
+    if isinstance(node.func, ast.Attribute):
+        owner = names.place_of(node.func.value)
+    elif owner == "" and function in names.functions and names.functions[function][0] in PRIMITIVES:
+        owner, function = names.functions[function]
     given = {word.arg: word.value for word in node.keywords}
+    yield from looks_up(name, node, names)
     if OVERWRITING.get(function) == owner and owner:
         yield f"calls {owner}.{function}; only the gate does"
-    if function == "clone_file":
+    if function == "clone_file" or names.functions.get(function, ("", ""))[1] == "clone_file":
         over = given.get("overwrite")
-        if over is not None and not (isinstance(over, ast.Constant) and over.value is False):
+        if None in given or (over is not None and not (isinstance(over, ast.Constant) and over.value is False)):
             yield "lets clone_file overwrite; only the gate does"
-    if function == "copy_over" and name not in COPIES_TO_OWN_FILE:
+    if "copy_over" in (function, names.functions.get(function, ("", ""))[1]) and name not in COPIES_TO_OWN_FILE:
         yield "calls copy_over; only the gate does, and who copies to a file of its own"
-    replaces = (owner in ("os", "shutil") and function in REPLACING) or (
-        owner not in ("os", "shutil")
+    replaces = (owner in PRIMITIVES and function in REPLACING) or (
+        owner not in PRIMITIVES
         and isinstance(node.func, ast.Attribute)
         and (function in PATH_REPLACING or (function == "replace" and len(node.args) == 1 and not node.keywords))
     )
-    if replaces and name not in OWN_FILES:
+    if replaces and isinstance(node.func, ast.Attribute) and name not in OWN_FILES:
         yield f"calls {function}; only the gate renames and removes disks, and OWN_FILES who has files of its own"
     if owner == "client" and function in CHANGING_THE_ARRAY:
         yield f"calls client.{function}; only _ontap changes the array"
