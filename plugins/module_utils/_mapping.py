@@ -100,6 +100,15 @@ def parse_vm_list(value: Union[str, Iterable[Any]]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def listed(values: Iterable[str]) -> list[str]:
+    """Return the entries of a list option without blanks around them, and without empty ones.
+
+    Ansible splits a text at each comma and leaves the blanks: ``a, b`` comes as ``a`` and `` b``, and an empty text as
+    one entry that is empty.
+    """
+    return list(filter(None, (value.strip(_BLANKS) for value in values)))
+
+
 def _from_text(text: str) -> list[MappingEntry]:
     parts = [part.strip(_BLANKS) for part in text.split(";")]
     if not parts[-1]:

@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import USER, Checked, Site, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import HostCapabilities
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
@@ -79,12 +80,13 @@ def not_allowed(guest: str, seen: Checked) -> list[Problem]:
 def site_of(host: Host, options: Mapping[str, Any]) -> Site:
     """Return what any foreign guest may name of this host; raises ``LibvirtError``."""
     machines = HostCapabilities.from_xml(host.capabilities()).machines
+    networks = listed(options.get("allowed_networks") or ())
     return Site(
         emulators=frozenset(path for each in machines for path in each.emulators),
-        networks=frozenset(options.get("allowed_networks") or host.networks()),
+        networks=frozenset(networks or host.networks()),
         types=frozenset(kind for each in machines for kind in each.types),
-        paths=frozenset(options.get("allowed_paths") or ()),
-        user_network=USER in (options.get("allowed_networks") or ()),
+        paths=frozenset(listed(options.get("allowed_paths") or ())),
+        user_network=USER in networks,
     )
 
 

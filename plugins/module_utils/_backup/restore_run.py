@@ -88,6 +88,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed, refuse_busy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
@@ -114,6 +115,8 @@ WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
 # What a restore's own discovery is asked with.
 _LOOKED_WITH = ("controllers", "uri", "config_dir", "retry_count", "timeout", "multipath_required")
 MAX_RESTORE_ID = 100
+_LISTS = ("disks", "hosts_off", "cluster_off")
+_SECONDS = ("stop_timeout", "start_timeout", "unknown_wait")
 OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
@@ -127,6 +130,7 @@ def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     Raises :class:`InputError` and :class:`RestoreRefusedError` before anything was touched, and
     :class:`RestoreFailedError` when a guest was not brought back.
     """
+    options = _settled(options)
     root = Path(options["catalog_dir"])
     if not options["guests"]:
         raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
@@ -153,6 +157,7 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
         _claim(locks, options, manifest, todo, record, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
+        _accepted(options["accept_unknown"] or "", record)
         trusted = chosen.origin.trusted
         planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=trusted, into=into)
         plan = restore_open.told(chosen.planned(root, planned), record, found)
@@ -164,6 +169,16 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
         results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
     results = restore_health.looked_at(options, record, results, _names(manifest, options["guests"]))
     return {**_told(plan, record, results, changed=bool(todo)), **chosen.protection}
+
+
+def _settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the names in their lists as they are meant; refuse a time below zero."""
+    for name in _SECONDS:
+        if options.get(name, 0) < 0:
+            raise InputError(
+                f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
+            )
+    return {**options, **{name: listed(options[name]) for name in _LISTS if name in options}}
 
 
 def _check_name(restore_id: str) -> None:
@@ -252,6 +267,7 @@ def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     The result is that of a restore whose id is ``<restore_id>.undo``, from the safety snapshot in place of a backup.
     Raises as :func:`run` does.
     """
+    options = _settled(options)
     root = Path(options["catalog_dir"])
     condition_of(options.get("health"))
     with _alone(root, check), ExitStack() as locks:
@@ -287,6 +303,7 @@ def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bo
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_open.survey(root)
         again = _heir(again, found, before, todo)
+        _accepted(options["accept_unknown"] or "", again)
         saved = journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
         planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
@@ -428,7 +445,7 @@ def _accepted(wanted: str, record: Journal) -> bool:
     known = {record.restore_id, *(old for progress in record.guests.values() for old in progress.took_over)}
     if wanted and wanted not in known:
         raise InputError(
-            f"accept_unknown names {wanted}, and this is restore {record.restore_id}; nothing was touched",
+            f"accept_unknown names {wanted!r}, and this is restore {record.restore_id}; nothing was touched",
             option="accept_unknown",
         )
     return bool(wanted)

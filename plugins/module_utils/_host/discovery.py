@@ -56,6 +56,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     MappingEntry,
     format_mapping,
+    listed,
     parse_mapping,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -120,6 +121,7 @@ def discover(
     Raises :class:`InputError` (a guest that is not known, a mapping that cannot be used), ``OntapError``,
     :class:`LibvirtError`. Everything about single guests and disks is a problem in the result.
     """
+    options = {**options, **{name: listed(options[name]) for name in ("guests", "exclude", "exclude_disks")}}
     stored = parse_mapping(options["mapping"])
     policy = RetryPolicy(retry_count=options["retry_count"])
     deadline = Deadline.after(options["timeout"])

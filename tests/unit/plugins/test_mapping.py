@@ -14,6 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     MappingEntry,
     format_mapping,
+    listed,
     parse_mapping,
     parse_vm_list,
 )
@@ -116,6 +117,14 @@ def test_what_cannot_be_written_is_refused(entry: MappingEntry) -> None:
     with pytest.raises(InputError, match="Entry 2 of the mapping"):
         format_mapping([A, entry])
     assert parse_mapping([entry.as_dict()]) == [entry]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [(["a", " b"], ["a", "b"]), ([""], []), (["a", " ", "b\n"], ["a", "b"]), (["a b"], ["a b"]), ([], [])],
+)
+def test_a_list_as_people_type_it(values: list[str], names: list[str]) -> None:
+    assert listed(values) == names
 
 
 def test_parts_of_the_path() -> None:

@@ -125,6 +125,16 @@ def test_what_is_no_index_is_refused_by_name(content: bytes) -> None:
     assert caught.value.message.isprintable()
 
 
+def test_an_index_is_read_up_to_one_mebibyte() -> None:
+    most = index().dump().ljust(1 << 20)
+    assert is_index(most)
+    assert not is_index(most + b" ")
+    with pytest.raises(ManifestError, match=r"in another form$"):
+        parse_index(most, where="here")
+    with pytest.raises(ManifestError, match=r"larger than 1048576 bytes$"):
+        parse_index(most + b" ", where="here")
+
+
 @pytest.mark.parametrize("act", [is_index])
 def test_asking_whether_it_is_one_ends_with_an_answer(act: Callable[[bytes], bool]) -> None:
     assert [name for name, content in HOSTILE.items() if act(content) not in (True, False)] == []

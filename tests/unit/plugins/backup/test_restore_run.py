@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestoreRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 
 VOLUMES = ("vol1", "vol2")
@@ -357,6 +359,26 @@ def test_the_same_id_again_does_nothing_more(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
     assert restore_run.run(options(root, disks=["vdb"]), check=True)["changed"] is False
     assert restore_run.run(options(root), check=True)["changed"] is False
+
+
+@pytest.mark.parametrize("name", ["stop_timeout", "start_timeout", "unknown_wait"])
+@pytest.mark.parametrize("act", [restore_run.run, restore_run.undo])
+def test_a_time_below_zero_is_refused_by_name(root: Path, act: Callable[..., Any], name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is -1; give a number of seconds, 0 or more. Nothing was touched$"):
+        act(options(root, **{name: -1}), check=True)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_name_of_another_restore_releases_none(root: Path, check: bool) -> None:
+    with pytest.raises(InputError, match=r"^accept_unknown names 'r0', and this is restore r1; nothing was touched$"):
+        restore_run.run(options(root, accept_unknown="r0", safety_snapshot=False), check=check)
+    assert restore_run.run(options(root, accept_unknown="r1"), check=True)["changed"]
+
+
+def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
+    typed = {"disks": [" vdb", ""], "hosts_off": [" hv2 "], "other_hosts": {"hv2": False}}
+    result = restore_run.run(options(root, **typed), check=True)
+    assert planned(result)["disks"] == [("vdb", samples.BACKUP)]
 
 
 def test_no_two_safety_snapshots_have_one_name() -> None:

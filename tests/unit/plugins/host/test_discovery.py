@@ -234,7 +234,7 @@ def test_a_disk_left_out_by_name(world: World) -> None:
     )
     assert codes(world.discover()) == [("local-file", "g", "vdb")]
     for entry in ("vdb", "g:vdb", "*:vdb", str(world.root / "scra*")):
-        found = world.discover(exclude_disks=[entry])
+        found = world.discover(exclude_disks=[f" {entry}", ""])
         (guest,) = found["guests"]
         assert guest["protected"] is True
         assert (guest["disks"][1]["included"], guest["disks"][1]["reason"]) == (
@@ -323,6 +323,8 @@ def test_guests_by_name(world: World) -> None:
     with pytest.raises(InputError, match="list of guests is empty"):
         world.discover(guests=[])
     assert codes(world.discover(guests=["zz*"])) == [("no-guest-matches", None, None)]
+    typed = world.discover(guests=["web1", " web2", " db1 "], exclude=["zz", " web2"])
+    assert [guest["name"] for guest in typed["guests"]] == ["db1", "web1"]
 
 
 def test_guests_that_another_host_has(world: World) -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
+    Carried,
     Directory,
     ForeignDirectoryError,
     opened,
+    read_carried,
     refuse_foreign,
     remove_files,
 )
@@ -122,3 +124,28 @@ def test_a_mount_point_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="link"), opened(str(tmp_path / "link")):
         raise AssertionError("it was opened")
     assert list((tmp_path / "volume").iterdir()) == []
+
+
+def carrying(volume: Path, **files: bytes) -> Path:
+    place = volume / ".snapshot" / "b" / ".kvmsnap"
+    place.mkdir(parents=True, mode=0o700)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    return place
+
+
+def test_what_a_snapshot_carries_is_read_by_name(tmp_path: Path) -> None:
+    carrying(tmp_path, one=b"1", two=b"2")
+    assert read_carried(str(tmp_path), "b", ("one", "three")) == Carried({"one": b"1"})
+    assert read_carried(str(tmp_path), "c", ("one",)) == Carried({})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+def test_a_file_of_another_user_than_the_directory_s_is_doubted(tmp_path: Path) -> None:
+    place = carrying(tmp_path, one=b"1", two=b"2")
+    os.chown(place / "two", 1234, -1)
+    assert read_carried(str(tmp_path), "b", ("one",)).doubt is None
+    found = read_carried(str(tmp_path), "b", ("one", "two"))
+    assert found.doubt == f"two belongs to uid 1234, and its directory to uid {os.geteuid()}"
+    place.chmod(0o777)
+    assert "others may write into it" in str(read_carried(str(tmp_path), "b", ("one", "two")).doubt)

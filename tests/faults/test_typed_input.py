@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people type, and what a job of AWX hands over as text: refused by name before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ground as tools
+from kvmground import Ground
+from kvmground.playbooks import Playbooks
+
+HOST, GUEST = "hv0", "p1"
+SECRET = "c2VjcmV0IG9mIHRoZSBzaXRl"
+PART = ("a misspelt variable", "a number for a name", "a time below zero")
+"""The cases that stand for the others."""
+
+TYPED: dict[str, tuple[dict[str, Any], str]] = {
+    "a misspelt variable": (
+        {"kvm_restore_backup": "hv0-daily_20261121020000"},
+        "kvm_restore_backup, given to hv0, is no variable of a restore",
+    ),
+    "a misspelt variable of what is believed": (
+        {"kvm_manifest_requires": "signed"},
+        "kvm_manifest_requires, given to hv0, is no variable of a restore",
+    ),
+    "a number for a name": ({"kvm_restore_vm_list": 101}, "kvm_restore_vm_list is 101 on hv0; name the guests"),
+    "false for a name": ({"kvm_restore_vm_list": False}, "kvm_restore_vm_list is false on hv0; name the guests"),
+    "no name": ({"kvm_restore_vm_list": ""}, "kvm_restore_vm_list is empty on hv0; name the guests"),
+    "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
+    "no word of those": ({"kvm_manifest_require": "Signed"}, "must be one of: signed, hash, none, got: Signed"),
+    "a key alone": ({"kvm_manifest_key": SECRET}, "kvm_manifest_key"),
+    "a key that is no base64": (
+        {"kvm_manifest_key": {"id": "2026", "key": f"{SECRET}!"}},
+        "The key 2026 of manifest_key cannot be used",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def playbooks() -> Iterator[Playbooks]:
+    """Return the playbooks of a private host with one guest and without a backup."""
+    with Ground.beside("typed") as ground:
+        ground.guests.add_still(GUEST, "kvm_vol1")
+        yield Playbooks(ground, hosts=(HOST,))
+
+
+@pytest.mark.parametrize("core", ["sanity-2.16", None], ids=["the oldest ansible-core", "the newest"])
+@pytest.mark.parametrize(
+    "case", [pytest.param(each, marks=() if each in PART else pytest.mark.long) for each in TYPED], ids=str
+)
+def test_it_is_refused_by_name(playbooks: Playbooks, case: str, core: str | None) -> None:
+    given, said = TYPED[case]
+    chosen: Path | None = tools.ensure_venv(core) if core else None
+    played = playbooks.run("kvmsnap.ontap.restore", {"kvm_restore_vm_list": GUEST, **given}, core=chosen)
+    assert played.rc != 0, played.stdout
+    assert said in " ".join(" ".join(played.failures(HOST)).split())
+    assert SECRET not in played.stdout

@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of this host a foreign guest may name, and where on this host the disks of its backup lie."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import own_nvram, site_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES
+
+HERE = frozenset(["default"])
+
+
+@pytest.mark.parametrize(
+    ("given", "networks"),
+    [
+        ({}, HERE),
+        ({"allowed_networks": []}, HERE),
+        ({"allowed_networks": [""]}, HERE),
+        ({"allowed_networks": [" "]}, HERE),
+        ({"allowed_networks": ["lan", " br0"]}, frozenset(["lan", "br0"])),
+    ],
+)
+def test_networks_are_those_of_libvirt_unless_others_are_named(given: dict[str, Any], networks: frozenset[str]) -> None:
+    with closing(connect("test:///default", retry_count=0)) as host:
+        assert site_of(host, given).networks == networks
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ({}, frozenset()),
+        ({"allowed_paths": [""]}, frozenset()),
+        ({"allowed_paths": ["/boot/k", " /boot/i\n"]}, frozenset(["/boot/k", "/boot/i"])),
+    ],
+)
+def test_files_are_those_that_a_person_names(given: dict[str, Any], paths: frozenset[str]) -> None:
+    with closing(connect("test:///default", retry_count=0)) as host:
+        site = site_of(host, given)
+    assert (site.paths, site.firmware) == (paths, FIRMWARE_DIRECTORIES)
+
+
+def test_uefi_variables_are_this_guest_s_own() -> None:
+    found = own_nvram("u-1", "web1")
+    assert "/var/lib/libvirt/qemu/nvram/web1_VARS.fd" in found
+    assert "/etc/libvirt/qemu/nvram/u-1_VARS.qcow2" in found
+    assert len(found) == 8
+    assert not [path for path in own_nvram("u-1", "../../../../tmp/x") if "tmp" in path]
