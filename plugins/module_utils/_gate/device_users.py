@@ -49,11 +49,11 @@ def device_answers(target: LunTarget, claim: Claim, *, proc: Path = PROC, sysfs:
         reason = f"{target.device} cannot be looked at: {exc.strerror or exc}"
         return (Answer(DEVICE, users, impossible), Answer(MOUNTS, impossible=reason))
 
-    def matches(opened: os.stat_result, process: Path) -> bool:
-        number = f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}"
-        if not stat.S_ISBLK(opened.st_mode) or number not in numbers:
+    def matches(opened: os.stat_result, process: str) -> bool:
+        if not stat.S_ISBLK(opened.st_mode):
             return False
-        return number not in paths or not checks_paths(process)
+        number = f"{os.major(opened.st_rdev)}:{os.minor(opened.st_rdev)}"
+        return number in numbers and (number not in paths or not checks_paths(Path(process)))
 
     return (
         Answer(DEVICE, users, impossible),

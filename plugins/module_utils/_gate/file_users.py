@@ -104,10 +104,10 @@ def file_answers(target: FileTarget, claim: Claim, *, proc: Path = PROC, sysfs: 
     except (OSError, OverdueError) as exc:
         return (Answer("users of the file", impossible=f"{target.host_path} cannot be looked at: {exc}"),)
 
-    def matches(opened: os.stat_result, process: Path) -> bool:
-        if not is_regular(opened) or opened.st_ino != found.inode:
+    def matches(opened: os.stat_result, process: str) -> bool:
+        if opened.st_ino != found.inode or not is_regular(opened):
             return False
-        fsid = volumes.fsid(opened.st_dev, process) if found.fsid else ""
+        fsid = volumes.fsid(opened.st_dev, Path(process)) if found.fsid else ""
         return found.is_same(opened.st_dev, opened.st_ino, fsid)
 
     return (

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, progressing
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
@@ -25,13 +25,14 @@ SECONDS = 3.0
 SILENT = 5
 """How many descriptors may not answer before nobody asks any more."""
 
-Matches = Callable[[os.stat_result, Path], bool]
+Matches = Callable[[os.stat_result, str], bool]
 
 
-@dataclass(frozen=True)
-class _Descriptor:
-    pid: str
-    path: Path
+class _Descriptor(NamedTuple):
+    """What a process has open. Paths are text here, since a host has thousands of them."""
+
+    process: str
+    path: str
 
 
 class _Pass:
@@ -45,11 +46,11 @@ class _Pass:
     def run(self, step: Callable[[], None]) -> None:
         while self.at < len(self._todo):
             here = self._todo[self.at]
-            hit = _hit(here.path, self._matches)
+            hit = _hit(here, self._matches)
             if self.left_behind:
                 return
             if hit:
-                self._found.append(here.pid)
+                self._found.append(here.process)
             self.at += 1
             step()
 
@@ -63,14 +64,14 @@ def processes_answer(
     seconds: float = SECONDS,
     silent: int = SILENT,
 ) -> Answer:
-    """Say which processes have something open that ``matches``; it is given what ``stat`` says, and the process's
-    directory.
+    """Say which processes have something open that ``matches``; it is given what ``stat`` says, and the path of the
+    process's directory.
 
     This process and its children do not count, nor do the QEMUs of the guests ``but`` (uuids). ``what`` is the object.
     """
     if os.geteuid() != 0:
         return Answer(LOOK, impossible="only root sees what the processes of others have open")
-    todo = [_Descriptor(process.name, path) for process in _processes(proc) for path in _entries(process / "fd")]
+    todo = [each for process in _processes(str(proc)) for each in _descriptors(process)]
     found: list[str] = []
     unanswered: list[_Descriptor] = []
     at = 0
@@ -84,19 +85,24 @@ def processes_answer(
             unanswered.append(todo[walk.at])
             at = walk.at + 1
     impossible = ""
-    if unanswered:
-        names = ", ".join(str(each.path) for each in unanswered)
-        impossible = f"what is open there did not answer within {seconds:g} s: {names}"
-    return Answer(
-        LOOK, tuple(_user(proc, pid, what) for pid in dict.fromkeys(found) if not _runs(proc / pid, but)), impossible
-    )
+    of_others = [each.path for each in unanswered if not _is_own_child(each.process)]
+    if of_others:
+        impossible = f"what is open there did not answer within {seconds:g} s: {', '.join(of_others)}"
+    users = (Path(process) for process in dict.fromkeys(found))
+    return Answer(LOOK, tuple(_user(process, what) for process in users if not _runs(process, but)), impossible)
 
 
-def _processes(proc: Path) -> Iterator[Path]:
+def _processes(proc: str) -> Iterator[str]:
     own = str(os.getpid())
-    for process in _entries(proc):
-        if process.name.isdigit() and process.name != own and _parent(process) != own:
-            yield process
+    return (f"{proc}/{name}" for name in _names(proc) if name.isdigit() and name != own)
+
+
+def _descriptors(process: str) -> Iterator[_Descriptor]:
+    return (_Descriptor(process, f"{process}/fd/{name}") for name in _names(f"{process}/fd"))
+
+
+def _is_own_child(process: str) -> bool:
+    return _parent(Path(process)) == str(os.getpid())
 
 
 def _parent(process: Path) -> str:
@@ -108,11 +114,12 @@ def _parent(process: Path) -> str:
     return ""
 
 
-def _hit(path: Path, matches: Matches) -> bool:
+def _hit(descriptor: _Descriptor, matches: Matches) -> bool:
     try:
-        return matches(os.stat(path), path.parent.parent)
+        hit = matches(os.stat(descriptor.path), descriptor.process)
     except OSError:
         return False
+    return hit and not _is_own_child(descriptor.process)
 
 
 def _runs(process: Path, guests: Collection[str]) -> bool:
@@ -121,8 +128,8 @@ def _runs(process: Path, guests: Collection[str]) -> bool:
     return any(word == "-uuid" and value in guests for word, value in zip(words, words[1:]))
 
 
-def _user(proc: Path, pid: str, what: str) -> User:
-    name = visible(_text(proc / pid / "comm").strip()) or "a program that has ended since"
+def _user(process: Path, what: str) -> User:
+    pid, name = process.name, visible(_text(process / "comm").strip()) or "a program that has ended since"
     remedy = f"End what uses it ('ps -fp {pid}' shows it)."
     return User(f"process {pid} ({name})", f"has {what} open on this host", remedy, passing=True)
 
@@ -132,10 +139,10 @@ def is_regular(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode)
 
 
-def _entries(directory: Path) -> list[Path]:
+def _names(directory: str) -> list[str]:
     """Return what is in a directory of a process, nothing when it has ended."""
     try:
-        return [directory / name for name in os.listdir(directory)]
+        return os.listdir(directory)
     except OSError:
         return []
 

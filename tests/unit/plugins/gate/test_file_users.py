@@ -156,7 +156,7 @@ def test_a_descriptor_that_does_not_answer_keeps_nobody_waiting(tmp_path: Path) 
     hung = (proc / "900001" / "fd" / "3").stat().st_ino
     wanted = (proc / "900002" / "fd" / "3").stat().st_ino
 
-    def matches(found: os.stat_result, _process: Path) -> bool:
+    def matches(found: os.stat_result, _process: str) -> bool:
         if found.st_ino == hung:
             released.wait(60)
         return is_regular(found) and found.st_ino in (wanted, hung)
