@@ -74,6 +74,10 @@ prove-old: lab-packages ## the tests of faults that were seen, against the commi
 bench: lab-packages ## how long guests are held and restores take, beside what a user would do without this collection
 	@$(RUN_AS_ROOT) tests/bench/bench.py; status=$$?; $(GIVE_BACK); exit $$status
 
+.PHONY: bench-old
+bench-old: lab-packages ## hold, time off and run time beside those of the commit that prove-old knows (OPTIONS=--rounds 5)
+	@$(RUN_AS_ROOT) tests/bench/beside_old.py $(OPTIONS); status=$$?; $(GIVE_BACK); exit $$status
+
 .PHONY: sanity
 sanity: setup ## ansible-test sanity alone, on both versions of ansible-core
 	@$(NOX) --session sanity-2.16 sanity-2.19

@@ -61,7 +61,7 @@ class Measured:
 
 
 class Suspensions:
-    """How long each guest was suspended, from libvirt's events; they are stamped when they arrive."""
+    """How long each guest was suspended, and off, from libvirt's events; they are stamped when they arrive."""
 
     def __init__(self, uri: str) -> None:
         import libvirt
@@ -70,7 +70,9 @@ class Suspensions:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._since: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
         self.held: dict[str, float] = {}
+        self.off: dict[str, float] = {}
         self.suspended: list[float] = []
         self.resumed: list[float] = []
         self._connection = libvirt.open(uri)
@@ -81,7 +83,7 @@ class Suspensions:
     def forget(self) -> None:
         """Begin anew."""
         with self._lock:
-            for known in (self._since, self.held, self.suspended, self.resumed):
+            for known in (self._since, self._ended, self.held, self.off, self.suspended, self.resumed):
                 known.clear()
 
     def _run(self) -> None:
@@ -101,6 +103,10 @@ class Suspensions:
             elif event == libvirt.VIR_DOMAIN_EVENT_RESUMED and name in self._since:
                 self.held[name] = now - self._since.pop(name)
                 self.resumed.append(now)
+            elif event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+                self._ended[name] = now
+            elif event == libvirt.VIR_DOMAIN_EVENT_STARTED and name in self._ended:
+                self.off[name] = now - self._ended.pop(name)
 
 
 class Bench:

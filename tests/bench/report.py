@@ -99,10 +99,13 @@ def write_document(holds: Sequence[Measured], restores: Sequence[Restored], path
         "restores": restore_table(restores),
         "verdicts": verdicts(holds, restores),
     }
-    text = path.read_text(encoding="utf-8")
     for name, lines in blocks.items():
-        text = _replaced(text, name, lines)
-    path.write_text(text, encoding="utf-8")
+        write_block(name, lines, path)
+
+
+def write_block(name: str, lines: Sequence[str], path: Path = DOCUMENT) -> None:
+    """Put lines between the marks of this name in the document."""
+    path.write_text(_replaced(path.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
 
 
 def _replaced(text: str, name: str, lines: Sequence[str]) -> str:

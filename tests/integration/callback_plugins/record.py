@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -26,6 +27,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "record"
     CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: dict[tuple[str, str], float] = {}
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Remember when a task began."""
+        self._begun[(host.get_name(), task._uuid)] = time.monotonic()
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Record a task that went well."""
@@ -48,11 +57,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._write({"stats": {host: stats.summarize(host) for host in stats.processed}})
 
     def _task(self, status: str, result: Any) -> None:
+        host, now = result._host.get_name(), time.monotonic()
         self._write(
             {
                 "status": status,
-                "host": result._host.get_name(),
+                "host": host,
                 "task": result._task.get_name(),
+                "module": result._task.action,
+                "seconds": round(now - self._begun.get((host, result._task._uuid), now), 3),
                 "result": json.loads(self._dump_results(result._result)),
             }
         )
