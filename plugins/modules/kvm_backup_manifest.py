@@ -34,9 +34,11 @@ options:
       - V(indexed) binds a started one to the manifests of all hosts that make one point in time (O(parts)). It is
         needed before the snapshots of several hosts are made, and with the same O(parts) on each of them.
       - V(complete) adds the snapshots and the consistency that each guest reached. A complete one stays as it is.
+      - V(withdrawn) marks one that was never completed as one that is taken back. The run that began it, should it
+        live, cannot complete it any more, so that its snapshots may be removed.
       - V(absent) removes a manifest that was never completed.
     type: str
-    choices: [started, indexed, complete, absent]
+    choices: [started, indexed, complete, withdrawn, absent]
     required: true
   backup_id:
     description: Name of the backup, which is the name of its snapshots.
@@ -92,7 +94,10 @@ options:
     type: list
     elements: dict
   run_id:
-    description: The RV(run_id) of the host that names the snapshots. Needed with O(state=indexed).
+    description:
+      - The RV(run_id) of the host that names the snapshots. Needed with O(state=indexed).
+      - With V(complete), V(withdrawn) and V(absent) of O(state) the RV(run_id) of this run. A backup of the same name
+        that another run began is not completed, and stays as it is.
     type: str
   snapshot_owner:
     description: Who owns the snapshots, the O(owner) of that host. Needed with O(state=indexed).
@@ -226,12 +231,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
+STATES = ["started", "indexed", "complete", "withdrawn", "absent"]
+
 
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
     records = {"type": "list", "elements": "dict"}
     return {
-        "state": {"type": "str", "choices": ["started", "indexed", "complete", "absent"], "required": True},
+        "state": {"type": "str", "choices": STATES, "required": True},
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str"},
         "policy": {"type": "str", "default": "manual"},

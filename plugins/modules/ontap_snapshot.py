@@ -97,6 +97,12 @@ options:
       - With a O(comment), those of O(owner) that have another comment are left alone, too.
     type: bool
     default: false
+  only_new:
+    description:
+      - Whether O(state=present) fails when there is a snapshot of that name already, one of O(owner) too, and leaves it
+        as it is.
+    type: bool
+    default: false
   take_back:
     description:
       - Whether O(state=present) removes what it made when it cannot make the whole set.
@@ -387,6 +393,7 @@ WANTED = {
     "expiry_time": {"type": "str"},
     "allow_foreign": {"type": "bool", "default": False},
     "keep_foreign": {"type": "bool", "default": False},
+    "only_new": {"type": "bool", "default": False},
 }
 
 

@@ -213,11 +213,12 @@ def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bo
 def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
     hold.release(run.name, run.ground, check=False)
+    record.withdraw(run.root, run.name, check=False, run_id=known.run_id)
     wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
     refs = refs_of(clients, known, deadline=run.time())
     with deletable(run.root, [run.name]):
         ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
-    record.remove(run.root, run.name, check=False)
+    record.remove(run.root, run.name, check=False, run_id=known.run_id)
 
 
 def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequ
         done = _completed(run, manifest, moment, taken)
         record.finish(run.root, done)
     except BaseException as exc:
-        raise _undone(run, exc, wanted, made, clients=by_uuid) from exc
+        raise _undone(run, exc, wanted, made, run_id=manifest.run_id, clients=by_uuid) from exc
     rows = list(moment.rows)
     result = {
         **record.result_of(
@@ -387,7 +388,7 @@ def _completed(run: Run, started: Manifest, moment: critical.Moment, taken: Sequ
 
 
 def _undone(
-    run: Run, exc: BaseException, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]
+    run: Run, exc: BaseException, wanted: Wanted, made: Made, *, run_id: str, clients: Mapping[str, Client]
 ) -> BaseException:
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
@@ -398,7 +399,7 @@ def _undone(
     if _held_still(run):
         left.append("guests that are held")
     if not left:
-        record.remove(run.root, run.name, check=False)
+        record.remove(run.root, run.name, check=False, run_id=run_id)
     if isinstance(exc, Exception) and not isinstance(exc, KvmsnapError):
         exc = unexpected(exc, f"make backup {run.name}")
     if not isinstance(exc, KvmsnapError):

@@ -6,6 +6,7 @@ Layout below the catalog directory (0700, files 0600)::
 
     backups/<backup id>/manifest.json       the started, later the complete manifest
     backups/<backup id>/origin              where it came from (own-run, rebuilt, imported, adopted)
+    backups/<backup id>/withdrawn           it is being taken back, and cannot be completed any more
     backups/<backup id>/<uuid>.nvram        UEFI variables, as they were at the start of the backup
     backups/<backup id>/<uuid>.tpm          the state of an emulated TPM, as a tar archive
     restores/<restore id>.json              what a restore was asked for and how far it came
@@ -39,6 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import privat
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import refuse_doctype
 
 _MANIFEST = "manifest.json"
+_WITHDRAWN = "withdrawn"
 
 
 class CatalogError(KvmsnapError):
@@ -114,6 +116,20 @@ def save(root: Path, manifest: Manifest, *, origin: Origin) -> Path:
     except OSError as exc:
         raise CatalogError(f"Failed to write manifest {path}: {exc}", path=str(path)) from exc
     return path
+
+
+def withdraw(root: Path, backup_id: str) -> None:
+    """Mark a started backup as one that is being taken back; raises :class:`CatalogError`."""
+    path = backup_directory(root, backup_id) / _WITHDRAWN
+    try:
+        write_private(path, b"")
+    except OSError as exc:
+        raise CatalogError(f"Failed to write {path}: {exc}", path=str(path)) from exc
+
+
+def is_withdrawn(root: Path, backup_id: str) -> bool:
+    """Say whether a backup is being taken back."""
+    return (backup_directory(root, backup_id) / _WITHDRAWN).exists()
 
 
 def remove(root: Path, backup_id: str) -> bool:

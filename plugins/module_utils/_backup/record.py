@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,9 +29,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan, complete
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import refuse_half_restored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import changing, deletable
+
+
+class TakenBackError(KvmsnapError):
+    """Another run of the same name takes a backup back, or has done so: there is no backup."""
 
 
 def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
@@ -44,17 +49,15 @@ def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
         return _indexed(root, name, options, check=check)
     if state == "complete":
         return _complete(root, name, options, check=check)
-    return remove(root, name, check=check)
+    if state == "withdrawn":
+        return withdraw(root, name, check=check, run_id=options["run_id"])
+    return remove(root, name, check=check, run_id=options["run_id"])
 
 
 def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     known = catalog.load(root, name)
     if known is not None and (known.complete or not check):
-        raise InputError(
-            f"Backup {name} is already in the catalog {root} ({known.phase}); use another backup_id or remove it first",
-            backup_id=name,
-            path=str(root),
-        )
+        raise _there_already(root, known)
     manifest, plan = planned(name, options)
     holds = plan.holds(options["quiesce"], order=options["order"], filesystems=options["filesystems"])
     key = signing_key(options)
@@ -89,7 +92,7 @@ def _indexed(root: Path, name: str, options: Mapping[str, Any], *, check: bool) 
     key = signing_key(options)
     bound, remarks = volume_copies.put_index(known, parts, owner=owner, run_id=options["run_id"], key=key, check=check)
     if not check:
-        catalog.save(root, bound, origin=Origin.OWN_RUN)
+        _save_own(root, bound)
     return {**result_of(bound, before="started", remarks=remarks), "changed": bound != known}
 
 
@@ -143,14 +146,18 @@ def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]], *
     volume_copies.refuse_foreign(manifest)
     saved = {guest.uuid for guest in manifest.guests}
     own = [guest for guest in guests if guest["uuid"] in saved]
-    manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
-    catalog.save(root, manifest, origin=Origin.OWN_RUN)
+    with changing(root, manifest.backup_id):
+        known = catalog.load(root, manifest.backup_id)
+        if known is not None:
+            raise _there_already(root, known)
+        manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
+        catalog.save(root, manifest, origin=Origin.OWN_RUN)
     try:
         copies = volume_copies.put_parts(manifest)
         bound, more = _bound(manifest, copies, key)
-        catalog.save(root, bound, origin=Origin.OWN_RUN)
+        _save_own(root, bound)
     except BaseException:
-        remove(root, manifest.backup_id, check=False)
+        remove(root, manifest.backup_id, check=False, run_id=manifest.run_id)
         raise
     return Begun(bound, copies.parts, (*remarks, *copies.remarks, *more))
 
@@ -166,6 +173,8 @@ def _bound(
 
 def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     known = catalog.load(root, name)
+    if options["run_id"] and (known is None or known.run_id != options["run_id"]):
+        raise _taken_back(name)
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
     floor = options["consistency"]
@@ -196,9 +205,21 @@ def completed(
 
 
 def finish(root: Path, manifest: Manifest) -> None:
-    """Write the complete manifest, and take the started one out of the live volumes; raises :class:`CatalogError`."""
-    catalog.save(root, manifest, origin=Origin.OWN_RUN)
+    """Write the complete manifest, and take the started one out of the live volumes; raises :class:`CatalogError`.
+
+    Raises :class:`TakenBackError` when another run of the same name has begun to take it back.
+    """
+    _save_own(root, manifest)
     volume_copies.take_out(manifest)
+
+
+def _save_own(root: Path, manifest: Manifest) -> None:
+    """Write the manifest of a backup that this run has begun, unless another run of the name takes it back."""
+    with changing(root, manifest.backup_id):
+        known = catalog.load(root, manifest.backup_id)
+        if known is None or known.run_id != manifest.run_id or catalog.is_withdrawn(root, manifest.backup_id):
+            raise _taken_back(manifest.backup_id)
+        catalog.save(root, manifest, origin=Origin.OWN_RUN)
 
 
 def weaker(manifest: Manifest, floor: str) -> list[str]:
@@ -207,25 +228,78 @@ def weaker(manifest: Manifest, floor: str) -> list[str]:
     return [name for name, level in levels.items() if not at_least(level, floor)]
 
 
-def remove(root: Path, name: str, *, check: bool) -> dict[str, Any]:
-    """Remove a manifest that was never completed; raises :class:`InputError` for one that was or cannot be read."""
+def withdraw(root: Path, name: str, *, check: bool, run_id: Optional[str] = None) -> dict[str, Any]:
+    """Keep the run that began a backup, should it live, from completing it; only then may its snapshots be removed.
+
+    With ``run_id`` that of another run stays as it is. Raises :class:`InputError` for one that is complete or cannot be
+    read.
+    """
+    there = catalog.backup_directory(root, name).exists()
+    with changing(root, name) if there and not check else nullcontext():
+        known = _unfinished(root, name, run_id)
+        mine = known is not None and run_id in (None, "", known.run_id)
+        changed = mine and not catalog.is_withdrawn(root, name)
+        if changed and not check:
+            catalog.withdraw(root, name)
+    before = known.phase if known else "absent"
+    return _without_backup(name, before=before, after="being taken back" if mine else before, changed=changed)
+
+
+def remove(root: Path, name: str, *, check: bool, run_id: Optional[str] = None) -> dict[str, Any]:
+    """Remove a manifest that was never completed; raises :class:`InputError` for one that was or cannot be read.
+
+    With ``run_id`` that of another run stays as it is.
+    """
+    there = catalog.backup_directory(root, name).exists()
+    with deletable(root, [name]) if there and not check else nullcontext():
+        known = _unfinished(root, name, run_id)
+        before = known.phase if known else "absent"
+        if known is not None and run_id not in (None, "", known.run_id):
+            return _without_backup(name, before=before, after=before, changed=False)
+        changed = catalog.backup_directory(root, name).exists()
+        if changed and not check:
+            if known is not None:
+                volume_copies.take_out(known)
+            catalog.remove(root, name)
+    before = before if known else ("unreadable" if changed else "absent")
+    return _without_backup(name, before=before, after="absent", changed=changed)
+
+
+def _unfinished(root: Path, name: str, run_id: Optional[str]) -> Optional[Manifest]:
+    """Return the manifest of a backup that was never completed, or that is of another run than this.
+
+    Raises :class:`InputError` for any other.
+    """
     entry = next((item for item in catalog.entries(root) if item.backup_id == name), None)
-    if entry is not None and (entry.manifest is None or entry.manifest.complete):
+    other = entry is not None and entry.manifest is not None and run_id not in (None, "", entry.manifest.run_id)
+    if entry is not None and not other and (entry.manifest is None or entry.manifest.complete):
         state = "complete" if entry.manifest else "unreadable"
         raise InputError(
             f"Backup {name} is {state}: without its manifest its snapshots could not be restored from",
             backup_id=name,
             path=str(root),
         )
-    changed = catalog.backup_directory(root, name).exists()
-    if changed and not check:
-        with deletable(root, [name]):
-            if entry is not None and entry.manifest is not None:
-                volume_copies.take_out(entry.manifest)
-            catalog.remove(root, name)
-    before = entry.manifest.phase if entry and entry.manifest else ("unreadable" if changed else "absent")
-    diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: absent\n"}
+    return entry.manifest if entry else None
+
+
+def _without_backup(name: str, *, before: str, after: str, changed: bool) -> dict[str, Any]:
+    diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: {after}\n"}
     return {"changed": changed, "backup": None, "summary": [], "remarks": [], "diff": diff}
+
+
+def _there_already(root: Path, known: Manifest) -> InputError:
+    return InputError(
+        f"Backup {known.backup_id} is already in the catalog {root} ({known.phase}); use another backup_id or remove it"
+        " first",
+        backup_id=known.backup_id,
+        path=str(root),
+    )
+
+
+def _taken_back(name: str) -> TakenBackError:
+    return TakenBackError(
+        f"Failed to complete backup {name}: another run of this backup_id has taken it back", backup_id=name
+    )
 
 
 def result_of(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
@@ -367,6 +369,9 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
         with deletable(scene.root, [name]):
             if not _is_still(scene.root, manifest):
                 return
+            # Whoever is killed in here leaves a mark, where there is room for it; nobody can complete it until then.
+            with suppress(CatalogError):
+                catalog.withdraw(scene.root, name)
             if refs:
                 wanted = Wanted.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in alone}.values())

@@ -182,6 +182,16 @@ def deletable(root: Path, names: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
+def changing(root: Path, name: str) -> Iterator[None]:
+    """Keep everybody from a backup while it is completed, or marked as one that is taken back: one comes first.
+
+    Raises :class:`LeasedError` when another process keeps it for long.
+    """
+    with _alone(root, name, f"change backup {name}: another process completes it, deletes it, or begins to read it"):
+        yield
+
+
+@contextmanager
 def _alone(root: Path, name: str, what: str) -> Iterator[None]:
     """Have the lock on the leases of one backup; raises :class:`LeasedError` when another keeps it."""
     path = root / DIRECTORY / f"{checked_id(name, what='name')}.lock"

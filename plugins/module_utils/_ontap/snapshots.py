@@ -90,7 +90,7 @@ class Wanted:
 
     One of the name that the owner did not make is an error, unless it is as good as one of ours (``allow_foreign``) or,
     where snapshots are removed, none of our business (``keep_foreign``; one with another comment is none of ours either
-    when there is a ``comment``).
+    when there is a ``comment``). With ``only_new`` one of the owner's is an error, too, where snapshots are created.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Wanted:
     expiry_time: Optional[datetime] = None
     allow_foreign: bool = False
     keep_foreign: bool = False
+    only_new: bool = False
 
     @classmethod
     def checked(
@@ -112,6 +113,7 @@ class Wanted:
         expiry_time: Optional[str] = None,
         allow_foreign: bool = False,
         keep_foreign: bool = False,
+        only_new: bool = False,
     ) -> Wanted:
         """Read options as a user gives them; ``expiry_time`` is ISO 8601 with an offset.
 
@@ -130,6 +132,7 @@ class Wanted:
             expiry_time=None if expiry_time is None else parse_time(expiry_time),
             allow_foreign=allow_foreign,
             keep_foreign=keep_foreign,
+            only_new=only_new,
         )
         if len(wanted.stored_comment) > MAX_COMMENT or not wanted.stored_comment.isprintable():
             reason = f"with its prefix it must be printable, on one line, and at most {MAX_COMMENT} characters long"
@@ -273,8 +276,9 @@ def check_name(name: str, *, new: bool) -> None:
 def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
     """Decide what makes ``wanted`` true on all volumes; pure.
 
-    Refused: a volume that cannot have snapshots, a snapshot of the name that is not ours (unless ``allow_foreign``),
-    and a set that exists on some volumes only: completed now, it would not be of one moment.
+    Refused: a volume that cannot have snapshots, a snapshot of the name that is not ours (unless ``allow_foreign``) or
+    is ours though all are to be new (``only_new``), and a set that exists on some volumes only: completed now, it would
+    not be of one moment.
     """
     known = list(known)
     steps: list[Step] = []
@@ -283,6 +287,8 @@ def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
         reason = each.volume.unfit()
         if reason is None and each.snapshot and not wanted.allow_foreign and not each.snapshot.is_of(wanted.owner):
             reason = _foreign(each.snapshot, wanted.owner)
+        if reason is None and each.snapshot and wanted.only_new:
+            reason = f"a snapshot of this name is there already (its comment is {each.snapshot.comment!r}); it stays"
         if reason is not None:
             refusals.append(Refusal(each.volume, reason))
         elif each.snapshot is None:

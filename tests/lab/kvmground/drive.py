@@ -160,7 +160,7 @@ class TaskWise(Driver):
         if known and known[0]["exists"]:
             return dict(known[0])
         if known:
-            self._take_back(known[0]["volumes"])
+            self._take_back(known[0]["volumes"], comment=known[0]["comment"])
         found = self._task("discover", "kvm_vm_discover", guests=list(self.settings.guests)).result
         started = self._start({key: found[key] for key in ("guests", "volumes", "problems")})
         plan = started["plan"]
@@ -171,12 +171,14 @@ class TaskWise(Driver):
                 "kvm_backup_manifest",
                 state="complete",
                 backup_id=self.backup_id,
+                run_id=started["run_id"],
                 holds=held,
                 snapshots=taken,
             )
         except TaskFailedError:
             told = self.results.get("snapshot")
-            self._take_back(plan["volumes"], told.result.get("unanswered", []) if told else [], comment=plan["comment"])
+            unanswered = told.result.get("unanswered", []) if told else []
+            self._take_back(plan["volumes"], unanswered, run_id=started["run_id"], comment=plan["comment"])
             raise
         if self.settings.label:
             self._snapshot("label", plan, snapmirror_label=self.settings.label)
@@ -205,7 +207,7 @@ class TaskWise(Driver):
                 guests=plan["holds"],
                 on_failure=self.settings.on_failure,
             )
-            taken = self._snapshot("snapshot", plan, take_back=False)
+            taken = self._snapshot("snapshot", plan, take_back=False, only_new=True)
         finally:
             held = self._release() if not self.lost.is_set() else None
         if held is None:
@@ -234,9 +236,12 @@ class TaskWise(Driver):
                 time.sleep(1)
         raise AssertionError
 
-    def _take_back(self, volumes: Any, unanswered: Any = (), **more: Any) -> None:
+    def _take_back(self, volumes: Any, unanswered: Any = (), *, comment: str, run_id: str = "") -> None:
         named = [{key: row[key] for key in ("svm", "volume", "volume_uuid")} for row in volumes]
+        manifest = {"backup_id": self.backup_id, "run_id": run_id}
         self._task("take back: release", "kvm_vm_quiesce", state="resumed", hold_id=self.backup_id)
+        if not run_id and self.place.knows("kvm_backup_manifest", "withdrawn"):
+            self._task("take back: manifest", "kvm_backup_manifest", state="withdrawn", **manifest)
         self._task(
             "take back: snapshots",
             "ontap_snapshot",
@@ -246,9 +251,9 @@ class TaskWise(Driver):
             owner=OWNER,
             keep_foreign=True,
             unanswered=list(unanswered),
-            **more,
+            comment=comment,
         )
-        self._task("take back: manifest", "kvm_backup_manifest", state="absent", backup_id=self.backup_id)
+        self._task("take back: manifest", "kvm_backup_manifest", state="absent", **manifest)
 
 
 class OneProcess(Driver):

@@ -11,6 +11,7 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.record import TakenBackError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 
@@ -32,6 +33,7 @@ def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
         "consistency": "crash-consistent",
         "other_hosts": {},
         "catalog_dir": str(root),
+        "run_id": None,
         **changes,
     }
 
@@ -105,3 +107,57 @@ def test_guests_below_the_level_asked_for_are_named(tmp_path: Path) -> None:
 def test_completing_what_was_never_started_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="never started"):
         record.write(options(tmp_path, "complete"), check=False)
+
+
+def test_what_is_being_taken_back_cannot_be_completed(tmp_path: Path) -> None:
+    mine = record.write(options(tmp_path, "started"), check=False)["run_id"]
+    assert record.write(options(tmp_path, "withdrawn"), check=True)["changed"] is True
+    record.write(options(tmp_path, "complete", run_id=mine), check=True)
+    assert record.write(options(tmp_path, "withdrawn"), check=False)["changed"] is True
+    assert record.write(options(tmp_path, "withdrawn"), check=False)["changed"] is False
+    with pytest.raises(TakenBackError, match="another run of this backup_id has taken it back"):
+        record.write(options(tmp_path, "complete", run_id=mine), check=False)
+    assert phases(tmp_path) == ["started"]
+    record.write(options(tmp_path, "absent"), check=False)
+    assert phases(tmp_path) == []
+
+
+def test_a_complete_backup_cannot_be_taken_back_any_more(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    record.write(options(tmp_path, "complete"), check=False)
+    with pytest.raises(InputError, match="complete: without its manifest"):
+        record.write(options(tmp_path, "withdrawn"), check=False)
+    assert not catalog.is_withdrawn(tmp_path, samples.BACKUP)
+
+
+def test_the_backup_of_another_run_is_neither_completed_nor_removed(tmp_path: Path) -> None:
+    old = record.write(options(tmp_path, "started"), check=False)["run_id"]
+    record.write(options(tmp_path, "absent"), check=False)
+    with pytest.raises(TakenBackError):
+        record.write(options(tmp_path, "complete", run_id=old), check=False)
+    new = record.write(options(tmp_path, "started"), check=False)["run_id"]
+    with pytest.raises(TakenBackError):
+        record.write(options(tmp_path, "complete", run_id=old), check=False)
+    for state in ("withdrawn", "absent"):
+        assert record.write(options(tmp_path, state, run_id=old), check=False)["changed"] is False
+    assert record.write(options(tmp_path, "complete", run_id=new), check=False)["changed"] is True
+    assert phases(tmp_path) == ["complete"]
+    for state in ("withdrawn", "absent"):
+        assert record.write(options(tmp_path, state, run_id=old), check=False)["changed"] is False
+    with pytest.raises(TakenBackError):
+        record.write(options(tmp_path, "complete", run_id=old), check=False)
+    assert phases(tmp_path) == ["complete"]
+
+
+def test_nothing_is_taken_back_of_a_backup_that_was_never_started(tmp_path: Path) -> None:
+    for state in ("withdrawn", "absent"):
+        assert record.write(options(tmp_path / "catalog", state), check=False)["changed"] is False
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_of_two_runs_that_start_at_once_one_begins(tmp_path: Path) -> None:
+    manifest, _plan = record.planned(samples.BACKUP, options(tmp_path, "started"))
+    record.write(options(tmp_path, "started"), check=False)
+    with pytest.raises(InputError, match="already in the catalog"):
+        record.start(tmp_path, manifest, [samples.guest()], key=None)
+    assert phases(tmp_path) == ["started"]

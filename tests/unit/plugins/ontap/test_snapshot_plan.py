@@ -74,6 +74,14 @@ def test_what_makes_a_snapshot_present(
     assert plan.changed is (action != "nothing")
 
 
+def test_where_all_are_to_be_new_our_own_is_refused_too() -> None:
+    plan = plan_present(Wanted("s1", comment="x", only_new=True), [known(OURS), known(None, number=2)])
+    assert [refusal.volume.name for refusal in plan.refusals] == ["kvm_vol1"]
+    assert "is there already (its comment is" in plan.refusals[0].reason
+    fresh = plan_present(Wanted("s1", only_new=True), [known(None), known(None, number=2)])
+    assert ([step.action for step in fresh.steps], fresh.refusals) == (["create"] * 2, ())
+
+
 @pytest.mark.parametrize(
     ("found", "reasons"),
     [
