@@ -14,6 +14,7 @@ from . import array, cache, guest, host
 from .apt import RELEASE, Apt
 
 _HERE = Path(__file__).parent
+AGENTS = "resource-agents"
 _EVERYWHERE = (_HERE / "apt.py", _HERE / "cache.py")
 
 
@@ -51,6 +52,19 @@ def ensure_guest(directory: Path) -> Path:
             apt.refresh()
         cache.build(directory, parts)
     return locate(directory).guest
+
+
+def ensure_resource_agents(directory: Path) -> Path:
+    """Unpack Pacemaker's resource agents unless the cache in ``directory`` has them, and return their root."""
+    apt = Apt(directory / "apt")
+    part = cache.Part(
+        AGENTS, list(_EVERYWHERE), [RELEASE, AGENTS], lambda target: apt.unpack([AGENTS], target / "root")
+    )
+    if cache.missing(directory, [part]):
+        with step("fetching the package lists"):
+            apt.refresh()
+        cache.build(directory, [part])
+    return part.place(directory) / "root"
 
 
 def locate(directory: Path) -> Images:
