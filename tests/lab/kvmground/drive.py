@@ -238,7 +238,7 @@ class TaskWise(Driver):
 
     def _take_back(self, volumes: Any, unanswered: Any = (), *, comment: str, run_id: str = "") -> None:
         named = [{key: row[key] for key in ("svm", "volume", "volume_uuid")} for row in volumes]
-        manifest = {"backup_id": self.backup_id, "run_id": run_id}
+        manifest: dict[str, Any] = {"backup_id": self.backup_id, "run_id": run_id}
         self._task("take back: release", "kvm_vm_quiesce", state="resumed", hold_id=self.backup_id)
         if not run_id and self.place.knows("kvm_backup_manifest", "withdrawn"):
             self._task("take back: manifest", "kvm_backup_manifest", state="withdrawn", **manifest)
