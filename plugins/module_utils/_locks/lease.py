@@ -46,8 +46,9 @@ class LeasedError(KvmsnapError):
 class Lease:
     """Who reads a backup, for what, and until when at most (seconds since the epoch).
 
-    ``boot``, ``pid`` and ``started`` name the reader's process on ``host``; a lease without a process (``pid`` 0), as a
-    playbook writes it for a reader on another host, lasts until its time is over.
+    ``boot``, ``pid`` and ``started`` name the reader's process on ``host``, and ``until`` is its end in seconds since
+    that boot, which nobody sets; a lease without a process (``pid`` 0), as a playbook writes it for a reader on another
+    host, lasts until its time is over.
     """
 
     lease_id: str
@@ -60,6 +61,7 @@ class Lease:
     boot: str = ""
     pid: int = 0
     started: int = 0
+    until: float = 0.0
 
     def __str__(self) -> str:
         until = datetime.fromtimestamp(self.ends, timezone.utc).isoformat(timespec="seconds")
@@ -69,12 +71,22 @@ class Lease:
     def from_record(cls, record: dict[str, Any]) -> Lease:
         """Read a record; raises :class:`KeyError`, :class:`ValueError` or :class:`TypeError` for what is none."""
         texts = {key: str(record[key]) for key in ("lease_id", "name", "purpose", "identity", "host", "since", "boot")}
-        return cls(**texts, ends=float(record["ends"]), pid=int(record["pid"]), started=int(record["started"]))
+        return cls(
+            **texts,
+            ends=float(record["ends"]),
+            pid=int(record["pid"]),
+            started=int(record["started"]),
+            until=float(record.get("until") or 0.0),
+        )
 
 
-def stands(lease: Lease, *, now: float, host: str, boot: str) -> bool:
-    """Say whether a lease holds still: its time is not over, and its process, where that can be asked, lives."""
-    if now >= lease.ends:
+def stands(lease: Lease, *, now: float, host: str, boot: str, since_boot: float) -> bool:
+    """Say whether a lease holds still: its time is not over, and its process, where that can be asked, lives.
+
+    The time of a process of this boot is that since the boot: somebody may set the clock meanwhile.
+    """
+    here = lease.until and lease.host == host and lease.boot == boot
+    if since_boot >= lease.until if here else now >= lease.ends:
         return False
     if lease.pid == 0 or lease.host != host:
         return True
@@ -100,6 +112,7 @@ def leased(root: Path, name: str, *, purpose: str, identity: str, seconds: float
         boot=boot_id(),
         pid=process.pid,
         started=process.started,
+        until=_since_boot() + seconds,
     )
     grant(root, mine)
     over = threading.Event()
@@ -143,8 +156,8 @@ def standing(root: Path, name: str) -> list[Lease]:
 
     Raises :class:`KvmsnapError`.
     """
-    now, host, boot = time.time(), os.uname().nodename, boot_id()
-    return [lease for lease in _all(root, name) if stands(lease, now=now, host=host, boot=boot)]
+    now, host, boot, since_boot = time.time(), os.uname().nodename, boot_id(), _since_boot()
+    return [lease for lease in _all(root, name) if stands(lease, now=now, host=host, boot=boot, since_boot=since_boot)]
 
 
 def outlived(root: Path) -> list[Lease]:
@@ -218,7 +231,7 @@ def _renew(root: Path, lease: Lease, seconds: float, over: threading.Event) -> N
     """Write a lease anew while its reader reads; one that cannot be written runs on to its time and is tried again."""
     while not over.wait(seconds / 3):
         with suppress(KvmsnapError):
-            _write(root, replace(lease, ends=time.time() + seconds))
+            _write(root, replace(lease, ends=time.time() + seconds, until=_since_boot() + seconds))
 
 
 def _write(root: Path, lease: Lease) -> None:
@@ -253,6 +266,11 @@ def _all(root: Path, name: str) -> list[Lease]:
 
 def _path(root: Path, name: str, lease_id: str) -> Path:
     return root / DIRECTORY / checked_id(name, what="name") / f"{checked_id(lease_id, what='lease')}.json"
+
+
+def _since_boot() -> float:
+    """Return the seconds since this host was started, those that it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _now() -> str:

@@ -71,7 +71,31 @@ def reader(root: Path, name: str) -> Iterator[subprocess.Popen[str]]:
     ],
 )
 def test_how_long_a_lease_stands(one: Lease, now: float, boot: str, expected: bool) -> None:
-    assert stands(one, now=now, host="hv1", boot=boot) is expected
+    assert stands(one, now=now, host="hv1", boot=boot, since_boot=0.0) is expected
+
+
+@pytest.mark.parametrize(
+    ("now", "since_boot", "boot", "expected"),
+    [
+        pytest.param(10**9, 499.0, "b1", True, id="the clock was set forward"),
+        pytest.param(-(10**9), 499.0, "b1", True, id="the clock was set back"),
+        pytest.param(-(10**9), 500.0, "b1", False, id="the clock was set back, and its time is over"),
+        pytest.param(999.0, 1.0, "b2", False, id="the host was started again"),
+    ],
+)
+def test_a_clock_that_is_set_neither_ends_nor_lengthens_a_lease(
+    now: float, since_boot: float, boot: str, expected: bool
+) -> None:
+    one = replace(BY_PROCESS, until=500.0)
+    assert stands(one, now=now, host="hv1", boot=boot, since_boot=since_boot) is expected
+
+
+def test_a_backup_that_is_read_stays_though_the_clock_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reader(tmp_path, BACKUP):
+        tomorrow = time.time() + 86400
+        monkeypatch.setattr(lease.time, "time", lambda: tomorrow)
+        with pytest.raises(LeasedError, match="it is read by restore r1"), deletable(tmp_path, [BACKUP]):
+            raise AssertionError
 
 
 def test_who_reads_a_backup_keeps_it_and_no_other(tmp_path: Path) -> None:
