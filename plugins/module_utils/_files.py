@@ -83,7 +83,7 @@ def created_private_at(directory: int, name: str) -> Iterator[int]:
 def is_locked(path: Path) -> bool:
     """Say whether a process has a file locked (flock) now; raises :class:`OSError`, but not for one that is absent."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

@@ -47,7 +47,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
     is_there,
     make_like,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import INSPECTED, check_image
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import (
+    INSPECTED,
+    check_image,
+    files_named,
+    image_info,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId, RenameUnknownError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_restore
@@ -368,9 +373,27 @@ class DiskActor:
         """Let qemu-img look at an image whose format has tables; a raw one is never looked into."""
         if not disk.check_image or disk.format not in INSPECTED:
             return ()
+        self._refuse_other_files(disk, path)
         with _telling(f"check the image {path}"):
             remark = check_image(path, image_format=disk.format, timeout=self.timeout)
         return (remark,) if remark else ()
+
+    def _refuse_other_files(self, disk: DiskRestore, path: str) -> None:
+        """Refuse an image that names other files than the backup says: somebody swapped it before the snapshot."""
+        known = self.manifest.disk_at(disk.storage)
+        if known is None:
+            return
+        info = image_info(path, image_format=disk.format)
+        wanted = known.backing[0].path if known.backing else None
+        below = [os.path.realpath(each) for each in files_named(info.backing or "", beside=disk.host_path)]
+        as_known = below == [os.path.realpath(wanted)] if wanted else info.backing is None
+        if not as_known or info.data_files:
+            named = ", ".join(filter(None, (info.backing, *info.data_files))) or "nothing"
+            raise CheckFailedError(
+                f"Failed to check restored disk {disk.label}: its image in {disk.snapshot} names {named} below it, and"
+                f" the backup says {wanted or 'nothing'}. It is not the image that was backed up",
+                path=disk.label,
+            )
 
     def _verify_lun(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
         differs = self.luns.difference(client, volume, disk, deadline=self._deadline())

@@ -320,6 +320,13 @@ class Manifest:
         """Find a guest by name or uuid."""
         return next((guest for guest in self.guests if wanted in (guest.name, guest.uuid)), None)
 
+    def disk_at(self, storage: Storage) -> Optional[SavedDisk]:
+        """Return the disk that lay at a place of a volume, None when none did."""
+        wanted = (storage.svm_uuid, storage.volume_uuid, storage.path)
+        disks = (disk for guest in self.guests for disk in guest.saved_disks)
+        found = ((each, each.storage) for each in disks if each.storage)
+        return next((disk for disk, at in found if (at.svm_uuid, at.volume_uuid, at.path) == wanted), None)
+
     def volume_of(self, storage: Storage) -> Optional[SavedVolume]:
         """Find the volume that a disk lies on."""
         return next((item for item in self.volumes if item.key == (storage.svm_uuid, storage.volume_uuid)), None)
