@@ -186,7 +186,7 @@ class SafetySnapshot:
 class Safety:
     """A snapshot of one name over all volumes of some guests, taken when those were off and before any was written.
 
-    ``guests`` are their uuids.
+    ``guests`` are their uuids. Without ``snapshots`` it was asked for and may be there, and no guest needs it.
     """
 
     name: str
@@ -243,7 +243,8 @@ class Journal:
 
     def with_safety(self, safety: Safety) -> Journal:
         """Return the journal with one more snapshot from before, which alone counts for its guests."""
-        journal = self
+        asked = tuple(each for each in self.safeties if each.snapshots or each.name != safety.name)
+        journal = replace(self, safeties=asked)
         for uuid in safety.guests:
             journal = journal.without_safety_of(uuid)
         return replace(journal, safeties=(*journal.safeties, safety))

@@ -351,6 +351,7 @@ class _Work:
         fresh = [guest for guest in guests if self._is_as_before(guest)]
         if not fresh:
             return
+        self._keep(self.journal.with_safety(Safety(name, (), ())))
         try:
             taken = self._actor.secure([disk for guest in fresh for disk in guest.disks], name)
             self._keep(self.journal.with_safety(Safety(name, tuple(guest.uuid for guest in fresh), taken)))

@@ -78,27 +78,33 @@ class Keeper:
     def strays(
         self, places: Places, snapshots: Snapshots, *, remove: bool, time: Callable[[], Deadline]
     ) -> Iterator[Left]:
-        """Yield safety snapshots as old that no journal knows: of restores killed early, or of a lost catalog.
+        """Yield safety snapshots as old that no journal knows, as of a lost catalog, and of any age those nobody needs.
 
+        A restore that was killed before it knew of its snapshot takes another one when it goes on.
         Those of other hosts' restores are theirs: the journals that know them are there.
         """
         if self.days == 0 or self._hindrance():
             return
         found = survey(self.root)
-        known = {each.uuid for journal in found.journals for safety in journal.safeties for each in safety.snapshots}
+        safeties = [safety for journal in found.journals for safety in journal.safeties]
+        known = {each.uuid for safety in safeties for each in safety.snapshots}
+        asked = {safety.name for safety in safeties if not safety.snapshots}
         for key, named in snapshots.items():
             place = places[key]
             before = place.client.array_time() - timedelta(days=self.days)
             for each in named.values():
                 mark = mark_of(each.comment)
                 young = each.create_time is None or each.create_time > before
-                if mark is None or mark.host != self.host or young or each.uuid in known:
+                if mark is None or mark.host != self.host or each.uuid in known:
+                    continue
+                if young and each.name not in asked:
                     continue
                 if found.goes_on(mark.restore_id):
                     continue
-                what = f"it is on {place.volume.label}, made before restore {mark.restore_id}, and no journal knows it"
+                why = "which ended without it" if each.name in asked else "and no journal knows it"
+                what = f"it is on {place.volume.label}, made before restore {mark.restore_id}, {why}"
                 act = partial(self._delete, each.name, places, {key: each}, time)
-                yield Left(each.name, what, act if remove else None)
+                yield Left(each.name, what, act if remove or each.name in asked else None)
 
     def _written(self, restore_id: str) -> float:
         """Return when a journal was last written, in seconds since the epoch."""

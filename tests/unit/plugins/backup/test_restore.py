@@ -475,6 +475,28 @@ def test_without_a_safety_snapshot_nothing_is_overwritten_and_the_guests_run_aga
     assert all("Nothing was overwritten, and the guest is running again" in str(result.error) for result in results)
 
 
+@pytest.mark.parametrize("made", [False, True], ids=["before", "after"])
+def test_the_safety_snapshot_of_a_run_that_was_killed_at_it_is_known_and_counts_for_nobody(
+    tmp_path: Path, made: bool
+) -> None:
+    class Dying(World):
+        def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[journals.SafetySnapshot, ...]:
+            if made:
+                super().secure(disks, name)
+            raise Killed
+
+    with pytest.raises(Killed):
+        carried_out(tmp_path, Dying(part()), part(), safety=BEFORE)
+    known = journals.load(tmp_path, "r1")
+    assert known is not None
+    assert ([each.name for each in known.safeties], known.safety_of(samples.WEB)) == ([BEFORE], None)
+    (result,) = carried_out(tmp_path, World(part(state="shutoff")), part(state="shutoff"), safety="another")
+    assert (result.restored, result.safety) == (True, "another")
+    ended = journals.load(tmp_path, "r1")
+    assert ended is not None
+    assert [(each.name, bool(each.snapshots)) for each in ended.safeties] == [(BEFORE, False), ("another", True)]
+
+
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
     class Dying(World):
         def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:

@@ -576,6 +576,23 @@ def test_a_safety_snapshot_that_another_host_took_before_restoring_this_one_s_ba
     assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-elsewhere"]}
 
 
+def test_a_safety_snapshot_that_a_killed_restore_asked_for_goes_when_that_has_ended(host: Host) -> None:
+    host.restored("killed", "kvm_vol1", "kvm_vol2", days=0, done=False)
+    known = journal.load(host.catalog, "killed")
+    assert known is not None
+    asked = replace(known, safeties=(journal.Safety(known.safeties[0].name, (), ()),))
+    journal.save(host.catalog, asked)
+    assert told(host.recover(volumes=host.records())) == [("restore", None)], "it may yet go on"
+    ended = {uuid: replace(progress, done=True) for uuid, progress in asked.guests.items()}
+    journal.save(host.catalog, replace(asked, guests=ended))
+    assert host.recover(volumes=host.records(), safety_days=0)["leftovers"] == []
+    result = host.recover(volumes=host.records())
+    assert told(result) == [("snapshot", "removed")] * 2
+    assert "made before restore killed, which ended without it" in result["leftovers"][0]["what"]
+    assert host.safeties() == {}
+    assert host.recover(volumes=host.records())["leftovers"] == []
+
+
 def test_safety_snapshots_that_no_journal_knows_are_orphans_once_they_are_old(host: Host) -> None:
     path = host.restored("lost", "kvm_vol1")
     path.unlink()
