@@ -178,10 +178,10 @@ def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tu
 def _holder(path: Path) -> Optional[Holder]:
     """Return who says to have a lock, None for a note that is not there (yet) or none of ours."""
     try:
-        with path.open("rb") as stream:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             note = json.loads(stream.read(_LONGEST_NOTE))
         return Holder(str(note["purpose"]), str(note["identity"]), int(note["pid"]), str(note["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -254,7 +254,7 @@ def _all(root: Path, name: str) -> list[Lease]:
                 )
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
             raise LeasedError(
                 f"Failed to delete backup {name}: its lease {path} cannot be read ({exc}); look who reads it, then"
                 " remove that file",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock, guest_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
@@ -221,3 +223,23 @@ def test_the_locks_of_32_guests_take_a_moment(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 32
         assert len(file_lock._held) == 32
     assert not file_lock._held
+
+
+@pytest.mark.parametrize(
+    "note", [None, b"", b"[" * 4000, b"\xff\xfe", b"5", b'{"pid": []}'], ids=lambda value: repr(value)[:20]
+)
+def test_whatever_lies_in_the_place_of_a_lock_keeps_nobody_waiting(tmp_path: Path, note: bytes | None) -> None:
+    """A directory that others may write into, as somebody may choose for the holds, may have a FIFO there."""
+    path = tmp_path / f"{A}.lock"
+    if note is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(note)
+    assert bounded(lambda: busy_guests(tmp_path, [(A, "a")]), seconds=10, what="look") == ()
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (busy,) = bounded(lambda: busy_guests(tmp_path, [(A, "a")]), seconds=10, what="look")
+        assert str(busy) == "guest a is locked by another process"
+    finally:
+        os.close(descriptor)
