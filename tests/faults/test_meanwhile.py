@@ -96,7 +96,7 @@ def test_a_guest_that_is_off_for_its_restore(
         image.write(b"written since")
     before = content(ground)
     ground.control.add_fault("delay", match=SLOW, seconds=5)
-    asked = {"guests": [GUEST], "backup_id": backup, "restore_id": act.__name__, "stop": "destroy"}
+    asked: dict[str, Any] = {"guests": [GUEST], "backup_id": backup, "restore_id": act.__name__, "stop": "destroy"}
     running = ground.begin("kvm_app_restore", **asked)
     wait_until(lambda: ground.guests.state(GUEST).state == "shutoff", seconds=60, what="the guest's stop", pause=0.1)
     act(ground)
@@ -146,7 +146,7 @@ def test_the_same_backup_by_three_control_nodes_at_once_is_made_once(ground: Gro
 def test_the_same_restore_by_three_control_nodes_at_once_is_done_once(ground: Ground) -> None:
     backup = "hv1-thrice_20261121020000"
     ground.back_up(backup)
-    asked = {"guests": [GUEST], "backup_id": backup, "stop": "destroy"}
+    asked: dict[str, Any] = {"guests": [GUEST], "backup_id": backup, "stop": "destroy"}
     done = [
         each.wait(90) for each in [ground.begin("kvm_app_restore", restore_id=f"thrice_{n}", **asked) for n in range(3)]
     ]
@@ -220,7 +220,7 @@ def test_what_a_snapshot_has_in_the_place_of_an_image_is_not_restored(
     assert not made.failed, made.msg
     image.unlink()
     image.write_bytes(honest)
-    asked = {"guests": [GUEST], "backup_id": backup}
+    asked: dict[str, Any] = {"guests": [GUEST], "backup_id": backup}
     done = ground.module("kvm_app_restore", within=60, method=method, restore_id=uuids.uuid4().hex[:8], **asked)
     copied = ground.module("kvm_vm_clone", within=60, name="copy", guest=GUEST, backup_id=backup)
     assert (done.failed, copied.failed) == (True, True)
