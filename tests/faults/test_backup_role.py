@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,6 +17,7 @@ from kvmground import Ground
 from kvmground.ground import SVM
 from kvmground.playbooks import Playbooks
 from kvmground.watch import Watch
+from kvmlab.process import wait_until
 
 VOLUME = "kvm_vol1"
 HOST, SECOND = "hv0", "hv-00"
@@ -265,3 +268,35 @@ def test_a_host_that_failed_before_stops_no_other_but_at_one_point(
     else:
         assert (played.failures(HOST), [each["phase"] for each in made]) == ([], ["complete"]), played.stdout
         assert name in ground.snapshots()[f"{SVM}:{VOLUME}"]
+
+
+@pytest.mark.long
+def test_a_snapshot_of_an_earlier_run_that_comes_inside_the_hold_does_not_stop_the_same_name(
+    ground: Ground, playbooks: Playbooks
+) -> None:
+    name = f"{HOST}-came_20261121020000"
+    place = ground.volume(VOLUME) / ".snapshot" / name
+    asked = {"kvm_hosts_pattern": HOST, "kvm_backup_id": name, "kvm_backup_guests": ["p1"], "kvm_backup_mode": "tasks"}
+    earlier = f"kvmsnap/{HOST}: run={uuid.uuid4()}; index={'0' * 64}"
+
+    number = ground.control.add_fault("delay", match={"method": "POST", "path": "/snapshots$", "count": 1}, seconds=4)
+
+    def sent() -> bool:
+        return any(fault["id"] == number and fault["hits"] for fault in ground.control.faults())
+
+    def come() -> None:
+        wait_until(sent, seconds=120, what="the request for the snapshot")
+        ground.control.add_snapshot(SVM, VOLUME, name, comment=earlier)
+
+    with ThreadPoolExecutor() as pool:
+        coming = pool.submit(come)
+        failed = playbooks.run(BACKUP, asked)
+        coming.result()
+    assert failed.rc != 0, failed.stdout
+    assert "that removes it first" in failed.failures(HOST)[-1]
+    assert not ground.guests.held("p1")
+    assert ground.seen(place).is_dir()
+    again = playbooks.run(BACKUP, asked)
+    assert again.rc == 0, again.stdout
+    assert again.facts(HOST)["kvm_backup_result"]["phase"] == "complete"
+    assert earlier not in str(again.facts(HOST)["kvm_backup_result"])
