@@ -15,10 +15,8 @@ from kvmground import Ground
 from kvmground.playbooks import Playbooks
 
 HOST, GUEST = "hv0", "p1"
+OLDEST, NEWEST = "the oldest ansible-core", "the newest"
 SECRET = "c2VjcmV0IG9mIHRoZSBzaXRl"
-PART = ("a misspelt variable", "a number for a name", "a time below zero")
-"""The cases that stand for the others."""
-
 TYPED: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt variable": (
         {"kvm_restore_backup": "hv0-daily_20261121020000"},
@@ -41,6 +39,10 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+PART = (OLDEST, "a misspelt variable")
+"""The case that stands for the others."""
+
+
 @pytest.fixture(scope="module")
 def playbooks() -> Iterator[Playbooks]:
     """Return the playbooks of a private host with one guest and without a backup."""
@@ -49,13 +51,43 @@ def playbooks() -> Iterator[Playbooks]:
         yield Playbooks(ground, hosts=(HOST,))
 
 
-@pytest.mark.parametrize("core", ["sanity-2.16", None], ids=["the oldest ansible-core", "the newest"])
+def test_a_pattern_that_names_no_host_is_no_success(playbooks: Playbooks) -> None:
+    core = tools.ensure_venv("sanity-2.16")
+    played = playbooks.run("kvmsnap.ontap.backup", {"kvm_hosts_pattern": "hv9"}, core=core)
+    assert played.rc != 0
+    assert played.failures("localhost") == [
+        "No host of the inventory matches 'hv9' (kvm_hosts_pattern; without it, the group kvm_hosts). Nothing was done."
+    ]
+
+
+@pytest.mark.long
+def test_a_host_that_is_none_of_the_play_is_no_success(playbooks: Playbooks) -> None:
+    asked = {"kvm_clone_name": "copy1", "kvm_clone_guest": GUEST, "kvm_clone_host": "hv9"}
+    played = playbooks.run("kvmsnap.ontap.clone", asked)
+    assert played.rc != 0
+    assert "kvm_clone_host is 'hv9' and the play has the hosts hv0;" in " ".join(played.failures(HOST))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["x" * 201, "my backup", "../x", "hv0\n"])
+def test_what_cannot_be_the_name_of_a_backup_is_refused_by_name(playbooks: Playbooks, name: str) -> None:
+    played = playbooks.run("kvmsnap.ontap.backup", {"kvm_backup_id": name})
+    assert played.rc != 0
+    shown = name.replace("\n", "\\n")
+    assert f"'{shown}' cannot be the name of a backup (kvm_backup_id" in " ".join(played.failures(HOST))
+
+
 @pytest.mark.parametrize(
-    "case", [pytest.param(each, marks=() if each in PART else pytest.mark.long) for each in TYPED], ids=str
+    ("core", "case"),
+    [
+        pytest.param(core, case, marks=() if (core, case) == PART else pytest.mark.long)
+        for core in (OLDEST, NEWEST)
+        for case in TYPED
+    ],
 )
-def test_it_is_refused_by_name(playbooks: Playbooks, case: str, core: str | None) -> None:
+def test_it_is_refused_by_name(playbooks: Playbooks, core: str, case: str) -> None:
     given, said = TYPED[case]
-    chosen: Path | None = tools.ensure_venv(core) if core else None
+    chosen: Path | None = tools.ensure_venv("sanity-2.16") if core == OLDEST else None
     played = playbooks.run("kvmsnap.ontap.restore", {"kvm_restore_vm_list": GUEST, **given}, core=chosen)
     assert played.rc != 0, played.stdout
     assert said in " ".join(" ".join(played.failures(HOST)).split())

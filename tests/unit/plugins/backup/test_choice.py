@@ -37,6 +37,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import GivenBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import made_index
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import volume_directory
@@ -509,6 +510,21 @@ def test_manifests_without_an_index_are_unproven_and_refused_by_default(scene: S
         with pytest.raises(ManifestError, match=r"unproven: .* manifest_require=none \(kvm_manifest_require\)"):
             scene.chosen(trust=trust)
     assert scene.chosen(trust=UNPROVEN).notes[1:] == (NO_INDEX,)
+
+
+def test_an_index_that_no_comment_names_is_refused_whatever_is_required(scene: Scene) -> None:
+    scene.carry(made_index(scene.id, owner="hv1", run_id=RUN, parts=()).dump())
+    with pytest.raises(ManifestError, match=r"an index lies below .*, and the comment of the snapshot names none"):
+        scene.chosen()
+
+
+def test_comments_of_which_some_name_an_index_and_others_do_not_are_refused(scene: Scene) -> None:
+    bound = Bound(scene)
+    scene.site.sim.control.add_snapshot("svm1", "kvm_vol2", scene.id, comment=scene.started().stored_comment)
+    bound.snapshot("kvm_vol1")
+    for trust in (HASH, UNPROVEN):
+        with pytest.raises(ManifestError, match=r"some of its snapshots name an index .*, and others do not"):
+            scene.chosen(trust=trust)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o720])

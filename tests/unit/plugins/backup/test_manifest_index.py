@@ -135,6 +135,12 @@ def test_an_index_is_read_up_to_one_mebibyte() -> None:
         parse_index(most + b" ", where="here")
 
 
+@pytest.mark.parametrize("schema", ["kvmsnap.index/2", None, 1])
+def test_another_schema_is_named_before_anything_else(schema: object) -> None:
+    with pytest.raises(ManifestError, match=r"^Failed to read index here: its schema is not kvmsnap\.index/1$"):
+        parse_index(record(schema=schema, parts=None), where="here")
+
+
 @pytest.mark.parametrize("act", [is_index])
 def test_asking_whether_it_is_one_ends_with_an_answer(act: Callable[[bytes], bool]) -> None:
     assert [name for name, content in HOSTILE.items() if act(content) not in (True, False)] == []

@@ -17,7 +17,12 @@ from image_users import looped, make_image, qemu, qemu_nbd
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import file_users
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import FileId, file_answers, parse_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import (
+    FileId,
+    NfsVolumes,
+    file_answers,
+    parse_volumes,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import is_regular, processes_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 
@@ -132,6 +137,16 @@ def test_a_table_without_rows_tells_nothing(head: str) -> None:
 
 def test_the_table_of_nfs_file_systems_tells_two_mounts_of_one() -> None:
     assert parse_volumes(VOLUMES) == {"0:45": "8e4a1c0b5:3f", "0:46": "8e4a1c0b5:3f"}
+
+
+def test_a_device_number_leads_to_the_server_s_file_system_in_its_own_namespace(tmp_path: Path) -> None:
+    here, bare = tmp_path / "1", tmp_path / "2"
+    (here / "net" / "nfsfs").mkdir(parents=True)
+    (here / "net" / "nfsfs" / "volumes").write_text(VOLUMES)
+    volumes = NfsVolumes()
+    asked = {(0, 45): "8e4a1c0b5:3f", (0, 46): "8e4a1c0b5:3f", (0, 47): "", (8, 45): ""}
+    assert {number: volumes.fsid(os.makedev(*number), here) for number in asked} == asked
+    assert volumes.fsid(os.makedev(0, 45), bare) == ""
 
 
 def test_a_file_that_is_not_there_has_no_users(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,13 @@ def test_the_child_that_renames_has_no_descriptor_above_the_limit_either(pair: t
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         os.close(high)
     assert target.read_bytes() == b"new"
+
+
+def test_the_directory_is_closed_however_its_use_ends(pair: tuple[Path, Path]) -> None:
+    made, _target = pair
+    before = os.listdir("/proc/self/fd")
+    with replacement.directory_of(str(made)) as descriptor:
+        assert os.path.samestat(os.fstat(descriptor), made.parent.stat())
+    with suppress(KeyError), replacement.directory_of(str(made)):
+        raise KeyError
+    assert len(os.listdir("/proc/self/fd")) == len(before)
