@@ -633,7 +633,8 @@ def _guests_now(
     found = discover(asked, planned=planned) if planned else discover(asked)
     if not found["libvirt_available"]:
         raise KvmsnapError(
-            f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown"
+            f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown."
+            " Start its daemon, and run again; nothing was touched"
         )
     uuids = {guest.uuid for guest in wanted}
     problems: dict[tuple[str, str], list[Problem]] = {}

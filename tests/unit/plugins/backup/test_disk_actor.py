@@ -1,179 +1,135 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A disk's file gets its name: locked without a gap while the gate looks, and what a killed run's move comes to."""
+"""What is done to a guest's files on the simulated array: brought back in place, removed, and how that is seen."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Callable
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import pytest
 import samples
+from backup_site import Site
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import MOVE_SETTLE, DiskActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import TemporaryFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import (
+    CheckFailedError,
+    DiskActor,
+    hindrance,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Pending, TemporaryFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.locks import lock_answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
-LOCKED = """
-import fcntl, os, struct, sys
-fd = os.open(sys.argv[1], os.O_RDWR)
-asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 100, 103, 0)
-sys.exit(struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] == fcntl.F_UNLCK)
-"""
+VOLUME, NAME = "kvm_vol1", "disk.img"
+THEN, NOW = b"then" * 4096, b"now!" * 4096
 
 
-class LookingGate:
-    """Looks for locks alone, and tells what another process sees meanwhile; ``uses`` is what keeps it from acting."""
+class Written:
+    """What an actor writes down, in order."""
 
     def __init__(self) -> None:
-        self.locked: list[bool] = []
-        self.uses: Optional[str] = None
+        self.requests: list[Optional[str]] = []
 
-    def refuse_used(self, target: FileTarget, claim: Claim) -> None:
-        users = () if claim.still_run else lock_answer(target).users
-        self.locked.append(is_locked(Path(target.host_path)))
-        if self.uses or users:
-            raise InUseError(f"Refused: {self.uses or users}")
+    def temporary(self, file: TemporaryFile) -> None:
+        raise AssertionError(file)
 
-    def rename_over(
-        self, target: FileTarget, claim: Claim, *, directory: int, temporary: str, name: str, run: Callable[..., None]
-    ) -> None:
-        self.refuse_used(target, claim)
-        run(lambda: os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory))
+    def no_temporary(self, file: TemporaryFile) -> None:
+        raise AssertionError(file)
+
+    def pending(self, disk: str, request: Optional[Pending]) -> None:
+        self.requests.append(request.kind if request else None)
 
 
-def is_locked(path: Path) -> bool:
-    """Whether another process would be refused a lock for writing."""
-    return path.exists() and not subprocess.run([sys.executable, "-c", LOCKED, path], check=False).returncode
+class Bench:
+    """An actor at a volume of the array, with a file that was changed since its snapshot."""
+
+    def __init__(self, site: Site, stack: ExitStack) -> None:
+        self.file: Path = site.sim.volume_root("svm1", VOLUME) / NAME
+        self.file.write_bytes(THEN)
+        site.sim.control.add_snapshot("svm1", VOLUME, site.name)
+        self.file.write_bytes(NOW)
+        clients = stack.enter_context(
+            connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30.0))
+        )
+        ((client, volume),) = find_volumes(clients, [VolumeRef("svm1", VOLUME)])
+        saved = SavedVolume.from_record({**site._volume(VOLUME), "mount_point": str(self.file.parent)})
+        host = stack.enter_context(closing(connect("test:///default", retry_count=0)))
+        self.actor = DiskActor(
+            places={saved.key: Place(client, volume)},
+            manifest=replace(samples.manifest(), volumes=(saved,)),
+            method="file_clone",
+            timeout=30.0,
+            unknown_wait=1.0,
+            restore_id="r1",
+            luns=LunActor("r1"),
+            gate=Gate(lambda: host),
+            claim=Claim(frozenset()),
+        )
+        keys = {"svm_uuid": saved.svm_uuid, "volume_uuid": saved.volume_uuid}
+        place = Storage.from_record(samples.storage(VOLUME, NAME, **keys))
+        point = str(self.file.parent)
+        self.disk = DiskRestore("vda", "raw", place, str(self.file), point, site.name, "snap", len(THEN))
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> DiskRestore:
-    """A disk whose file is there."""
-    path = tmp_path / "web1.img"
-    path.write_bytes(b"old")
-    storage = Storage.from_record(samples.storage("vol1", "web1.img"))
-    return DiskRestore("vda", "raw", storage, str(path), str(tmp_path), samples.BACKUP, "vol1-snap", 3)
+def bench(site: Site) -> Iterator[Bench]:
+    """The bench; its file is gone afterwards."""
+    with ExitStack() as stack:
+        found = Bench(site, stack)
+        yield found
+        found.file.unlink(missing_ok=True)
 
 
-@pytest.fixture
-def actor() -> DiskActor:
-    """Renames through a gate that looks for locks."""
-    nothing: Any = None
-    gate: Any = LookingGate()
-    claim = Claim(frozenset({samples.WEB}))
-    found = DiskActor({}, nothing, "auto", 5.0, 5.0, "r1", nothing, gate, claim)
-    found.clock = Clock(sleep=lambda _seconds: None)
-    return found
+def test_a_file_that_the_restore_made_is_removed_and_its_absence_is_seen(bench: Bench) -> None:
+    made, notes = replace(bench.disk, remove=True), Written()
+    with pytest.raises(CheckFailedError, match=f"^Failed to remove {made.label}: it is still there$"):
+        bench.actor.verify(made)
+    assert bench.actor.overwrite(made, notes).method == "removed"
+    assert not bench.file.exists()
+    assert bench.actor.verify(made) == Verified("gone")
+    assert bench.actor.overwrite(made, notes).method == "removed"
+    assert notes.requests == []
 
 
-def made(disk: DiskRestore, content: bytes) -> restore.Made:
-    """Return a file that is to take the disk's place."""
-    place = Path(disk.host_path).with_name(replacement.temporary_name("1234"))
-    place.write_bytes(content)
-    file = replacement.file_id(str(place))
-    assert file is not None
-    temporary = TemporaryFile(disk.label, str(place), place.name)
-    return restore.Made(temporary, file, restore.Overwritten("copy"), restore.Verified("size"), 0.1)
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+def test_a_file_in_place_is_noted_brought_back_and_keeps_its_owner_and_mode(bench: Bench) -> None:
+    os.chown(bench.file, 1234, 4321)
+    bench.file.chmod(0o640)
+    notes = Written()
+    bench.actor.prepare(bench.disk, None)
+    done = bench.actor.overwrite(bench.disk, notes)
+    assert (done.method, notes.requests[0], notes.requests[-1]) == ("file_clone", "file", None)
+    assert bench.file.read_bytes() == THEN
+    found = bench.file.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
 
 
-def gate_of(actor: DiskActor) -> LookingGate:
-    found: Any = actor.gate
-    assert isinstance(found, LookingGate)
-    return found
+def test_what_differs_from_the_snapshot_is_no_restored_disk(bench: Bench) -> None:
+    with pytest.raises(CheckFailedError):
+        bench.actor.verify(bench.disk)
+    bench.actor.prepare(bench.disk, None)
+    bench.actor.overwrite(bench.disk, Written())
+    assert bench.actor.verify(bench.disk).what.startswith("size")
+    bench.file.write_bytes(THEN + b"more")
+    with pytest.raises(CheckFailedError, match=f"it has {len(THEN) + 4} bytes, the snapshot's copy {len(THEN)}"):
+        bench.actor.verify(bench.disk)
 
 
-def put(actor: DiskActor, disk: DiskRestore, content: bytes) -> restore.Made:
-    """Prepare the disk and give it a new file."""
-    new = made(disk, content)
-    actor.prepare(disk, None)
-    assert actor.put(disk, new) == ()
-    return new
-
-
-def open_inodes() -> set[int]:
-    """Return which files this process has open."""
-    found = (f"/proc/self/fd/{each}" for each in os.listdir("/proc/self/fd"))
-    return {os.stat(each).st_ino for each in found if os.path.exists(each)}
-
-
-def test_a_disk_that_is_put_back_is_locked_until_its_old_file_has_the_name(actor: DiskActor, disk: DiskRestore) -> None:
-    path = Path(disk.host_path)
-    first = put(actor, disk, b"new")
-    assert (path.read_bytes(), is_locked(path)) == (b"new", True)
-    put(actor, disk, b"old again")
-    assert gate_of(actor).locked == [False, True], "the gate looks at a disk that nobody can open meanwhile"
-    assert (path.read_bytes(), is_locked(path)) == (b"old again", True)
-    assert first.file.inode not in open_inodes()
-    actor.unlock_all()
-    assert not is_locked(path)
-
-
-def test_a_disk_that_the_gate_refuses_to_put_back_stays_locked(actor: DiskActor, disk: DiskRestore) -> None:
-    path = Path(disk.host_path)
-    put(actor, disk, b"new")
-    gate_of(actor).uses = "a QEMU"
-    again = made(disk, b"old again")
-    with pytest.raises(InUseError):
-        actor.put(disk, again)
-    assert (path.read_bytes(), is_locked(path), is_locked(Path(again.temporary.place))) == (b"new", True, False)
-
-
-def test_a_rename_that_is_refused_leaves_the_disk_locked(actor: DiskActor, disk: DiskRestore) -> None:
-    path = Path(disk.host_path)
-    put(actor, disk, b"new")
-    again = made(disk, b"old again")
-    place = str(path.with_name("no such directory") / "aside")
-    with pytest.raises(Exception, match="No such file or directory"):
-        actor.move_aside(disk, place)
-    gate = gate_of(actor)
-    gate.rename_over = lambda *_target, run, **_names: run(lambda: os.rename("/nothing", "/here"))  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="No such file or directory"):
-        actor.put(disk, again)
-    assert (path.read_bytes(), is_locked(path), is_locked(Path(again.temporary.place))) == (b"new", True, False)
-
-
-def test_a_lock_of_somebody_else_on_the_disk_is_met(actor: DiskActor, disk: DiskRestore) -> None:
-    held = replacement.locked(disk.host_path)
-    try:
-        with pytest.raises(InUseError):
-            put(actor, disk, b"new")
-    finally:
-        os.close(held)
-    assert Path(disk.host_path).read_bytes() == b"old"
-
-
-@pytest.mark.parametrize(("names", "moved"), [("name", False), ("place", True), ("both", True), ("neither", True)])
-def test_a_killed_run_s_move_is_told_by_the_names(actor: DiskActor, disk: DiskRestore, names: str, moved: bool) -> None:
-    place, slept = Path(disk.host_path).with_name(replacement.aside_name()), []
-    actor.clock = Clock(sleep=slept.append)
-    if names in ("place", "both"):
-        place.write_bytes(b"moved")
-    if names in ("place", "neither"):
-        Path(disk.host_path).unlink()
-    assert actor.was_moved(disk, str(place)) is moved
-    assert slept == ([] if moved else [MOVE_SETTLE])
-
-
-def test_a_move_that_is_carried_out_late_is_seen(actor: DiskActor, disk: DiskRestore) -> None:
-    place = Path(disk.host_path).with_name(replacement.aside_name())
-    actor.clock = Clock(sleep=lambda _seconds: os.rename(disk.host_path, place))
-    assert actor.was_moved(disk, str(place))
-
-
-def test_a_killed_run_s_move_is_unknown_while_a_process_has_the_file(actor: DiskActor, disk: DiskRestore) -> None:
-    gate_of(actor).uses = "process 17 (python3) has it open on this host"
-    with pytest.raises(restore.FateUnknownError, match=r"yet moved .* unknown: .*process 17"):
-        actor.was_moved(replace(disk), str(Path(disk.host_path).with_name("aside")))
+def test_what_keeps_this_host_from_a_rename_is_said(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("disk.img")
+    assert hindrance(str(tmp_path / "disk.img")) is None
+    assert hindrance(str(tmp_path / "link")) == f"{tmp_path}/link is a symbolic link"
