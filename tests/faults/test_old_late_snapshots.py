@@ -18,7 +18,7 @@ from shown import shown
 
 HOST, GUEST, BACKUP = "hv0", "p1", "kvmsnap.ontap.backup"
 VOLUMES = ("kvm_vol1", "kvm_vol2")
-DEADLINE = 6
+DEADLINE, PATIENT = 6, 60
 # Longer than the hold's deadline and the time for which a late snapshot was looked for.
 LATE = DEADLINE + 22
 MODES = pytest.mark.parametrize("mode", ["module", pytest.param("tasks", marks=pytest.mark.long)])
@@ -72,7 +72,7 @@ def test_an_overload_with_effect_leaves_no_snapshot_that_nobody_knows(
 ) -> None:
     name = f"hv0-overload{status}{mode}_20261121020000"
     ground.control.add_fault("late", match=posts(ground, count=1), seconds=0, answer="error", status=status)
-    played = back_up(playbooks, name, mode)
+    played = back_up(playbooks, name, mode, kvm_backup_hold_deadline=PATIENT)
     with shown("11.4: a snapshot that an overloaded array made is left behind"):
         assert orphans(ground, name) == [], played.stdout
     with shown("11.4: a backup fails on the snapshot that an overloaded array made for it"):
