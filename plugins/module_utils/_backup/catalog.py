@@ -18,9 +18,12 @@ alone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -41,6 +44,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 
 _MANIFEST = "manifest.json"
 _WITHDRAWN = "withdrawn"
+
+MAX_STATE_BYTES = 64 << 20
+"""More than UEFI variables have: 64 MiB."""
+_NO_STATE = (errno.EINVAL, errno.ELOOP, errno.EFBIG, errno.ENXIO)
+"""What a path that leads to no state of a guest ends in; the other guests are saved all the same."""
 
 
 class CatalogError(KvmsnapError):
@@ -172,6 +180,10 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
             remarks.append(f"guest {item.uuid} has no {item.kind} state yet at {item.path}; none was saved")
             continue
         except OSError as exc:
+            if exc.errno in _NO_STATE:
+                reason = exc.strerror or str(exc)
+                remarks.append(f"guest {item.uuid}: its {item.kind} state at {item.path} was not saved: {reason}")
+                continue
             message = f"Failed to save {item.kind} state {item.path} of guest {item.uuid}: {exc}"
             raise CatalogError(message, path=item.path) from exc
         kept.setdefault(item.uuid, []).append(
@@ -182,9 +194,23 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
 
 
 def content_of(path: Path) -> bytes:
-    """Return a file's bytes, or a directory as a tar archive (names, owners, modes and times kept)."""
-    if not path.is_dir():
-        return path.read_bytes()
+    """Return a file's bytes, or a directory as a tar archive (names, owners, modes and times kept).
+
+    The file may lie in a volume, where somebody else may have put a link to a file of this host there, or a FIFO, which
+    keeps whoever opens it waiting. Raises :class:`OSError`: EINVAL, ELOOP or EFBIG for what is no state of a guest.
+    """
+    if str(path).startswith("/dev/"):  # links that the host itself makes
+        path = Path(os.path.realpath(path))
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            mode = os.fstat(descriptor).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+                raise OSError(errno.EINVAL, "it is neither a file nor a block device", str(path))
+            content = stream.read(MAX_STATE_BYTES + 1)
+        if len(content) > MAX_STATE_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_STATE_BYTES} bytes", str(path))
+        return content
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         tar.add(path, arcname=path.name)

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
@@ -119,6 +123,34 @@ def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
     assert stored.read_bytes() == b"variables"
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     assert item.path == str(source)
+
+
+def _huge(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 8 << 40)
+
+
+@pytest.mark.parametrize(
+    ("put", "said"),
+    [
+        pytest.param(os.mkfifo, "neither a file nor a block device", id="a fifo"),
+        pytest.param(lambda path: path.symlink_to("/etc/shadow"), "symbolic links", id="a link"),
+        pytest.param(_huge, "more than", id="8 TiB"),
+    ],
+)
+def test_what_is_put_in_the_place_of_variables_is_not_saved(
+    tmp_path: Path, put: Callable[[Path], object], said: str
+) -> None:
+    """They may lie in a volume; the guest is named, and the others are saved."""
+    source, honest = tmp_path / "VARS.fd", tmp_path / "tpm"
+    put(source)
+    honest.mkdir()
+    found = [catalog.SideFile(samples.WEB, "nvram", str(source)), catalog.SideFile(samples.WEB, "tpm", str(honest))]
+    keep = partial(catalog.keep_side_files, tmp_path / "catalog", samples.manifest(), found)
+    kept, remarks = bounded(keep, seconds=30, what="keep them")
+    assert [item.kind for item in kept.guests[0].files] == ["tpm"]
+    assert len(remarks) == 1
+    assert said in remarks[0]
 
 
 def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path) -> None:
