@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget, Target
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import look_anew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
@@ -50,17 +50,17 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
     Raises :class:`NotOursError` and :class:`InUseError` before anything is touched, and :class:`KvmsnapError` (an
     :class:`InUseError` is one) when a part could not be removed: the record stays, and the same call goes on.
     """
-    domain, luns = check_removable(record, host=host, places=places, deadline=Deadline.after(timeout))
+    domain, luns = check_removable(record, host=host, places=places, san=san, deadline=Deadline.after(timeout))
     clone_record.save(root, record.at("removing"))
     gate, claim = Gate(lambda: host), claim_of(record, san.initiators() if luns else ())
     if domain is not None:
         power_off(domain, graceful=False, timeout=0.0)
-        refuse_used(record, luns, gate, claim)
+        refuse_used(record, luns, places, gate, claim)
         domain.undefine()
     for item in record.files:
         _remove_file(item, places[item.key], gate, claim, timeout=timeout)
     for lun, found in luns:
-        gate.refuse_used(lun_target(lun, found), claim)
+        gate.refuse_used(lun_target(lun, found), claim, client=places[lun.key].client)
         wwid = wwid_of(found.serial) if found else lun.wwid
         if wwid is not None:
             san.detach(wwid=wwid)
@@ -76,7 +76,7 @@ def take_away(root: Path, record: CloneRecord, *, host: Host, places: Places, sa
 
 
 def check_removable(
-    record: CloneRecord, *, host: Host, places: Places, deadline: Deadline
+    record: CloneRecord, *, host: Host, places: Places, san: San, deadline: Deadline
 ) -> tuple[Optional[Domain], list[tuple[ClonedLun, Optional[LunNow]]]]:
     """Return a copy's guest and its LUNs as they are now, None for what is gone; nothing is touched.
 
@@ -92,7 +92,8 @@ def check_removable(
             guest=record.name,
         )
     luns = [(lun, found_lun(record, lun, places, deadline=deadline)) for lun in record.luns]
-    refuse_used(record, luns, Gate(lambda: host), replace(claim_of(record), still_run=domain is not None))
+    claim = claim_of(record, san.initiators() if luns else ())
+    refuse_used(record, luns, places, Gate(lambda: host), replace(claim, still_run=domain is not None))
     return domain, luns
 
 
@@ -102,12 +103,16 @@ def claim_of(record: CloneRecord, initiators: Iterable[str] = ()) -> Claim:
 
 
 def refuse_used(
-    record: CloneRecord, luns: Iterable[tuple[ClonedLun, Optional[LunNow]]], gate: Gate, claim: Claim
+    record: CloneRecord, luns: Iterable[tuple[ClonedLun, Optional[LunNow]]], places: Places, gate: Gate, claim: Claim
 ) -> None:
-    """Raise :class:`InUseError` when somebody else than the copy itself uses a part of it; nothing is touched."""
-    targets: list[Target] = [*map(file_target, record.files), *(lun_target(lun, found) for lun, found in luns)]
-    for target in targets:
+    """Raise :class:`InUseError` when somebody else than the copy itself uses a part of it; nothing is touched.
+
+    The array is asked as well, to which hosts it gives a LUN.
+    """
+    for target in map(file_target, record.files):
         gate.refuse_used(target, claim)
+    for lun, found in luns:
+        gate.refuse_used(lun_target(lun, found), claim, client=places[lun.key].client)
 
 
 def _remove_file(item: ClonedFile, place: Place, gate: Gate, claim: Claim, *, timeout: float) -> None:

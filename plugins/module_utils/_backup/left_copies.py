@@ -69,7 +69,8 @@ class Copies:
                 return Left(record.name, f"{what}; {late} in {left:.0f} s (settle)")
             with closing(self.connect()) as host:
                 places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
-                check_removable(record, host=host, places=places, deadline=Deadline.after(self.timeout))
+                deadline = Deadline.after(self.timeout)
+                check_removable(record, host=host, places=places, san=self.san, deadline=deadline)
         except KvmsnapError as exc:
             return Left(record.name, f"{what}; {exc.message}")
         return Left(record.name, what, partial(self._remove, record.name))

@@ -962,6 +962,18 @@ def test_an_igroup_that_other_hosts_are_in_never_serves(bench: Bench) -> None:
     assert bench.world() == before
 
 
+def test_a_lun_that_the_array_gives_to_another_host_stays_with_all_of_its_copy(bench: Bench) -> None:
+    bench.back_up(bench.lun())
+    bench.present()
+    before, own = bench.world(), bench.ground
+    bench.ground = replace(own, san=replace(bench.san, initiators=lambda: ["iqn.2026-01.org.example:hv9"]))
+    with pytest.raises(InUseError, match=r"gives the LUN to iqn.2026-01.org.example:hv1, too"):
+        bench.absent()
+    assert bench.world() == before
+    bench.ground = own
+    bench.absent()
+
+
 def test_a_lun_of_another_size_than_then_is_refused(bench: Bench) -> None:
     bench.back_up(bench.lun(size=4096))
     before = bench.world()
