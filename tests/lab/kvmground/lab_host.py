@@ -26,6 +26,7 @@ import ansible
 
 from kvmlab import topology
 from kvmlab.errors import LabError
+from kvmlab.host import Host
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
@@ -60,10 +61,14 @@ class Remote(Running):
 
 
 class LabHost:
-    """Runs modules on the lab's KVM host; the same to a `Driver` as the private host."""
+    """Runs modules on the lab's KVM host; the same to a `Driver` as the private host.
 
-    def __init__(self, lab: Lab) -> None:
+    ``system`` is another KVM host of the lab, with the same root file system.
+    """
+
+    def __init__(self, lab: Lab, system: Optional[Host] = None) -> None:
         self.lab = lab
+        self.system = system or lab.host
         self._count = 0
 
     def prepare(self) -> None:
@@ -141,10 +146,11 @@ class LabHost:
 
     def _ssh(self) -> list[str]:
         """Return how to reach the host on a connection that nobody shares."""
-        host = self.lab.host
+        host = self.system
         options = [option for option in host.ssh_options if option != "-o" and not option.startswith("Control")]
         spread = [word for option in options for word in ("-o", option)]
-        return ["ssh", "-F", "none", "-q", "-i", str(host.places.private_key), *spread, f"root@{topology.HOST_ADDRESS}"]
+        named = ["-p", str(host.port), "-i", str(host.places.private_key)]
+        return ["ssh", "-F", "none", "-q", *named, *spread, f"root@{topology.HOST_ADDRESS}"]
 
 
 # Run on the KVM host: tell whenever a guest is paused or not any more, also when libvirtd was away meanwhile.

@@ -14,6 +14,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 INSIDE = PurePosixPath("/srv/array/vols")
+SQUASHING = "squash_root"
+"""The export policy that maps clients' root to nobody."""
+NOBODY = 65534
 GRACE_SECONDS = 15
 LEASE_SECONDS = 15
 
@@ -63,6 +66,7 @@ class Export:
     volume: str
     junction: str
     read_only: bool = False
+    squash_root: bool = False
 
     @property
     def number(self) -> int:
@@ -71,6 +75,7 @@ class Export:
 
     def block(self) -> str:
         """Return ganesha's EXPORT block."""
+        squash = f"    Squash = Root_Squash;\n    Anonymous_Uid = {NOBODY};\n    Anonymous_Gid = {NOBODY};\n"
         return (
             f"EXPORT {{\n"
             f"    Export_Id = {self.number};\n"
@@ -78,6 +83,7 @@ class Export:
             f"    Path = {INSIDE / self.svm / self.volume};\n"
             f"    Pseudo = {self.junction};\n"
             f"    Access_Type = {'RO' if self.read_only else 'RW'};\n"
+            f"{squash if self.squash_root else ''}"
             f"    FSAL {{ Name = VFS; }}\n"
             f"}}\n"
         )
@@ -89,7 +95,13 @@ def exports_of(volumes: Iterable[Mapping[str, Any]]) -> list[Export]:
     for volume in sorted(volumes, key=lambda record: (record["svm"], record["volume"])):
         junction = volume["junction"]
         if junction and junction != "/" and volume["state"] == "online":
-            export = Export(volume["svm"], volume["volume"], junction, read_only=volume["type"] == "dp")
+            export = Export(
+                volume["svm"],
+                volume["volume"],
+                junction,
+                read_only=volume["type"] == "dp",
+                squash_root=volume["export_policy"] == SQUASHING,
+            )
             found.setdefault(junction, export)
     return list(found.values())
 

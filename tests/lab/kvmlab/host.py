@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Optional
 
 from . import kernel, topology
+from .errors import LabError
 from .images import Images
 from .network import inside
 from .places import Places
@@ -73,8 +74,11 @@ class Host:
         self.sessions.wait(self.SESSION, self.answers, seconds=BOOT_SECONDS, pause=0.2)
 
     def answers(self) -> bool:
-        """True when a command runs on the host."""
-        return run(self.ssh_command("true"), timeout=20, check=False).returncode == 0
+        """True when a command runs on the host, and ends in time."""
+        try:
+            return run(self.ssh_command("true"), timeout=20, check=False).returncode == 0
+        except LabError:
+            return False
 
     def stop(self) -> None:
         """End the host at once and throw its root away; its guests end with it."""

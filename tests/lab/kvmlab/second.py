@@ -25,7 +25,7 @@ NAME = "hv2"
 PORT = 2222
 UNIT = f"kvmlab-{NAME}"
 SCRIPT = Path(__file__).parent / "files" / "second.sh"
-UP_SECONDS = 60
+UP_SECONDS = 180
 
 
 @dataclass(frozen=True)

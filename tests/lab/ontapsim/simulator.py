@@ -225,6 +225,7 @@ class Simulator:
                 "junction": volume.junction,
                 "state": volume.state,
                 "type": volume.type,
+                "export_policy": volume.export_policy,
                 "root": self.engine.volume_root(VolumeRef(volume.svm, volume.name)),
             }
             for volume in list(self.array.volumes.values())

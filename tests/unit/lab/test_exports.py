@@ -11,7 +11,8 @@ from kvmlab.exports import Export, configuration, exports_of, nested_mount_point
 
 
 def volume(svm: str, name: str, junction: str | None, **changes: Any) -> dict[str, Any]:
-    return {"svm": svm, "volume": name, "junction": junction, "state": "online", "type": "rw", **changes}
+    usual = {"state": "online", "type": "rw", "export_policy": "default"}
+    return {"svm": svm, "volume": name, "junction": junction, **usual, **changes}
 
 
 def test_only_mounted_online_volumes_are_exported() -> None:
@@ -23,6 +24,14 @@ def test_only_mounted_online_volumes_are_exported() -> None:
         volume("svm1", "mirror", "/mirror", type="dp"),
     ]
     assert exports_of(listed) == [Export("svm1", "data", "/data"), Export("svm1", "mirror", "/mirror", read_only=True)]
+
+
+def test_an_export_policy_squashes_root() -> None:
+    listed = [volume("svm1", "open", "/open"), volume("svm1", "squashed", "/squashed", export_policy="squash_root")]
+    exports = exports_of(listed)
+    assert [each.squash_root for each in exports] == [False, True]
+    assert configuration(exports[:1]).count("Squash = Root_Squash;") == 0
+    assert configuration(exports).count("Squash = Root_Squash;") == 1
 
 
 def test_of_two_svms_with_one_junction_the_first_wins() -> None:
