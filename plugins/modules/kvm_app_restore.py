@@ -197,7 +197,8 @@ options:
   other_hosts_guests:
     description:
       - The guests of the other hosts, by the name of the host; a list of C(guests) as M(kvmsnap.ontap.kvm_vm_discover)
-        returns them. Their C(name), C(uuid), C(state) and C(disks) are needed.
+        returns them. Their C(name), C(uuid), C(state) and C(disks) are needed; with C(interfaces) and C(copy) the plan
+        notes MAC addresses that another guest has, too.
       - A file or LUN that a guest of another UUID uses there is refused while that guest is not off, and also while it
         is off unless O(other_hosts_off) says that it stays so. A guest with the same UUID is the same guest.
     type: dict

@@ -199,6 +199,26 @@ guests:
       description: Whether its next start would resume a saved memory image.
       returned: success
       type: bool
+    interfaces:
+      description: Its network interfaces that have a MAC address.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        mac:
+          description: The MAC address in lower case.
+          returned: success
+          type: str
+          sample: "52:54:00:aa:bb:cc"
+        network:
+          description: The network of libvirt, the bridge or the device that it is on.
+          returned: success
+          type: str
+          sample: default
+    copy:
+      description: Whether it is a copy that M(kvmsnap.ontap.kvm_vm_clone) made.
+      returned: success
+      type: bool
     disks:
       description: Its disks, drives, passed-through storage and shared directories.
       returned: success

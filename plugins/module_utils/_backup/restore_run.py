@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_guard,
     restore_health,
     restore_into,
+    restore_namesakes,
     restore_open,
     restore_redefine,
     restore_shared,
@@ -503,10 +504,13 @@ def _plan(
     }
     restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
     restored |= {record.into[uuid] for uuid in restored if uuid in record.into}
-    now = _guests_now(options, wanted) if todo else _Found({}, {}, {})
+    now = _guests_now(options, wanted) if todo else _Found({}, {}, {}, ())
     both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
     found = _intended(options, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
+    found = restore_namesakes.told(
+        found, restore_namesakes.others_of(now.records, options.get("other_hosts_guests") or {})
+    )
     found = restore_shared.judged(
         found,
         restored=restored,
@@ -602,11 +606,15 @@ def _told_time(moment: Optional[datetime]) -> Optional[str]:
 
 @dataclass(frozen=True)
 class _Found:
-    """The wanted guests by uuid, the uuids of all guests by name, and the paths of each guest's disks by uuid."""
+    """The wanted guests by uuid, the uuids of all guests by name, and the paths of each guest's disks by uuid.
+
+    ``records`` are all guests as they were discovered.
+    """
 
     guests: dict[str, GuestNow]
     names: dict[str, str]
     paths: dict[str, frozenset[str]]
+    records: Sequence[Mapping[str, Any]]
 
     def paths_of_others(self, uuid: str) -> frozenset[str]:
         """Return the paths of the disks of all guests but one."""
@@ -653,7 +661,7 @@ def _guests_now(
         guest["uuid"]: frozenset(path for disk in guest["disks"] for path in (disk["path"], disk["source"]) if path)
         for guest in found["guests"]
     }
-    return _Found(guests, names, paths)
+    return _Found(guests, names, paths, found["guests"])
 
 
 def _guest_now(

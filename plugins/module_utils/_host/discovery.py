@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -45,6 +45,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtUnavailableError,
     connect,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     Guest,
     as_planned,
@@ -53,6 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     select,
     unmatched,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import interfaces_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     MappingEntry,
     format_mapping,
@@ -76,6 +78,8 @@ _UNKNOWN: Mapping[str, Any] = {
     "nvram": None,
     "tpm": False,
     "managed_save": False,
+    "interfaces": [],
+    "copy": False,
 }
 
 
@@ -397,6 +401,8 @@ def _known(guest: Guest) -> dict[str, Any]:
         "nvram": guest.definition.nvram,
         "tpm": guest.definition.tpm,
         "managed_save": guest.managed_save,
+        "interfaces": [asdict(each) for each in interfaces_of(guest.xml)],
+        "copy": mark_of(guest.xml) is not None,
     }
 
 
