@@ -13,7 +13,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 Place = tuple[str, str, str]
 
-_DRIVE = re.compile(r"/dev/(sr|fd)\d+$")
+_DRIVE = re.compile(r"/dev/(sr|fd)\d+")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def known_initiators(initiators: Mapping[str, Sequence[str]], uses: Sequence[Oth
 
 def _is_device(disk: Mapping[str, Any]) -> bool:
     where = str(disk["path"] or disk["source"] or "")
-    if disk.get("device") in ("cdrom", "floppy") and _DRIVE.match(where):
+    if disk.get("device") in ("cdrom", "floppy") and _DRIVE.fullmatch(where):
         return False
     if disk["type"] == "volume":
         return not where.startswith("/") or where.startswith("/dev/")
