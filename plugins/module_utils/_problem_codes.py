@@ -105,10 +105,16 @@ CODES: dict[str, Code] = {
         "another process of this collection works on the guest (a hold, a restore, an undo, a copy's removal)",
         "Wait for its end and run again; when its process is dead, run playbooks/recover.yml.",
     ),
+    "guest-half-restored": Code(
+        "error",
+        "a restore of the guest broke off amid its disks, which are neither old nor new, so that a backup leaves it"
+        " out",
+        "Run that restore again (its restore_id, or the same backup without one), undo it, or restore another backup.",
+    ),
     "restore-unfinished": Code(
         "error",
-        "a restore of the guest broke off: its disks are neither old nor new",
-        "Run that restore again (its restore_id, or the same backup without one), undo it, or restore another backup.",
+        "a restore of the guest broke off, and this one would leave out a disk or file that it began",
+        "Restore all that it began, run that restore again (its restore_id), or undo it.",
     ),
     # what keeps a guest from being restored now
     "guest-active-elsewhere": Code(

@@ -18,8 +18,8 @@ description:
     of UEFI variables stay in the catalog.
   - An index beside these manifests has the SHA-256 of each, and the comment for the snapshots has that of the index.
   - A volume in which somebody else has put something where these files go is refused.
-  - A guest whose restore broke off amid its disks is refused (C(restore-unfinished)), since they are neither old nor
-    new.
+  - A guest whose restore broke off amid its disks is left out (C(guest-half-restored)), since they are neither old nor
+    new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
   - The role P(kvmsnap.ontap.kvm_backup#role) calls it; a playbook of your own may do the same.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)
@@ -117,6 +117,12 @@ options:
     description: Directory of the catalog on the KVM host; made with mode 0700.
     type: path
     default: /var/lib/kvmsnap
+  hold_dir:
+    description:
+      - Directory of the hold records on the KVM host, the same for all modules of a host. The locks on guests lie
+        beside it, in C(guests).
+    type: path
+    default: /run/kvmsnap/holds
 attributes:
   check_mode:
     support: full
@@ -256,6 +262,7 @@ def argument_spec() -> dict[str, Any]:
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
         "other_hosts": {"type": "dict", "default": {}},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         **key_argument(),
     }
 

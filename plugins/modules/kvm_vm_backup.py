@@ -20,8 +20,8 @@ description:
   - All or nothing. A backup that breaks is taken back after the guests run again, and the message says whether all of
     it was. What could not be taken back stays in the catalog as begun; the same O(backup_id) again removes it first.
   - A backup of the name that exists stays as it is.
-  - A guest whose restore broke off amid its disks is refused (C(restore-unfinished)), since they are neither old nor
-    new.
+  - A guest whose restore broke off amid its disks is left out (C(guest-half-restored)), since they are neither old nor
+    new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes

@@ -18,6 +18,9 @@ description:
     that holds the guests.
   - A guest that someone else froze or paused before is reported and left as it is. A guest that is off is reported and
     needs no hold. Each guest's result says which consistency a snapshot taken now has.
+  - A guest that a restore or another process of this collection works on is left alone and reported
+    (RV(guests[].locked)), whatever O(on_failure) says; what a snapshot has of it is not known, so leave it out of the
+    backup. When there is no other guest the module fails.
   - A guest that migrated to another host, was saved to a file or is not defined any more while it was held cannot be
     released from here, so the release fails and keeps the hold. Thaw or resume that guest where it runs now, then
     release again, or remove the hold's record (O(hold_id) with C(.json) in O(hold_dir)) when nothing else is held by
@@ -367,6 +370,10 @@ guests:
       description: Why the guest could not be held or released as asked.
       returned: success
       type: str
+    locked:
+      description: Whether another process of this collection works on it, so that it has no part in the hold.
+      returned: success
+      type: bool
 remarks:
   description:
     - With O(state=quiesced) a sentence for each other hold whose end was long ago, though guests of it that are proven

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, left_out, record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
     locate,
@@ -35,7 +35,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
     PATIENCE,
-    Busy,
     guest_locks,
     lock_directory,
 )
@@ -64,7 +63,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     check_name,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 FAIL_GUEST = "fail_guest"
@@ -223,6 +221,8 @@ def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> No
 
 def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     """Return what would be done, after trying all that can be tried without a change."""
+    guests = left_out.named(run.options["guests"])
+    run = _without_half_restored(_without(run, left_out.locked_now(run.ground.directory, guests)))
     manifest, plan = record.planned(run.name, run.options)
     found = find_volumes(clients, _refs(manifest), deadline=run.time())
     grouped = _grouped(run, found)
@@ -255,35 +255,21 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
                 wait=min(PATIENCE, patience.remaining()),
             )
         )
-        return _made_of(_without(run, busy), clients, locks, healed)
+        return _made_of(_without_half_restored(_without(run, left_out.locked(busy))), clients, locks, healed)
 
 
-def _without(run: Run, busy: Sequence[Busy]) -> Run:
-    """Return the run without the guests that another process works on; they are not protected by this backup."""
-    if not busy:
-        return run
-    uuids = {each.uuid for each in busy}
-    guests = [
-        {**guest, "protected": False} if str(guest["uuid"]).lower() in uuids else guest
-        for guest in run.options["guests"]
-    ]
-    known = {str(guest[key]) for guest in guests if guest.get("protected") for key in ("name", "uuid")}
-    options = {
-        **run.options,
-        "guests": guests,
-        "problems": [
-            *run.options["problems"],
-            *(problem_of("guest-locked", str(each), guest=each.name).as_dict() for each in busy),
-        ],
-        "quiesce": _of_known(run.options["quiesce"], known | {"*"}),
-        "filesystems": _of_known(run.options["filesystems"], known),
-        "order": [[word for word in group if word in known] for group in run.options["order"]],
-    }
-    return replace(run, options=options)
+def _without(run: Run, left: left_out.LeftOut) -> Run:
+    """Return the run without guests that are left out; they are not protected by this backup."""
+    return replace(run, options=left_out.without(run.options, left)) if left else run
 
 
-def _of_known(given: Optional[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
-    return {word: value for word, value in (given or {}).items() if word in known}
+def _without_half_restored(run: Run) -> Run:
+    """Return the run without guests whose disks are neither old nor new, and with that said of each of them.
+
+    One whose file is moved aside is not protected anyway, and the reason is worth knowing.
+    """
+    guests = left_out.named(run.options["guests"], all_of_them=True)
+    return _without(run, left_out.half_restored(run.root, guests))
 
 
 def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequence[str]) -> dict[str, Any]:

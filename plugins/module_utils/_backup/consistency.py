@@ -26,7 +26,8 @@ STRONGEST_FIRST = (OFFLINE, APPLICATION, FILESYSTEM, CRASH, INCONSISTENT, UNKNOW
 class Hold:
     """What ``kvm_vm_quiesce`` says of one guest; times are monotonic seconds or None.
 
-    ``fired``: it was held until the dead-man timer ended the hold, at ``thaw_sent``.
+    ``fired``: it was held until the dead-man timer ended the hold, at ``thaw_sent``. ``locked``: another process worked
+    on it, and it had no part in the hold.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Hold:
     held_seconds: Optional[float]
     wall_frozen: Optional[str]
     wall_thawed: Optional[str]
+    locked: bool = False
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Hold:
@@ -62,6 +64,7 @@ class Hold:
             held_seconds=_seconds(record.get("held_seconds")),
             wall_frozen=record.get("wall_frozen") or None,
             wall_thawed=record.get("wall_thawed") or None,
+            locked=bool(record.get("locked")),
         )
 
 

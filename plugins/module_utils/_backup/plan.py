@@ -18,6 +18,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 
+LOCKED = "guest-locked"
+
 
 @dataclass(frozen=True)
 class BackupPlan:
@@ -115,6 +117,21 @@ def backup_plan(
     return BackupPlan(guests=saved, volumes=kept, unprotected=missed)
 
 
+def without(started: Manifest, codes: Mapping[str, str]) -> Manifest:
+    """Return a manifest without guests that cannot be saved after all; ``codes`` has a problem's code by their uuids.
+
+    Raises :class:`KvmsnapError` when none is left.
+    """
+    kept = tuple(guest for guest in started.guests if guest.uuid not in codes)
+    if not kept:
+        told = ", ".join(f"{guest.name} ({codes[guest.uuid]})" for guest in started.guests)
+        raise KvmsnapError(f"Failed to complete backup {started.backup_id}: no guest is left of {told}")
+    gone = tuple(
+        Unprotected(guest.name, guest.uuid, (codes[guest.uuid],)) for guest in started.guests if guest.uuid in codes
+    )
+    return replace(started, guests=kept, unprotected=(*started.unprotected, *gone))
+
+
 def complete(
     started: Manifest,
     *,
@@ -128,8 +145,9 @@ def complete(
 
     ``holds`` are the ``guests`` that ``kvm_vm_quiesce`` ``state: resumed`` returned, ``snapshots`` what
     ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601, ``asked`` the level that was
-    to be reached. ``other_hosts`` has the uuids of the guests that are active on each other host. Raises
-    :class:`KvmsnapError` when a volume has no snapshot: then there is no backup.
+    to be reached. ``other_hosts`` has the uuids of the guests that are active on each other host. A guest that another
+    process worked on during the hold is left out. Raises :class:`KvmsnapError` when a volume has no snapshot, or no
+    guest is left: then there is no backup.
     """
     made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
     missing = [item.label for item in started.volumes if item.key not in made]
@@ -147,6 +165,7 @@ def complete(
     volumes = tuple(_with_snapshot(item, made[item.key]) for item in started.volumes)
     stamps = {item.key: Stamp(item.label, item.requested_at, item.confirmed_at) for item in volumes}
     by_uuid = {hold.uuid: hold for hold in map(Hold.from_record, holds)}
+    started = without(started, {hold.uuid: LOCKED for hold in by_uuid.values() if hold.locked})
     guests = tuple(
         replace(
             guest,

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, left_out, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
@@ -26,8 +26,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import Part, digest_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, signing_key
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan, complete
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import refuse_half_restored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import (
+    BackupPlan,
+    backup_plan,
+    complete,
+    without,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
@@ -58,6 +62,12 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
     known = catalog.load(root, name)
     if known is not None and (known.complete or not check):
         raise _there_already(root, known)
+    guests = options["guests"]
+    left = {
+        **left_out.locked_now(Path(options["hold_dir"]), left_out.named(guests)),
+        **left_out.half_restored(root, left_out.named(guests, all_of_them=True)),
+    }
+    options = left_out.without(options, left)
     manifest, plan = planned(name, options)
     holds = plan.holds(options["quiesce"], order=options["order"], filesystems=options["filesystems"])
     key = signing_key(options)
@@ -99,10 +109,9 @@ def _indexed(root: Path, name: str, options: Mapping[str, Any], *, check: bool) 
 def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan]:
     """Return the manifest of a backup that is to be made, and its plan, from what a discovery found; writes nothing.
 
-    Raises :class:`InputError` when nothing can be protected, or a restore broke off amid a guest's disks.
+    Raises :class:`InputError` when nothing can be protected.
     """
     plan = backup_plan(options["guests"], volumes=options["volumes"], problems=options["problems"])
-    refuse_half_restored(Path(options["catalog_dir"]), [(guest.name, guest.uuid) for guest in plan.guests])
     manifest = Manifest(
         backup_id=name,
         phase=STARTED,
@@ -180,8 +189,10 @@ def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool)
     floor = options["consistency"]
     if known.complete:
         return {**result_of(known, before="complete", remarks=[]), "weaker": weaker(known, floor), "changed": False}
+    # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold.
+    half = left_out.half_restored(root, [(guest.uuid, guest.name) for guest in known.guests])
     done = completed(
-        known,
+        without(known, dict.fromkeys(half, left_out.HALF_RESTORED)),
         holds=options["holds"],
         snapshots=options["snapshots"],
         asked=floor,

@@ -194,24 +194,6 @@ def with_images(undone: Journal, record: Journal, plan: RestorePlan) -> tuple[Jo
     return record, replace(plan, guests=tuple(parts))
 
 
-def refuse_half_restored(root: Path, guests: Sequence[tuple[str, str]]) -> None:
-    """Refuse to save guests (name, uuid) whose disks are neither old nor new; raises :class:`InputError`."""
-    found = survey(root)
-    problems = []
-    for name, uuid in guests:
-        half = found.half_restored(uuid)
-        if half is not None:
-            what = f"guest {name}: restore {half.restore_id} from backup {half.backup_id} broke off amid its disks"
-            problems.append(problem_of("restore-unfinished", what, guest=name))
-    if problems:
-        raise InputError(
-            "A backup would hold disks that are neither old nor new: "
-            + "; ".join(problem.message for problem in problems)
-            + ". End the restore, or leave the guest out",
-            problems=[problem.as_dict() for problem in problems],
-        )
-
-
 def _left_out(part: GuestRestore, progress: Optional[GuestProgress]) -> list[str]:
     restored = {*(disk.label for disk in part.disks), *(file.path for file in part.files)}
     begun = (*progress.disks, *(aside.path for aside in progress.files)) if progress else ()

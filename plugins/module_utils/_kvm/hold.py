@@ -320,7 +320,8 @@ def hold(
     an earlier run of this hold may still hold, in a way that cannot be taken over, is a :class:`HoldError` always. With
     ``refuse_vss`` so is a guest that would thaw by itself. Without ``go_on`` one that another hold has is a
     :class:`TakenError`, also when that was begun after the look at it. A guest that another process works on, such as a
-    restore, is waited for ``wait`` seconds, and is then reported and left with ``go_on``, else a :class:`HoldError`.
+    restore, is waited for ``wait`` seconds, and is then reported (``locked``) and left; it is a :class:`HoldError` when
+    there is no other guest.
     """
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
@@ -329,8 +330,8 @@ def hold(
         stack.enter_context(_alone(ground, hold_id, check))
         crew = stack.enter_context(Crew(ground.connect, size=len(wanted), most=ground.at_once))
         record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
-        _refuse_busy(busy, go_on=go_on)
-        rows = _without(prepare(crew, wanted, record, ground, check=check, go_on=go_on), busy)
+        free, left = _without_busy(wanted, busy, record)
+        rows = [*prepare(crew, free, record, ground, check=check, go_on=go_on), *left]
         todo = [row for row in rows if row.method != "none" and not row.held]
         if refuse_vss:
             _refuse_vss(todo)
@@ -359,21 +360,34 @@ def _guest_locks(
         yield busy
 
 
-def _refuse_busy(busy: Sequence[Busy], *, go_on: bool) -> None:
-    if busy and not go_on:
-        raise HoldError(
-            f"Failed to hold guest{'s' if len(busy) > 1 else ''} {', '.join(each.name for each in busy)}, nothing was"
-            f" held: {'; '.join(map(str, busy))}",
-            guests=[],
+def _without_busy(wanted: Sequence[Wanted], busy: Sequence[Busy], record: HoldRecord) -> tuple[list[Wanted], list[Row]]:
+    """Return the guests that can be held, and rows of those that another process works on: nobody knows their disks.
+
+    One that an earlier run of this hold may have left held stays with the former. Raises :class:`HoldError` when none
+    can be held.
+    """
+    record.read()
+    own = {row.uuid for row in record.rows if row.outstanding}
+    why = {key: each for each in busy if each.uuid not in own for key in (each.uuid, each.name)}
+    left = [(want, why[want.uuid or want.name]) for want in wanted if (want.uuid or want.name) in why]
+    if len(left) == len(wanted):
+        guests = f"guest{'s' if len(left) > 1 else ''} {', '.join(each.name for _want, each in left)}"
+        said = "; ".join(str(each) for _want, each in left)
+        raise HoldError(f"Failed to hold {guests}, nothing was held: {said}", guests=[])
+    rows = [
+        Row(
+            name=each.name,
+            uuid=each.uuid,
+            asked=want.asked,
+            consistency=INCONSISTENT,
+            reason=str(each),
+            error=str(each),
+            locked=True,
         )
-
-
-def _without(rows: Sequence[Row], busy: Sequence[Busy]) -> list[Row]:
-    """Return the rows with those guests left that another process works on: what their disks hold is not known."""
-    why = {each.uuid: str(each) for each in busy}
-    left = [row for row in rows if row.uuid in why and not row.outstanding]
-    told = {row.uuid: replace(unheld(row, why[row.uuid]), method="none", consistency=INCONSISTENT) for row in left}
-    return [told.get(row.uuid, row) for row in rows]
+        for want, each in left
+    ]
+    gone = {row.uuid for row in rows} | {want.name for want, _each in left if not want.uuid}
+    return [want for want in wanted if (want.uuid or want.name) not in gone], rows
 
 
 @contextmanager

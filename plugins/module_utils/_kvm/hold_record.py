@@ -45,11 +45,12 @@ class HoldRecordError(KvmsnapError):
 class Row:
     """One guest of a hold.
 
-    ``method`` is agent, suspend, agent+suspend or none. ``phase``: ``planned`` nothing was done to it, ``holding`` its
-    freeze or suspend was sent and not answered, ``held``, ``released``. ``held`` in a result says that it was held for
-    as long as the hold lasted; ``fired`` that the dead-man timer ended it. ``domain_id`` and the QEMU process
-    (``qemu_pid`` and its start in clock ticks since boot, None when it was not found) name the run of the guest that
-    was held: after a restart it has others.
+    ``locked``: another process works on it, so that it has no part in the hold. ``method`` is agent, suspend,
+    agent+suspend or none. ``phase``: ``planned`` nothing was done to it, ``holding`` its freeze or suspend was sent and
+    not answered, ``held``, ``released``. ``held`` in a result says that it was held for as long as the hold lasted;
+    ``fired`` that the dead-man timer ended it. ``domain_id`` and the QEMU process (``qemu_pid`` and its start in clock
+    ticks since boot, None when it was not found) name the run of the guest that was held: after a restart it has
+    others.
 
     ``mountpoints`` is what alone is frozen of it, ``expected`` how many file systems should be. Guests of a lower
     ``order`` are held first. ``limit`` (seconds) bounds its own hold from the freeze's answer on; with ``vss`` the
@@ -83,6 +84,7 @@ class Row:
     wall_frozen: Optional[str] = None
     wall_thawed: Optional[str] = None
     error: Optional[str] = None
+    locked: bool = False
 
     @property
     def outstanding(self) -> bool:
@@ -106,6 +108,7 @@ class Row:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Row:
         """Read a guest of a record; raises :class:`TypeError` or :class:`KeyError` for what is none."""
+        record = {"locked": False, **record}
         values = {each.name: record[each.name] for each in fields(cls)}
         return cls(**{**values, "mountpoints": tuple(values["mountpoints"])})
 
@@ -227,7 +230,8 @@ def guests_in_holds(directory: Path, boot: str, *, now: float) -> dict[str, str]
         rows = _read(path, boot)
         end = _end_of(path)
         over = end is None or now >= end
-        found.update({row.uuid: path.stem for row in rows if row.outstanding or (row.phase == "planned" and not over)})
+        yet_to_come = [row for row in rows if row.phase == "planned" and not row.locked and not over]
+        found.update({row.uuid: path.stem for row in (*yet_to_come, *(row for row in rows if row.outstanding))})
     return found
 
 

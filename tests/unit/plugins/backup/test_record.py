@@ -11,8 +11,13 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.record import TakenBackError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks
+
+THIRD = "33333333-3333-4333-8333-333333333333"
 
 
 def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
@@ -34,6 +39,7 @@ def options(root: Path, state: str, **changes: Any) -> dict[str, Any]:
         "other_hosts": {},
         "catalog_dir": str(root),
         "run_id": None,
+        "hold_dir": str(root / "run" / "holds"),
         **changes,
     }
 
@@ -160,4 +166,57 @@ def test_of_two_runs_that_start_at_once_one_begins(tmp_path: Path) -> None:
     record.write(options(tmp_path, "started"), check=False)
     with pytest.raises(InputError, match="already in the catalog"):
         record.start(tmp_path, manifest, [samples.guest()], key=None)
+
+
+def test_a_half_restored_guest_and_a_locked_one_are_left_out_and_what_was_said_of_them(tmp_path: Path) -> None:
+    guests = [samples.guest(), samples.two_volume_guest(), samples.guest("third", THIRD)]
+    volumes = [samples.volume(name, mount_point=None) for name in ("vol1", "vol2")]
+    half = GuestProgress("running", ("svm1:/vol/vol1/web1.img",))
+    journals.save(tmp_path, Journal("r1", "b1", {samples.WEB: half}))
+    said = {
+        "quiesce": {"web1": "none", "*": "suspend"},
+        "order": [["web1"], ["db1", "third"]],
+        "filesystems": {samples.DB: ["/srv"]},
+    }
+    asked = options(tmp_path, "started", guests=guests, volumes=volumes, **said)
+    with guest_locks(tmp_path / "run" / "guests", [(samples.DB, "db1")], purpose="restore", identity="r2"):
+        seen = [record.write(asked, check=check) for check in (True, False)]
+    for each in seen:
+        assert [hold["name"] for hold in each["plan"]["holds"]] == ["third"]
+        assert [(guest["name"], guest["problems"]) for guest in each["plan"]["unprotected"]] == [
+            ("web1", ["guest-half-restored"]),
+            ("db1", ["guest-locked"]),
+        ]
+        assert [volume["volume"] for volume in each["plan"]["volumes"]] == ["vol1"]
+
+
+def test_nothing_but_a_half_restored_guest_is_no_backup(tmp_path: Path) -> None:
+    journals.save(tmp_path, Journal("r1", "b1", {samples.WEB: GuestProgress("running", ("d",))}))
+    with pytest.raises(InputError, match=r"nothing to back up: web1 \(guest-half-restored\)"):
+        record.write(options(tmp_path, "started"), check=False)
+    journals.save(tmp_path, Journal("r1", "b1", {samples.WEB: GuestProgress("running", ("d",), written=True)}))
+    assert record.write(options(tmp_path, "started"), check=False)["changed"]
+
+
+@pytest.mark.parametrize("how", ["locked at the hold", "half restored since the start"])
+def test_a_guest_that_was_taken_after_the_start_is_left_out_at_the_end(tmp_path: Path, how: str) -> None:
+    guests = [samples.guest(), samples.guest("third", THIRD)]
+    record.write(options(tmp_path, "started", guests=guests), check=False)
+    web = samples.hold(locked=how.startswith("locked"), consistency="inconsistent")
+    if how.startswith("half"):
+        journals.save(tmp_path, Journal("r1", "b1", {samples.WEB: GuestProgress("running", ("d",))}))
+    asked = options(tmp_path, "complete", holds=[web, samples.hold(THIRD, "third")])
+    for check in (True, False):
+        done = record.write(asked, check=check)
+        assert [guest["name"] for guest in done["backup"]["guests"]] == ["third"]
+        (left,) = done["backup"]["unprotected"]
+        code = "guest-locked" if how.startswith("locked") else "guest-half-restored"
+        assert (left["name"], left["problems"], done["weaker"]) == ("web1", [code], [])
+    assert phases(tmp_path) == ["complete"]
+
+
+def test_no_guest_left_at_the_end_is_no_backup(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    with pytest.raises(KvmsnapError, match=r"no guest is left of web1 \(guest-locked\)"):
+        record.write(options(tmp_path, "complete", holds=[samples.hold(locked=True)]), check=False)
     assert phases(tmp_path) == ["started"]

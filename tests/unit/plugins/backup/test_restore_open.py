@@ -14,7 +14,6 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     firmware_files,
     plan,
-    record,
     restore_open,
     restore_run,
 )
@@ -244,20 +243,3 @@ def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
     _saved, made = restore_run._begun(tmp_path, options, backup(), None, restore_open.survey(tmp_path))
     assert made.restore_id.startswith("restore_2")
     assert made.guests == {}
-
-
-def test_a_half_restored_guest_is_not_backed_up(tmp_path: Path) -> None:
-    options = {
-        "guests": [samples.guest()],
-        "volumes": [samples.volume(mount_point=None)],
-        "problems": [],
-        "owner": "hv1",
-        "policy": "daily",
-        "catalog_dir": str(tmp_path),
-    }
-    journals.save(tmp_path, journal())
-    with pytest.raises(InputError, match=f"guest web1: restore r1 from backup {samples.BACKUP} broke off") as caught:
-        record.planned("new", options)
-    assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
-    journals.save(tmp_path, journal(progress=WRITTEN))
-    assert record.planned("new", options)[0].backup_id == "new"

@@ -52,9 +52,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
     HoldRecord,
     HoldRecordError,
     Row,
+    boot_id,
     claiming,
+    guests_in_holds,
     locked,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 WINDOWS = "http://microsoft.com/win/11"
@@ -1351,3 +1354,55 @@ def test_bad_options(ground: Ground, more: dict[str, Any]) -> None:
 def test_a_guest_without_any_name() -> None:
     with pytest.raises(InputError, match="needs a uuid or a name"):
         Wanted.from_option({"name": " ", "uuid": None})
+
+
+@pytest.mark.parametrize("go_on", [False, True])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_guest_that_another_process_works_on_is_left_out_and_the_others_are_held(
+    guests: Guests, ground: Ground, go_on: bool, by_name: bool
+) -> None:
+    busy, free = guests.add("busy"), guests.add("free")
+    asked = Wanted("busy", "", "agent") if by_name else want(busy, "agent")
+    with guest_locks(lock_directory(ground.directory), [(busy, "busy")], purpose="restore", identity="r1"):
+        first, second = take(ground, asked, want(free, "suspend"), go_on=go_on)["guests"]
+        assert guests.domain(busy).state()[0] == RUNNING
+    assert (first["uuid"], first["held"], first["locked"]) == (free, True, False)
+    assert (second["uuid"], second["held"], second["locked"]) == (busy, False, True)
+    assert second["consistency"] == "inconsistent"
+    assert "is locked by restore r1" in second["error"]
+    now = time.monotonic()
+    assert guests_in_holds(ground.directory, boot_id(ground.boot), now=now) == {free: "h1"}, "another may have it"
+    told = {row["uuid"]: row["locked"] for row in release("h1", ground, check=False)["guests"]}
+    assert told == {free: False, busy: True}
+    assert left(ground) == []
+
+
+@pytest.mark.parametrize("go_on", [False, True])
+def test_a_hold_of_nothing_but_a_guest_that_another_process_works_on_fails(
+    guests: Guests, ground: Ground, go_on: bool
+) -> None:
+    busy = guests.add("busy")
+    with (
+        guest_locks(lock_directory(ground.directory), [(busy, "busy")], purpose="restore", identity="r1"),
+        pytest.raises(HoldError, match=r"Failed to hold guest .*, nothing was held: .* is locked by restore r1"),
+    ):
+        take(ground, want(busy, "suspend"), go_on=go_on)
+    assert left(ground) == []
+
+
+def test_a_guest_that_an_earlier_run_of_the_hold_left_held_is_not_forgotten_for_being_locked(
+    guests: Guests, ground: Ground
+) -> None:
+    ours, free = guests.add("ours"), guests.add("free")
+    take(ground, want(ours, "suspend"))
+    with guest_locks(lock_directory(ground.directory), [(ours, "ours")], purpose="restore", identity="r1"):
+        rows = take(ground, want(ours, "suspend"), want(free, "suspend"))["guests"]
+    assert [(row["uuid"], row["held"], row["locked"]) for row in rows] == [(ours, True, False), (free, True, False)]
+    release("h1", ground, check=False)
+    assert [guests.domain(each).state()[0] for each in (ours, free)] == [RUNNING, RUNNING]
+
+
+def test_a_record_of_a_version_that_knew_no_locked_guests_is_read() -> None:
+    row = Row("g", "u", "auto")
+    old = {key: value for key, value in vars(row).items() if key != "locked"}
+    assert Row.from_record(old) == row
