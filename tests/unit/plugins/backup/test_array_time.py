@@ -138,13 +138,15 @@ def test_an_array_whose_clock_is_set_otherwise_agrees(site: Site, skew: float) -
 def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     two_guests(site)
     options = {**site.options(), "state": "started"}
-    begun = record.write(options, check=False)["plan"]
+    started = record.write(options, check=False)
+    begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
     wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
     with connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
         taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
     by_json = json.loads(json.dumps(taken["snapshots"]))
-    done = record.write({**options, "state": "complete", "holds": [], "snapshots": by_json}, check=False)
+    complete = {"state": "complete", "run_id": started["run_id"], "holds": [], "snapshots": by_json}
+    done = record.write({**options, **complete}, check=False)
     assert {volume["create_time_off"] for volume in done["backup"]["volumes"]} == {0.0}
 
 
