@@ -204,6 +204,24 @@ def test_one_disk_alone(site: Site) -> None:
     assert (site.definition(GUEST), site.bytes_now()) == (own, [there[0], site.saved[1]])
 
 
+def test_the_old_uuid_off_on_another_host_and_an_address_of_another_guest_are_notes_in_the_plan(site: Site) -> None:
+    bare = "<domain type='qemu'><name>mac</name><memory>16384</memory><os><type>hvm</type></os><devices>{}</devices>"
+    site.ground.guests.connection.defineXML(f"{bare.format(nic(OLD_MAC))}</domain>")
+    (mine,) = site.ground.discovered(guests=[GUEST])["guests"]
+    try:
+        for state, active, codes in (("shutoff", [], []), ("running", [site.old], ["guest-active-elsewhere"])):
+            theirs = {"hv2": [{**mine, "uuid": site.old, "state": state}]}
+            asked = site.asked(other_hosts={"hv2": active}, other_hosts_guests=theirs)
+            seen = site.ground.module("kvm_app_restore", check=True, **asked)
+            assert [each["code"] for each in seen.result.get("problems", [])] == codes
+            if not codes:
+                notes = " ".join(seen["plan"]["guests"][0]["notes"])
+                assert f"it is defined on host hv2, too ({site.old}), and off there" in notes
+                assert f"MAC address {OLD_MAC} (on user) is one of guest mac" in notes
+    finally:
+        site.forget("mac")
+
+
 @pytest.mark.parametrize("look", [1, 2, 3])
 def test_one_that_was_killed_stays_off_and_goes_on_under_its_name(site: Site, look: int) -> None:
     own, there = site.definition(GUEST), site.bytes_now()
