@@ -19,13 +19,15 @@ from .lab_host import PIDS, LabHost, Remote
 
 DEFINITION = "/root/kvmlab-fence.xml"
 GUESTS_SERVICE = "/usr/lib/libvirt/libvirt-guests.sh"
+GUESTS_OPTIONS = "/etc/default/libvirt-guests"
 SECONDS = 240
 
-# Run on the KVM host: stop the module (SIGSTOP) as soon as the guest's disks and its QEMU are as asked, and say so.
-# Arguments: the file with the module's pid, the guest, what is waited for, then each disk's path and inode from before.
+# Run on the KVM host: stop the module (SIGSTOP) as soon as the guest's disks, its QEMU and the journal are as asked,
+# and say so. Arguments: the file with the module's pid, the guest, what is waited for, the restore's journal, then each
+# disk's path and inode from before.
 WATCH = """\
-import glob, os, signal, sys, time
-pids, guest, wanted, *disks = sys.argv[1:]
+import glob, json, os, signal, sys, time
+pids, guest, wanted, journal, *disks = sys.argv[1:]
 disks = [(path, int(inode)) for path, inode in zip(disks[::2], disks[1::2])]
 qemu = f"/run/libvirt/qemu/{guest}.pid"
 
@@ -35,16 +37,28 @@ def at(path, inode):
     except FileNotFoundError:
         return "gone"
 
+def noted():
+    try:
+        record = json.load(open(journal))
+    except (OSError, ValueError):
+        return False, {}
+    return bool(record["safeties"]), next(iter(record["guests"].values()), {})
+
 def seen():
     runs = os.path.exists(qemu)
     names = [at(*disk) for disk in disks]
+    secured, progress = noted()
     if runs:
+        if progress.get("written"):
+            return "back"
         made = any(glob.glob(os.path.dirname(path) + "/.kvmsnap-tmp-*") for path, _sha in disks)
         return "made" if made and set(names) == {"old"} else "runs"
-    if set(names) == {"old"}:
-        return "stopped"
-    if set(names) == {"new"}:
+    if progress.get("written") or set(names) == {"new"}:
         return "whole"
+    if progress.get("pending"):
+        return "asked"
+    if set(names) <= {"old"}:
+        return "secured" if secured else "stopped"
     return "half" if "new" in names else "aside"
 
 deadline = time.monotonic() + 200
@@ -54,7 +68,7 @@ while time.monotonic() < deadline:
         os.kill(pid, signal.SIGSTOP)
         print(seen(), pid, flush=True)
         sys.exit(0)
-    time.sleep(0.001)
+    time.sleep(0.003)
 print("never", flush=True)
 """
 
@@ -79,14 +93,17 @@ class Standing:
     def begin(self, *, until: str, **options: Any) -> Remote:
         """Begin the restore and let it stand still when the guest is as asked; raises LabError when it never is.
 
-        ``made``: files are made while the guest runs; ``stopped``: it is off, all names are the old files; ``aside``:
-        a name is gone; ``half``: a name is the new file, and another is not; ``whole``: all are, and it is off yet.
+        ``made``: files are made while the guest runs; ``stopped``: it is off, all names are the old files; ``secured``:
+        so they are, and the safety snapshot is noted; ``asked``: so is a request that overwrites in place; ``aside``: a
+        name is gone; ``half``: a name is the new file, and another is not; ``whole``: all is written, and it is off
+        yet; ``back``: it is being started, or runs, and is not said to be done. A guest on LUNs has no ``disks`` here.
         """
         inodes = self.inodes()
         asked = {"guests": [self.guest], "stop": "destroy", "catalog_dir": "/var/lib/kvmsnap", **options}
         watched = [word for disk in self.disks for word in (disk, str(inodes[disk]))]
         number = self.host.next_number
-        words = ["python3", "-", f"{PIDS}/{number}", self.guest, until, *watched]
+        journal = f"{asked['catalog_dir']}/restores/{asked['restore_id']}.json"
+        words = ["python3", "-", f"{PIDS}/{number}", self.guest, until, journal, *watched]
         watch = subprocess.Popen(
             self.lab.host.ssh_command(shlex.join(words)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -126,7 +143,8 @@ class Standing:
         """Try every way to start the guest; one that starts is ended at once."""
         self.lab.ssh(f"virsh -q dumpxml --inactive {self.guest} > {DEFINITION}")
         uuid = self.lab.virsh("domuuid", self.guest).strip()
-        listed = f"echo default {uuid} > /var/lib/libvirt/libvirt-guests"
+        # Debian's starts none unless it is told to.
+        listed = f"echo ON_BOOT=start >> {GUESTS_OPTIONS}; echo default {uuid} > /var/lib/libvirt/libvirt-guests"
         ways: Mapping[str, Callable[[], str]] = {
             "virsh start": lambda: self._try(f"virsh -q start {self.guest}"),
             "virsh create (as ocf:heartbeat:VirtualDomain does)": lambda: self._try(f"virsh -q create {DEFINITION}"),

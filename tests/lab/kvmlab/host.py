@@ -45,6 +45,10 @@ class Host:
         return self.places.ssh_master if self.port == 22 else self.places.ssh_master.with_name(f"ssh-{self.port}")
 
     @property
+    def _program(self) -> Path:
+        return self.places.host / "linux"
+
+    @property
     def runs(self) -> bool:
         """True while the kernel's process runs, whether or not the system in it answers."""
         return self.sessions.alive(self.SESSION)
@@ -54,10 +58,14 @@ class Host:
         self.stop()
         self.places.host.mkdir(parents=True)
         self._take_keys()
-        program, overlay = self.places.host / "linux", self.places.host / "root.cow"
-        kernel.install(self.images.host / "linux", program)
+        kernel.install(self.images.host / "linux", self._program)
+        self.power_on()
+
+    def power_on(self) -> None:
+        """Start the kernel on the root that it has; `wait` tells when it can be used."""
+        overlay = self.places.host / "root.cow"
         words = [
-            program, "umid=host", f"uml_dir={self.places.host}", f"mem={MEMORY}",
+            self._program, "umid=host", f"uml_dir={self.places.host}", f"mem={MEMORY}",
             f"ubd0={overlay},{self.images.host / 'root.ext4'}", f"ubd1r={self.images.guest / 'assets.ext4'}",
             "root=/dev/ubda", "rw", "rootfstype=ext4", "con=null", "con0=null,fd:1", "ssl=null", "quiet",
             "systemd.show_status=0", f"hostname={topology.HOST}",
@@ -68,6 +76,11 @@ class Host:
         furnished = ["sh", str(SCRIPT), str(self.places.host / "memory")]
         placed = ["nice", "-n", "-5", "taskset", "--cpu-list", str(_idlest_cpu())]
         self.sessions.start(self.SESSION, inside(self.places.net_namespace, [*private, *furnished, *placed, *words]))
+
+    def power_off(self) -> None:
+        """Take the host's power: it ends at once, with its guests, and what it had not written to its root is lost."""
+        self.close_ssh()
+        self.sessions.stop(self.SESSION)
 
     def wait(self) -> None:
         """Return when the host answers over SSH; LabError with its last console lines when it does not."""
@@ -82,8 +95,7 @@ class Host:
 
     def stop(self) -> None:
         """End the host at once and throw its root away; its guests end with it."""
-        self.close_ssh()
-        self.sessions.stop(self.SESSION)
+        self.power_off()
         if self.places.host.exists():
             shutil.rmtree(self.places.host)
 

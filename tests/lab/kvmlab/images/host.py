@@ -60,7 +60,7 @@ def build(target: Path, apt: Apt) -> None:
     _add_keys(target, root)
     for stamp in (root / "etc" / ".updated", root / "var" / ".updated"):
         stamp.touch()
-    run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-m", "0",
+    run(["mke2fs", "-q", "-t", "ext4", "-J", "size=16", "-E", "lazy_itable_init=1", "-m", "0",
          "-d", root, target / "root.ext4", SIZE], timeout=300)  # fmt: skip
     (kernel / "usr" / "bin" / "linux.uml").rename(target / "linux")
     for leftover in (root, kernel, client):
