@@ -73,9 +73,14 @@ class LunStage(LateOnLab):
         match = {"method": "PATCH", "path": f"/storage/luns/{self.target()}$", "count": 1}
         self.lab.control.add_fault("late", match=match, seconds=20, answer="now", job="none")
 
+    @property
+    def of_copies(self) -> str:
+        """The one copy that is there has all of them."""
+        return "kvmsnap-clone-*"
+
     def left(self) -> list[str]:
         names = [lun.name for lun in self.lab.luns.all()]
-        return [name for name in names if "kvmsnap-tmp-" in name or f"{self.guest}-copy" in name]
+        return [name for name in names if "kvmsnap-tmp-" in name or "kvmsnap-clone-" in name]
 
     def volumes(self) -> list[dict[str, str]]:
         return [{"svm": "svm1", "volume": VOLUME}]

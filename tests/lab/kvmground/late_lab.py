@@ -270,10 +270,15 @@ class LateOnLab(ABC):
             self.host.begin("kvm_vm_clone", **asked).wait(400)
         return first
 
+    @property
+    def of_copies(self) -> str:
+        """The pattern of the names that the disks of this cell's copy have on the array."""
+        return f"*{self.copy}*"
+
     def copies(self) -> Iterator[tuple[str, Path]]:
         """Yield the hash that each disk of the copy is to have, and where the array keeps it."""
         for saved, image in zip(self.saved, self.stored()):
-            for each in sorted(image.parent.glob(f"*{self.copy}*")):
+            for each in sorted(image.parent.glob(self.of_copies)):
                 yield saved, each
 
     def _copy_is_whole(self) -> Iterator[str]:
