@@ -251,7 +251,7 @@ def _look_around(
             elif right.reads == "storage/volumes":
                 volume = _any_volume(client, deadline)
             else:
-                params = {} if right.reads == "cluster" else {"max_records": 1}
+                params = {"fields": "version"} if right.reads == "cluster" else {"max_records": 1}
                 client.get("/" + right.reads.format(volume=volume), params, deadline=deadline)
             tried.append(TriedRight(right, "granted"))
         except OntapDeniedError as exc:

@@ -4,6 +4,7 @@
 
 Whoever answers in an array's place (a proxy, a faulty release, somebody else) may send anything that is JSON. The
 fields that this collection reads are listed here with their types, wherever they stand; all others are left alone.
+Some names have other types in other places (a cluster's location is text, a LUN's an object): ask for fields by name.
 Source: the fields' types in ONTAP's own description of its REST API.
 """
 
