@@ -137,7 +137,7 @@ def test_an_array_whose_clock_is_set_otherwise_agrees(site: Site, skew: float) -
 
 def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     two_guests(site)
-    options = {**site.options(), "state": "started"}
+    options = {**site.options(), "state": "started", "hold_dir": str(site.directory / "holds")}
     started = record.write(options, check=False)
     begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]

@@ -65,6 +65,12 @@ RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
 ON = DomainState("running", "booted", 3)
 
 
+@pytest.fixture(autouse=True)
+def _given_up_after_the_tries_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here needs more: who waits longer for agents is told in `test_isolation.py` and `test_deadman.py`."""
+    monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
+
+
 def want(uuid: str, asked: str = "auto", disks: Any = None) -> Wanted:
     return Wanted("", uuid, asked, disks)  # type: ignore[arg-type]
 
