@@ -251,8 +251,8 @@ def _renewed(house: House, _image: Path, *, running: bool) -> Iterator[None]:
 @contextmanager
 def _told(house: House, image: Path, *, state: str, below: bool = False) -> Iterator[None]:
     """Another host of the play tells of a guest that has the image as its disk, or below it."""
-    guest = next(each for each in house.discovered() if each["name"] == image.stem)
-    own = next(disk for disk in guest["disks"] if Path(disk["path"]).parent.name == image.parent.name)
+    (guest,) = (each for each in house.discovered() if each["name"] == image.stem)
+    own, *_others = (disk for disk in guest["disks"] if Path(disk["path"]).parent.name == image.parent.name)
     disk = {**own, "backing_storage": []}
     if below:
         elsewhere = {**own["storage"], "path": "overlay-elsewhere.qcow2"}

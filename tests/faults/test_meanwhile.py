@@ -137,7 +137,7 @@ def test_a_guest_of_the_same_name_with_another_uuid_is_not_taken_for_it(ground: 
 def test_the_same_backup_by_three_control_nodes_at_once_is_made_once(ground: Ground) -> None:
     found = ground.discovered()
     asked = {"backup_id": "hv1-once_20261121020000", "owner": "hv1", "policy": "daily", **found}
-    made = [each.wait(90) for each in [ground.begin("kvm_vm_backup", **asked) for _ in range(3)]]
+    made = [each.wait(90) for each in [ground.begin("kvm_vm_backup", **asked) for _run in range(3)]]
     assert [each.failed for each in made] == [False] * 3
     assert sorted(each["changed"] for each in made) == [False, False, True]
     assert states(ground) == {GUEST: "running"}
