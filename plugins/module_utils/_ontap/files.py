@@ -41,7 +41,7 @@ SINCE: Mapping[Method, Version] = {
 }
 
 _LICENCES: Mapping[Method, str] = {"file_clone": "flexclone", "sfsr_cli": "snaprestore", "sfsr": "snaprestore"}
-_STAT_FIELDS = ("name", "type", "size", "inode_number", "modified_time")
+_STAT_FIELDS = ("type", "size", "inode_number", "modified_time")
 _RESTORING = frozenset({"snap_restore", "snap_restore_dependent"})
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from urllib.parse import quote
 
 from .. import errors, form
@@ -72,10 +71,7 @@ async def get_file(call: Call) -> Answer:
         found = await call.simulator.work(engine.stat, volume.ref, path)
         if metadata:
             call.params.setdefault("fields", "*")
-            records = [
-                _record(volume, os.path.dirname(path.strip("/")), path, found, name=os.path.basename(path) or ".")
-            ]
-            return collection(call, FILE, records, _href)
+            return collection(call, FILE, [_record(volume, path, path, found, name="")], _href)
         if found.kind == "directory":
             entries = await call.simulator.work(engine.entries, volume.ref, path)
             return collection(
