@@ -475,7 +475,7 @@ class DiskActor:
             self._await_overwrite(client, volume, disk, exc, before)
         except JobGoneError:
             pass
-        except OntapError:
+        except KvmsnapError:
             notes.pending(disk.label, None)
             raise
         notes.pending(disk.label, None)

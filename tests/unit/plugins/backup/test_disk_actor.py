@@ -27,8 +27,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
@@ -116,6 +118,18 @@ def test_a_file_in_place_is_noted_brought_back_and_keeps_its_owner_and_mode(benc
     assert bench.file.read_bytes() == THEN
     found = bench.file.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
+
+
+def test_a_request_that_the_gate_refuses_is_none_whose_fate_is_unknown(bench: Bench) -> None:
+    bench.actor.prepare(bench.disk, None)
+    notes, lock = Written(), replacement.locked(str(bench.file))
+    try:
+        with pytest.raises(InUseError):
+            bench.actor.overwrite(bench.disk, notes)
+    finally:
+        os.close(lock)
+    assert notes.requests == ["file", None]
+    assert bench.file.read_bytes() == NOW
 
 
 def test_what_differs_from_the_snapshot_is_no_restored_disk(bench: Bench) -> None:
