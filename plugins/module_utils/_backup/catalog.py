@@ -135,6 +135,15 @@ def withdraw(root: Path, backup_id: str) -> None:
         raise CatalogError(f"Failed to write {path}: {exc}", path=str(path)) from exc
 
 
+def unmark(root: Path, backup_id: str) -> None:
+    """Take away the mark that a removal which broke off has left; raises :class:`CatalogError`."""
+    path = backup_directory(root, backup_id) / _WITHDRAWN
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise CatalogError(f"Failed to remove {path}: {exc}", path=str(path)) from exc
+
+
 def is_withdrawn(root: Path, backup_id: str) -> bool:
     """Say whether a backup is being taken back."""
     return (backup_directory(root, backup_id) / _WITHDRAWN).exists()

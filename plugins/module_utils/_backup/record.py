@@ -159,6 +159,7 @@ def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]], *
         known = catalog.load(root, manifest.backup_id)
         if known is not None:
             raise _there_already(root, known)
+        catalog.unmark(root, manifest.backup_id)
         manifest, remarks = catalog.keep_side_files(root, manifest, _side_files(own))
         catalog.save(root, manifest, origin=Origin.OWN_RUN)
     try:
@@ -189,8 +190,12 @@ def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool)
     floor = options["consistency"]
     if known.complete:
         return {**result_of(known, before="complete", remarks=[]), "weaker": weaker(known, floor), "changed": False}
-    # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold.
-    half = left_out.half_restored(root, [(guest.uuid, guest.name) for guest in known.guests])
+    # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold. One
+    # that is under way now began after the hold, which refuses guests that are locked.
+    guests = [(guest.uuid, guest.name) for guest in known.guests]
+    half = left_out.half_restored(root, guests)
+    busy = left_out.locked_now(Path(options["hold_dir"]), guests) if half else {}
+    half = {uuid: problem for uuid, problem in half.items() if uuid not in busy}
     done = completed(
         without(known, dict.fromkeys(half, left_out.HALF_RESTORED)),
         holds=options["holds"],

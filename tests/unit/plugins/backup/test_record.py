@@ -198,6 +198,25 @@ def test_nothing_but_a_half_restored_guest_is_no_backup(tmp_path: Path) -> None:
     assert record.write(options(tmp_path, "started"), check=False)["changed"]
 
 
+def test_a_restore_that_began_after_the_hold_takes_no_guest_out_of_the_backup(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    journals.save(tmp_path, Journal("r1", "b1", {samples.WEB: GuestProgress("running", ("d",))}))
+    with guest_locks(tmp_path / "run" / "guests", [(samples.WEB, "web1")], purpose="restore", identity="r1"):
+        record.write(options(tmp_path, "complete"), check=False)
+    done = catalog.load(tmp_path, samples.BACKUP)
+    assert done is not None
+    assert [guest.name for guest in done.guests] == ["web1"]
+
+
+def test_a_mark_that_a_removal_left_does_not_end_the_next_run(tmp_path: Path) -> None:
+    record.write(options(tmp_path, "started"), check=False)
+    catalog.withdraw(tmp_path, samples.BACKUP)
+    (catalog.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").unlink()
+    record.write(options(tmp_path, "started"), check=False)
+    record.write(options(tmp_path, "complete"), check=False)
+    assert phases(tmp_path) == ["complete"]
+
+
 @pytest.mark.parametrize("how", ["locked at the hold", "half restored since the start"])
 def test_a_guest_that_was_taken_after_the_start_is_left_out_at_the_end(tmp_path: Path, how: str) -> None:
     guests = [samples.guest(), samples.guest("third", THIRD)]
