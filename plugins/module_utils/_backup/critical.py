@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Optional
 
@@ -98,7 +98,8 @@ def moment(
                         release_some(crew, now_due, record, ground)
                         begun.update(row.uuid for row in now_due)
                 except BaseException:
-                    release_all(crew, record, ground)
+                    with suppress(RecordLeftError):
+                        release_all(crew, record, ground)
                     raise
                 stuck, left = None, []
                 try:
