@@ -104,6 +104,11 @@ backups:
       description: The policy it was made by.
       returned: success
       type: str
+    shared_with:
+      description: The other hosts of one point in time that need snapshots of this backup, too.
+      returned: success
+      type: list
+      elements: str
     created:
       description: When it was started, ISO 8601, on the KVM host's clock.
       returned: success

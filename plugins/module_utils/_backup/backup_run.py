@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
@@ -131,6 +131,8 @@ def back_up(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     policy = RetryPolicy(retry_count=options["retry_count"])
     with _in_turn(run, check), connected(options["controllers"], policy=policy, deadline=run.time()) as clients:
         known = catalog.load(run.root, run.name)
+        if known is not None and not known.complete:
+            _refuse_shared(known)
         if known is not None and known.complete:
             result = _as_it_is(run, known, clients, check=check)
         elif check:
@@ -206,6 +208,18 @@ def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bo
         "weaker": record.weaker(known, run.asked),
         "timing": timing_of([], []),
     }
+
+
+def _refuse_shared(known: Manifest) -> None:
+    """Refuse to take back what other hosts of one point in time may need; raises :class:`InputError`."""
+    others = known.sharers
+    if others:
+        raise InputError(
+            f"Backup {known.backup_id} was begun as one point in time with {', '.join(others)}, whose parts of it may"
+            " need its snapshots. Nothing was touched. Choose another backup_id, and remove what is left of it with the"
+            " playbook recover",
+            backup_id=known.backup_id,
+        )
 
 
 def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:

@@ -295,6 +295,11 @@ class Manifest:
         return tuple(volume for group in self.groups for volume in group.foreign)
 
     @property
+    def sharers(self) -> tuple[str, ...]:
+        """The other hosts of one point in time that need snapshots of this backup."""
+        return tuple(sorted({host for hosts in self.shared_with.values() for host in hosts} - {self.owner}))
+
+    @property
     def complete(self) -> bool:
         """Whether the run came to its end."""
         return self.phase == COMPLETE

@@ -32,6 +32,7 @@ def backup_record(
         "origin": origin.value,
         "owner": manifest.owner,
         "policy": manifest.policy,
+        "shared_with": list(manifest.sharers),
         "created": manifest.created,
         "completed": manifest.completed,
         "comment": manifest.comment,

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import libvirt
@@ -18,6 +19,7 @@ from virt import Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run, catalog, critical
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import BusyError, in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
@@ -211,6 +213,29 @@ def test_a_run_that_broke_off_is_taken_back_first(site: Site, monkeypatch: pytes
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
     result = site.back_up()
     assert (result["changed"], site.left()) == (True, (["kvm_vol1", "kvm_vol2"], ["complete"], []))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_what_other_hosts_of_one_point_in_time_may_need_is_not_taken_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    two_guests(site)
+
+    def die(*_arguments: Any) -> None:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup_run, "_undone", lambda _run, exc, *_others, **_more: exc)
+        patched.setattr(backup_run, "_completed", die)
+        with pytest.raises(SystemExit):
+            site.back_up()
+    known = catalog.load(site.root, site.name)
+    assert known is not None
+    shared = {known.volumes[0].volume_uuid: ("hv1", "hv2")}
+    catalog.save(site.root, replace(known, shared_with=shared), origin=Origin.OWN_RUN)
+    with pytest.raises(InputError, match=r"as one point in time with hv2, .* Nothing was touched\. Choose another"):
+        site.back_up(check=check)
+    assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
 
 
 def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
