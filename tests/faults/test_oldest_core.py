@@ -110,7 +110,7 @@ def test_booleans_given_as_text_are_what_they_say(site: Site) -> None:
 def test_hosts_at_one_point_in_time(site: Site) -> None:
     name, before = "group_20261121020000", site.snapshots()
     mine = f"{{{{ ['{GUEST}'] if inventory_hostname == '{HOST}' else ['{NEIGHBOUR}'] }}}}"
-    played = site.play("backup_one_point", kvm_hosts_pattern="all", kvm_backup_guests=mine, kvm_backup_id=name)
+    played = site.play("backup_one_point", kvm_hosts_pattern="kvm_hosts", kvm_backup_guests=mine, kvm_backup_id=name)
     assert sorted(site.snapshots()) == sorted([*before, name])
     levels = {
         row["name"]: row["consistency"]
