@@ -71,7 +71,12 @@ def test_two_hosts_at_one_point_share_a_volume_and_both_come_back_without_their_
 ) -> None:
     name = f"{TOGETHER}-{len(key)}"
     mine = f"{{{{ ['{MINE}'] if inventory_hostname == '{FIRST}' else ['{THEIRS}'] }}}}"
-    asked = {"kvm_hosts_pattern": "kvm_hosts", "kvm_backup_guests": mine, "kvm_backup_id": name, "kvm_manifest_key": key}
+    asked = {
+        "kvm_hosts_pattern": "kvm_hosts",
+        "kvm_backup_guests": mine,
+        "kvm_backup_id": name,
+        "kvm_manifest_key": key,
+    }
     played = playbooks.run("kvmsnap.ontap.backup_one_point", asked)
     assert played.rc == 0, played.stdout
     assert not key or key["key"] not in played.stdout + str(played.entries)
@@ -96,7 +101,12 @@ def test_one_point_in_time_that_cannot_be_bound_is_not_made_and_leaves_nothing(
     mine = f"{{{{ ['{MINE}'] if inventory_hostname == '{FIRST}' else ['{THEIRS}'] }}}}"
     short = {"id": "k", "key": base64.b64encode(b"short").decode("ascii")}
     key = f"{{{{ {{}} if inventory_hostname == '{FIRST}' else {short} }}}}"
-    asked = {"kvm_hosts_pattern": "kvm_hosts", "kvm_backup_guests": mine, "kvm_backup_id": name, "kvm_manifest_key": key}
+    asked = {
+        "kvm_hosts_pattern": "kvm_hosts",
+        "kvm_backup_guests": mine,
+        "kvm_backup_id": name,
+        "kvm_manifest_key": key,
+    }
     played = playbooks.run("kvmsnap.ontap.backup_one_point", asked)
     assert played.rc != 0
     assert "give at least 16 bytes in base64" in " ".join(played.failures(SECOND))
@@ -116,7 +126,12 @@ def test_a_host_that_cannot_write_down_its_part_leaves_the_other_one_its_snapsho
     entry = ground.catalog / "backups" / name
     stop = [{"command": f"chattr +i {entry}"}]
     hooks = {"before_resume": f"{{{{ {stop} if inventory_hostname == '{FIRST}' else [] }}}}"}
-    asked = {"kvm_hosts_pattern": "kvm_hosts", "kvm_backup_guests": mine, "kvm_backup_id": name, "kvm_backup_hooks": hooks}
+    asked = {
+        "kvm_hosts_pattern": "kvm_hosts",
+        "kvm_backup_guests": mine,
+        "kvm_backup_id": name,
+        "kvm_backup_hooks": hooks,
+    }
     try:
         played = playbooks.run("kvmsnap.ontap.backup_one_point", asked)
     finally:

@@ -66,16 +66,34 @@ def _clone_directory(source: str, target: str, *, reflink: bool, skip: str, link
             if entry.name == skip:
                 continue
             copy = os.path.join(target, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                _clone_directory(entry.path, copy, reflink=reflink, skip="", links=links)
-                continue
-            info = entry.stat(follow_symlinks=False)
-            if info.st_nlink > 1 and info.st_ino in links:
-                os.link(links[info.st_ino], copy, follow_symlinks=False)
-                continue
-            clone_entry(entry.path, copy, reflink=reflink)
-            links[info.st_ino] = copy
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    _clone_directory(entry.path, copy, reflink=reflink, skip="", links=links)
+                else:
+                    _clone_file(entry, copy, reflink=reflink, links=links)
+            except FileNotFoundError:
+                if os.path.lexists(entry.path):
+                    raise
+                _forget(copy)
     copy_attributes(source, target)
+
+
+def _clone_file(entry: os.DirEntry[str], copy: str, *, reflink: bool, links: dict[int, str]) -> None:
+    info = entry.stat(follow_symlinks=False)
+    if info.st_nlink > 1 and info.st_ino in links:
+        os.link(links[info.st_ino], copy, follow_symlinks=False)
+        return
+    clone_entry(entry.path, copy, reflink=reflink)
+    links[info.st_ino] = copy
+
+
+def _forget(copy: str) -> None:
+    """Take away what was copied of an entry that a client has removed meanwhile: an array's moment has no middle."""
+    if os.path.isdir(copy) and not os.path.islink(copy):
+        shutil.rmtree(copy)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(copy)
 
 
 def clone_entry(source: str, target: str, *, reflink: bool) -> None:

@@ -52,7 +52,7 @@ def _patient_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick(ground: Ground) -> Ground:
-    return replace(ground, retry_count=0)
+    return replace(ground, retry_count=1)
 
 
 def wanted(*uuids: str) -> list[Wanted]:
