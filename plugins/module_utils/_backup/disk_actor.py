@@ -126,9 +126,9 @@ class DiskActor:
                 replacement.remove(file.place)
 
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
-        """Make sure that the disk may be overwritten now, and remember what goes with its inode."""
+        """Make sure that the disk may be overwritten now, its volume too, and remember what goes with its inode."""
+        client, volume = self._place(disk)
         if disk.storage.lun:
-            client, volume = self._place(disk)
             self.luns.prepare(client, volume, disk, deadline=self._deadline())
             return
         with _telling(f"look at {disk.host_path}"):
