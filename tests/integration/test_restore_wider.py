@@ -59,7 +59,7 @@ def lost(lab: Any) -> Iterator[None]:
     """Let the catalog lose its backups, and have them again afterwards; another host of the play has them meanwhile."""
     lab.ssh(f"mkdir -m 700 {AWAY} && mv {CATALOG}/backups {AWAY}/backups")
     yield
-    lab.ssh(f"rm -rf {CATALOG}/backups && mv {AWAY}/backups {CATALOG}/backups && rmdir {AWAY}")
+    lab.ssh(f"rm -rf {CATALOG}/backups && mv {AWAY}/backups {CATALOG}/backups && rm -rf {AWAY}")
 
 
 def nfs_sha256(lab: Any, path: str = "wide1.img", snapshot: str | None = None) -> str:
