@@ -25,7 +25,8 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -41,6 +42,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import refuse_doctype
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 
 _MANIFEST = "manifest.json"
 _WITHDRAWN = "withdrawn"
@@ -124,6 +126,20 @@ def save(root: Path, manifest: Manifest, *, origin: Origin) -> Path:
     except OSError as exc:
         raise CatalogError(f"Failed to write manifest {path}: {exc}", path=str(path)) from exc
     return path
+
+
+@contextmanager
+def alone_at(root: Path, path: Path, *, taken: str) -> Iterator[None]:
+    """Have the lock ``path`` of the catalog; raises :class:`CatalogError`, with the words ``taken`` when it is had."""
+    with ExitStack() as locks:
+        try:
+            private_directory(root)
+            had = locks.enter_context(file_lock.locked(path))
+        except OSError as exc:
+            raise CatalogError(f"Failed to lock {path}: {exc.strerror}", path=str(path)) from exc
+        if had is None:
+            raise CatalogError(taken, path=str(path))
+        yield
 
 
 def withdraw(root: Path, backup_id: str) -> None:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError, alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 
@@ -248,17 +247,8 @@ def under_way(root: Path) -> bool:
 def alone(root: Path) -> Iterator[None]:
     """Keep a second maker or remover of copies on this host out; raises :class:`CatalogError` when there is one."""
     path = root / "clones" / ".lock"
-    with ExitStack() as locks:
-        try:
-            private_directory(root)
-            had = locks.enter_context(file_lock.locked(path))
-        except OSError as exc:
-            raise CatalogError(f"Failed to lock {path}: {exc.strerror}", path=str(path)) from exc
-        if had is None:
-            raise CatalogError(
-                f"Another copy is being made or removed on this host (it holds {path}); wait for its end",
-                path=str(path),
-            )
+    taken = f"Another copy is being made or removed on this host (it holds {path}); wait for its end"
+    with alone_at(root, path, taken=taken):
         yield
 
 

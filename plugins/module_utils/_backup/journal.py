@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError, alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 
 SCHEMA = "kvmsnap.restore/1"
 MOVE = "move"
@@ -308,16 +307,7 @@ def under_way(root: Path) -> bool:
 def alone(root: Path) -> Iterator[None]:
     """Keep a second restore on this host out while one is under way; raises :class:`CatalogError` when one is."""
     path = lock_of(root)
-    with ExitStack() as locks:
-        try:
-            private_directory(root)
-            had = locks.enter_context(file_lock.locked(path))
-        except OSError as exc:
-            raise CatalogError(f"Failed to lock {path}: {exc.strerror}", path=str(path)) from exc
-        if had is None:
-            raise CatalogError(
-                f"Another restore is under way on this host (it holds {path}); wait for its end", path=str(path)
-            )
+    with alone_at(root, path, taken=f"Another restore is under way on this host (it holds {path}); wait for its end"):
         yield
 
 
