@@ -310,8 +310,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import key_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument

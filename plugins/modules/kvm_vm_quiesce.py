@@ -389,7 +389,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -433,7 +433,7 @@ def main() -> None:
         supports_check_mode=True,
         required_if=[("state", "quiesced", ["guests"])],
     )
-    act = hold.quiesce if module.params["state"] == "quiesced" else hold.resume
+    act = quiesce.quiesce if module.params["state"] == "quiesced" else quiesce.resume
     try:
         module.exit_json(**presentable(act(module.params, check=module.check_mode)))
     except KvmsnapError as exc:

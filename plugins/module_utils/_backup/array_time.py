@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, spans
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, spans
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import parse_time
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import Lease
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, left_out, record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
     locate,
     missing_volumes,
@@ -29,10 +28,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold, hold_models, quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
     PATIENCE,
     guest_locks,
@@ -84,7 +85,7 @@ class Run:
     asked: str
     below: str
     go_on: bool
-    ground: hold.Ground
+    ground: hold_models.Ground
     options: Mapping[str, Any]
 
     @classmethod
@@ -104,7 +105,7 @@ class Run:
             asked=options["consistency"],
             below=options["below_consistency"],
             go_on=options["on_failure"] == "continue",
-            ground=hold.ground_of(options),
+            ground=quiesce.ground_of(options),
             options=options,
         )
 
@@ -258,7 +259,7 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     patience = Deadline.after(run.patience)
     plan = backup_plan(run.options["guests"], volumes=run.options["volumes"], problems=run.options["problems"])
     healed = heal(run.ground, but=run.name)
-    hold.wait_for_others(_guests(run, plan), run.name, run.ground, patience)
+    quiesce.wait_for_others(_guests(run, plan), run.name, run.ground, patience)
     with ExitStack() as locks:
         busy = locks.enter_context(
             guest_locks(
@@ -446,10 +447,10 @@ def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[st
     return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]
 
 
-def _guests(run: Run, plan: BackupPlan) -> list[hold.Wanted]:
+def _guests(run: Run, plan: BackupPlan) -> list[hold_models.Wanted]:
     order, filesystems = run.options["order"], run.options["filesystems"]
     holds = plan.holds(run.options["quiesce"], order=order, filesystems=filesystems)
-    return [hold.Wanted.from_option(each) for each in holds]
+    return [hold_models.Wanted.from_option(each) for each in holds]
 
 
 def _refs(manifest: Manifest) -> list[VolumeRef]:

@@ -37,10 +37,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin
     read_origin,
     write_origin,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import refuse_doctype
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 

@@ -17,7 +17,6 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, snapshot_manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import (
     GivenBackup,
     bring_in,
@@ -25,9 +24,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup
     put_files,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import locate, missing_volumes, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    WHAT,
+    Manifest,
+    ManifestError,
+    SavedGuest,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import SIGNED, Trust
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import RestorePlan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy

@@ -20,16 +20,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice impor
     chosen_backup,
     guest_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import facts_of, network_problems
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import (
-    CloneFailedError,
-    Made,
-    Maker,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import mounted_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import network_problems
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError, Made, Maker
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume, mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import (
     CloneRefusedError,
-    HostVolume,
     Seen,
     Wanted,
     described,
@@ -46,20 +41,20 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
     take_away,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import not_allowed, site_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected

@@ -4,43 +4,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, NetworkState
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import domain_element, xml_root
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import (
-    DomainCapabilities,
-    HostCapabilities,
-    HostFacts,
-    files_asked,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-
-
-def facts_of(host: Host, xml: str) -> HostFacts:
-    """Return what a host offers to a guest with this definition; raises ``LibvirtError``."""
-    domain = domain_element(xml)
-    system = domain.find("os/type")
-    capabilities = HostCapabilities.from_xml(host.capabilities())
-    emulator = domain.findtext("devices/emulator")
-    told = None
-    # libvirt runs the emulator to tell what it can do: none is named that it does not list by itself.
-    if emulator is None or any(emulator in each.emulators for each in capabilities.machines):
-        told = host.domain_capabilities(
-            emulator=emulator,
-            arch=system.get("arch") if system is not None else None,
-            machine=system.get("machine") if system is not None else None,
-            kind=domain.get("type"),
-        )
-    return HostFacts(
-        capabilities=capabilities,
-        domain=DomainCapabilities.from_xml(told) if told is not None else None,
-        networks=frozenset(host.networks()),
-        pools=frozenset(host.pools()),
-        secrets=frozenset(secret.lower() for secret in host.secrets()),
-        files=frozenset(path for path in files_asked(xml) if os.path.exists(path)),
-    )
 
 
 def network_problems(host: Host, network: Optional[str], *, guest: str) -> list[Problem]:

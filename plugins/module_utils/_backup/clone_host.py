@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, clone_record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import (
-    HostVolume,
-    chain_of,
-    lun_label,
-    sources_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import chain_of, lun_label, sources_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import (
     ClonedFile,
     ClonedLun,
@@ -30,12 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_remova
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware_files import unpack_tpm
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
-    Manifest,
-    SavedFile,
-    SavedGuest,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import in_host_snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
@@ -47,6 +38,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, image_info, point_to_backing
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore

@@ -4,19 +4,15 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import (
-    Mount,
-    mount_of,
-    nfs_mounts,
-    read_mounts,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, mount_of, nfs_mounts, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Storage, storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -72,3 +68,25 @@ def _nfs_place(mounts: Sequence[Mount], point: str) -> Optional[NfsPlace]:
 
 def _addresses_of(server: str) -> Sequence[str]:
     return names.resolve([server], service=names.read_name_service())[server].addresses
+
+
+@dataclass(frozen=True)
+class HostVolume:
+    """Where this host has a volume: ``mount_path`` is the directory of the volume that is at ``mount_point``."""
+
+    mount_point: str
+    mount_path: str = ""
+
+    def on_host(self, path: str) -> Optional[str]:
+        """Return where a path inside the volume is on this host, None when that part of the volume is not mounted."""
+        if not self.mount_path:
+            return posixpath.join(self.mount_point, path)
+        inside = f"{self.mount_path}/"
+        return posixpath.join(self.mount_point, path[len(inside) :]) if path.startswith(inside) else None
+
+    def inside(self, host_path: str) -> Optional[str]:
+        """Return where a file of this host is inside the volume, None when it is not below the mount point."""
+        below = f"{self.mount_point}/"
+        if not host_path.startswith(below):
+            return None
+        return posixpath.join(self.mount_path, host_path[len(below) :])

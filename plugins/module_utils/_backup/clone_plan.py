@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import (
     NO_INTERFACES,
     ORIGINAL,
@@ -44,28 +45,6 @@ _NETWORKS = {NO_INTERFACES: "none", ORIGINAL: "those of the original, with new a
 
 class CloneRefusedError(KvmsnapError):
     """A copy was refused before anything was made; ``problems`` says why, each with its remedy."""
-
-
-@dataclass(frozen=True)
-class HostVolume:
-    """Where this host has a volume: ``mount_path`` is the directory of the volume that is at ``mount_point``."""
-
-    mount_point: str
-    mount_path: str = ""
-
-    def on_host(self, path: str) -> Optional[str]:
-        """Return where a path inside the volume is on this host, None when that part of the volume is not mounted."""
-        if not self.mount_path:
-            return posixpath.join(self.mount_point, path)
-        inside = f"{self.mount_path}/"
-        return posixpath.join(self.mount_point, path[len(inside) :]) if path.startswith(inside) else None
-
-    def inside(self, host_path: str) -> Optional[str]:
-        """Return where a file of this host is inside the volume, None when it is not below the mount point."""
-        below = f"{self.mount_point}/"
-        if not host_path.startswith(below):
-            return None
-        return posixpath.join(self.mount_path, host_path[len(below) :])
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,17 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold_all, release_all, release_some
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_decide import due, phases
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_look import prepare
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
     Ground,
     HoldError,
     RecordLeftError,
     Wanted,
-    due,
-    hold_all,
-    phases,
-    prepare,
-    release_all,
-    release_some,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, boot_id, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, Row, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshots as snap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse

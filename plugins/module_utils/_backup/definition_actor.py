@@ -8,11 +8,12 @@ import hashlib
 from os.path import normpath
 from pathlib import Path
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import DEFINITION, Aside
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import GuestRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import DEFINITION
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import GuestRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 
 

@@ -31,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore impo
     Overwritten,
     Verified,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError

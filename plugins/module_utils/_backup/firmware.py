@@ -8,17 +8,21 @@ They go to where the guest has them now, never to a path out of a manifest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from os.path import normpath
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile, SavedGuest
-
-NVRAM, TPM, DEFINITION = "nvram", "tpm", "definition"
-TPM_STATE = "/var/lib/libvirt/swtpm"
-WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM", DEFINITION: "definition"}
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+    NVRAM,
+    TPM,
+    TPM_STATE,
+    WHAT,
+    Manifest,
+    SavedFile,
+    SavedGuest,
+)
 
 
 @dataclass(frozen=True)
@@ -29,50 +33,6 @@ class FileRestore:
     path: str
     source: Optional[str]
     sha256: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """Owner, mode and SELinux label of a file."""
-
-    uid: int
-    gid: int
-    mode: int
-    label: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Aside:
-    """What was at ``path`` before a restore and is kept as ``stored_as``, which is empty when nothing was there.
-
-    ``kept_by``: the restore that set it aside, when another one took its place.
-    """
-
-    kind: str
-    path: str
-    stored_as: str = ""
-    sha256: str = ""
-    look: Optional[Look] = None
-    kept_by: str = ""
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Aside:
-        """Read an entry of a journal; raises :class:`InputError` when its name would lead out of the directory."""
-        look = record.get("look")
-        name, by = str(record["stored_as"]), str(record.get("kept_by") or "")
-        return cls(
-            kind=str(record["kind"]),
-            path=str(record["path"]),
-            stored_as=checked_id(name, what="stored_as") if name else "",
-            sha256=str(record["sha256"]),
-            look=Look(**{field.name: look[field.name] for field in fields(Look)}) if look else None,
-            kept_by=checked_id(by, what="kept_by") if by else "",
-        )
-
-    @property
-    def place(self) -> str:
-        """Where it is kept, seen from the directory of the restore that tells of it; empty when nothing was there."""
-        return f"../{self.kept_by}.files/{self.stored_as}" if self.kept_by and self.stored_as else self.stored_as
 
 
 def firmware_plan(

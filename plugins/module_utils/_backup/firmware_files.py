@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import content_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM, WHAT, Aside, FileRestore, Look
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.image_look import look_of, put_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import TPM, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 
 
 def fault(file: FileRestore) -> Optional[str]:

@@ -15,11 +15,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedDisk, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import GuestNow, refuse
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import GuestNow, refuse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import with_paths
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import USER, Checked, Site, checked

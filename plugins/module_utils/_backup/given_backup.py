@@ -16,10 +16,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 
 WHERE = "in backup_from"
 

@@ -16,9 +16,9 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import DiskActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside, Look, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     ABSENT,
     DiskRestore,
     GuestRestore,

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import Optional, Union
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Look
 
 _LABEL = "security.selinux"
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import Entry
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import (
     backup_record,
     lines,
     unreadable_record,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, list_snapshots

@@ -7,14 +7,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError, alone_at
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 
 SCHEMA = "kvmsnap.restore/1"
 MOVE = "move"
@@ -330,3 +329,47 @@ def images_of(root: Path, restore_id: str) -> Path:
 
 def _path(root: Path, restore_id: str) -> Path:
     return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.json"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Owner, mode and SELinux label of a file."""
+
+    uid: int
+    gid: int
+    mode: int
+    label: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What was at ``path`` before a restore and is kept as ``stored_as``, which is empty when nothing was there.
+
+    ``kept_by``: the restore that set it aside, when another one took its place.
+    """
+
+    kind: str
+    path: str
+    stored_as: str = ""
+    sha256: str = ""
+    look: Optional[Look] = None
+    kept_by: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Aside:
+        """Read an entry of a journal; raises :class:`InputError` when its name would lead out of the directory."""
+        look = record.get("look")
+        name, by = str(record["stored_as"]), str(record.get("kept_by") or "")
+        return cls(
+            kind=str(record["kind"]),
+            path=str(record["path"]),
+            stored_as=checked_id(name, what="stored_as") if name else "",
+            sha256=str(record["sha256"]),
+            look=Look(**{field.name: look[field.name] for field in fields(Look)}) if look else None,
+            kept_by=checked_id(by, what="kept_by") if by else "",
+        )
+
+    @property
+    def place(self) -> str:
+        """Where it is kept, seen from the directory of the restore that tells of it; empty when nothing was there."""
+        return f"../{self.kept_by}.files/{self.stored_as}" if self.kept_by and self.stored_as else self.stored_as

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal, restore_open
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal, restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
@@ -46,7 +46,7 @@ def left_files(root: Path, connect: Callable[[], Host]) -> Iterator[Left]:
 def _known(root: Path) -> Iterator[tuple[str, TemporaryFile]]:
     """Yield what the journals say may be there, each place once."""
     seen: set[str] = set()
-    for each in restore_open.survey(root).journals:
+    for each in restore_survey.survey(root).journals:
         for progress in each.guests.values():
             for file in progress.temporaries:
                 if is_ours(os.path.basename(file.place)) and file.place not in seen:

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Reached
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
@@ -410,3 +410,10 @@ def _from_record(record: Mapping[str, Any]) -> Manifest:
 def _checksum(record: Mapping[str, Any]) -> str:
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return "sha256:" + hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+NVRAM, TPM, DEFINITION = "nvram", "tpm", "definition"
+
+TPM_STATE = "/var/lib/libvirt/swtpm"
+
+WHAT = {NVRAM: "UEFI variables", TPM: "state of the TPM", DEFINITION: "definition"}

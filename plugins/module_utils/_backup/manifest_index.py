@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import ManifestError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 
 SCHEMA = "kvmsnap.index/1"
 MAX_BYTES = 1 << 20

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import outside, window
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     Manifest,
     SavedGuest,
     SavedVolume,
     Unprotected,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 
 LOCKED = "guest-locked"

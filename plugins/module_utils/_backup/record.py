@@ -14,12 +14,10 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, left_out, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import TPM_STATE
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     STARTED,
+    TPM_STATE,
     BackingFile,
     Manifest,
     SavedGuest,
@@ -33,8 +31,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import 
     without,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.summary import backup_record, lines
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import changing, deletable
 
 

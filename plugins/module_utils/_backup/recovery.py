@@ -21,14 +21,13 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, journal, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_copies import Copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_files import left_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import left_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_removal import Keeper, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.snapshot_manifest import hosts_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
@@ -37,11 +36,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_loc
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import VOLUME_DIRECTORY
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.leftovers import HoldSeen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_lock, lease

@@ -17,25 +17,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any, Optional, Protocol
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import (
-    DEFINITION,
-    WHAT,
-    Aside,
-    FileRestore,
-    Look,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
     MOVE,
+    Aside,
     GuestProgress,
     Journal,
+    Look,
     MovedAside,
     Pending,
     Safety,
     SafetySnapshot,
     TemporaryFile,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import DEFINITION, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_fence import Fence, Fenced
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     ABSENT,
     DiskRestore,
     GuestRestore,

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, SavedDisk
-
-if TYPE_CHECKING:
-    from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow
 
 MISMATCH, CHANGED = "backing-chain-mismatch", "backing-file-changed"
 BRING_BACK = "Bring the backing file back first, from the snapshot of the same backup."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import GuestNow, RestorePlan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import GuestNow, RestorePlan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import changes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Optional, Protocol
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import GuestRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import GuestRestore
 
 
 class Fenced(Protocol):

@@ -11,11 +11,7 @@ from pathlib import Path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import firmware_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
-    GuestNow,
-    RestorePlan,
-    refuse,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import GuestNow, RestorePlan, refuse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 REMEDY = "Bring the file back to what the backup says, choose another backup, or restore the disks by name (disks)."

@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import ABSENT, DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import ABSENT, DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import guest_users, locks
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate

@@ -16,7 +16,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestorePlan, refuse
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import RestorePlan, refuse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest

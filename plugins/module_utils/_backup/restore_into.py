@@ -16,13 +16,13 @@ from uuid import UUID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, guest_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedDisk, SavedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import Survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskNow,
     GuestNow,
     KnownGuest,
     TwoGuests,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import with_uuid
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError, parse_guest

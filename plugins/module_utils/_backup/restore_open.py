@@ -8,72 +8,19 @@ a new decision: it brings every disk anew and takes over what the old one rememb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside, GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     GuestRestore,
     RestorePlan,
     refuse,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-
-
-@dataclass(frozen=True)
-class Survey:
-    """The journals of a host, the oldest first, and who took over which guest: (restore, guest) -> restore."""
-
-    journals: tuple[Journal, ...]
-    taken: Mapping[tuple[str, str], str]
-
-    def unfinished(self, uuid: str) -> list[Journal]:
-        """Return the restores that have not brought this guest to an end, and whose place none has taken."""
-        return [each for each in self.journals if self.is_open(each, uuid)]
-
-    def is_open(self, journal: Journal, uuid: str) -> bool:
-        """Tell whether a restore has yet to bring this guest to an end."""
-        progress = journal.guests.get(uuid)
-        return progress is not None and progress.open and (journal.restore_id, uuid) not in self.taken
-
-    def goes_on(self, restore_id: str) -> bool:
-        """Tell whether a restore of this name has yet to bring a guest to an end."""
-        mine = [each for each in self.journals if each.restore_id == restore_id]
-        return any(self.is_open(each, uuid) for each in mine for uuid in each.guests)
-
-    def half_restored(self, uuid: str) -> Optional[Journal]:
-        """Return the restore that left this guest's disks neither old nor new, None when there is none."""
-        return next((each for each in self.unfinished(uuid) if each.guests[uuid].half), None)
-
-
-def survey(root: Path) -> Survey:
-    """Read all journals; one that cannot be read is left out here, and told by the recovery."""
-    found = []
-    for path in sorted((root / "restores").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
-        try:
-            journal = journals.load(root, path.stem)
-        except KvmsnapError:
-            continue
-        if journal is not None:
-            found.append(journal)
-    return survey_of(found)
-
-
-def survey_of(found: Iterable[Journal]) -> Survey:
-    """Return the survey of these journals."""
-    known = tuple(found)
-    taken = {
-        (old, uuid): each.restore_id
-        for each in known
-        for uuid, progress in each.guests.items()
-        for old in progress.took_over
-    }
-    return Survey(known, taken)
 
 
 def to_go_on_with(found: Survey, backup_id: str, uuids: Collection[str]) -> Optional[str]:

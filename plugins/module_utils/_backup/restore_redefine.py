@@ -17,8 +17,7 @@ from typing import Any, Optional, Protocol
 from uuid import UUID
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import definition_actor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import facts_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
     NVRAM_DIRECTORIES,
     unexamined,
@@ -27,14 +26,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, SavedDisk, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import AS_IS, NewDefinition
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import ABSENT, DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import ABSENT, DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy, changes, with_paths
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest, without_passwords
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import host_problems
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 

@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     restore_open,
     restore_redefine,
     restore_shared,
+    restore_survey,
     restore_verify,
     restore_ways,
 )
@@ -39,13 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import examined, unexamined
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import backup_id, checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import (
-    Key,
-    Places,
-    locate,
-    snapshots_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Journal, Safety
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
@@ -63,7 +58,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disk
     narrowed,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     ABSENT,
     DiskNow,
     GuestNow,
@@ -71,10 +66,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan
     Sharer,
     SnapshotNow,
     TwoGuests,
-    in_host_snapshot,
     refuse,
-    restore_plan,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import refuse_removed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
@@ -85,6 +79,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guest_claim import claimed, refuse_busy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
@@ -148,7 +144,7 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
     policy = RetryPolicy(retry_count=options["retry_count"])
     with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
         chosen = _chosen(root, options, known, clients, deadline)
-        found = restore_open.survey(root)
+        found = restore_survey.survey(root)
         into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
         options, chosen = _about_present(options, chosen, into)
         if into is not None:
@@ -215,7 +211,7 @@ def _begun(
     options: Mapping[str, Any],
     whole: Manifest,
     known: Optional[Journal],
-    found: restore_open.Survey,
+    found: restore_survey.Survey,
     into: Optional[restore_into.Into] = None,
 ) -> tuple[Manifest, Journal]:
     """Return the backup as far as it is to be restored, and the journal that says so.
@@ -243,7 +239,7 @@ def _new_id(root: Path) -> str:
 
 
 def _broken_off(
-    root: Path, options: Mapping[str, Any], whole: Manifest, found: restore_open.Survey
+    root: Path, options: Mapping[str, Any], whole: Manifest, found: restore_survey.Survey
 ) -> Optional[Journal]:
     if options["restore_id"]:
         return None
@@ -251,7 +247,7 @@ def _broken_off(
     return journal.load(root, broken) if broken else None
 
 
-def _heir(record: Journal, found: restore_open.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
+def _heir(record: Journal, found: restore_survey.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
     """Return the journal with what restores of these guests that broke off remember."""
     uuids = _uuids(manifest, todo)
     restore_open.refuse_taken(record, found, uuids)
@@ -302,7 +298,7 @@ def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bo
         todo = [name for name in names if not _done(before, again, name)]
         _claim(locks, options, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
-        found = restore_open.survey(root)
+        found = restore_survey.survey(root)
         again = _heir(again, found, before, todo)
         _accepted(options["accept_unknown"] or "", again)
         saved = journal.kept_directory(root, known.restore_id)

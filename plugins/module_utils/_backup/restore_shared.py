@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import OtherUse, Place, place_in
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskNow,
     GuestNow,
     GuestRestore,

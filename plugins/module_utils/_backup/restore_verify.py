@@ -14,7 +14,7 @@ from functools import partial
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Places
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,

@@ -10,7 +10,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import TOGETHER
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,

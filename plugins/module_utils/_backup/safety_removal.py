@@ -21,7 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left import Left
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import (
     DAY,
     Family,

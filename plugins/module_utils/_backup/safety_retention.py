@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO, Journal, SafetySnapshot
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 DAY = 86400.0

@@ -20,7 +20,6 @@ from typing import Optional, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import nfs_points, volumes_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
     COMPLETE,
@@ -47,6 +46,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directo
     UnreadableCopyError,
     read_carried,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline

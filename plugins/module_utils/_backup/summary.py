@@ -8,9 +8,9 @@ from collections.abc import Collection
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import array_time
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import UNKNOWN
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN
 
 
 def backup_record(

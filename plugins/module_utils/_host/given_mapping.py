@@ -18,12 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Storage, fitting
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
-    Guest,
-    Unknown,
-    select,
-    unmatched,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, Unknown, select, unmatched
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError

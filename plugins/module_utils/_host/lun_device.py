@@ -27,11 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
     scsi_disks,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, ask_multipathd
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import (
-    ProgramError,
-    bytes_of,
-    find_program,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, bytes_of, find_program
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import serial_of, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 

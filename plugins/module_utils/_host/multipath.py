@@ -20,11 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
     block_device,
     holders_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import (
-    ProgramError,
-    find_program,
-    output_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, find_program, output_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import WWID_PREFIX, is_serial, serial_of
 

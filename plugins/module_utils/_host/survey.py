@@ -33,12 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
     path_findings,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
-    FileFacts,
-    HostFiles,
-    NfsPlace,
-    Placed,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace, Placed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest

@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import BOOT_ID, boot_id, read_rows
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import end
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import DEADLINE
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import read_rows
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id, end
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import (
     Timer,
     TimerError,
@@ -40,7 +41,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record im
     write_timer,
 )
 
-DEADLINE = 30.0
 MARGIN = 0.5
 LEAD = 15.0
 """Seconds before its first moment at which a systemd timer starts its service, which waits for that itself.

@@ -25,17 +25,17 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect, require_libvirt
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, expire
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import expire
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     HoldRecordError,
     Row,
-    boot_id,
     lock_holder,
     locked,
     read_rows,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import end, started_at
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id, end, started_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import (
     Timer,
     TimerError,

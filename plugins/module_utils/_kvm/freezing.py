@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional, Protocol
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import CRASH, INCONSISTENT
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, INCONSISTENT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     OPERATION_INVALID,
     Domain,

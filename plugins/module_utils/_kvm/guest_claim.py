@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import BOOT_ID, boot_id, guests_in_holds
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import guests_in_holds
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
     GuestLockedError,
     all_locked,

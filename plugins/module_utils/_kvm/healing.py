@@ -19,16 +19,17 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DEADLINE, MARGIN
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import MARGIN
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import Bounds, broken, proof_of_freedom
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import DEADLINE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     HoldRecord,
     Row,
-    boot_id,
     lock_holder,
     locked,
     read_rows,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
 
 LONG_OVER = 60.0

@@ -11,79 +11,51 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
-from pathlib import Path
-from typing import Any, Literal, Optional, Protocol, Union
+from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import (
-    APPLICATION,
-    CRASH,
-    FILESYSTEM,
-    INCONSISTENT,
-    OFFLINE,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import INCONSISTENT, OFFLINE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import FreezeStatus, few
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
-    Domain,
-    DomainState,
-    Host,
-    LibvirtError,
-    LibvirtMissingError,
-    LibvirtUnavailableError,
-    connect,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem, coverage, is_windows
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import MOST_WORKERS, Crew, Lane
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DEADLINE, DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml, parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.freezing import (
     about_to,
     broken,
-    done_to,
     freeze,
     freeze_and_suspend,
     left_alone,
     let_go_of,
     pause,
-    paused,
-    same_run,
     suspend,
-    thaw,
     unheld,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import heal, long_over
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_decide import due, phases, taken_by
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_look import prepare
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
+    GONE,
+    Ground,
+    HoldError,
+    RecordLeftError,
+    TakenError,
+    Wanted,
+    names_of,
+    not_held,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
-    BOOT_ID,
     HoldRecord,
     HoldRecordError,
     Row,
-    boot_id,
     claiming,
     locked,
     other_holds,
     releasing,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, qemu_processes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
-    PATIENCE,
-    Busy,
-    guest_locks,
-    lock_directory,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import Busy, guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
-Asked = Literal["auto", "agent", "suspend", "agent+suspend", "none"]
-Method = Literal["agent", "suspend", "agent+suspend", "none"]
-
-VSS_DEADLINE = 8.0
-"""Seconds that a Windows guest, or one whose system is not known, is held: VSS thaws by itself after ten."""
-
-_LOOK_AGAIN = 0.5
 _GROUP_PATIENCE = 1.0
 _RELEASE_PATIENCE = 8.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
@@ -94,213 +66,7 @@ _RELEASE_WAIT = 0.5
 Then it goes on: the hold's record is what keeps the others from changing them.
 """
 
-_GONE = "libvirt does not know it any more"
-_UNSEEN = "it cannot be looked at"
 _WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspend}
-
-
-class HoldError(KvmsnapError):
-    """Guests could not be held, or not be released; ``guests`` tells of each."""
-
-
-class RecordLeftError(KvmsnapError):
-    """All guests of a hold are free, and ``rows`` tells of them; its record or its timer could not be removed."""
-
-    def __init__(self, message: str, rows: Sequence[Row]) -> None:
-        super().__init__(message)
-        self.rows = tuple(rows)
-
-
-class TakenError(HoldError):
-    """Guests could not be held since another hold has them; nothing was held."""
-
-
-class Guard(Protocol):
-    """Who watches over a hold that its process may not live to end; armed before the first guest is held."""
-
-    def arm(self, record: Path) -> None:
-        """Begin to watch over the hold with this record; when it raises, nothing is held."""
-
-    def disarm(self, record: Path) -> None:
-        """End the watch, if there is one: no guest of the hold is held any more."""
-
-
-class NoGuard:
-    """Nobody watches."""
-
-    def arm(self, record: Path) -> None:
-        """Begin nothing."""
-
-    def disarm(self, record: Path) -> None:
-        """End nothing."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A guest to hold; ``disks`` are the targets that the backup holds, None for all.
-
-    ``filesystems`` are the mount points to freeze, None for all. Guests of a lower ``order`` are held first and
-    released last.
-    """
-
-    name: str
-    uuid: str
-    asked: Asked
-    disks: Optional[tuple[str, ...]] = None
-    filesystems: Optional[tuple[str, ...]] = None
-    order: int = 0
-
-    @classmethod
-    def from_option(cls, option: Mapping[str, Any]) -> Wanted:
-        """Read one entry of the ``guests`` option; raises :class:`InputError`."""
-        name, uuid = str(option.get("name") or "").strip(), str(option.get("uuid") or "").strip().lower()
-        if not name and not uuid:
-            raise InputError("A guest to hold needs a uuid or a name")
-        disks, chosen = option.get("disks"), option.get("filesystems")
-        return cls(
-            name,
-            uuid,
-            option.get("method") or "auto",
-            disks=None if disks is None else tuple(disks),
-            filesystems=tuple(chosen) if chosen else None,
-            order=option.get("order") or 0,
-        )
-
-    @property
-    def label(self) -> str:
-        """How to call it."""
-        return self.name or self.uuid
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a guest was like just before the hold, and its QEMU ``process`` when it was found.
-
-    ``holder`` is another hold that has not released it.
-    """
-
-    name: str
-    uuid: str
-    state: DomainState
-    definition: GuestXml
-    agent: AgentState = "none"
-    status: Optional[FreezeStatus] = None
-    agent_error: Optional[str] = None
-    holder: Optional[str] = None
-    mounts: Optional[tuple[FileSystem, ...]] = None
-
-    @property
-    def vss(self) -> Optional[bool]:
-        """Whether it is a Windows guest, which thaws by itself; None when nothing tells."""
-        if self.definition.os != "unknown":
-            return self.definition.os == "windows"
-        return is_windows(self.mounts or ())
-
-    process: Optional[Process] = None
-
-
-@dataclass(frozen=True)
-class Unseen:
-    """A guest that could not be looked at, and why; the others can."""
-
-    error: str
-
-
-Found = Union[Seen, Unseen, None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """What is to be done with a guest, what that gives, and why it is not more; ``error``: what was asked cannot be.
-
-    ``expected``: how many file systems the agent should freeze, None when that is not known.
-    """
-
-    method: Method
-    consistency: str
-    reason: str = ""
-    error: Optional[str] = None
-    expected: Optional[int] = None
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where and how a hold is made; times are in seconds. ``hold_deadline`` bounds the hold from its beginning on.
-
-    ``vss_deadline`` bounds that of a guest which may thaw by itself, from the answer of its freeze on. ``at_once`` is
-    how many guests libvirt works on at a time.
-    """
-
-    directory: Path
-    connect: Callable[[], Host]
-    retry_count: int = 3
-    freeze_timeout: int = 20
-    ping_timeout: int = 5
-    hold_deadline: float = DEADLINE
-    vss_deadline: float = VSS_DEADLINE
-    at_once: int = MOST_WORKERS
-    boot: str = BOOT_ID
-    guard: Guard = field(default_factory=NoGuard)
-
-
-def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Return the result of ``kvm_vm_quiesce`` ``state: quiesced``; ``options`` are the module's.
-
-    Raises :class:`InputError`, :class:`LibvirtError`, and :class:`HoldError` when a guest was not held: then none is.
-    """
-    wanted = [Wanted.from_option(option) for option in options["guests"] or ()]
-    hold_id, ground, go_on = options["hold_id"], ground_of(options), options["on_failure"] == "continue"
-    deadline = Deadline.after(0 if check else options["concurrency_timeout"])
-    remarks = [] if check else heal(ground, but=hold_id)
-    while True:
-        wait_for_others(wanted, hold_id, ground, deadline)
-        try:
-            held = hold(
-                wanted,
-                hold_id,
-                ground,
-                check=check,
-                go_on=go_on,
-                refuse_vss=options["refuse_vss"],
-                wait=min(PATIENCE, deadline.remaining()),
-            )
-            return {**held, "remarks": remarks}
-        except TakenError:
-            if deadline.remaining() <= 0 or not _to_end(wanted, hold_id, ground):
-                raise
-        deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
-
-
-def resume(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Return the result of ``kvm_vm_quiesce`` ``state: resumed``; raises as :func:`release` does."""
-    return {**release(options["hold_id"], ground_of(options), check=check), "remarks": []}
-
-
-def ground_of(options: Mapping[str, Any]) -> Ground:
-    """Return the ground that the module's options describe; raises :class:`InputError`."""
-    for name, least in (("retry_count", 0), ("freeze_timeout", 1), ("agent_ping_timeout", 1)):
-        if options[name] < least:
-            raise InputError(f"{name} is {options[name]}; it must be at least {least}")
-    uri, retry_count, deadline = options["uri"], options["retry_count"], _deadline_of(options)
-    return Ground(
-        directory=Path(options["hold_dir"]),
-        connect=lambda: connect(uri, retry_count=retry_count),
-        retry_count=retry_count,
-        freeze_timeout=options["freeze_timeout"],
-        ping_timeout=options["agent_ping_timeout"],
-        hold_deadline=deadline,
-        vss_deadline=options["vss_hold_deadline"],
-        at_once=at_once(),
-        guard=DeadMan(uri, deadline=deadline, margin=options["hold_margin"]),
-    )
-
-
-def _deadline_of(options: Mapping[str, Any]) -> float:
-    """Return how long a hold may last; the time after which the plug-in's agent resumed guests can only shorten it."""
-    for name, least in (("hold_deadline", 1), ("hold_margin", 0), ("unquiesce_timeout", 1)):
-        if options[name] is not None and options[name] < least:
-            raise InputError(f"{name} is {options[name]:g}; it must be at least {least}")
-    return float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
 
 
 def hold(
@@ -405,56 +171,11 @@ def _refuse_vss(todo: Sequence[Row]) -> None:
     refused = [row for row in todo if row.vss]
     if refused:
         raise HoldError(
-            f"Refused to hold {_names(refused)}, nothing was held: VSS thaws by itself ten seconds after a freeze,"
+            f"Refused to hold {names_of(refused)}, nothing was held: VSS thaws by itself ten seconds after a freeze,"
             " sooner than this hold may end. Back up in one process (kvm_backup_mode=module, kvm_vm_backup), or choose"
             " the method suspend",
             guests=[row.as_dict() for row in todo],
         )
-
-
-def prepare(
-    crew: Crew, wanted: Sequence[Wanted], record: HoldRecord, ground: Ground, *, check: bool, go_on: bool
-) -> list[Row]:
-    """Read the record, look at all guests and return a row for each that says how it is to be held; holds nothing.
-
-    The crew's connections are open afterwards, and agents that are to freeze have answered. Raises as :func:`hold`.
-    """
-    record.read()
-    holders = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
-    look = _look_at_all(
-        crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check), go_on=go_on
-    )
-    found = list(zip(look, wanted))
-    unproved = [row for row in (_unproved(guest, want, record) for guest, want in found) if row]
-    if unproved:
-        raise _not_held(unproved, unproved, "nothing was held")
-    rows = [_row_of(guest, want, record, ground, go_on=go_on) for guest, want in found]
-    refused = [row for row in rows if row.error and not go_on]
-    if refused:
-        taken = {guest.uuid for guest in look if isinstance(guest, Seen) and guest.holder}
-        kind = TakenError if all(row.uuid in taken for row in refused) else HoldError
-        raise _not_held(refused, rows, "nothing was held", kind)
-    return rows
-
-
-def wait_for_others(wanted: Sequence[Wanted], hold_id: str, ground: Ground, deadline: Deadline) -> None:
-    """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later.
-
-    For a hold that is long over and still has guests, nobody waits: they could not be released, and may never be.
-    """
-    while deadline.remaining() > 0 and _to_end(wanted, hold_id, ground):
-        deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
-
-
-def _to_end(wanted: Sequence[Wanted], hold_id: str, ground: Ground) -> bool:
-    """Say whether another hold that is to end soon has one of the guests."""
-    names = {want.uuid or want.name for want in wanted}
-    held = other_holds(ground.directory, hold_id, boot_id(ground.boot)).values()
-    return any(
-        names & {row.uuid, row.name}
-        and not long_over([row], known_timer(ground.directory / f"{holder}.timer"), time.monotonic())
-        for holder, row in held
-    )
 
 
 def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
@@ -502,246 +223,9 @@ def expire(
     return held, record.rows
 
 
-def decide(
-    asked: Asked, seen: Seen, disks: Optional[Sequence[str]] = None, filesystems: Optional[Sequence[str]] = None
-) -> Step:
-    """Decide how a guest is held; pure. What cannot be had is an ``error``, what is not had by default a ``reason``."""
-    if not seen.state.active:
-        return _inactive(seen.state)
-    unsafe = [target for target in seen.definition.unsafe_cache if disks is None or target in disks]
-    step = _active(asked, seen, disks, filesystems)
-    if unsafe:
-        why = f"disk {', '.join(unsafe)} has cache='unsafe', which ignores the guest's flushes"
-        return replace(step, consistency=INCONSISTENT, reason="; ".join(filter(None, (step.reason, why))))
-    return step
-
-
-def _inactive(state: DomainState) -> Step:
-    if (state.state, state.reason) == ("shutoff", "shutdown"):
-        return Step("none", OFFLINE, "shut off")
-    why = "libvirt does not know how" if state.reason == "unknown" else state.reason
-    return Step("none", CRASH, f"off, but not known to be cleanly shut down ({why})")
-
-
-def _active(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
-    if asked == "none":
-        return Step("none", CRASH, "not to be held")
-    if seen.holder is not None:
-        return Step("none", CRASH, *_taken_by(seen.holder))
-    if seen.state.state != "running":
-        left = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
-        insists = asked in ("agent", "agent+suspend")
-        return Step("none", CRASH, left, error=f"{left}, so it cannot be frozen" if insists else None)
-    if asked == "suspend":
-        return Step("suspend", CRASH, "suspended as asked")
-    return _by_agent(asked, seen, disks, filesystems)
-
-
-def _taken_by(holder: str) -> tuple[str, str]:
-    """Return why a guest of another hold is not held, and what to do about it."""
-    left = f"it is held by another hold, {holder}"
-    return left, f"{left}; release that one first (state=resumed, hold_id={holder})"
-
-
-def _by_agent(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
-    insists = asked in ("agent", "agent+suspend")
-    if seen.agent != "connected":
-        why = "it has no guest agent" if seen.agent == "none" else "no agent is connected to its agent channel"
-        if insists:
-            return Step("none", CRASH, why, error=f"{why}, so it cannot be frozen")
-        if seen.definition.passthrough:
-            devices = ", ".join(seen.definition.passthrough)
-            return Step(
-                "none",
-                CRASH,
-                f"{why}, and with devices of the host passed through ({devices}) it is only"
-                " suspended when that is asked for",
-            )
-        return Step("suspend", CRASH, f"suspended: {why}")
-    if seen.agent_error is not None:
-        return Step("none", CRASH, seen.agent_error, error=seen.agent_error)
-    if seen.status == "frozen":
-        left = "someone else froze it before; it is left as it is"
-        return Step("none", CRASH, left, error=left if insists else None)
-    return _covered("agent+suspend" if asked == "agent+suspend" else "agent", seen, disks, filesystems)
-
-
-def _covered(method: Method, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
-    """Return what a freeze by the agent gives, by what it covers of the guest."""
-    level = APPLICATION if seen.vss else FILESYSTEM
-    if seen.mounts is None:
-        return Step(method, level)
-    unknown = set(filesystems or ()) - {each.mountpoint for each in seen.mounts}
-    if unknown:
-        why = f"nothing is mounted at {', '.join(sorted(unknown))}, which was to be frozen"
-        return Step("none", CRASH, why, error=why)
-    targets = [disk.target for disk in seen.definition.disks if not (disk.removable or disk.readonly)]
-    saved = targets if disks is None else disks
-    found = coverage(seen.mounts, saved=saved, chosen=filesystems)
-    if found.missed:
-        return Step(method, CRASH, "; ".join(few(found.missed)), expected=found.devices)
-    return Step(method, level, expected=found.devices or None)
-
-
 def _alone(ground: Ground, hold_id: str, check: bool) -> AbstractContextManager[None]:
     """Keep others away from the hold; a check changes nothing, so it needs no lock."""
     return nullcontext() if check else locked(ground.directory, hold_id)
-
-
-def _look_at_all(
-    crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wanted], Optional[Seen]], *, go_on: bool
-) -> list[Found]:
-    """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more.
-
-    What goes wrong with one guest is told of that one. Raises :class:`LibvirtError` when libvirt itself is away, and
-    for a guest that is known by its name alone.
-    """
-
-    def seen(lane: Lane, want: Wanted) -> Found:
-        found = outcome_of(lambda: look(lane, want), what=f"look at guest {want.label}")
-        if not isinstance(found, KvmsnapError):
-            return found
-        if isinstance(found, (LibvirtUnavailableError, LibvirtMissingError)) or not want.uuid:
-            raise found
-        return Unseen(f"{_UNSEEN}: {found.message}")
-
-    found = crew.each(wanted, seen)
-    unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
-    if unknown:
-        raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
-    uuids = [guest.uuid if isinstance(guest, Seen) else want.uuid for want, guest in zip(wanted, found)]
-    names = [guest.name if isinstance(guest, Seen) else want.label for want, guest in zip(wanted, found)]
-    twice = sorted({name for name, uuid in zip(names, uuids) if uuids.count(uuid) > 1})
-    if twice:
-        raise InputError(f"The guest {', '.join(twice)} is named twice; nothing was held", guests=twice)
-    processes = qemu_processes()
-    return [replace(each, process=processes.get(each.uuid)) if isinstance(each, Seen) else each for each in found]
-
-
-def _look(
-    lane: Lane,
-    want: Wanted,
-    ground: Ground,
-    record: HoldRecord,
-    holders: Mapping[str, tuple[str, Row]],
-    *,
-    act: bool,
-) -> Optional[Seen]:
-    domain = lane.domain(want.uuid, want.name)
-    if domain is None:
-        return None
-    state = domain.state()
-    holder, row = holders.get(domain.uuid, (None, None))
-    if row is not None and row.domain_id != state.domain_id:
-        holder = None
-    definition = parse_guest(domain.xml())
-    agent = domain.agent.channel(definition)
-    seen = Seen(domain.name, domain.uuid, state, definition, agent, holder=holder)
-    before = record.row(seen.uuid)
-    frozen = before is not None and before.outstanding and before.by_agent
-    by_agent = (want.asked in ("auto", "agent", "agent+suspend") or frozen) and agent == "connected"
-    if not by_agent or holder or state.state != "running":
-        return seen
-    try:
-        domain.agent.ping(ground.ping_timeout)
-        status = domain.agent.status(ground.ping_timeout)
-        if status == "thawed":
-            seen = replace(seen, mounts=_mounts(domain, ground))
-        if status == "frozen" and _left_by_us(before, seen):
-            error = thaw(domain, ground).error if act else None
-            return replace(seen, status="thawed", agent_error=error)
-        return replace(seen, status=status)
-    except LibvirtError as exc:
-        return replace(seen, agent_error=exc.message)
-
-
-def _mounts(domain: Domain, ground: Ground) -> Optional[tuple[FileSystem, ...]]:
-    """Return what is mounted in a guest, None when its agent does not tell (the command may be switched off)."""
-    try:
-        domain.agent.limit(ground.ping_timeout)
-        return domain.agent.filesystems()
-    except LibvirtError:
-        return None
-
-
-def _left_by_us(row: Optional[Row], seen: Seen) -> bool:
-    """Say whether a run of this hold that broke off may have held the guest without knowing it."""
-    return row is not None and row.phase == "holding" and row.domain_id == seen.state.domain_id
-
-
-def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
-    """Return the row of a guest that an earlier run of this hold holds still, as it is now."""
-    if before is None or _still_held(before, seen):
-        return before
-    if before.method == "suspend" and _left_by_us(before, seen) and paused(seen.state):
-        return replace(before, phase="held", held=True, freeze_answered=time.monotonic(), error=None)
-    return None
-
-
-def _unproved(seen: Found, want: Wanted, record: HoldRecord) -> Optional[Row]:
-    """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
-    before = record.row(seen.uuid if isinstance(seen, Seen) else want.uuid)
-    if before is None or not before.outstanding:
-        return None
-    why = seen.error if isinstance(seen, Unseen) else _GONE
-    if isinstance(seen, Seen):
-        if _taken_over(before, seen) or not same_run(before, seen.state):
-            return None
-        if before.by_agent:
-            released = seen.status == "thawed" and seen.agent_error is None
-        else:
-            released = seen.state.state == "running"
-        if released:
-            return None
-        why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
-    remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
-    left = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
-    return replace(before, error=f"{left}; {remedy}")
-
-
-def _row_of(found: Found, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
-    if isinstance(found, Seen):
-        return _planned(found, want, record, ground, go_on=go_on)
-    return _left_out(want, _GONE if found is None else found.error)
-
-
-def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
-    ours = _taken_over(record.row(seen.uuid), seen)
-    if ours is not None:
-        return ours
-    step = decide(want.asked, seen, want.disks, want.filesystems)
-    frozen = step.method in ("agent", "agent+suspend")
-    reason = step.error if step.error and go_on else step.reason
-    return Row(
-        name=seen.name,
-        uuid=seen.uuid,
-        asked=want.asked,
-        method=step.method,
-        domain_id=seen.state.domain_id,
-        qemu_pid=None if seen.process is None else seen.process.pid,
-        qemu_started=None if seen.process is None else seen.process.started,
-        state_before=seen.state.state,
-        consistency=step.consistency,
-        reason=reason,
-        error=step.error,
-        expected=step.expected,
-        mountpoints=want.filesystems or () if frozen else (),
-        order=want.order,
-        vss=frozen and seen.vss is True,
-        limit=ground.vss_deadline if frozen and seen.vss is not False else None,
-    )
-
-
-def _left_out(want: Wanted, why: str) -> Row:
-    """Return the row of a guest that is not here any more, or cannot be looked at: it may run, and nobody holds it."""
-    return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=why, error=why)
-
-
-def _still_held(row: Row, seen: Seen) -> bool:
-    """Say whether a guest is held as an earlier run left it; one whose release was tried is not to be relied on."""
-    if row.phase != "held" or row.thaw_sent is not None or row.domain_id != seen.state.domain_id:
-        return False
-    return seen.status == "frozen" if row.method == "agent" else paused(seen.state)
 
 
 def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
@@ -797,7 +281,7 @@ def _claimed(rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: 
         rows = [row if row.outstanding else _unless_taken(row, others) for row in rows]
         taken = [row for row in rows if row.uuid in others and row.error]
         if taken and not go_on:
-            raise _not_held(taken, rows, "nothing was held", TakenError)
+            raise not_held(taken, rows, "nothing was held", TakenError)
         record.put(*rows)
     return rows
 
@@ -806,32 +290,7 @@ def _unless_taken(row: Row, others: Mapping[str, tuple[str, Row]]) -> Row:
     holder, theirs = others.get(row.uuid, ("", None))
     if row.method == "none" or theirs is None or theirs.domain_id != row.domain_id:
         return row
-    return unheld(row, _taken_by(holder)[1])
-
-
-def due(rows: Iterable[Row], now: float) -> list[Row]:
-    """Return the held guests whose own time is over before the hold's; pure."""
-    return [
-        row
-        for row in rows
-        if row.limit is not None
-        and row.phase == "held"
-        and row.freeze_answered is not None
-        and now >= row.freeze_answered + row.limit
-    ]
-
-
-def phases(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return who is held together, one phase after the other; pure.
-
-    Groups keep their order. Within one, guests that must not be held for long (VSS) or are held in no time (suspended)
-    come when the others are held.
-    """
-    found: dict[tuple[int, bool], list[Row]] = {}
-    for row in rows:
-        late = row.limit is not None or not row.by_agent
-        found.setdefault((row.order, late), []).append(row)
-    return [sorted(found[key], key=lambda row: not row.by_agent) for key in sorted(found)]
+    return unheld(row, taken_by(holder)[1])
 
 
 def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row], done: Sequence[Row]) -> None:
@@ -840,11 +299,11 @@ def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row],
     except RecordLeftError as exc:
         released = list(exc.rows)
     except HoldError as exc:
-        message = f"{_not_held(broken, done, 'the hold was to be undone').message}; {exc.message}"
+        message = f"{not_held(broken, done, 'the hold was to be undone').message}; {exc.message}"
         raise HoldError(message, guests=exc.fields["guests"]) from exc
     errors = {row.uuid: row.error for row in done}
     rows = [replace(row, error=errors.get(row.uuid)) for row in released]
-    raise _not_held(broken, rows, "the hold was undone")
+    raise not_held(broken, rows, "the hold was undone")
 
 
 def _hold_one(
@@ -866,7 +325,7 @@ def _held(
 ) -> Row:
     seen = lane.seen(row.uuid)
     if seen is None:
-        raise HoldError(f"Failed to hold guest {row.name}: {_GONE}")
+        raise HoldError(f"Failed to hold guest {row.name}: {GONE}")
     domain, state = seen
     if state.domain_id != row.domain_id:
         now = "it was started anew since it was looked at" if state.active else f"it is off ({state.reason})"
@@ -889,7 +348,7 @@ def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
     if stuck:
         said = "; ".join(str(row.error) for row in stuck)
         raise HoldError(
-            f"Failed to release {_names(stuck)}: {said}. The hold {record.hold_id} is kept; resume it again",
+            f"Failed to release {names_of(stuck)}: {said}. The hold {record.hold_id} is kept; resume it again",
             guests=[row.as_dict() for row in rows],
         )
 
@@ -984,11 +443,6 @@ def _active_now(lane: Lane, uuid: str) -> bool:
     return domain is not None and domain.state().active
 
 
-def _not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str, kind: type[HoldError] = HoldError) -> HoldError:
-    said = "; ".join(f"{row.name}: {row.error}" for row in broken)
-    return kind(f"Failed to hold {_names(broken)}, {fate}: {said}", guests=[row.as_dict() for row in rows])
-
-
 def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Optional[Timer] = None) -> dict[str, Any]:
     timer = timer or known_timer(timer_path(record.path))
     return {
@@ -998,7 +452,3 @@ def _result(record: HoldRecord, rows: Sequence[Row], *, changed: bool, timer: Op
         "timer": timer and timer.as_dict(),
         "fired": (timer is not None and timer.fired) or any(row.fired for row in rows),
     }
-
-
-def _names(rows: Sequence[Row]) -> str:
-    return f"guest{'s' if len(rows) > 1 else ''} {', '.join(row.name for row in rows)}"

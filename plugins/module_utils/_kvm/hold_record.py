@@ -29,7 +29,6 @@ Stage = Literal["holding", "releasing"]
 
 SCHEMA = "kvmsnap.hold/1"
 HOLD_DIR = "/run/kvmsnap/holds"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 LOCK_TIMEOUT = 60.0
 
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -121,11 +120,6 @@ def checked_hold_id(hold_id: str) -> str:
             " . _ + - only, at most 200"
         )
     return hold_id
-
-
-def boot_id(path: str = BOOT_ID) -> str:
-    """Return what identifies this boot of the host."""
-    return Path(path).read_text(encoding="ascii").strip()
 
 
 class HoldRecord:

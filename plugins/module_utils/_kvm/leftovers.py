@@ -14,23 +14,18 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Cre
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import end_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
-    Ground,
-    HoldError,
-    briefly_locked,
-    release_all,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import briefly_locked, release_all
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground, HoldError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     Holder,
     HoldRecord,
     HoldRecordError,
     Row,
-    boot_id,
     lock_holder,
     locked,
     read_rows,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import own_process
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.file_lock import LEAST
 

@@ -89,3 +89,11 @@ def end(process: Process, *, number: signal.Signals = signal.SIGTERM, timeout: f
             return False
         deadline.clock.sleep(_PAUSE)
     return True
+
+
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+def boot_id(path: str = BOOT_ID) -> str:
+    """Return what identifies this boot of the host."""
+    return Path(path).read_text(encoding="ascii").strip()

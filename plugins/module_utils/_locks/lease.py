@@ -21,11 +21,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, boot_id, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 

@@ -42,16 +42,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Params, query_string
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.shapes import odd_shape
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
-    Clock,
-    Deadline,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import (
     Outcome,
-    RetryPolicy,
     may_have_begun,
     retry_after_seconds,
-    retrying,
     verdict_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy, retrying
 
 if TYPE_CHECKING:
     import requests

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 
 E = TypeVar("E", bound="OntapError")
 

@@ -19,7 +19,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OntapError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import segment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 FIELDS = ("state", "message", "code", "error")
 FIRST_PAUSE = 0.05

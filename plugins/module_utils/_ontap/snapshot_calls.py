@@ -10,11 +10,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
-    OntapError,
-    OutcomeUnknownError,
-    during,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, OutcomeUnknownError, during
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Snapshot,
     Step,
@@ -25,8 +21,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     snapshot_path,
     undeletable,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 LONGEST_WAIT = 15
 """Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""

@@ -55,13 +55,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     plan_present,
     read_snapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
-    Found,
-    Volume,
-    VolumeRef,
-    find_volumes,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, Outcome, may_have_begun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome, may_have_begun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, Volume, VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 ROLLBACK_SECONDS = 60.0
 """Time for taking back a half-made set, granted even when the caller's own is used up."""

@@ -10,12 +10,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import (
-    hides,
-    presentable,
-    visible,
-    visible_lines,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import hides, presentable, visible, visible_lines
 
 RECAP = "no\r\x1b[2K\nPLAY RECAP *****\nhv0 : ok=9 failed=0"
 

@@ -12,7 +12,7 @@ import samples
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run, catalog
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold_models
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
@@ -86,11 +86,11 @@ class Site:
             time_left = Deadline.after(30)
             ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)
 
-    def ground(self) -> hold.Ground:
+    def ground(self) -> hold_models.Ground:
         """Where the hold is made."""
         boot = self.directory / "boot_id"
         boot.write_text("this-boot\n", encoding="ascii")
-        return hold.Ground(
+        return hold_models.Ground(
             self.directory / "holds",
             self.guests.connect,
             retry_count=1,

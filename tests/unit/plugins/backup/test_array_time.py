@@ -14,7 +14,7 @@ from backup_site import Site, two_guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, plan, record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import Window, outside, window
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present

@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import BusyError, in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold, hold_models
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import TimerError
@@ -255,8 +255,8 @@ def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkey
     ("place", "name", "error"),
     [
         (HoldRecord, "remove", HoldRecordError("Failed to remove it")),
-        (hold.NoGuard, "disarm", TimerError("Failed to remove it")),
-        (hold.NoGuard, "disarm", TypeError("never expected")),
+        (hold_models.NoGuard, "disarm", TimerError("Failed to remove it")),
+        (hold_models.NoGuard, "disarm", TypeError("never expected")),
     ],
 )
 def test_a_backup_stays_when_what_was_written_down_of_its_hold_cannot_be_removed(

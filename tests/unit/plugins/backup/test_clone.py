@@ -39,7 +39,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError, HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import NotOursError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile

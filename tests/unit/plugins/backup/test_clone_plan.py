@@ -14,9 +14,9 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import network_refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import (
     CloneRefusedError,
-    HostVolume,
     Seen,
     Wanted,
     chain_of,

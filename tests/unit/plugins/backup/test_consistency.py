@@ -9,12 +9,7 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import (
-    Hold,
-    Stamp,
-    at_least,
-    reached,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, at_least, reached
 
 INSIDE = Stamp("svm1:vol1", 10.5, 11.5)
 SECOND = Stamp("svm1:vol2", 10.6, 11.9)

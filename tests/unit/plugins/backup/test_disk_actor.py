@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim

@@ -18,12 +18,12 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import firmware, firmware_files, restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import content_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside, FileRestore, Look
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside, Look, SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile, SavedGuest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import NOT_ASKED, narrowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskRestore,
     GuestNow,
     GuestRestore,

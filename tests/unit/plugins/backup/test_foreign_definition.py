@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
     own_nvram,
     places_of,

@@ -14,7 +14,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 

@@ -8,24 +8,24 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import ids
+from ansible_collections.kvmsnap.ontap.plugins.module_utils import _ids
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 
 @pytest.mark.parametrize("value", ["hv1-daily_20261121020000", "a", "hv1.example.com-hourly_20261121020000", "x+y"])
 def test_a_plain_name_is_taken_as_it_is(value: str) -> None:
-    assert ids.checked_id(value, what="backup_id") == value
+    assert _ids.checked_id(value, what="backup_id") == value
 
 
 @pytest.mark.parametrize("value", ["", "a/b", "..", "a..b", ".hidden", "-x", "a b", "a\nb", "ä", "a" * 201, "a\x00b"])
 def test_a_name_that_could_lead_elsewhere_is_refused_by_its_option(value: str) -> None:
     with pytest.raises(InputError, match="restore_id"):
-        ids.checked_id(value, what="restore_id")
+        _ids.checked_id(value, what="restore_id")
 
 
 def test_the_stamp_is_utc_whatever_the_clock_s_zone() -> None:
     taken = datetime(2026, 11, 21, 3, 0, 0, tzinfo=timezone(timedelta(hours=1)))
-    assert ids.backup_id(prefix="hv1", policy="daily", taken=taken) == "hv1-daily_20261121020000"
+    assert _ids.backup_id(prefix="hv1", policy="daily", taken=taken) == "hv1-daily_20261121020000"
 
 
 @pytest.mark.parametrize(
@@ -37,19 +37,19 @@ def test_the_stamp_is_utc_whatever_the_clock_s_zone() -> None:
     ],
 )
 def test_the_convention_is_read_back(value: str, prefix: str, policy: str) -> None:
-    name = ids.split_backup_id(value)
+    name = _ids.split_backup_id(value)
     assert name is not None
     assert (name.prefix, name.policy) == (prefix, policy)
 
 
 @pytest.mark.parametrize("value", ["before-upgrade", "hv1-daily_2026", "hv1-daily_20269921020000"])
 def test_a_free_form_id_has_no_parts(value: str) -> None:
-    assert ids.split_backup_id(value) is None
+    assert _ids.split_backup_id(value) is None
 
 
 @pytest.mark.parametrize(
     ("value", "safe"), [("hv 1/x", "hv_1_x"), ("hv1.example.com", "hv1.example.com"), ("///", "host")]
 )
 def test_any_host_name_becomes_a_usable_part(value: str, safe: str) -> None:
-    assert ids.safe_part(value) == safe
-    assert ids.checked_id(f"{safe}-daily_20261121020000", what="backup_id")
+    assert _ids.safe_part(value) == safe
+    assert _ids.checked_id(f"{safe}-daily_20261121020000", what="backup_id")

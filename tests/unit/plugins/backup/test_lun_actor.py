@@ -15,7 +15,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import lun_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim

@@ -13,17 +13,17 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open, restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    Aside,
     Pending,
     SafetySnapshot,
     TemporaryFile,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
@@ -641,7 +641,7 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
         carried_out(tmp_path, world, part(), safety=BEFORE)
     world.dies_at = -1
     world.fails_once = ["verify vdb"] if fails else []
-    record = restore_open.taken_over(journals.Journal("r2", "b2"), restore_open.survey(tmp_path), [samples.WEB])
+    record = restore_open.taken_over(journals.Journal("r2", "b2"), restore_survey.survey(tmp_path), [samples.WEB])
     guest = part(state=world.states[samples.WEB])
     anew = replace(guest, disks=tuple(replace(disk, snapshot="b2") for disk in guest.disks))
     (result,), _done = restore.run(
@@ -655,7 +655,7 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
     assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
     kept = BEFORE if 3 <= at <= 6 else "hv1-safety_2"
     assert set(world.content.values()) == {kept if fails else "b2"}
-    assert restore_open.survey(tmp_path).unfinished(samples.WEB) == []
+    assert restore_survey.survey(tmp_path).unfinished(samples.WEB) == []
 
 
 OFF = part(state="shutoff", after="shutoff")

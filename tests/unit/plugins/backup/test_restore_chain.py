@@ -12,7 +12,7 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, SavedDisk, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow
 
 BASE, MID, TOP = "/mnt/vol1/base.img", "/mnt/vol1/web1.mid", "/mnt/vol1/web1.img"
 NEW, NEWER = "/mnt/vol1/web1.snap1", "/mnt/vol1/web1.snap2"

@@ -11,7 +11,7 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_definition import since, with_changes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     GuestNow,
     GuestRestore,
     RestorePlan,

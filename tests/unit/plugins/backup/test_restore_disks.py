@@ -14,9 +14,9 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
     journal,
     plan,
-    restore_open,
     restore_plan,
     restore_run,
+    restore_survey,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disk
     choose,
     narrowed,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskNow,
     GuestNow,
     RestorePlan,
@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
-NO_OTHERS = restore_open.survey_of([])
+NO_OTHERS = restore_survey.survey_of([])
 BOOT, DATA = "svm1:/vol/vol1/db1.img", "svm1:/vol/vol2/db1.img"
 
 

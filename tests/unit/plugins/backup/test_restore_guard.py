@@ -17,7 +17,7 @@ from image_users import make_image, qemu
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.pacemaker import Cluster, ClusterError, ClusterGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 

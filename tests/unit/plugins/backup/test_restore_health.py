@@ -12,7 +12,7 @@ from virt import URI, Guests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_health
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal, Safety
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     GuestRestore,
     RestorePlan,
     RestoreRefusedError,

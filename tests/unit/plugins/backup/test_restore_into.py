@@ -12,14 +12,14 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard, restore_into, restore_open
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard, restore_into, restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import firmware_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile, SavedGuest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_into import Into
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 
@@ -180,7 +180,7 @@ def test_all_that_does_not_fit_is_told() -> None:
     ],
 )
 def test_disks_that_a_restore_of_the_old_uuid_left_half_written(progress: GuestProgress, refused: bool) -> None:
-    found = restore_open.survey_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
+    found = restore_survey.survey_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
     if not refused:
         restore_into.refuse_half_restored(INTO, found)
         return

@@ -14,7 +14,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow
 
 
 @pytest.mark.parametrize(

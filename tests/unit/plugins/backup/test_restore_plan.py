@@ -12,7 +12,7 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, Manifest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskNow,
     GuestNow,
     RestorePlan,

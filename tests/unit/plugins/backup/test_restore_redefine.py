@@ -11,9 +11,9 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_redefine
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 

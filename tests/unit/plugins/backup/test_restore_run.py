@@ -28,15 +28,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    Aside,
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import RestoreRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import RestoreRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 

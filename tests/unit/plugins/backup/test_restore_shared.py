@@ -13,7 +13,7 @@ import samples
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_shared
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import OtherUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
     DiskNow,
     DiskRestore,
     GuestNow,

@@ -12,20 +12,15 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+    Aside,
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_open import survey_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import (
-    DAY,
-    due,
-    families,
-    reduced,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import survey_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import DAY, due, families, reduced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 NOW = 2_000_000_000.0

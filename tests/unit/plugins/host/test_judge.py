@@ -10,12 +10,7 @@ from typing import Any, Union
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
-    FoundGuest,
-    drift,
-    judge,
-    mapping_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest, drift, judge, mapping_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal

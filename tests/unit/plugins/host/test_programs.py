@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import (
-    ProgramError,
-    find_program,
-    output_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, find_program, output_of
 
 
 def test_programs_are_found_in_the_system_s_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

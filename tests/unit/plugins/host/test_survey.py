@@ -18,11 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
-    DomainState,
-    LibvirtError,
-    PoolVolume,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingFile, DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 

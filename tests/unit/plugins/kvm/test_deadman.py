@@ -23,12 +23,13 @@ import libvirt
 import pytest
 from virt import URI, FakeAgent, Guests, Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.consistency import Hold, Stamp, reached
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman, deadman_run, processes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, Wanted, hold, release
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, release
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground, HoldError, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
     HoldRecord,
     Row,

@@ -19,6 +19,7 @@ from virt import Guests, Inside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import quiesce as kvm_quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Domain,
     DomainState,
@@ -28,34 +29,31 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, hold_all, release, release_all
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_decide import decide, phases
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_look import prepare
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
     Ground,
     HoldError,
     Seen,
     Step,
     TakenError,
     Wanted,
-    decide,
-    ground_of,
-    hold,
-    hold_all,
-    phases,
-    prepare,
-    quiesce,
-    release,
-    release_all,
-    resume,
-    wait_for_others,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
-    BOOT_ID,
     HoldRecord,
     HoldRecordError,
     Row,
-    boot_id,
     claiming,
     guests_in_holds,
     locked,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.quiesce import (
+    ground_of,
+    quiesce,
+    resume,
+    wait_for_others,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -1332,7 +1330,7 @@ def test_quiesce_waits_also_for_a_hold_that_was_begun_after_it_had_looked(
     uuid = guests.add("sol")
     take(replace(ground, boot=BOOT_ID), want(uuid), hold_id="h9")
     looks: list[str] = []
-    waits = hold_module.wait_for_others
+    waits = kvm_quiesce.wait_for_others
 
     def late(*given: Any) -> None:
         """Overlook the other hold once, as one that is not written down yet; release it at the next look."""

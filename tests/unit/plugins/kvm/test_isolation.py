@@ -18,16 +18,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import Une
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman_run, healing, leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import LONG_OVER, heal, long_over
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, release
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
     Ground,
     HoldError,
     TakenError,
     Wanted,
-    hold,
-    release,
-    wait_for_others,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import Row, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.quiesce import wait_for_others
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, timer_path, write_timer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 

@@ -14,13 +14,9 @@ from virt import URI, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import Ground, HoldError, Wanted, hold
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
-    Holder,
-    HoldRecordError,
-    Row,
-    locked,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground, HoldError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import Holder, HoldRecordError, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.leftovers import HoldSeen, judge
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, write_timer
 

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import own_process
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import (
     Lease,

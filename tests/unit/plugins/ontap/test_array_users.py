@@ -9,11 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.array_users import (
-    MAPS,
-    RESERVATIONS,
-    array_answers,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.array_users import MAPS, RESERVATIONS, array_answers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, LunTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
-    Client,
-    Controller,
-    connect,
-    only_part,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect, only_part
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import NotOntapError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import RetryPolicy
 

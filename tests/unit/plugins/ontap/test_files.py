@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import 
     refuses_method,
     relative_path,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     JobTimeoutError,
     OntapError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 
 class Jobs:

@@ -23,8 +23,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.jobs import J
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, Outcome
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 SIZE = 1 << 26
 SERIAL = "81C91$QXsh5a"

@@ -6,11 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
-    Lif,
-    lifs_by_address,
-    normal_address,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import Lif, lifs_by_address, normal_address
 
 RECORD = {
     "uuid": "l1",

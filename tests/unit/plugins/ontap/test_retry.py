@@ -8,15 +8,12 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import (
-    Clock,
-    Deadline,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import (
     Outcome,
-    RetryPolicy,
     retry_after_seconds,
-    retrying,
     verdict_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy, retrying
 
 
 class FakeTime:

@@ -10,11 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
-    Volume,
-    VolumeRef,
-    volume_by_junction,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, volume_by_junction
 
 VOLUME = Volume(controller="c1", svm="svm1", svm_uuid="s1", name="kvm_vol1", uuid="v1", junction="/kvm_vol1")
 
