@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.beside import host_beside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.restore_as import host_beside
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.assignment import assign, assign_into
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 

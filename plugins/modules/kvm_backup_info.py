@@ -162,7 +162,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import info
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import presence
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
@@ -184,7 +184,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(info.read(module.params)))
+        module.exit_json(**presentable(presence.read(module.params)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

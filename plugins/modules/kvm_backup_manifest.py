@@ -231,8 +231,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import key_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
@@ -279,7 +279,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**presentable(record.write(module.params, check=module.check_mode)))
+        module.exit_json(**presentable(manifest_writer.write(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

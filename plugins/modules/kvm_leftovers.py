@@ -171,9 +171,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import recovery
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -186,7 +186,7 @@ def argument_spec() -> dict[str, Any]:
         "volumes": {"type": "list", "elements": "dict", "default": []},
         "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
         "safety_days": {"type": "int", "default": 30},
-        "settle": {"type": "float", "default": recovery.SETTLE},
+        "settle": {"type": "float", "default": run.SETTLE},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "freeze_timeout": {"type": "int", "default": 20},
@@ -201,7 +201,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(recovery.recover(module.params, check=module.check_mode)))
+        module.exit_json(**presentable(run.recover(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -309,8 +309,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import key_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
@@ -321,7 +321,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import present
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
     records = {"type": "list", "elements": "dict"}
-    below = [backup_run.FAIL_GUEST, backup_run.FAIL_RUN, backup_run.RECORD]
+    below = [run.FAIL_GUEST, run.FAIL_RUN, run.RECORD]
     return {
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str", "required": True},
@@ -335,7 +335,7 @@ def argument_spec() -> dict[str, Any]:
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
         "other_hosts": {"type": "dict", "default": {}},
-        "below_consistency": {"type": "str", "choices": below, "default": backup_run.FAIL_GUEST},
+        "below_consistency": {"type": "str", "choices": below, "default": run.FAIL_GUEST},
         "consistency_groups": {"type": "str", "choices": list(MODES), "default": NEVER},
         "snapmirror_label": {"type": "str"},
         "expiry_time": {"type": "str"},
@@ -361,7 +361,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        result = backup_run.back_up(module.params, check=module.check_mode)
+        result = run.back_up(module.params, check=module.check_mode)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
     module.exit_json(**presentable(result))

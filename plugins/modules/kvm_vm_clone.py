@@ -262,9 +262,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import backup_from_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import trust_arguments
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import backup_from_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import trust_arguments
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
@@ -303,7 +303,7 @@ def main() -> None:
         argument_spec=argument_spec(), required_if=[("state", "present", ["guest"])], supports_check_mode=True
     )
     try:
-        module.exit_json(**presentable(clone.run(module.params, check=module.check_mode)))
+        module.exit_json(**presentable(run.run(module.params, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -14,7 +14,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import _checksum
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import _checksum
 from kvmground import Ground
 from kvmground.modules import Outcome
 from kvmground.scene import Happenings

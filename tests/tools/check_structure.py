@@ -33,8 +33,8 @@ OVERWRITING = {
 }
 # What writes to a place that it is given: these, but the gate, call it for a file that they made themselves.
 COPIES_TO_OWN_FILE = {
-    "plugins/module_utils/_backup/clone_host.py": "the new file of a copy",
-    "plugins/module_utils/_backup/disk_actor.py": "the temporary file of a restore",
+    "plugins/module_utils/_clone/make.py": "the new file of a copy",
+    "plugins/module_utils/_restore/disk_actor.py": "the temporary file of a restore",
 }
 PRIMITIVES = ("os", "shutil")
 REPLACING = (
@@ -53,21 +53,21 @@ REPLACING = (
 PATH_REPLACING = ("rename", "unlink", "hardlink_to", "symlink_to", "truncate", "rmtree")
 # Who renames, links, shortens or removes files, and which: none of them is a disk.
 OWN_FILES = {
-    "plugins/module_utils/_backup/catalog.py": "manifests",
-    "plugins/module_utils/_backup/clone_record.py": "records of copies",
-    "plugins/module_utils/_backup/clone_removal.py": "UEFI variables and TPM state of a copy",
-    "plugins/module_utils/_backup/firmware_files.py": "UEFI variables and TPM state, kept beside",
-    "plugins/module_utils/_backup/recovery.py": "unfinished private files",
-    "plugins/module_utils/_backup/safety_removal.py": "what a restore set aside",
-    "plugins/module_utils/_backup/turns.py": "the content of a lock file",
+    "plugins/module_utils/_catalog/store.py": "manifests",
+    "plugins/module_utils/_catalog/clone_record.py": "records of copies",
+    "plugins/module_utils/_clone/remove.py": "UEFI variables and TPM state of a copy",
+    "plugins/module_utils/_restore/firmware_files.py": "UEFI variables and TPM state, kept beside",
+    "plugins/module_utils/_recovery/run.py": "unfinished private files",
+    "plugins/module_utils/_recovery/safety_snapshots.py": "what a restore set aside",
+    "plugins/module_utils/_backup/host_lock.py": "the content of a lock file",
     "plugins/module_utils/_host/volume_directory.py": "manifests in volumes",
     "plugins/module_utils/_files.py": "private files",
     "plugins/module_utils/_host/content.py": "a file made to look anew; copy_over, which the gate calls",
     "plugins/module_utils/_host/replacement.py": "temporary files of a restore",
-    "plugins/module_utils/_kvm/deadman.py": "the timer's archive",
-    "plugins/module_utils/_kvm/hold_record.py": "records of holds",
+    "plugins/module_utils/_hold/deadman.py": "the timer's archive",
+    "plugins/module_utils/_hold/record.py": "records of holds",
     "plugins/module_utils/_kvm/managed_save.py": "managed-save images",
-    "plugins/module_utils/_kvm/timer_record.py": "records of timers",
+    "plugins/module_utils/_hold/timer_record.py": "records of timers",
     "plugins/module_utils/_locks/file_lock.py": "lock files",
     "plugins/module_utils/_locks/guest_lock.py": "what lock files say",
     "plugins/module_utils/_locks/lease.py": "records of leases",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import outside, window
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import outside, window
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     Manifest,
     SavedGuest,
     SavedVolume,

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import preflight
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import HostsFile, NameService, Resolution
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.preflight import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks as preflight_checks
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.checks import (
     RIGHTS,
     ArrayReport,
     Directory,
@@ -53,7 +53,7 @@ ARRAY = ArrayReport("cluster1", username="kvmsnap", vserver="cluster1", version=
     ],
 )
 def test_luns_of_the_host(san: San, expected: list[tuple[str, bool, str]]) -> None:
-    findings = preflight.check_san(san)
+    findings = preflight_checks.check_san(san)
     assert [(finding.check, finding.ok, finding.severity) for finding in findings] == expected
     assert all(bool(finding.remedy) is not finding.ok for finding in findings)
 
@@ -62,43 +62,45 @@ def test_luns_of_the_host(san: San, expected: list[tuple[str, bool, str]]) -> No
 def test_rights_for_luns_matter_where_there_are_luns(outcome: Trial, san: bool, severity: str) -> None:
     (right,) = (right for right in RIGHTS if right.api == "/api/storage/luns")
     report = ArrayReport("c1", version=(9, 19, 1), rights=(TriedRight(right, outcome, "no"),), san=san)
-    (finding,) = (finding for finding in preflight.check_array(report) if finding.object.endswith("/api/storage/luns"))
+    (finding,) = (
+        finding for finding in preflight_checks.check_array(report) if finding.object.endswith("/api/storage/luns")
+    )
     assert (finding.ok, finding.severity) == (False, severity)
 
 
 def test_the_right_for_consistency_groups_is_a_note_whatever_the_site_has() -> None:
     (right,) = (right for right in RIGHTS if right.api == "/api/application/consistency-groups")
     report = ArrayReport("c1", version=(9, 19, 1), rights=(TriedRight(right, "denied", "no"),), san=True)
-    (finding,) = (finding for finding in preflight.check_array(report) if finding.object.endswith(right.api))
+    (finding,) = (finding for finding in preflight_checks.check_array(report) if finding.object.endswith(right.api))
     assert (finding.ok, finding.severity) == (False, "info")
 
 
 @pytest.mark.parametrize(("seconds", "ok"), [(0, False), (599, False), (600, True), (3600, True)])
 def test_agent_timeout(seconds: int, ok: bool) -> None:
-    finding = preflight.check_agent_timeout(seconds)
+    finding = preflight_checks.check_agent_timeout(seconds)
     assert (finding.ok, finding.severity) == (ok, "info" if ok else "error")
     assert ("600 or higher" in finding.remedy) is not ok
 
 
 @pytest.mark.parametrize(("count", "ok"), [(-1, False), (0, True), (3, True), (10, True), (11, False)])
 def test_retry_count(count: int, ok: bool) -> None:
-    assert preflight.check_retry_count(count).ok is ok
+    assert preflight_checks.check_retry_count(count).ok is ok
 
 
 def test_a_controller_is_found_by_name_or_by_address() -> None:
-    assert preflight.check_controller_name(KNOWN, SERVICE).source == "/etc/hosts"
-    missing = preflight.check_controller_name(UNKNOWN, SERVICE)
+    assert preflight_checks.check_controller_name(KNOWN, SERVICE).source == "/etc/hosts"
+    missing = preflight_checks.check_controller_name(UNKNOWN, SERVICE)
     assert (missing.ok, missing.severity) == (False, "error")
     assert "/etc/hosts does not list it" in missing.detail
     assert "'<address> svm1-nfs'" in missing.remedy
-    given = preflight.check_controller_name(ADDRESS, SERVICE)
+    given = preflight_checks.check_controller_name(ADDRESS, SERVICE)
     assert (given.ok, given.source, given.remedy) == (True, "address", "")
     assert "known as svm1-nfs" in given.detail
-    assert "no name known" in preflight.check_controller_name(replace(ADDRESS, alias=None), SERVICE).detail
+    assert "no name known" in preflight_checks.check_controller_name(replace(ADDRESS, alias=None), SERVICE).detail
 
 
 def test_the_own_name_only_warns() -> None:
-    assert preflight.check_own_name(UNKNOWN, SERVICE).severity == "warning"
+    assert preflight_checks.check_own_name(UNKNOWN, SERVICE).severity == "warning"
 
 
 @pytest.mark.parametrize(
@@ -120,18 +122,18 @@ def test_the_own_name_only_warns() -> None:
     ],
 )
 def test_the_server_of_a_mount(server: NfsServer, resolution: Resolution, ok: bool, severity: str) -> None:
-    finding = preflight.check_nfs_server(server, resolution, SERVICE)
+    finding = preflight_checks.check_nfs_server(server, resolution, SERVICE)
     assert (finding.ok, finding.severity) == (ok, severity)
     if not ok and resolution is KNOWN:
         assert finding.detail == "resolves to 198.51.100.21, yet /mnt/a uses 198.51.100.99"
 
 
 def test_a_foreign_nfs_server_is_a_note() -> None:
-    assert preflight.check_nfs_lif(replace(SERVER, ours=None)) is None
-    ours = preflight.check_nfs_lif(SERVER)
+    assert preflight_checks.check_nfs_lif(replace(SERVER, ours=None)) is None
+    ours = preflight_checks.check_nfs_lif(SERVER)
     assert ours is not None
     assert ours.ok
-    foreign = preflight.check_nfs_lif(replace(SERVER, ours=False))
+    foreign = preflight_checks.check_nfs_lif(replace(SERVER, ours=False))
     assert foreign is not None
     assert (foreign.ok, foreign.severity) == (False, "info")
     assert "kvm_controllers" in foreign.remedy
@@ -147,9 +149,9 @@ def test_a_foreign_nfs_server_is_a_note() -> None:
     ],
 )
 def test_tools(tool: Tool, ok: bool, detail: str) -> None:
-    finding = preflight.check_tool(tool, purpose="purpose", remedy="Install it.")
+    finding = preflight_checks.check_tool(tool, purpose="purpose", remedy="Install it.")
     assert (finding.ok, finding.severity, finding.detail) == (ok, "info", detail)
-    warned = preflight.check_tool(tool, purpose="purpose", remedy="Install it.", severity="warning")
+    warned = preflight_checks.check_tool(tool, purpose="purpose", remedy="Install it.", severity="warning")
     assert warned.severity == ("info" if ok else "warning")
 
 
@@ -168,21 +170,21 @@ def test_tools(tool: Tool, ok: bool, detail: str) -> None:
     ],
 )
 def test_versions(version: str | None, floor: str, required: bool, ok: bool) -> None:
-    finding = preflight.check_software(Software("thing", version, floor, required, "Install it."))
+    finding = preflight_checks.check_software(Software("thing", version, floor, required, "Install it."))
     assert finding.ok is ok
     assert finding.remedy == ("" if ok else "Install it.")
 
 
 def test_libvirt() -> None:
-    assert preflight.check_libvirt(Libvirt("qemu:///system")).ok
-    silent = preflight.check_libvirt(Libvirt("qemu:///system", error="no socket"))
+    assert preflight_checks.check_libvirt(Libvirt("qemu:///system")).ok
+    silent = preflight_checks.check_libvirt(Libvirt("qemu:///system", error="no socket"))
     assert (silent.ok, silent.severity) == (False, "error")
     assert "no socket" in silent.detail
 
 
 @pytest.mark.parametrize(("exists", "readable", "ok"), [(True, True, True), (True, False, False), (False, True, False)])
 def test_config_dir(exists: bool, readable: bool, ok: bool) -> None:
-    finding = preflight.check_config_dir(replace(PRIVATE, exists=exists, readable=readable))
+    finding = preflight_checks.check_config_dir(replace(PRIVATE, exists=exists, readable=readable))
     assert (finding.ok, finding.severity) == (ok, "info" if ok else "warning")
 
 
@@ -200,7 +202,7 @@ def test_config_dir(exists: bool, readable: bool, ok: bool) -> None:
     ],
 )
 def test_catalog_dir(directory: Directory, failed: list[str]) -> None:
-    findings = preflight.check_catalog_dir(directory)
+    findings = preflight_checks.check_catalog_dir(directory)
     assert [finding.check for finding in findings if not finding.ok] == failed
     if not directory.exists:
         assert f"it is made under {directory.nearest}" in findings[0].detail
@@ -208,12 +210,15 @@ def test_catalog_dir(directory: Directory, failed: list[str]) -> None:
 
 def test_hold_dir() -> None:
     missing = Directory("/run/kvmsnap/holds", False, "/run", 0o755, True, True, 10**9)
-    assert [(finding.object, finding.ok) for finding in preflight.check_hold_dir(missing)] == [
+    assert [(finding.object, finding.ok) for finding in preflight_checks.check_hold_dir(missing)] == [
         ("/run/kvmsnap/holds", True),
         ("/run", True),
     ]
-    assert [finding.ok for finding in preflight.check_hold_dir(replace(missing, mode=0o1777))] == [True, False]
-    assert [finding.ok for finding in preflight.check_hold_dir(replace(missing, writable=False))] == [False, True]
+    assert [finding.ok for finding in preflight_checks.check_hold_dir(replace(missing, mode=0o1777))] == [True, False]
+    assert [finding.ok for finding in preflight_checks.check_hold_dir(replace(missing, writable=False))] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +232,8 @@ def test_hold_dir() -> None:
         ("other", "controller-connection"),
     ],
 )
-def test_a_controller_that_cannot_be_used(failure: preflight.Failure, check: str) -> None:
-    findings = preflight.check_array(replace(ARRAY, failure=failure, message="Failed to log in"))
+def test_a_controller_that_cannot_be_used(failure: preflight_checks.Failure, check: str) -> None:
+    findings = preflight_checks.check_array(replace(ARRAY, failure=failure, message="Failed to log in"))
     assert [(finding.check, finding.severity, finding.detail) for finding in findings if not finding.ok] == [
         (check, "error", "Failed to log in")
     ]
@@ -238,7 +243,9 @@ def test_a_controller_that_cannot_be_used(failure: preflight.Failure, check: str
 
 
 def test_a_controller_that_is_fine() -> None:
-    findings = preflight.check_array(replace(ARRAY, rights=tuple(TriedRight(right, "granted") for right in RIGHTS)))
+    findings = preflight_checks.check_array(
+        replace(ARRAY, rights=tuple(TriedRight(right, "granted") for right in RIGHTS))
+    )
     assert all(finding.ok for finding in findings)
     assert [finding.check for finding in findings[:4]] == [
         "controller-tls",
@@ -250,36 +257,40 @@ def test_a_controller_that_is_fine() -> None:
     assert untried.source == "not tried"
     assert "create, label and delete snapshots" in untried.detail
     assert '-api "/api/storage/volumes/*/snapshots" -access all' in untried.remedy
-    assert preflight.as_table([untried])[1:] == []
+    assert preflight_checks.as_table([untried])[1:] == []
 
 
 @pytest.mark.parametrize(("skew", "ok"), [(60.0, True), (-60.0, True), (61.0, False), (-3600.0, False)])
 def test_clock_skew(skew: float, ok: bool) -> None:
-    [finding] = [each for each in preflight.check_array(replace(ARRAY, skew=skew)) if each.check == "clock-skew"]
+    [finding] = [each for each in preflight_checks.check_array(replace(ARRAY, skew=skew)) if each.check == "clock-skew"]
     assert (finding.ok, finding.severity) == (ok, "info" if ok else "warning")
     assert ("behind" in finding.detail) is (skew < 0)
 
 
 @pytest.mark.parametrize(("version", "ok"), [((9, 11, 0), False), ((9, 11, 1), True), ((9, 19, 1), True)])
 def test_ontap_version(version: tuple[int, int, int], ok: bool) -> None:
-    [finding] = [f for f in preflight.check_array(replace(ARRAY, version=version)) if f.check == "ontap-version"]
+    [finding] = [f for f in preflight_checks.check_array(replace(ARRAY, version=version)) if f.check == "ontap-version"]
     assert finding.ok is ok
 
 
 def test_what_was_not_learnt_is_not_told() -> None:
-    checks = [finding.check for finding in preflight.check_array(replace(ARRAY, version=None, skew=None, username=""))]
+    checks = [
+        finding.check for finding in preflight_checks.check_array(replace(ARRAY, version=None, skew=None, username=""))
+    ]
     assert checks == ["controller-tls", "controller-login"]
 
 
 def test_an_unverified_certificate_is_a_warning() -> None:
-    finding = preflight.check_array(replace(ARRAY, validate_certs=False))[0]
+    finding = preflight_checks.check_array(replace(ARRAY, validate_certs=False))[0]
     assert (finding.check, finding.ok, finding.severity) == ("controller-tls", False, "warning")
 
 
 @pytest.mark.parametrize("right", [right for right in RIGHTS if right.reads], ids=lambda right: right.api)
-def test_a_missing_right_comes_with_its_command(right: preflight.Right) -> None:
+def test_a_missing_right_comes_with_its_command(right: preflight_checks.Right) -> None:
     report = replace(ARRAY, rights=(TriedRight(right, "denied", "not authorized"),))
-    [finding] = [each for each in preflight.check_array(report) if each.check == "controller-right" and not each.ok]
+    [finding] = [
+        each for each in preflight_checks.check_array(report) if each.check == "controller-right" and not each.ok
+    ]
     assert finding.object == f"cluster1 {right.api}"
     assert finding.severity == ("error" if right.required else "info")
     assert (
@@ -292,7 +303,7 @@ def test_a_right_that_could_not_be_tried() -> None:
     report = replace(
         ARRAY, rights=(TriedRight(RIGHTS[5], "skipped", "no volume"), TriedRight(RIGHTS[2], "failed", "x"))
     )
-    rights = [finding for finding in preflight.check_array(report) if finding.check == "controller-right"]
+    rights = [finding for finding in preflight_checks.check_array(report) if finding.check == "controller-right"]
     assert [(finding.ok, finding.severity, finding.source) for finding in rights[:2]] == [
         (True, "info", "not tried"),
         (False, "warning", "tried"),
@@ -303,11 +314,14 @@ def test_what_only_some_sites_need_is_a_note() -> None:
     optional = next(right for right in RIGHTS if not right.required and not right.changes)
     for outcome in ("denied", "failed"):
         report = replace(ARRAY, rights=(TriedRight(optional, outcome, "x"),))
-        assert [(finding.ok, finding.severity) for finding in preflight.check_array(report)][-1] == (False, "info")
+        assert [(finding.ok, finding.severity) for finding in preflight_checks.check_array(report)][-1] == (
+            False,
+            "info",
+        )
 
 
 def test_an_unknown_vserver_is_left_to_the_reader() -> None:
-    assert "-vserver <vserver> " in preflight.role_command(RIGHTS[0], "")
+    assert "-vserver <vserver> " in preflight_checks.role_command(RIGHTS[0], "")
 
 
 FINDINGS = [
@@ -319,13 +333,13 @@ FINDINGS = [
 
 
 def test_the_worst_comes_first() -> None:
-    assert [finding.check for finding in preflight.in_order(FINDINGS)] == ["c", "d", "b", "a"]
-    assert not preflight.all_ok(FINDINGS)
-    assert preflight.all_ok(finding for finding in FINDINGS if finding.check != "c")
+    assert [finding.check for finding in preflight_checks.in_order(FINDINGS)] == ["c", "d", "b", "a"]
+    assert not preflight_checks.all_ok(FINDINGS)
+    assert preflight_checks.all_ok(finding for finding in FINDINGS if finding.check != "c")
 
 
 def test_the_table_is_made_for_reading() -> None:
-    assert preflight.as_table(FINDINGS) == [
+    assert preflight_checks.as_table(FINDINGS) == [
         "FAILED   c  bad   no",
         "         -> Act.",
         "WARNING  d  odd   so so",
@@ -333,7 +347,7 @@ def test_the_table_is_made_for_reading() -> None:
         "         -> Read.",
         "ok       a  fine  well [tried]",
     ]
-    assert preflight.as_table([]) == []
+    assert preflight_checks.as_table([]) == []
 
 
 def test_a_finding_is_plain_data() -> None:

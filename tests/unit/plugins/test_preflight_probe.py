@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names, preflight, probe
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.probe import library_version
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks, probe
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.probe import library_version
 from ontapsim import testing
 
 REAL_READ_SAN = probe.read_san
@@ -79,7 +80,7 @@ def _host(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = names.resolve
     monkeypatch.setattr(names, "resolve", lambda wanted, **how: resolve(wanted, lookup=lookup, **how))
     monkeypatch.setattr(probe, "read_mounts", lambda: parse_mounts(MOUNTINFO))
-    monkeypatch.setattr(probe, "read_san", preflight.San)
+    monkeypatch.setattr(probe, "read_san", checks.San)
 
 
 def _options(array: testing.Running, directory: Path, user: str = "kvmsnap", **more: Any) -> dict[str, Any]:
@@ -213,14 +214,14 @@ def test_the_vserver_of_an_svm_account_is_the_svm(array: testing.Running) -> Non
     assert report.vserver == "svm1"
     assert lifs == {"198.51.100.21"}
     assert report.skew is not None
-    assert abs(report.skew) < preflight.CLOCK_SKEW_LIMIT
+    assert abs(report.skew) < checks.CLOCK_SKEW_LIMIT
 
 
 def test_servers_are_told_once() -> None:
     assert probe.servers_of(parse_mounts(MOUNTINFO)) == [
-        preflight.NfsServer("svm1-nfs", "198.51.100.21", ("/mnt/a", "/mnt/b")),
-        preflight.NfsServer("fd00::22", "fd00::22", ("/mnt/c",)),
-        preflight.NfsServer("office", "192.0.2.9", ("/mnt/e",)),
+        checks.NfsServer("svm1-nfs", "198.51.100.21", ("/mnt/a", "/mnt/b")),
+        checks.NfsServer("fd00::22", "fd00::22", ("/mnt/c",)),
+        checks.NfsServer("office", "192.0.2.9", ("/mnt/e",)),
     ]
 
 
@@ -246,7 +247,7 @@ def test_a_tool_is_asked_for_its_version(
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(probe, "TOOL_TIMEOUT", 0.3)
     tool = probe.read_tool("sanlun", ["version"], pattern=r"version\s+(\S+)")
-    assert tool == preflight.Tool("sanlun", str(tmp_path / "sanlun"), version, error)
+    assert tool == checks.Tool("sanlun", str(tmp_path / "sanlun"), version, error)
 
 
 def test_a_tool_that_is_broken_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,4 +301,4 @@ def test_multipathd_is_not_asked_on_a_host_without_luns(tmp_path: Path) -> None:
     def never() -> Daemon:
         raise AssertionError("multipathd was asked")
 
-    assert REAL_READ_SAN(sysfs=tmp_path, ask=never) == preflight.San()
+    assert REAL_READ_SAN(sysfs=tmp_path, ask=never) == checks.San()

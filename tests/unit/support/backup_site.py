@@ -11,8 +11,9 @@ import libvirt
 import samples
 from virt import Guests, Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run, catalog
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold_models
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import models
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
@@ -43,7 +44,7 @@ class Site:
 
     def back_up(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
         """Run a backup as the module would."""
-        return backup_run.back_up({**self.options(), **changes}, check=check)
+        return run.back_up({**self.options(), **changes}, check=check)
 
     def options(self) -> dict[str, Any]:
         """The module's options."""
@@ -86,11 +87,11 @@ class Site:
             time_left = Deadline.after(30)
             ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)
 
-    def ground(self) -> hold_models.Ground:
+    def ground(self) -> models.Ground:
         """Where the hold is made."""
         boot = self.directory / "boot_id"
         boot.write_text("this-boot\n", encoding="ascii")
-        return hold_models.Ground(
+        return models.Ground(
             self.directory / "holds",
             self.guests.connect,
             retry_count=1,
@@ -106,7 +107,7 @@ class Site:
 
     def left(self) -> tuple[list[str], list[str], list[str]]:
         """What is left: snapshots, manifests, holds."""
-        phases = [str(entry.manifest and entry.manifest.phase) for entry in catalog.entries(self.root)]
+        phases = [str(entry.manifest and entry.manifest.phase) for entry in store.entries(self.root)]
         holds = self.directory / "holds"
         return self.snapshots(), phases, sorted(path.name for path in holds.glob("*")) if holds.exists() else []
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     STARTED,
     Manifest,
     SavedGuest,

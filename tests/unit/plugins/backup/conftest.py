@@ -12,7 +12,7 @@ import pytest
 from backup_site import Site
 from virt import Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 

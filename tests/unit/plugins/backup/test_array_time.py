@@ -12,8 +12,9 @@ import pytest
 import samples
 from backup_site import Site, two_guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, plan, record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.array_time import Window, outside, window
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer, plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import Window, outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -138,7 +139,7 @@ def test_an_array_whose_clock_is_set_otherwise_agrees(site: Site, skew: float) -
 def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     two_guests(site)
     options = {**site.options(), "state": "started", "hold_dir": str(site.directory / "holds")}
-    started = record.write(options, check=False)
+    started = manifest_writer.write(options, check=False)
     begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
     wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
@@ -146,7 +147,7 @@ def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
         taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
     by_json = json.loads(json.dumps(taken["snapshots"]))
     complete = {"state": "complete", "run_id": started["run_id"], "holds": [], "snapshots": by_json}
-    done = record.write({**options, **complete}, check=False)
+    done = manifest_writer.write({**options, **complete}, check=False)
     assert {volume["create_time_off"] for volume in done["backup"]["volumes"]} == {0.0}
 
 
@@ -172,6 +173,6 @@ def test_an_array_whose_clock_is_set_after_a_snapshot_is_told_and_nothing_else(
     assert len(told) == len([seconds for seconds in off.values() if seconds]) >= 1
     assert all(seconds == 0.0 or -300.0 <= seconds < -285.0 for seconds in off.values())
     assert "before what this host's clock says" in told[0]
-    saved = catalog.load(site.root, site.name)
+    saved = store.load(site.root, site.name)
     assert saved is not None
     assert {volume.volume: volume.create_time_off for volume in saved.volumes} == off

@@ -17,15 +17,16 @@ import pytest
 from backup_site import Site, two_guests
 from virt import Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_run, catalog, critical
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.run import BackupError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold, hold_models
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold, models
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, HoldRecordError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import TimerError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import HoldRecord, HoldRecordError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import TimerError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls, snapshot_sets
 
 PAUSED, RUNNING = libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_RUNNING
@@ -45,7 +46,7 @@ def test_a_backup_is_made_once(site: Site) -> None:
     thawed = min(row["thaw_sent"] for row in result["guests"])
     for each in result["snapshots"]:
         assert each["absent_at"] < frozen <= each["requested_at"] < each["confirmed_at"] <= thawed
-    saved = catalog.load(site.root, site.name)
+    saved = store.load(site.root, site.name)
     assert saved is not None
     assert {guest.consistency.asked for guest in saved.guests if guest.consistency} == {"crash-consistent"}
     assert site.guests.inside[web].journal.count("freeze") == 1
@@ -113,7 +114,7 @@ def test_a_thread_that_cannot_be_had_leaves_nothing(site: Site, monkeypatch: pyt
     two_guests(site)
     monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
     with monkeypatch.context() as patched:
-        patched.setattr(critical, "Creation", Crowded)
+        patched.setattr(critical_section, "Creation", Crowded)
         with pytest.raises(BackupError, match="no thread could be had") as raised:
             site.back_up()
     assert len(raised.value.fields["failures"]) == 1
@@ -134,7 +135,7 @@ def broken_when(moment: str, error: Exception, monkeypatch: pytest.MonkeyPatch) 
 
     place, name, act = {
         "asking": (snapshot_sets, "create_one", made_and_fail),
-        "waiting": (critical, "over", fail),
+        "waiting": (critical_section, "over", fail),
     }[moment]
     monkeypatch.setattr(place, name, act)
 
@@ -168,7 +169,7 @@ def test_what_cannot_be_taken_back_keeps_its_manifest(site: Site, monkeypatch: p
 
     with monkeypatch.context() as patched:
         broken_when("waiting", TypeError("never expected"), patched)
-        patched.setattr(backup_run, "undo", fail)
+        patched.setattr(run, "undo", fail)
         with pytest.raises(RuntimeError):
             site.back_up()
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
@@ -207,8 +208,8 @@ def break_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         raise SystemExit(9)
 
     with monkeypatch.context() as patched:
-        patched.setattr(backup_run, "_undone", lambda _run, exc, *_others, **_more: exc)
-        patched.setattr(backup_run, "_completed", die)
+        patched.setattr(run, "_undone", lambda _run, exc, *_others, **_more: exc)
+        patched.setattr(run, "_completed", die)
         with pytest.raises(SystemExit):
             site.back_up()
 
@@ -225,10 +226,10 @@ def test_what_other_hosts_of_one_point_in_time_may_need_is_not_taken_back(
     site: Site, monkeypatch: pytest.MonkeyPatch, check: bool
 ) -> None:
     break_off(site, monkeypatch)
-    known = catalog.load(site.root, site.name)
+    known = store.load(site.root, site.name)
     assert known is not None
     shared = {known.volumes[0].volume_uuid: ("hv1", "hv2")}
-    catalog.save(site.root, replace(known, shared_with=shared), origin=Origin.OWN_RUN)
+    store.save(site.root, replace(known, shared_with=shared), origin=Origin.OWN_RUN)
     with pytest.raises(InputError, match=r"as one point in time with hv2, .* Nothing was touched\. Choose another"):
         site.back_up(check=check)
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["started"], [])
@@ -241,8 +242,8 @@ def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkey
         raise SystemExit(9)
 
     with monkeypatch.context() as patched:
-        patched.setattr(critical, "release_all", crash)
-        patched.setattr(backup_run, "_undone", lambda _run, exc, *_others, **_more: exc)
+        patched.setattr(critical_section, "release_all", crash)
+        patched.setattr(run, "_undone", lambda _run, exc, *_others, **_more: exc)
         with pytest.raises(SystemExit):
             site.back_up()
     assert site.guests.state(sol)[0] == PAUSED
@@ -255,8 +256,8 @@ def test_a_crash_in_the_hold_is_undone_by_the_same_name_again(site: Site, monkey
     ("place", "name", "error"),
     [
         (HoldRecord, "remove", HoldRecordError("Failed to remove it")),
-        (hold_models.NoGuard, "disarm", TimerError("Failed to remove it")),
-        (hold_models.NoGuard, "disarm", TypeError("never expected")),
+        (models.NoGuard, "disarm", TimerError("Failed to remove it")),
+        (models.NoGuard, "disarm", TypeError("never expected")),
     ],
 )
 def test_a_backup_stays_when_what_was_written_down_of_its_hold_cannot_be_removed(

@@ -24,21 +24,21 @@ import samples
 from backup_site import Site
 from virt import Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
-    choice,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
+    from_snapshots,
     manifest,
-    plan,
-    snapshot_manifest,
+    selection,
+    store,
     volume_copies,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen, chosen_backup
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.given_backup import GivenBackup
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError, SavedFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import made_index
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import GivenBackup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, ManifestError, SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import made_index
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen, chosen_backup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import volume_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
@@ -71,9 +71,9 @@ class Scene:
     def mount(self) -> None:
         """Let the host have the volumes mounted where they are."""
         monkeypatch, keys = self._patch, {str(self.points[name]): self._key(name) for name in VOLUMES}
-        monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [*keys, *self.stale])
+        monkeypatch.setattr(from_snapshots, "nfs_points", lambda: [*keys, *self.stale])
         monkeypatch.setattr(
-            snapshot_manifest,
+            from_snapshots,
             "volumes_at",
             lambda _clients, points, _deadline: {p: keys[p] for p in points if p in keys},
         )
@@ -133,7 +133,7 @@ def altered(found: Manifest, **changes: Any) -> bytes:
 def test_a_backup_whose_catalog_is_gone_comes_out_of_its_snapshots(scene: Scene) -> None:
     scene.site.add("web1", *VOLUMES, agent=Inside())
     made = scene.site.back_up(volumes=scene.volumes())
-    known = catalog.load(scene.root, scene.id)
+    known = store.load(scene.root, scene.id)
     assert known is not None
     shutil.rmtree(scene.root)
     sent = len(scene.site.sim.control.requests())
@@ -156,7 +156,7 @@ def test_side_files_that_the_catalog_still_has_are_used_and_others_told(scene: S
     files = (SavedFile("nvram", "/nv", "web.nvram", digest), SavedFile("tpm", "/tpm", "web.tpm", digest))
     started = scene.started()
     scene.carry(dumped(replace(started, guests=(replace(started.guests[0], files=files),))))
-    directory = catalog.backup_directory(scene.root, scene.id)
+    directory = store.backup_directory(scene.root, scene.id)
     directory.mkdir(parents=True)
     (directory / "web.nvram").write_bytes(VARIABLES)
     found = scene.chosen()
@@ -172,15 +172,15 @@ def test_a_mount_that_does_not_answer_is_told_and_keeps_nobody_waiting(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
-    look = snapshot_manifest.read_carried
+    look = from_snapshots.read_carried
 
     def stuck(point: str, backup_id: str, names: tuple[str, ...]) -> Carried:
         if point in scene.stale:
             ended.wait(60)
         return look(point, backup_id, names)
 
-    monkeypatch.setattr(snapshot_manifest, "read_carried", stuck)
-    monkeypatch.setattr(snapshot_manifest, "_MOUNT_SECONDS", 0.5)
+    monkeypatch.setattr(from_snapshots, "read_carried", stuck)
+    monkeypatch.setattr(from_snapshots, "_MOUNT_SECONDS", 0.5)
     scene.stale = ["/mnt/dead"]
     with pytest.raises(InputError, match=r"/mnt/dead did not answer"):
         scene.chosen()
@@ -601,8 +601,8 @@ def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(
         assert not root.exists()
     assert found.notes == ("the backup was handed over from the catalog of another host",)
     found.keep(root)
-    assert catalog.load(root, samples.BACKUP) == complete()
-    directory = catalog.backup_directory(root, samples.BACKUP)
+    assert store.load(root, samples.BACKUP) == complete()
+    directory = store.backup_directory(root, samples.BACKUP)
     assert (directory / "web.nvram").read_bytes() == VARIABLES
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert {stat.S_IMODE(path.stat().st_mode) for path in (root, directory)} == {0o700}
@@ -639,20 +639,20 @@ def test_the_files_of_guests_that_are_not_wanted_may_be_missing(tmp_path: Path) 
 
 
 def test_another_backup_of_that_name_in_this_catalog_stays(tmp_path: Path) -> None:
-    catalog.save(tmp_path, replace(complete(), run_id="mine"), origin=Origin.OWN_RUN)
-    before = (catalog.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes()
+    store.save(tmp_path, replace(complete(), run_id="mine"), origin=Origin.OWN_RUN)
+    before = (store.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes()
     with pytest.raises(CatalogError, match="another of that name, of run mine, and the one given is of run run"):
         taken(tmp_path, given())
-    assert (catalog.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes() == before
+    assert (store.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("origin", list(Origin))
 def test_what_this_catalog_has_already_keeps_its_origin(tmp_path: Path, origin: Origin) -> None:
-    catalog.save(tmp_path, complete(), origin=origin)
+    store.save(tmp_path, complete(), origin=origin)
     found = taken(tmp_path, given())
     assert found.origin is origin
     found.keep(tmp_path)
-    assert catalog.origin_of(tmp_path, samples.BACKUP) is origin
+    assert store.origin_of(tmp_path, samples.BACKUP) is origin
 
 
 @pytest.mark.parametrize(
@@ -680,7 +680,7 @@ def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotecte
 @pytest.mark.parametrize("leased", [True, False])
 def test_a_lease_of_the_owner_is_handed_over_with_the_backup(tmp_path: Path, leased: bool) -> None:
     assert taken(tmp_path, {**given(), "leased": leased}).protection["protected"] is leased
-    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
     assert taken(tmp_path, {**given(), "leased": leased}).protection == {"protected": True}
 
 
@@ -688,7 +688,7 @@ def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_wit
     signed = Trust("signed", (ManifestKey("k", b"x" * 16),))
     with pytest.raises(ManifestError, match=r"\(imported\): manifest_require is signed"):
         taken(tmp_path, given(), trust=signed)
-    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
     assert taken(tmp_path, given(), trust=signed).origin is Origin.OWN_RUN
 
 
@@ -698,11 +698,11 @@ def test_the_restore_s_backup_is_asked_of_the_array_only_when_it_is_lost(
     def nobody(*_asked: Any, **_more: Any) -> Any:
         raise AssertionError("a session was opened")
 
-    monkeypatch.setattr(choice, "connected", nobody)
+    monkeypatch.setattr(selection, "connected", nobody)
     options = {"timeout": 5, "retry_count": 0, "controllers": []}
-    handed_over = choice.backup_of(tmp_path, samples.BACKUP, {**options, "backup_from": given()})
+    handed_over = selection.backup_of(tmp_path, samples.BACKUP, {**options, "backup_from": given()})
     assert (handed_over.given is not None, handed_over.origin) == (True, Origin.IMPORTED)
-    catalog.save(tmp_path, complete(), origin=Origin.OWN_RUN)
-    assert choice.backup_of(tmp_path, samples.BACKUP, options) == Chosen(complete(), Origin.OWN_RUN)
+    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
+    assert selection.backup_of(tmp_path, samples.BACKUP, options) == Chosen(complete(), Origin.OWN_RUN)
     with pytest.raises(AssertionError, match="a session was opened"):
-        choice.backup_of(tmp_path, "hv1-other_20261121020000", options)
+        selection.backup_of(tmp_path, "hv1-other_20261121020000", options)

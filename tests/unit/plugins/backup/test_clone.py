@@ -27,23 +27,21 @@ import samples
 from running_module import undocumented
 from virt import URI, Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
-    clone,
-    clone_host,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     clone_record,
-    clone_removal,
+    from_snapshots,
     manifest,
-    recovery,
-    snapshot_manifest,
+    store,
     volume_copies,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_host import CloneFailedError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import CloneRefusedError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_removal import NotOursError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import make, remove
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import run as clone_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import CloneRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.remove import NotOursError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
@@ -53,6 +51,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import read_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run as recovery_run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_vm_clone
 from ontapsim import testing, tree
@@ -178,7 +177,7 @@ class Bench:
         key = (saved["svm"], saved["kvm_vol1"])
         mounts = {key: HostVolume(str(self.volume))}
         self.san = PlainSan(array=array, initiators=lambda: ["iqn.2026-01.org.example:hv1"])
-        self.ground = clone.Ground(
+        self.ground = clone_run.Ground(
             lambda *_asked: mounts,
             nvram=str(self.side),
             tpm=str(self.side),
@@ -208,10 +207,10 @@ class Bench:
         return {**options, **changes}
 
     def present(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
-        return clone.run(self.options(**changes), check=check, ground=self.ground)
+        return clone_run.run(self.options(**changes), check=check, ground=self.ground)
 
     def absent(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
-        return clone.run(self.options(state="absent", **changes), check=check, ground=self.ground)
+        return clone_run.run(self.options(state="absent", **changes), check=check, ground=self.ground)
 
     def world(self) -> dict[str, Any]:
         """Everything that a copy may leave: files of the volume, side files, records, guests."""
@@ -260,7 +259,7 @@ class Bench:
             for name, mount_point in (("kvm_vol1", str(self.volume)), ("kvm_san1", None))
         )
         guests = (replace(started.guests[0], files=files),)
-        catalog.save(
+        store.save(
             self.root,
             started.completed_with(guests=guests, volumes=volumes, at="2026-11-21T02:01:00+00:00"),
             origin=Origin.OWN_RUN,
@@ -299,7 +298,7 @@ class Bench:
     def keep(self, kind: str, content: bytes) -> SavedFile:
         """Keep a side file in the backup."""
         stored = f"{samples.WEB}.{kind}"
-        directory = catalog.backup_directory(self.root, BACKUP)
+        directory = store.backup_directory(self.root, BACKUP)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / stored).write_bytes(content)
         return SavedFile(kind, f"/old/{kind}", stored, hashlib.sha256(content).hexdigest())
@@ -500,9 +499,9 @@ def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.back_up(files=(bench.keep("nvram", UEFI),))
-    found = catalog.load(bench.root, BACKUP)
+    found = store.load(bench.root, BACKUP)
     assert found is not None
-    catalog.remove(bench.root, BACKUP)
+    store.remove(bench.root, BACKUP)
     before = bench.world()
     mount = bench.side.parent / "mount"
     at = mount / ".snapshot" / BACKUP
@@ -511,8 +510,8 @@ def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
     started = replace(found, phase="started", completed=None, volumes=carrying)
     parts = volume_copies.put_parts(started).parts
     bound, _remarks = volume_copies.put_index(started, parts, owner=found.owner, run_id=RUN)
-    monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
-    monkeypatch.setattr(snapshot_manifest, "volumes_at", lambda *_asked: {str(mount): found.volumes[0].key})
+    monkeypatch.setattr(from_snapshots, "nfs_points", lambda: [str(mount)])
+    monkeypatch.setattr(from_snapshots, "volumes_at", lambda *_asked: {str(mount): found.volumes[0].key})
     with pytest.raises(manifest.ManifestError, match="has the comment '', which no backup gave"):
         bench.present(backup_id=BACKUP)
     assert bench.world() == before
@@ -531,16 +530,16 @@ def test_a_copy_of_a_backup_that_the_catalog_lost_has_new_side_files(
 
 def test_a_copy_is_made_from_the_catalog_of_another_host(bench: Bench) -> None:
     bench.back_up(files=(bench.keep("nvram", UEFI),))
-    text = (catalog.backup_directory(bench.root, BACKUP) / "manifest.json").read_bytes()
-    catalog.remove(bench.root, BACKUP)
+    text = (store.backup_directory(bench.root, BACKUP) / "manifest.json").read_bytes()
+    store.remove(bench.root, BACKUP)
     nvram = {f"{samples.WEB}.nvram": base64.b64encode(UEFI).decode()}
     option = {"manifest": base64.b64encode(text).decode(), "files": nvram}
     assert bench.present(check=True, backup_from=option)["changed"] is True
-    assert catalog.entries(bench.root) == []
+    assert store.entries(bench.root) == []
     made = bench.present(backup_from=option)
     assert "the backup was handed over from the catalog of another host" in made["notes"]
     assert (bench.side / f"kvmsnap-clone-{made['clone']['uuid']}_VARS.fd").read_bytes() == UEFI
-    assert [entry.backup_id for entry in catalog.entries(bench.root)] == [BACKUP]
+    assert [entry.backup_id for entry in store.entries(bench.root)] == [BACKUP]
 
 
 @pytest.mark.parametrize(
@@ -676,16 +675,16 @@ class KilledError(BaseException):
 
 
 STEPS: list[tuple[Any, str]] = [
-    (clone_host.lun_clone, "clone_lun"),
-    (clone_host.lun_clone, "map_clone"),
+    (make.lun_clone, "clone_lun"),
+    (make.lun_clone, "map_clone"),
     (PlainSan, "attach"),
-    (clone_host.lun_restore, "read_data"),
-    (clone_host.files, "clone_file"),
-    (clone_host, "first_difference"),
-    (clone_host, "point_to_backing"),
-    (clone_host, "write_private"),
-    (clone_host.Host, "define"),
-    (clone, "power_on"),
+    (make.lun_restore, "read_data"),
+    (make.files, "clone_file"),
+    (make, "first_difference"),
+    (make, "point_to_backing"),
+    (make, "write_private"),
+    (make.Host, "define"),
+    (clone_run, "power_on"),
 ]
 
 
@@ -724,12 +723,12 @@ def test_a_run_that_is_killed_leaves_nothing_unknown(
 
 
 REMOVALS: list[tuple[Any, str]] = [
-    (clone_removal, "power_off"),
-    (clone_removal.Domain, "undefine"),
-    (clone_removal, "file_size"),
+    (remove, "power_off"),
+    (remove.Domain, "undefine"),
+    (remove, "file_size"),
     (PlainSan, "detach"),
-    (clone_removal.lun_clone, "remove_clone"),
-    (clone_removal.clone_record, "forget"),
+    (remove.lun_clone, "remove_clone"),
+    (remove.clone_record, "forget"),
 ]
 
 
@@ -755,7 +754,7 @@ Recovered = Callable[..., list[tuple[str, str, Any]]]
 @pytest.fixture(name="recovered")
 def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recovered:
     """Run the recovery on the bench's host: what was found, and what was done about it."""
-    monkeypatch.setattr(recovery, "San", lambda: bench.san)
+    monkeypatch.setattr(recovery_run, "San", lambda: bench.san)
     (tmp_path / "run").mkdir()
 
     def run(*, check: bool = False, settle: float = 0.0) -> list[tuple[str, str, Any]]:
@@ -774,7 +773,7 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "timeout": 30,
             "uri": URI,
         }
-        result = recovery.recover(options, check=check)
+        result = recovery_run.recover(options, check=check)
         assert result["changed"] is any(item["remedy"] for item in result["leftovers"])
         return [(item["kind"], item["name"], item["remedy"] or item["what"]) for item in result["leftovers"]]
 
@@ -869,7 +868,7 @@ def test_a_guest_that_does_not_start_is_taken_away_again(bench: Bench, monkeypat
 
     bench.back_up()
     before = bench.world()
-    monkeypatch.setattr(clone, "power_on", refused)
+    monkeypatch.setattr(clone_run, "power_on", refused)
     with pytest.raises(CloneFailedError, match=r"Failed to start\. What was made"):
         bench.present(running=True)
     assert bench.world() == before
@@ -878,7 +877,7 @@ def test_a_guest_that_does_not_start_is_taken_away_again(bench: Bench, monkeypat
 def test_a_copy_with_other_bytes_is_no_copy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.back_up()
     before = bench.world()
-    monkeypatch.setattr(clone_host, "first_difference", lambda *_paths: 4096)
+    monkeypatch.setattr(make, "first_difference", lambda *_paths: 4096)
     with pytest.raises(CloneFailedError, match=r"differs from .* at byte 4096"):
         bench.present()
     assert bench.world() == before
@@ -892,8 +891,8 @@ def test_when_taking_away_fails_too_the_message_says_how_to_go_on(
 
     bench.back_up()
     with monkeypatch.context() as patched:
-        patched.setattr(clone_host, "first_difference", refused)
-        patched.setattr(clone_removal, "file_size", refused)
+        patched.setattr(make, "first_difference", refused)
+        patched.setattr(remove, "file_size", refused)
         with pytest.raises(CloneFailedError, match=r"half made, and taking it away failed too .*run state=absent"):
             bench.present()
     assert bench.absent()["changed"] is True
@@ -1007,6 +1006,6 @@ def test_a_lun_that_was_replaced_is_not_touched(bench: Bench) -> None:
 
 def test_a_host_is_let_look_anew_without_a_trace(tmp_path: Path) -> None:
     os.utime(tmp_path, (0, 0))
-    clone_removal.look_anew(str(tmp_path / "made on the array.img"))
+    remove.look_anew(str(tmp_path / "made on the array.img"))
     assert list(tmp_path.iterdir()) == []
     assert tmp_path.stat().st_mtime > 0

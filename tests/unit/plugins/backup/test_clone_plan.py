@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_checks import network_refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import clone_record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.clone_record import CloneRecord
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
     Seen,
     Wanted,
@@ -24,8 +26,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_plan i
     plan_clone,
     sources_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_record import CloneRecord
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import NetworkState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import NewSource

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import KEPT_FREE, SnapshotComment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import KEPT_FREE, SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import MAX_COMMENT, Wanted
 

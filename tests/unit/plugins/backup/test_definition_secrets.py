@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.definition_secrets import without_secrets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import comparable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_secrets import without_secrets
 
 SECRET = "s3cr3t"
 QEMU = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"

@@ -16,17 +16,9 @@ import pytest
 import samples
 from backup_site import Site
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.disk_actor import (
-    CheckFailedError,
-    DiskActor,
-    hindrance,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import Place
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Pending, TemporaryFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedVolume, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import Verified
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Place
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Pending, TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
@@ -34,6 +26,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import (
+    CheckFailedError,
+    DiskActor,
+    hindrance,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import Verified
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 VOLUME, NAME = "kvm_vol1", "disk.img"

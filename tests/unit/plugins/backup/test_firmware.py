@@ -15,22 +15,22 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import firmware, firmware_files, restore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import content_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import Aside, Look, SafetySnapshot
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile, SavedGuest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import NOT_ASKED, narrowed
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_firmware import with_firmware
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, firmware, firmware_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import NOT_ASKED, narrowed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestNow,
     GuestRestore,
     RestorePlan,
     RestoreRefusedError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 
 SAFETY = "hv1-safety_20261122020000"
 
@@ -271,7 +271,7 @@ class World:
     def secure(self, disks: Any, name: str) -> tuple[SafetySnapshot, ...]:
         return (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", f"vol1-{name}"),)
 
-    def make(self, disk: DiskRestore, notes: restore.Notes) -> None:
+    def make(self, disk: DiskRestore, notes: execute.Notes) -> None:
         """Say that it is overwritten in place."""
 
     def unlock(self, guest: GuestRestore) -> None:
@@ -280,12 +280,12 @@ class World:
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         self._step("prepare")
 
-    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
         self.disk = disk.snapshot
-        return restore.Overwritten("file_clone")
+        return execute.Overwritten("file_clone")
 
-    def verify(self, disk: DiskRestore) -> restore.Verified:
-        return restore.Verified("size")
+    def verify(self, disk: DiskRestore) -> execute.Verified:
+        return execute.Verified("size")
 
     def autostart(self, guest: GuestRestore) -> bool:
         return False
@@ -315,9 +315,9 @@ class World:
         firmware_files.put_back(self.host.kept, aside)
 
 
-def carried_out(host: Host, world: World, *, safety: Optional[str] = SAFETY) -> restore.GuestResult:
+def carried_out(host: Host, world: World, *, safety: Optional[str] = SAFETY) -> execute.GuestResult:
     journal = journals.load(host.root, "r1") or journals.Journal("r1", samples.BACKUP)
-    results, _journal = restore.run(
+    results, _journal = execute.run(
         RestorePlan(samples.BACKUP, "r1", (part(*host.restores()),)),
         actor=world,
         journal=journal,

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.foreign_definition import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
     own_nvram,
     places_of,
     site_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES
 
 HERE = frozenset(["default"])
 

@@ -13,16 +13,18 @@ from typing import Any, Optional
 import pytest
 from backup_site import Site, two_guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import catalog, critical, recovery
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.backup_run import BackupError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.info import refs_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import STARTED, Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.run import BackupError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import STARTED, Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import refs_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testclient import Api
 
@@ -93,7 +95,7 @@ def test_a_group_makes_the_snapshots_once_all_guests_are_held(site: Site, groupi
 
 def manifest_of(site: Site) -> Manifest:
     """Return the backup as the catalog has it."""
-    saved = catalog.load(site.root, site.name)
+    saved = store.load(site.root, site.name)
     assert saved is not None
     return saved
 
@@ -205,7 +207,7 @@ def test_a_snapshot_that_was_committed_and_cannot_be_confirmed_goes_with_all_its
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
     kind = {"kind": "status", "volume": "kvm_vol2", "method": "GET", "status": 400, "code": "2", "message": "no"}
-    original = critical.hold_all
+    original = critical_section.hold_all
 
     def held(*args: Any, **options: Any) -> Any:
         rows = original(*args, **options)
@@ -213,7 +215,7 @@ def test_a_snapshot_that_was_committed_and_cannot_be_confirmed_goes_with_all_its
         return rows
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(critical, "hold_all", held)
+        patch.setattr(critical_section, "hold_all", held)
         with pytest.raises(BackupError, match="What had been made of it was taken back"):
             site.back_up(consistency_groups="require")
     assert site.left() == ([], [], [])
@@ -233,7 +235,7 @@ def recover(site: Site, *, orphans: str = "present", volumes: Sequence[SavedVolu
         "freeze_timeout": 5,
         "agent_ping_timeout": 5,
     }
-    return recovery.recover(options, check=False)
+    return run.recover(options, check=False)
 
 
 def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volumes(
@@ -242,12 +244,12 @@ def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volu
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
     site.back_up(consistency_groups="require")
-    catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
+    store.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
     assert recover(site)["changed"] is True
     assert site.left() == ([], [], [])
     assert recorded(site, path) == []
     site.back_up(consistency_groups="require")
-    catalog.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
+    store.save(site.root, replace(manifest_of(site), phase=STARTED), origin=Origin.OWN_RUN)
     assert site.back_up(consistency_groups="require")["changed"] is True
     assert recorded(site, path) == [site.name]
 
@@ -260,11 +262,11 @@ def test_a_snapshot_that_another_host_of_one_point_in_time_shares_outlives_the_r
     known = manifest_of(site)
     (second,) = [volume for volume in known.volumes if volume.volume == "kvm_vol2"]
     started = replace(known, phase=STARTED, shared_with={second.volume_uuid: ("hv2",)})
-    catalog.save(site.root, started, origin=Origin.OWN_RUN)
-    assert catalog.load(site.root, site.name) == started
+    store.save(site.root, started, origin=Origin.OWN_RUN)
+    assert store.load(site.root, site.name) == started
     assert "On svm1:kvm_vol2 it is that of hv2, too, and stays" in " ".join(recover(site)["summary"])
     assert site.left() == (["kvm_vol2"], [], [])
-    monkeypatch.setattr(recovery, "hosts_of", lambda _name, _comments: {"hv1", "hv2"})
+    monkeypatch.setattr(run, "hosts_of", lambda _name, _comments: {"hv1", "hv2"})
     assert "hv2 may have it as a backup, and it stays" in " ".join(
         recover(site, orphans="absent", volumes=known.volumes)["summary"]
     )

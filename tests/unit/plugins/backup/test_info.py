@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import info, plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import presence
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 
 VOL1, VOL2 = ("svm1-uuid", "vol1-uuid"), ("svm1-uuid", "vol2-uuid")
@@ -33,8 +34,8 @@ def test_a_snapshot_is_the_backup_s_only_by_name_and_uuid(
     started = samples.manifest(samples.two_volume_guest(), volumes=("vol1", "vol2"))
     made = [samples.snapshot("vol1"), samples.snapshot("vol2")]
     done = plan.complete(started, holds=[], snapshots=made, at="2026-11-21T02:00:03+00:00")
-    assert info.missing_volumes(done, snapshots) == missing
+    assert presence.missing_volumes(done, snapshots) == missing
 
 
 def test_a_backup_that_was_never_completed_has_no_snapshot() -> None:
-    assert info.missing_volumes(samples.manifest(), {VOL1: found("vol1-snap")}) == {VOL1}
+    assert presence.missing_volumes(samples.manifest(), {VOL1: found("vol1-snap")}) == {VOL1}

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.left_luns import refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, TemporaryLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunMap, lun_by_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testing import Running
 
@@ -53,7 +53,7 @@ class Scene:
     def killed_restore(self, restore_id: str = "r1", *, disks: tuple[str, ...] = (TARGET,)) -> str:
         """Leave what a restore leaves that is killed before it overwrites; return the temporary LUN's label."""
         record = Journal(restore_id, self.snapshot, {"u1": GuestProgress("running", disks=disks)})
-        journal.save(self.root, record)
+        restore_journal.save(self.root, record)
         return self.temporary(restore_id)
 
     def temporary(self, restore_id: str) -> str:
@@ -132,7 +132,7 @@ def test_it_is_shown_then_removed_then_gone(scene: Scene) -> None:
 
 def test_none_is_touched_while_a_restore_of_the_host_is_under_way(scene: Scene) -> None:
     left = scene.killed_restore()
-    with journal.alone(scene.root):
+    with restore_journal.alone(scene.root):
         assert scene.told() == []
     assert left in scene.luns()
     assert scene.told() == [(left, "removed")]
@@ -140,8 +140,11 @@ def test_none_is_touched_while_a_restore_of_the_host_is_under_way(scene: Scene) 
 
 def test_a_restore_that_begins_meanwhile_keeps_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     left = scene.killed_restore()
-    monkeypatch.setattr(journal, "under_way", lambda _root: False)
-    with journal.alone(scene.root), pytest.raises(RecoveryError, match="Another restore is under way on this host"):
+    monkeypatch.setattr(restore_journal, "under_way", lambda _root: False)
+    with (
+        restore_journal.alone(scene.root),
+        pytest.raises(RecoveryError, match="Another restore is under way on this host"),
+    ):
         scene.recover()
     assert left in scene.luns()
 

@@ -12,10 +12,7 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import lun_actor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.lun_actor import LunActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
@@ -31,6 +28,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_re
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import lun_actor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 SERIAL = "81C91$QXsh5a"

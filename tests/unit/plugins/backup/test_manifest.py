@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import ManifestError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import ManifestError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import (
     MAX_BYTES,
     MAX_PARTS,
     ManifestIndex,
@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_ind
     parse_index,
     part_name,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"

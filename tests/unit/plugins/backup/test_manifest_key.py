@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_key import ManifestKey, Trust, signing_key
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust, signing_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 SECRET = b"sixteen bytes ok"

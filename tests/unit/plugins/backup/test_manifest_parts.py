@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, ManifestError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_parts import merge, part_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, ManifestError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_parts import merge, part_of
 
 
 def whole() -> Manifest:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import known_initiators, uses_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import known_initiators, uses_of
 
 INITIATORS = {"hv2": ["iqn.hv2", "0x500a098000000001"], "hv3": ["iqn.hv3"], "hv4": []}
 

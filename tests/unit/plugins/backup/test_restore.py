@@ -12,27 +12,28 @@ from typing import Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore, restore_open, restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     Pending,
     SafetySnapshot,
     TemporaryFile,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.redefinition import NewDefinition
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.new_definition import NewDefinition
 
-WHOLE = restore.Verified("size and sampled blocks")
+WHOLE = execute.Verified("size and sampled blocks")
 
 
 class Killed(BaseException):
@@ -141,7 +142,7 @@ class World:
             for each in places.values()
         )
 
-    def make(self, disk: DiskRestore, notes: restore.Notes) -> Optional[restore.Made]:
+    def make(self, disk: DiskRestore, notes: execute.Notes) -> Optional[execute.Made]:
         if self.fails_at == f"ask about {disk.target}":
             raise KvmsnapError(f"Failed to ask about {disk.target}")
         if not self.renames:
@@ -151,7 +152,7 @@ class World:
         notes.temporary(file)
         self.files[file.place] = disk.snapshot
         self._step(f"make {disk.target}")
-        return restore.Made(file, FileId(1, self.count, 1, 1), restore.Overwritten("file_clone"), WHOLE, 0.1)
+        return execute.Made(file, FileId(1, self.count, 1, 1), execute.Overwritten("file_clone"), WHOLE, 0.1)
 
     def drop(self, file: TemporaryFile) -> None:
         self._alive()
@@ -174,7 +175,7 @@ class World:
             self.content[disk.storage.path] = self.files.pop(place)
         self.nameless.discard(disk.storage.path)
 
-    def put(self, disk: DiskRestore, made: restore.Made) -> tuple[str, ...]:
+    def put(self, disk: DiskRestore, made: execute.Made) -> tuple[str, ...]:
         self._refuse_used(disk)
         self._step(f"put {disk.target}")
         self._bring(disk, self.files.pop(made.temporary.place))
@@ -186,7 +187,7 @@ class World:
 
     def settle(self, disk: DiskRestore, request: Pending) -> None:
         if self.unknown:
-            raise restore.FateUnknownError("Whether it is overwritten is unknown")
+            raise execute.FateUnknownError("Whether it is overwritten is unknown")
 
     def unlock(self, guest: GuestRestore) -> None:
         self.locked.clear()
@@ -202,20 +203,20 @@ class World:
         self.nameless.discard(disk.storage.path)
         self.locked.add(disk.storage.path)
 
-    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
         self._refuse_used(disk)
         if not disk.remove:
             notes.pending(disk.label, Pending(disk.label, "file", "2026-11-21T02:00:00+00:00"))
         self._step(f"overwrite {disk.target}")
         if self.unknown:
-            raise restore.FateUnknownError("Whether it is overwritten is unknown")
+            raise execute.FateUnknownError("Whether it is overwritten is unknown")
         self._bring(disk, disk.snapshot)
         notes.pending(disk.label, None)
-        return restore.Overwritten("file_clone", self.notes)
+        return execute.Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> restore.Verified:
+    def verify(self, disk: DiskRestore) -> execute.Verified:
         self._step(f"verify {disk.target}")
-        return restore.Verified("size")
+        return execute.Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:
@@ -237,9 +238,9 @@ def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", af
 
 def carried_out(
     root: Path, world: World, *guests: GuestRestore, safety: Optional[str] = None, stop_at_failure: bool = False
-) -> list[restore.GuestResult]:
+) -> list[execute.GuestResult]:
     journal = journals.load(root, "r1") or journals.Journal("r1", samples.BACKUP)
-    results, _journal = restore.run(
+    results, _journal = execute.run(
         RestorePlan(samples.BACKUP, "r1", guests),
         actor=world,
         journal=journal,
@@ -499,7 +500,7 @@ def test_the_safety_snapshot_of_a_run_that_was_killed_at_it_is_known_and_counts_
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
     class Dying(World):
-        def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+        def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
             if disk.target == "vdb":
                 raise Killed
             return super().overwrite(disk, notes)
@@ -539,7 +540,7 @@ def test_a_guest_stays_off_while_a_killed_run_s_move_may_be_carried_out(tmp_path
 
     class Moving(World):
         def was_moved(self, disk: DiskRestore, place: str) -> bool:
-            raise restore.FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
+            raise execute.FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
 
     dying, world = Dying(part()), Moving(part(state="shutoff"))
     dying.renames = world.renames = True
@@ -586,7 +587,7 @@ def test_a_guest_that_was_put_back_starts_with_its_host_again(tmp_path: Path) ->
     world.fails_once = ["overwrite vdb"]
     (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
     assert (result.restored, result.autostart_off, world.autostarts) == (False, False, {samples.WEB})
-    assert restore.AUTOSTART_OFF not in str(result.error)
+    assert execute.AUTOSTART_OFF not in str(result.error)
 
 
 @pytest.mark.parametrize("step", ["overwrite vdb", "start web1"])
@@ -596,7 +597,7 @@ def test_a_guest_that_stays_off_because_it_failed_does_not_start_with_its_host(t
     world.fails_at = step
     (result,) = carried_out(tmp_path, world, part())
     assert (result.state_after, result.autostart_off, world.autostarts) == ("shutoff", True, set())
-    assert str(result.error).endswith(restore.AUTOSTART_OFF)
+    assert str(result.error).endswith(execute.AUTOSTART_OFF)
     world.fails_at = ""
     (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"))
     assert (mended.restored, world.autostarts) == (True, {samples.WEB})
@@ -641,10 +642,10 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
         carried_out(tmp_path, world, part(), safety=BEFORE)
     world.dies_at = -1
     world.fails_once = ["verify vdb"] if fails else []
-    record = restore_open.taken_over(journals.Journal("r2", "b2"), restore_survey.survey(tmp_path), [samples.WEB])
+    record = resume.taken_over(journals.Journal("r2", "b2"), restore_survey.survey(tmp_path), [samples.WEB])
     guest = part(state=world.states[samples.WEB])
     anew = replace(guest, disks=tuple(replace(disk, snapshot="b2") for disk in guest.disks))
-    (result,), _done = restore.run(
+    (result,), _done = execute.run(
         RestorePlan("b2", "r2", (anew,)),
         actor=world,
         journal=record,
@@ -711,11 +712,11 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
     assert done is not None
     world.states[samples.WEB] = "running"
     before = part()
-    record, plan = restore_open.with_images(
+    record, plan = resume.with_images(
         done, journals.Journal("r1.undo", BEFORE), RestorePlan(BEFORE, "r1.undo", (before,))
     )
     assert "its managed-save image of that time is brought back" in plan.after()
-    (result,), _done = restore.run(
+    (result,), _done = execute.run(
         plan, actor=world, journal=record, save=lambda changed: journals.save(tmp_path, changed)
     )
     assert (result.restored, world.resumed, world.aside) == (True, ["memory"], {})
@@ -723,7 +724,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> restore.Verified:
+        def verify(self, disk: DiskRestore) -> execute.Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 
@@ -754,11 +755,11 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
     """What made the check fail may fail it for the disk of before as well, which must come back all the same."""
 
     class Strict(World):
-        def verify(self, disk: DiskRestore) -> restore.Verified:
+        def verify(self, disk: DiskRestore) -> execute.Verified:
             self.steps.append(f"{disk.snapshot} {disk.verify} {disk.check_image}")
             if disk.check_image:
                 raise KvmsnapError("Failed to check the image")
-            return restore.Verified("size")
+            return execute.Verified("size")
 
     guest = part()
     disk = replace(guest.disks[0], verify="full")
@@ -774,8 +775,8 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
 
 def test_what_the_comparison_found_is_told_of_the_disk(tmp_path: Path) -> None:
     class Thorough(World):
-        def verify(self, disk: DiskRestore) -> restore.Verified:
-            return restore.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
+        def verify(self, disk: DiskRestore) -> execute.Verified:
+            return execute.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
 
     world = Thorough(part())
     world.notes = ("a clone is left",)
@@ -793,7 +794,7 @@ class Sharing(World):
         assert held <= {BEFORE} or (held == {samples.BACKUP} and len(self.content) == 3), "they are of several moments"
         super().start(guest, state)
 
-    def overwrite(self, disk: DiskRestore, notes: restore.Notes) -> restore.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
         assert set(self.states.values()) == {"shutoff"}, "a guest that shares the disk writes to it"
         return super().overwrite(disk, notes)
 
@@ -914,7 +915,7 @@ def as_they_are(world: World) -> tuple[GuestRestore, ...]:
 
 def test_what_they_share_is_not_touched_when_somebody_starts_one_of_them(tmp_path: Path) -> None:
     class Busy(Sharing):
-        def verify(self, disk: DiskRestore) -> restore.Verified:
+        def verify(self, disk: DiskRestore) -> execute.Verified:
             if disk.target == "vda":
                 self.states[samples.WEB] = "running"
             return super().verify(disk)
@@ -1123,7 +1124,7 @@ def test_an_overwrite_of_unknown_fate_leaves_the_guest_off_until_it_is_known(tmp
     world = World(part())
     world.unknown = True
     (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
-    assert restore.STAYS_OFF in str(result.error)
+    assert execute.STAYS_OFF in str(result.error)
     assert world.states[samples.WEB] == "shutoff"
     assert world.steps.count("overwrite vda") == 1, "nothing is put back"
     world.steps.clear()
@@ -1147,7 +1148,7 @@ def test_a_person_may_release_a_guest_and_the_journal_keeps_that(tmp_path: Path)
             raise AssertionError("a person knows")
 
     released = Settled(part(state="shutoff"))
-    (result,), after = restore.run(
+    (result,), after = execute.run(
         RestorePlan(samples.BACKUP, "r1", (part(state="shutoff"),)),
         actor=released,
         journal=journal,

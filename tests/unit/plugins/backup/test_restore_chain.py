@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_chain
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, SavedDisk, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import backing_chain
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
 BASE, MID, TOP = "/mnt/vol1/base.img", "/mnt/vol1/web1.mid", "/mnt/vol1/web1.img"
 NEW, NEWER = "/mnt/vol1/web1.snap1", "/mnt/vol1/web1.snap2"
@@ -86,7 +86,7 @@ def now(*below: str, top: str = TOP, **changes: Any) -> DiskNow:
 def test_a_chain_below_a_disk_at_its_place(
     saved: SavedDisk, here: DiskNow, code: str, says: list[str], remedy: str
 ) -> None:
-    found = restore_chain.compared("web1", saved, here)
+    found = backing_chain.compared("web1", saved, here)
     assert (found.code if found else "") == code
     if found:
         assert all(word in found.what for word in says), found.what
@@ -112,7 +112,7 @@ def test_a_chain_below_a_disk_at_its_place(
 def test_a_disk_that_is_elsewhere_since_its_chain_is_another(
     saved: SavedDisk, here: DiskNow, says: list[str], remedy: str
 ) -> None:
-    found = restore_chain.moved_in_chain("web1", saved, PLACE, [now(top="/mnt/vol1/other.img"), here])
+    found = backing_chain.moved_in_chain("web1", saved, PLACE, [now(top="/mnt/vol1/other.img"), here])
     assert (found is not None) == bool(says)
     if found:
         assert found.code == "backing-chain-mismatch"

@@ -9,13 +9,9 @@ from dataclasses import replace
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_definition import since, with_changes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
-    GuestNow,
-    GuestRestore,
-    RestorePlan,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.definition_diff import since, with_changes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestNow, GuestRestore, RestorePlan
 
 
 def definition(memory: int = 1024, live: str = "") -> str:

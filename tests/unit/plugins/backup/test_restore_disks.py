@@ -11,28 +11,24 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    journal,
-    plan,
-    restore_plan,
-    restore_run,
-    restore_survey,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_disks import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide, run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import (
     NOT_ASKED,
     NOT_WRITTEN,
     choose,
     narrowed,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
     GuestNow,
     RestorePlan,
     SnapshotNow,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
@@ -61,7 +57,7 @@ def planned(saved: Manifest, guest: str = "db1") -> RestorePlan:
         path = f"/mnt/{volume}/db1.img"
         disks.append(DiskNow(target, "raw", path, f"/mnt/{volume}", SIZE, (), storage))
     now = GuestNow("db1", samples.DB, "running", False, True, tuple(disks))
-    return restore_plan.restore_plan(
+    return decide.restore_plan(
         saved,
         wanted=[guest],
         guests={samples.DB: now},
@@ -132,11 +128,11 @@ def test_all_disks_are_planned_when_none_or_all_are_named() -> None:
 
 
 def test_a_run_that_goes_on_keeps_to_the_disks_of_the_first(tmp_path: Path) -> None:
-    saved, record = restore_run._begun(tmp_path, asked("vdb"), backup(), None, NO_OTHERS)
-    journal.save(tmp_path, record.with_guest(samples.DB, GuestProgress("running", disks=(DATA,))))
-    known = journal.load(tmp_path, "r1")
+    saved, record = run._begun(tmp_path, asked("vdb"), backup(), None, NO_OTHERS)
+    restore_journal.save(tmp_path, record.with_guest(samples.DB, GuestProgress("running", disks=(DATA,))))
+    known = restore_journal.load(tmp_path, "r1")
     for again in (asked(), asked("vdb"), asked("/mnt/vol2/db1.img")):
-        assert restore_run._begun(tmp_path, again, backup(), known, NO_OTHERS) == (saved, known)
+        assert run._begun(tmp_path, again, backup(), known, NO_OTHERS) == (saved, known)
     assert [disk.label for disk in planned(saved).guests[0].disks] == [DATA]
 
 
@@ -153,16 +149,16 @@ def test_other_disks_under_the_same_id_are_refused(
     tmp_path: Path, begun: tuple[str, ...], again: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        restore_run._begun(tmp_path, again, backup(), Journal("r1", samples.BACKUP, disks=begun), NO_OTHERS)
+        run._begun(tmp_path, again, backup(), Journal("r1", samples.BACKUP, disks=begun), NO_OTHERS)
     assert says in refused.value.message
     assert "another restore_id" in refused.value.message
 
 
 def test_a_journal_of_all_disks_is_read_as_before(tmp_path: Path) -> None:
-    journal.save(tmp_path, Journal("r1", samples.BACKUP))
+    restore_journal.save(tmp_path, Journal("r1", samples.BACKUP))
     path = tmp_path / "restores" / "r1.json"
     path.write_text("\n".join(line for line in path.read_text().splitlines() if '"disks"' not in line))
-    assert journal.load(tmp_path, "r1") == Journal("r1", samples.BACKUP)
+    assert restore_journal.load(tmp_path, "r1") == Journal("r1", samples.BACKUP)
 
 
 def test_an_undo_leaves_the_disks_alone_that_were_not_written() -> None:
@@ -174,7 +170,7 @@ def test_an_undo_leaves_the_disks_alone_that_were_not_written() -> None:
 
 def test_an_undo_takes_no_choice_of_disks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        restore_run.undo(asked("vdb", catalog_dir=str(tmp_path)), check=True)
+        run.undo(asked("vdb", catalog_dir=str(tmp_path)), check=True)
 
 
 def test_the_other_guests_of_the_backup_stay_out_of_it() -> None:

@@ -9,15 +9,19 @@ from typing import Any, Optional
 import pytest
 from virt import URI, Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_health
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal, Safety
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore import GuestResult
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
+    GuestProgress,
+    Journal,
+    Safety,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import health as restore_health
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import GuestResult
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     GuestRestore,
     RestorePlan,
     RestoreRefusedError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 AGENT = {"condition": "agent", "timeout": 1}
 NOBODY = {"condition": "tcp", "timeout": 1, "port": 1, "address": "127.0.0.1"}

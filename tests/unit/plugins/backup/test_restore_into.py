@@ -11,17 +11,19 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard, restore_into, restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.choice import Chosen
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import firmware_plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import GuestProgress, Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedFile, SavedGuest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_into import Into
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import into as restore_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import firmware_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.into import Into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow
 
 NEW = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
 THIRD = "7a1f0e2c-98f7-4d3e-8a0c-0f6f2d9f5b22"
@@ -212,7 +214,7 @@ def test_the_tpm_s_state_goes_to_the_directory_of_the_present_uuid(tmp_path: Pat
 )
 def test_a_guest_that_is_active_elsewhere_under_either_uuid(active: list[str], found: list[str]) -> None:
     now = present(disk())
-    problems = restore_guard.elsewhere(
+    problems = host_guard.elsewhere(
         replace(now, two_guests=restore_into.two_guests(INTO, now)), {"hv2": active}, hosts_off=[]
     )
     assert [each.code for each in problems] == ["guest-active-elsewhere"] * len(found)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_guard
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_losses import guest_losses, image_losses
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_real_image_is_looked_into_and_a_raw_one_never(tmp_path: Path) -> None
         subprocess.run(["qemu-img", *command], check=True, capture_output=True)
     subprocess.run(["qemu-img", "bitmap", "--add", path, "nightly"], check=True, capture_output=True)
     disk = DiskNow("vda", "qcow2", path, str(tmp_path), 1 << 20, (), Storage.from_record(samples.storage()))
-    notes = restore_guard._with_losses(disk).notes
+    notes = host_guard._with_losses(disk).notes
     assert [word in note for word, note in zip(("(before)", "(nightly)"), notes)] == [True, True]
-    assert restore_guard._with_losses(replace(disk, format="raw")).notes == ()
-    assert restore_guard._with_losses(replace(disk, format="vmdk")).notes == ()
+    assert host_guard._with_losses(replace(disk, format="raw")).notes == ()
+    assert host_guard._with_losses(replace(disk, format="vmdk")).notes == ()

@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_namesakes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
-    GuestNow,
-    KnownGuest,
-    TwoGuests,
-)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import namesakes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestNow, KnownGuest, TwoGuests
 
 NEW = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
 MAC = "52:54:00:AA:BB:01"
@@ -61,8 +57,8 @@ def guest(uuid: str, mac: str = "", network: str = "dmz", **changes: Any) -> dic
     ],
 )
 def test_what_is_noted(now: GuestNow, here: list[Any], elsewhere: dict[str, Any], said: list[str]) -> None:
-    others = restore_namesakes.others_of(here, elsewhere)
-    seen = restore_namesakes.told({now.uuid: now}, others)[now.uuid]
+    others = namesakes.others_of(here, elsewhere)
+    seen = namesakes.told({now.uuid: now}, others)[now.uuid]
     assert len(seen.notes) == bool(said)
     assert all(word in seen.notes[0] for word in said)
     assert seen.obstacles == ()
@@ -70,4 +66,4 @@ def test_what_is_noted(now: GuestNow, here: list[Any], elsewhere: dict[str, Any]
 
 def test_what_is_no_list_of_guests_is_refused() -> None:
     with pytest.raises(InputError, match="hv2 does not have a list of guests"):
-        restore_namesakes.others_of([], {"hv2": [{"name": "x"}]})
+        namesakes.others_of([], {"hv2": [{"name": "x"}]})

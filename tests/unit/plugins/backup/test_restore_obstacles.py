@@ -8,11 +8,11 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import _disk_now
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import _disk_now
 
 STORAGE = {
     "kind": "nfs",
@@ -56,7 +56,7 @@ def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
 
 
 @pytest.mark.parametrize("others_off", [False, True])
-@pytest.mark.parametrize("code", restore_run.NOT_FREE)
+@pytest.mark.parametrize("code", run.NOT_FREE)
 def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, others_off: bool) -> None:
     assert [found for found, _severity in obstacles(code, others_off=others_off)] == [code]
 
@@ -88,8 +88,8 @@ LUN_STORAGE = {
 def test_a_reservation_of_another_host_takes_a_word_of_a_person(
     monkeypatch: pytest.MonkeyPatch, held: Optional[Held], others_off: bool, refused: bool
 ) -> None:
-    monkeypatch.setattr(restore_run.lun_device, "obstacles", lambda *_device, **_how: [])
-    monkeypatch.setattr(restore_run, "reservation_on", lambda device, _own: held if "lun1" in device else None)
+    monkeypatch.setattr(run.lun_device, "obstacles", lambda *_device, **_how: [])
+    monkeypatch.setattr(run, "reservation_on", lambda device, _own: held if "lun1" in device else None)
     now = _disk_now(GUEST, {**DISK, "storage": LUN_STORAGE}, [], method="auto", others_off=others_off)
     assert [(each.code, each.severity) for each in now.obstacles] == ([("lun-reserved", "error")] if refused else [])
     assert now.notes == ((held.text,) if held else ())

@@ -11,30 +11,26 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    firmware_files,
-    plan,
-    restore_open,
-    restore_run,
-    restore_survey,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.firmware import FileRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import firmware_files, resume, run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
     RestoreRefusedError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 VDA = "svm1:/vol/vol1/web1.img"
 SAFETY = Safety(
@@ -71,11 +67,11 @@ def test_a_new_restore_takes_over_what_the_half_done_ones_set_aside() -> None:
             journal("r9", replace(WRITTEN, files=(first,))),
         ]
     )
-    made = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    made = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     files = made.guests[samples.WEB].files
     assert files == (replace(first, kept_by="r0"), replace(tpm, kept_by="r1"))
     assert [each.place for each in files] == ["../r0.files/web1-nvram", "../r1.files/web1-tpm"]
-    again = restore_open.taken_over(Journal("r3", "another"), restore_survey.survey_of([made]), [samples.WEB])
+    again = resume.taken_over(Journal("r3", "another"), restore_survey.survey_of([made]), [samples.WEB])
     assert again.guests[samples.WEB].files == files
     again_read = Aside.from_record(asdict(files[0]))
     assert again_read == files[0]
@@ -93,10 +89,10 @@ def test_what_was_set_aside_comes_back_though_the_new_restore_keeps_nothing_of_i
 def test_a_file_that_was_begun_must_not_be_left_out() -> None:
     begun = replace(HALF, files=(Aside("nvram", "/nvram/web1"),))
     found = restore_survey.survey_of([journal(progress=begun)])
-    heir = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     plan_ = RestorePlan("another", "r2", (part("web1.img"),))
     with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
-        restore_open.told(plan_, heir, found)
+        resume.told(plan_, heir, found)
 
 
 def part(*paths: str) -> GuestRestore:
@@ -142,24 +138,24 @@ def test_what_is_unfinished_and_what_is_half_restored(progress: GuestProgress, o
 def test_without_an_id_the_restore_that_broke_off_goes_on(
     known: list[Journal], backup_id: str, wanted: Optional[str]
 ) -> None:
-    assert restore_open.to_go_on_with(restore_survey.survey_of(known), backup_id, [samples.WEB]) == wanted
+    assert resume.to_go_on_with(restore_survey.survey_of(known), backup_id, [samples.WEB]) == wanted
 
 
 def test_several_that_broke_off_are_not_guessed_at() -> None:
     found = restore_survey.survey_of([journal(), Journal("r2", samples.BACKUP, {samples.DB: HALF})])
     with pytest.raises(InputError, match="Restores r1, r2 from backup"):
-        restore_open.to_go_on_with(found, samples.BACKUP, [samples.WEB, samples.DB])
+        resume.to_go_on_with(found, samples.BACKUP, [samples.WEB, samples.DB])
 
 
 def test_a_new_restore_takes_over_what_was_before_the_half_done_one() -> None:
     found = restore_survey.survey_of([journal()])
-    made = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB, samples.DB])
+    made = resume.taken_over(Journal("r2", "another"), found, [samples.WEB, samples.DB])
     assert made.guests == {samples.WEB: GuestProgress("running", (VDA,), autostart=True, took_over=("r1",))}
     assert made.safety_of(samples.WEB) == SAFETY
 
 
 def test_what_a_guest_holds_after_all_its_disks_were_written_is_kept_anew() -> None:
-    made = restore_open.taken_over(
+    made = resume.taken_over(
         Journal("r2", "another"), restore_survey.survey_of([journal(progress=WRITTEN)]), [samples.WEB]
     )
     assert made.guests[samples.WEB] == GuestProgress("running", autostart=True, took_over=("r1",))
@@ -169,21 +165,21 @@ def test_what_a_guest_holds_after_all_its_disks_were_written_is_kept_anew() -> N
 @pytest.mark.parametrize("own", [HALF, DONE])
 def test_a_restore_with_a_memory_of_its_own_takes_nothing_over(own: GuestProgress) -> None:
     mine = journal("r2", own)
-    assert restore_open.taken_over(mine, restore_survey.survey_of([journal(), mine]), [samples.WEB]) == mine
+    assert resume.taken_over(mine, restore_survey.survey_of([journal(), mine]), [samples.WEB]) == mine
 
 
 def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> None:
     settled = journal("r2", GuestProgress("running", as_before=True, took_over=("r0",)))
     assert settled.begun(samples.WEB, "paused") == GuestProgress("paused", took_over=("r0",))
-    made = restore_open.taken_over(settled, restore_survey.survey_of([journal(), settled]), [samples.WEB])
+    made = resume.taken_over(settled, restore_survey.survey_of([journal(), settled]), [samples.WEB])
     assert made.guests[samples.WEB].took_over == ("r0", "r1")
 
 
 def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
     found = restore_survey.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
     with pytest.raises(InputError, match="restore r2 took its place"):
-        restore_open.refuse_taken(journal(), found, [samples.WEB])
-    restore_open.refuse_taken(journal("r2"), found, [samples.WEB])
+        resume.refuse_taken(journal(), found, [samples.WEB])
+    resume.refuse_taken(journal("r2"), found, [samples.WEB])
 
 
 @pytest.mark.parametrize(
@@ -198,17 +194,17 @@ def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
 )
 def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
     found = restore_survey.survey_of([journal()])
-    heir = restore_open.taken_over(record_, found, [samples.WEB])
-    told = restore_open.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
+    heir = resume.taken_over(record_, found, [samples.WEB])
+    told = resume.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
     assert told.guests[0].notes == (says,)
     assert says in told.after()
 
 
 def test_a_disk_that_was_begun_is_never_left_out() -> None:
     found = restore_survey.survey_of([journal()])
-    heir = restore_open.taken_over(Journal("r2", "another"), found, [samples.WEB])
+    heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
-        restore_open.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
+        resume.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
 
 
@@ -236,12 +232,12 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 def test_the_name_of_a_restore(tmp_path: Path, asked: Optional[str], name: str) -> None:
     journals.save(tmp_path, journal())
     options: dict[str, Any] = {"restore_id": asked, "guests": ["web1"], "disks": []}
-    _saved, made = restore_run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
+    _saved, made = run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
     assert made.restore_id == name
 
 
 def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
     options: dict[str, Any] = {"restore_id": None, "guests": ["web1"], "disks": []}
-    _saved, made = restore_run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
+    _saved, made = run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
     assert made.restore_id.startswith("restore_2")
     assert made.guests == {}

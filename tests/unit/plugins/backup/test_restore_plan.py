@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import BackingFile, Manifest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
     GuestNow,
     RestorePlan,
     RestoreRefusedError,
     SnapshotNow,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
@@ -74,7 +75,7 @@ def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan
         "states_before": {},
         "names_now": {guest.name: guest.uuid for guest in guests},
     }
-    return restore_plan.restore_plan(
+    return decide.restore_plan(
         backup(), wanted=wanted, guests={guest.uuid: guest for guest in guests}, restore_id="r1", **{**asked, **changes}
     )
 
@@ -221,9 +222,7 @@ def mixed(disk: DiskNow, **changes: Any) -> RestorePlan:
         "names_now": {"db1": samples.DB},
     }
     now = db_now(disk_now("vda", samples.storage("vol1", "db1.img")), disk)
-    return restore_plan.restore_plan(
-        saved, wanted=["db1"], guests={now.uuid: now}, restore_id="r1", **{**asked, **changes}
-    )
+    return decide.restore_plan(saved, wanted=["db1"], guests={now.uuid: now}, restore_id="r1", **{**asked, **changes})
 
 
 def test_a_guest_on_files_and_luns_is_planned_as_one() -> None:
@@ -318,7 +317,7 @@ def test_a_backing_file_that_changed_since_is_noticed() -> None:
 
     def with_base(modified: int) -> RestorePlan:
         now = web_now(disk_now(format="qcow2", backing=(BackingFile(base, 4096, modified),)))
-        return restore_plan.restore_plan(
+        return decide.restore_plan(
             saved,
             wanted=["web1"],
             guests={now.uuid: now},

@@ -10,12 +10,12 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_redefine
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.clone_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import redefine
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow
 
 VOLUMES = ("vol1", "vol2")
 
@@ -66,7 +66,7 @@ def test_who_gets_which_definition(
 ) -> None:
     saved = guest()
     there = {saved.uuid: found} if found else {}
-    new = restore_redefine.new_definitions([saved], there, asked(**options), here={}).get(saved.uuid)
+    new = redefine.new_definitions([saved], there, asked(**options), here={}).get(saved.uuid)
     assert (new and (new.policy, new.targets)) == expected
 
 
@@ -75,7 +75,7 @@ def test_a_host_that_has_the_volume_elsewhere_gets_a_definition_that_says_so() -
     first = saved.saved_disks[0].storage
     assert first is not None
     here = {(first.svm_uuid, first.volume_uuid): HostVolume("/srv/one")}
-    new = restore_redefine.new_definitions(
+    new = redefine.new_definitions(
         [saved], {}, asked(define_missing=True), here=here, real=lambda path: path, exists=lambda _path: True
     )
     sources = [disk.source for disk in parse_guest(new[saved.uuid].saved).disks]
@@ -85,5 +85,5 @@ def test_a_host_that_has_the_volume_elsewhere_gets_a_definition_that_says_so() -
 @pytest.mark.parametrize("options", [{"definition": "replace"}, {"definition": "merge"}, {"define_missing": True}])
 def test_some_disks_alone_go_with_no_other_definition(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        restore_redefine.check_options(asked(disks=["vda"], **options))
-    restore_redefine.check_options(asked(**options))
+        redefine.check_options(asked(disks=["vda"], **options))
+    redefine.check_options(asked(**options))

@@ -17,28 +17,28 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
-    choice,
-    plan,
-    restore_run,
-    snapshot_manifest,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
+    from_snapshots,
+    selection,
+    store,
     volume_copies,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest as manifests
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import RestoreRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestoreRefusedError
 
 VOLUMES = ("vol1", "vol2")
 SAFETY = "hv1-safety_20261122020000"
@@ -95,10 +95,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         at="2026-11-21T02:00:03+00:00",
     )
     file = SavedFile("nvram", str(nvram), "db.nvram", hashlib.sha256(SAVED).hexdigest())
-    catalog.save(
-        tmp_path, replace(complete, guests=(replace(complete.guests[0], files=(file,)),)), origin=Origin.OWN_RUN
-    )
-    (catalog.backup_directory(tmp_path, samples.BACKUP) / "db.nvram").write_bytes(SAVED)
+    store.save(tmp_path, replace(complete, guests=(replace(complete.guests[0], files=(file,)),)), origin=Origin.OWN_RUN)
+    (store.backup_directory(tmp_path, samples.BACKUP) / "db.nvram").write_bytes(SAVED)
     now = {
         **samples.two_volume_guest(),
         "state": "shutoff",
@@ -109,12 +107,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for disk in now["disks"]:
         disk.update(readonly=False)
         disk["storage"].update(locks=True)
+    monkeypatch.setattr(run, "discover", lambda _asked: {"libvirt_available": True, "problems": [], "guests": [now]})
+    monkeypatch.setattr(run, "connected", lambda *_args, **_more: nullcontext([]))
     monkeypatch.setattr(
-        restore_run, "discover", lambda _asked: {"libvirt_available": True, "problems": [], "guests": [now]}
-    )
-    monkeypatch.setattr(restore_run, "connected", lambda *_args, **_more: nullcontext([]))
-    monkeypatch.setattr(
-        restore_run,
+        run,
         "locate",
         lambda _clients, volumes, **_more: {
             volume.key: SimpleNamespace(client=None, volume=None) for volume in volumes
@@ -122,7 +118,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     names = (samples.BACKUP, SAFETY)
     monkeypatch.setattr(
-        restore_run,
+        run,
         "snapshots_of",
         lambda _places, volumes, **_more: {
             volume.key: {
@@ -131,7 +127,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for volume in volumes
         },
     )
-    monkeypatch.setattr(restore_run, "file_size", lambda *_args, **_more: SIZE)
+    monkeypatch.setattr(run, "file_size", lambda *_args, **_more: SIZE)
     return tmp_path
 
 
@@ -163,35 +159,33 @@ def test_a_disk_that_a_guest_of_another_host_uses_is_refused_whatever_is_said(
     asked = options(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
     if codes:
         with pytest.raises(RestoreRefusedError, match="db2") as caught:
-            restore_run.run(asked, check=True)
+            run.run(asked, check=True)
         assert [each["code"] for each in caught.value.fields["problems"]] == codes
     else:
-        assert "used by guest db2 (vdb) of host hv2, shutoff, too" in str(restore_run.run(asked, check=True)["plan"])
+        assert "used by guest db2 (vdb) of host hv2, shutoff, too" in str(run.run(asked, check=True)["plan"])
 
 
 def test_initiators_of_hosts_that_were_asked_are_known_to_the_discovery(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    found = restore_run.discover
+    found = run.discover
 
     def discover(wanted: dict[str, Any]) -> dict[str, Any]:
         asked.append(wanted["known_initiators"])
         return found(wanted)
 
-    monkeypatch.setattr(restore_run, "discover", discover)
+    monkeypatch.setattr(run, "discover", discover)
     passed = {"type": "hostdev", "target": "hostdev-0", "path": None, "source": "0:0:1:0", "storage": None}
     hv3 = [{"name": "x", "uuid": samples.WEB, "state": "shutoff", "disks": [passed]}]
     initiators = {"hv2": ["iqn.hv2"], "hv3": ["iqn.hv3"]}
-    restore_run.run(
-        options(root, other_hosts_guests={"hv2": [], "hv3": hv3}, other_hosts_initiators=initiators), check=True
-    )
+    run.run(options(root, other_hosts_guests={"hv2": [], "hv3": hv3}, other_hosts_initiators=initiators), check=True)
     assert asked
     assert all(each == ["iqn.hv2"] for each in asked)
 
 
 def test_a_restore_takes_all_disks_and_the_saved_variables(root: Path) -> None:
-    result = restore_run.run(options(root), check=True)
+    result = run.run(options(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": [SAVED]}
     assert f"UEFI variables {root}/vars.fd: as in {root}/backups" in result["diff"]["after"]
 
@@ -201,15 +195,15 @@ def test_the_guests_are_looked_at_with_the_restore_s_own_options(
     root: Path, monkeypatch: pytest.MonkeyPatch, required: bool
 ) -> None:
     asked: list[dict[str, Any]] = []
-    found = restore_run.discover
-    monkeypatch.setattr(restore_run, "discover", lambda options: asked.append(options) or found(options))
-    restore_run.run(options(root, multipath_required=required), check=True)
+    found = run.discover
+    monkeypatch.setattr(run, "discover", lambda options: asked.append(options) or found(options))
+    run.run(options(root, multipath_required=required), check=True)
     assert asked
     assert {each["multipath_required"] for each in asked} == {required}
 
 
 def test_a_restore_of_one_disk_takes_nothing_else(root: Path) -> None:
-    result = restore_run.run(options(root, disks=["vdb"]), check=True)
+    result = run.run(options(root, disks=["vdb"]), check=True)
     assert planned(result) == {"disks": [("vdb", samples.BACKUP)], "files": []}
     assert "note: disk vda stays as it is: it was not asked for" in result["diff"]["after"]
     assert "a mix of two points in time" in result["diff"]["after"]
@@ -234,20 +228,20 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = restore_run.undo(options(root, undo=True), check=True)
+    result = run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = restore_run.undo(options(root, undo=True), check=True)
+    result = run.undo(options(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
 
 
 @pytest.fixture
 def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """The backup, which only the snapshot of vol1 tells of any more; the variables are gone with the catalog."""
-    found = catalog.load(root, samples.BACKUP)
+    found = store.load(root, samples.BACKUP)
     assert found is not None
     mount = root / "mount"
     at = mount / ".snapshot" / samples.BACKUP
@@ -263,14 +257,14 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     parts = volume_copies.put_parts(started).parts
     bound, _remarks = volume_copies.put_index(started, parts, owner=found.owner, run_id=RUN)
     shutil.rmtree(root / "backups")
-    monkeypatch.setattr(choice, "connected", restore_run.connected)
-    monkeypatch.setattr(snapshot_manifest, "nfs_points", lambda: [str(mount)])
+    monkeypatch.setattr(selection, "connected", run.connected)
+    monkeypatch.setattr(from_snapshots, "nfs_points", lambda: [str(mount)])
     monkeypatch.setattr(
-        snapshot_manifest, "volumes_at", lambda _clients, points, _deadline: dict.fromkeys(points, found.volumes[0].key)
+        from_snapshots, "volumes_at", lambda _clients, points, _deadline: dict.fromkeys(points, found.volumes[0].key)
     )
-    monkeypatch.setattr(snapshot_manifest, "locate", restore_run.locate)
+    monkeypatch.setattr(from_snapshots, "locate", run.locate)
     monkeypatch.setattr(
-        snapshot_manifest,
+        from_snapshots,
         "snapshots_of",
         lambda _places, volumes, **_more: {
             each.key: {
@@ -283,18 +277,18 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 
 
 def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(root: Path, lost: Manifest) -> None:
-    result = restore_run.run(options(root), check=True)
+    result = run.run(options(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": []}
     after = result["diff"]["after"]
     assert "note: the catalog does not have the backup: its manifest is the one in the snapshot of svm1:vol1" in after
     assert "note: UEFI variables: kept in the catalog only, which is gone; what is there stays as it is" in after
     assert "crash-consistent" not in after
-    assert catalog.load(root, lost.backup_id) is None
+    assert store.load(root, lost.backup_id) is None
 
 
 def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, lost: Manifest) -> None:
     written(root)
-    result = restore_run.undo(options(root), check=True)
+    result = run.undo(options(root), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
     assert f"its manifest is the one in the snapshot of svm1:{lost.volumes[0].volume}" in result["diff"]["after"]
     assert "kept in the catalog only" not in result["diff"]["after"]
@@ -303,21 +297,21 @@ def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, los
 def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
     root: Path, lost: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = snapshot_manifest.snapshots_of
+    there = from_snapshots.snapshots_of
     first = lost.volumes[0].key
 
     def of_the_first(*asked: Any, deadline: Any) -> Any:
         return {key: found for key, found in there(*asked, deadline=deadline).items() if key == first}
 
-    monkeypatch.setattr(snapshot_manifest, "snapshots_of", of_the_first)
+    monkeypatch.setattr(from_snapshots, "snapshots_of", of_the_first)
     with pytest.raises(manifests.ManifestError, match=f"volume svm1:{VOLUMES[1]} has no snapshot of that name"):
-        restore_run.run(options(root), check=True)
+        run.run(options(root), check=True)
     assert lost.backup_id == samples.BACKUP
 
 
 def handed_over(root: Path) -> tuple[dict[str, Any], Path]:
     """What another host's catalog has of the backup, and an empty catalog of this host."""
-    directory = catalog.backup_directory(root, samples.BACKUP)
+    directory = store.backup_directory(root, samples.BACKUP)
     found = {"manifest": (directory / "manifest.json").read_bytes(), "db.nvram": SAVED}
     encoded = {name: base64.b64encode(content).decode("ascii") for name, content in found.items()}
     return {"manifest": encoded.pop("manifest"), "files": encoded}, root / "mine"
@@ -328,9 +322,9 @@ def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(
 ) -> None:
     option, mine = handed_over(root)
     asked = options(mine, backup_from=option, safety_snapshot=False)
-    result = restore_run.run(asked, check=True)
+    result = run.run(asked, check=True)
     (guest,) = result["plan"]["guests"]
-    kept = catalog.backup_directory(mine, samples.BACKUP) / "db.nvram"
+    kept = store.backup_directory(mine, samples.BACKUP) / "db.nvram"
     assert [file["source"] for file in guest["files"]] == [str(kept)]
     assert "note: the backup was handed over from the catalog of another host" in result["diff"]["after"]
     assert not mine.exists()
@@ -340,29 +334,29 @@ def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(
         seen.append(kept.read_bytes())
         return [], Journal("r1", samples.BACKUP)
 
-    monkeypatch.setattr(restore_run, "_carried_out", carried_out)
-    assert restore_run.run(asked, check=False)["changed"] is True
+    monkeypatch.setattr(run, "_carried_out", carried_out)
+    assert run.run(asked, check=False)["changed"] is True
     assert seen == [SAVED]
-    assert catalog.load(mine, samples.BACKUP) == catalog.load(root, samples.BACKUP)
+    assert store.load(mine, samples.BACKUP) == store.load(root, samples.BACKUP)
 
 
 def test_what_a_refused_restore_was_handed_over_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     option, mine = handed_over(root)
-    monkeypatch.setattr(restore_run, "file_size", lambda *_args, **_more: SIZE + 1)
+    monkeypatch.setattr(run, "file_size", lambda *_args, **_more: SIZE + 1)
     with pytest.raises(RestoreRefusedError):
-        restore_run.run(options(mine, backup_from=option, safety_snapshot=False), check=False)
-    assert catalog.entries(mine) == []
+        run.run(options(mine, backup_from=option, safety_snapshot=False), check=False)
+    assert store.entries(mine) == []
     assert not list(mine.rglob("db.nvram"))
 
 
 def test_the_same_id_again_does_nothing_more(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    assert restore_run.run(options(root, disks=["vdb"]), check=True)["changed"] is False
-    assert restore_run.run(options(root), check=True)["changed"] is False
+    assert run.run(options(root, disks=["vdb"]), check=True)["changed"] is False
+    assert run.run(options(root), check=True)["changed"] is False
 
 
 @pytest.mark.parametrize("name", ["stop_timeout", "start_timeout", "unknown_wait"])
-@pytest.mark.parametrize("act", [restore_run.run, restore_run.undo])
+@pytest.mark.parametrize("act", [run.run, run.undo])
 def test_a_time_below_zero_is_refused_by_name(root: Path, act: Callable[..., Any], name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is -1; give a number of seconds, 0 or more. Nothing was touched$"):
         act(options(root, **{name: -1}), check=True)
@@ -371,24 +365,24 @@ def test_a_time_below_zero_is_refused_by_name(root: Path, act: Callable[..., Any
 @pytest.mark.parametrize("check", [False, True])
 def test_the_name_of_another_restore_releases_none(root: Path, check: bool) -> None:
     with pytest.raises(InputError, match=r"^accept_unknown names 'r0', and this is restore r1; nothing was touched$"):
-        restore_run.run(options(root, accept_unknown="r0", safety_snapshot=False), check=check)
-    assert restore_run.run(options(root, accept_unknown="r1"), check=True)["changed"]
+        run.run(options(root, accept_unknown="r0", safety_snapshot=False), check=check)
+    assert run.run(options(root, accept_unknown="r1"), check=True)["changed"]
 
 
 def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
     typed = {"disks": [" vdb", ""], "hosts_off": [" hv2 "], "other_hosts": {"hv2": False}}
-    result = restore_run.run(options(root, **typed), check=True)
+    result = run.run(options(root, **typed), check=True)
     assert planned(result)["disks"] == [("vdb", samples.BACKUP)]
 
 
 def test_no_two_safety_snapshots_have_one_name() -> None:
     """A snapshot of the name that is there is taken for the restore's own: it would hold another moment."""
-    names = {restore_run._safety_name("hv1") for _each in range(20)}
+    names = {run._safety_name("hv1") for _each in range(20)}
     assert len(names) == 20
     assert all(name.startswith("hv1-safety_") for name in names)
 
 
 def test_a_restore_without_a_name_gets_one_that_no_other_has(root: Path) -> None:
-    first = restore_run._new_id(root)
+    first = run._new_id(root)
     journals.save(root, Journal(first, samples.BACKUP))
-    assert restore_run._new_id(root) != first
+    assert run._new_id(root) != first

@@ -10,10 +10,10 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan, restore_shared
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.other_hosts import OtherUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import shared_disks
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
     DiskRestore,
     GuestNow,
@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_mode
     RestorePlan,
     Sharer,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherUse
 
 QUORUM = samples.storage("vol1", "quorum.img")
 WEB2 = "33333333-3333-4333-8333-333333333333"
@@ -55,7 +56,7 @@ def shared(target: str = "vdb", **changed: Any) -> dict[str, Any]:
     ],
 )
 def test_who_shares_a_disk(rows: list[dict[str, Any]], found: Any) -> None:
-    told = restore_shared.sharers_of(rows)
+    told = shared_disks.sharers_of(rows)
     assert {key: [(each.name, each.target, each.active) for each in users] for key, users in told.items()} == found
 
 
@@ -119,7 +120,7 @@ def there(
 def test_a_disk_takes_all_its_users(
     guest: GuestNow, restored: list[str], elsewhere: list[OtherUse], others_off: bool, refused: list[tuple[str, str]]
 ) -> None:
-    seen = restore_shared.judged({guest.uuid: guest}, restored=restored, elsewhere=elsewhere, others_off=others_off)
+    seen = shared_disks.judged({guest.uuid: guest}, restored=restored, elsewhere=elsewhere, others_off=others_off)
     obstacles = seen[guest.uuid].disks[0].obstacles
     assert [each.code for each in obstacles] == [code for code, _word in refused]
     assert all(
@@ -129,7 +130,7 @@ def test_a_disk_takes_all_its_users(
 
 
 def test_a_user_that_stays_off_is_in_the_plan() -> None:
-    seen = restore_shared.judged(
+    seen = shared_disks.judged(
         {samples.WEB: ALONE}, restored=[samples.WEB], elsewhere=[there("shutoff")], others_off=True
     )
     assert seen[samples.WEB].disks[0].notes == ("it is used by guest web2 (vdc) of host hv2, shutoff, too",)
@@ -178,7 +179,7 @@ def planned(manifest: Manifest, *parts: GuestRestore) -> list[tuple[str, list[st
     web = now(WITH_DB)
     disk = replace(web.disks[0], sharers=(Sharer(samples.WEB, "web1", "vdb", active=True),))
     guests = {samples.WEB: web, samples.DB: replace(web, name="db1", uuid=samples.DB, disks=(disk,))}
-    made = restore_shared.once(
+    made = shared_disks.once(
         RestorePlan(samples.BACKUP, "r1", parts), manifest, guests, restored=[samples.WEB, samples.DB]
     )
     assert all(each.shares for each in made.guests)
@@ -225,4 +226,4 @@ def test_who_is_restored_together(shares: dict[str, str], found: list[list[str]]
         part(name, name, shares=(shares[name],) if shares.get(name) == "gone" else tuple(shares.get(name, "")))
         for name in "abcd"
     ]
-    assert [[each.uuid for each in unit] for unit in restore_shared.units(parts)] == found
+    assert [[each.uuid for each in unit] for unit in shared_disks.units(parts)] == found

@@ -12,20 +12,16 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
     RestoreRefusedError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_verify import (
-    hindrance,
-    settled,
-    with_verification,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.verify import hindrance, settled, with_verification
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 SERIAL = "81C91$QXsh5a"

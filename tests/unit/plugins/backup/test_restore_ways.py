@@ -10,15 +10,15 @@ from typing import Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_ways import with_ways
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.ways import with_ways
 
 SERIAL = "81C91$QXsh5a"
 LUN = LunIdentity("u", SERIAL, wwid_of(SERIAL), 1, "linux", "/dev/mapper/a")

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import restore_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_survey import survey_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import DAY, due, families, reduced
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import DAY, due, families, reduced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 
 NOW = 2_000_000_000.0
 DONE = GuestProgress("running", ("svm1:/vol/vol1/web1.img",), written=True, done=True)
@@ -145,5 +145,5 @@ def test_a_reduced_journal_keeps_what_was_done_and_says_why_there_is_no_undo(tmp
     assert journals.load(tmp_path, "r1") == known
     options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": [], "disks": []}
     with pytest.raises(InputError, match="was removed at 2026-12-24T02:00:00") as caught:
-        restore_run.undo(options, check=False)
+        run.undo(options, check=False)
     assert caught.value.fields["safety_removed"] == "2026-12-24T02:00:00+00:00"

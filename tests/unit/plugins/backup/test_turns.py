@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.turns import LOCK, BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import LOCK, BusyError, in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 

@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import choice, plan, restore_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.catalog import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import selection
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     GuestProgress,
     Journal,
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 
 BEFORE = "hv1-safety_20261122020000"
 WRITTEN = GuestProgress("running", ("svm1:/vol/vol1/web1.img",), written=True, done=True)
@@ -63,7 +65,7 @@ def journal(*safeties: Safety, **guests: GuestProgress) -> Journal:
     ],
 )
 def test_the_guests_that_were_overwritten_are_undone(known: Journal, guests: list[str], todo: list[str]) -> None:
-    found, names = restore_run._to_undo(known, backup(), guests)
+    found, names = run._to_undo(known, backup(), guests)
     assert (found.name, names) == (BEFORE, todo)
 
 
@@ -79,11 +81,11 @@ def test_the_guests_that_were_overwritten_are_undone(known: Journal, guests: lis
 )
 def test_what_no_single_snapshot_holds_is_not_undone(known: Journal) -> None:
     with pytest.raises(InputError, match="cannot be undone"):
-        restore_run._to_undo(known, backup(), ["web1", "db1"])
+        run._to_undo(known, backup(), ["web1", "db1"])
 
 
 def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
-    before = restore_run._as_before(backup(), safety(samples.WEB))
+    before = run._as_before(backup(), safety(samples.WEB))
     assert before.backup_id == BEFORE
     assert [volume.snapshot_uuid for volume in before.volumes] == [f"vol1-{BEFORE}", None]
     assert before.guests[0].disks == backup().guests[0].disks
@@ -92,12 +94,12 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": ["web1"], "disks": []}
     options.update(controllers=[], timeout=10, retry_count=0)
-    monkeypatch.setattr(choice, "connected", lambda *_asked, **_more: nullcontext([]))
+    monkeypatch.setattr(selection, "connected", lambda *_asked, **_more: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
-        restore_run.undo(options, check=False)
+        run.undo(options, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
     with pytest.raises(InputError, match=f"There is no backup {samples.BACKUP} in the catalog"):
-        restore_run.undo(options, check=False)
+        run.undo(options, check=False)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_o
     options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": name, "guests": ["web1"], "disks": []}
     options.update(definition="keep", define_missing=False)
     with pytest.raises(InputError, match=said):
-        restore_run.run(options, check=True)
+        run.run(options, check=True)
 
 
 def test_a_journal_with_safety_snapshots_survives(tmp_path: Path) -> None:

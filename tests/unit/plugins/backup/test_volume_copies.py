@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest, volume_copies
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.comment import SnapshotComment
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_index import parse_index
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import parse_index
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import ForeignDirectoryError
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import content
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import compare_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import compare_files
 
 BIG = content.SAMPLE_BYTES * content.SAMPLES * 4
 

@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Surroundings, discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, progressing
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import whole
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import compare
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import BLOCK_BYTES, Whole, compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import first_difference
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.whole import BLOCK_BYTES, Whole, compare_files
 
 BIG = 8 * BLOCK_BYTES + 5000
 HOLED = ((0, 100), (3 * BLOCK_BYTES + 4096, 8192), (7 * BLOCK_BYTES, 10))
@@ -75,14 +75,14 @@ def test_where_holes_cannot_be_asked_for_all_is_read(tmp_path: Path, monkeypatch
         raise OSError(22, "Invalid argument")
 
     wanted = compared(one, other)
-    monkeypatch.setattr(whole.os, "lseek", refuse)
+    monkeypatch.setattr(compare.os, "lseek", refuse)
     assert compared(one, other) == wanted
 
 
 def test_a_read_that_gives_less_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = sparse(tmp_path / "one", BIG, (0, BIG)), sparse(tmp_path / "other", BIG, (0, BIG))
-    real = whole.os.preadv
-    monkeypatch.setattr(whole.os, "preadv", lambda fd, views, offset: real(fd, [views[0][:65536]], offset))
+    real = compare.os.preadv
+    monkeypatch.setattr(compare.os, "preadv", lambda fd, views, offset: real(fd, [views[0][:65536]], offset))
     assert compared(one, other) == Whole(None, hashlib.sha256(one.read_bytes()).hexdigest())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from virt import Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
 
 
 @pytest.fixture

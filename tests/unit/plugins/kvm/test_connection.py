@@ -17,7 +17,7 @@ import pytest
 from virt import URI, XML, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import connection
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import crew as crew_module
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import workers as crew_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Agent,
     DomainState,
@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtUnavailableError,
     connect,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
 
 
 def test_no_daemon(tmp_path: Path) -> None:

@@ -24,27 +24,28 @@ import pytest
 from virt import URI, FakeAgent, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman, deadman_run, processes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground, HoldError, Wanted
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman, deadman_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold as hold_module
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
     Row,
     lock_holder,
     locked,
     releasing,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process, started_at
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import (
     Timer,
     TimerError,
     known_timer,
     read_timer,
     write_timer,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import processes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import LibvirtError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process, started_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 RUNNING, PAUSED = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
@@ -551,7 +552,7 @@ def test_it_ends_a_process_that_keeps_the_hold_past_its_end(
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import locked\n"
+        "from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import locked\n"
         "with locked(Path(sys.argv[1]), 'h1', stage=sys.argv[2]):\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"

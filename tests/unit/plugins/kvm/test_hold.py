@@ -18,21 +18,12 @@ from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import hold as hold_module
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import quiesce as kvm_quiesce
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
-    Domain,
-    DomainState,
-    Host,
-    LibvirtError,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.crew import Crew
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, hold_all, release, release_all
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_decide import decide, phases
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_look import prepare
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold as hold_module
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce as kvm_quiesce
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.decide import decide, phases
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, hold_all, release, release_all
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import prepare
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     Ground,
     HoldError,
     Seen,
@@ -40,7 +31,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models imp
     TakenError,
     Wanted,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import (
+    ground_of,
+    quiesce,
+    resume,
+    wait_for_others,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
     HoldRecordError,
     Row,
@@ -48,13 +45,16 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record imp
     guests_in_holds,
     locked,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.quiesce import (
-    ground_of,
-    quiesce,
-    resume,
-    wait_for_others,
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
+    Domain,
+    DomainState,
+    Host,
+    LibvirtError,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 

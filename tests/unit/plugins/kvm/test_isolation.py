@@ -14,20 +14,15 @@ import libvirt
 import pytest
 from virt import URI, Guests, Inside
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman_run, healing, leftovers
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import LONG_OVER, heal, long_over
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, TakenError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import wait_for_others
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, timer_path, write_timer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import UnexpectedError, outcome_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman_run, healing, leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.healing import LONG_OVER, heal, long_over
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import (
-    Ground,
-    HoldError,
-    TakenError,
-    Wanted,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import Row, locked
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.quiesce import wait_for_others
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, timer_path, write_timer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 RUNNING, PAUSED = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
@@ -46,7 +41,7 @@ BURSTS = [
 
 @pytest.fixture(autouse=True)
 def _patient_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold._RELEASE_PATIENCE", 0.2)
+    monkeypatch.setattr("ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold._RELEASE_PATIENCE", 0.2)
 
 
 @pytest.fixture

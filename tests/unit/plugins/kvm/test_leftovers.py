@@ -12,13 +12,13 @@ import libvirt
 import pytest
 from virt import URI, Guests, Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import leftovers
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold import hold
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_models import Ground, HoldError, Wanted
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.hold_record import Holder, HoldRecordError, Row, locked
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.leftovers import HoldSeen, judge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.timer_record import Timer, write_timer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftovers
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, judge
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Holder, HoldRecordError, Row, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, write_timer
 
 RUNNING, PAUSED = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
 FROZEN = Row("web1", "u1", "auto", "agent", "held", held=True, freeze_sent=100.0)

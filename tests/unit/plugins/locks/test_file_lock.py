@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import clone_record, journal, turns
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import host_lock
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import clone_record, restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.file_lock import LEAST
@@ -21,9 +22,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 Locking = Callable[[Path], AbstractContextManager[object]]
 
 LOCKS = [
-    pytest.param(journal.alone, "restores/.lock", "Another restore is under way", id="restore"),
+    pytest.param(restore_journal.alone, "restores/.lock", "Another restore is under way", id="restore"),
     pytest.param(clone_record.alone, "clones/.lock", "Another copy is being made", id="copy"),
-    pytest.param(lambda root: turns.in_turn(root, "b2", wait=0), turns.LOCK, "backup b2 of this host", id="backup"),
+    pytest.param(
+        lambda root: host_lock.in_turn(root, "b2", wait=0), host_lock.LOCK, "backup b2 of this host", id="backup"
+    ),
 ]
 
 
@@ -78,7 +81,7 @@ def test_whoever_has_the_lock_is_told_of_after_a_moment(tmp_path: Path, alone: L
 
 
 def test_what_fails_under_the_lock_is_not_taken_for_a_lock(tmp_path: Path) -> None:
-    with pytest.raises(BlockingIOError), journal.alone(tmp_path):
+    with pytest.raises(BlockingIOError), restore_journal.alone(tmp_path):
         raise BlockingIOError
 
 

@@ -13,8 +13,8 @@ import pytest
 from running_module import run, undocumented
 from samples import manifest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import backup_lease, catalog
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import backup_lease, store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import LeasedError, deletable, standing
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_backup_lease
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
     """Return a catalog with one backup of a run of its own."""
     root = tmp_path / "catalog"
     root.mkdir(mode=0o700)
-    catalog.save(root, SAVED, origin=Origin.OWN_RUN)
+    store.save(root, SAVED, origin=Origin.OWN_RUN)
     return root
 
 
@@ -81,7 +81,7 @@ def test_a_lease_is_written_renewed_and_removed(root: Path) -> None:
     [(Origin.OWN_RUN, True), (Origin.ADOPTED, True), (Origin.IMPORTED, False), (Origin.REBUILT, False)],
 )
 def test_whose_backup_it_is_is_told(root: Path, origin: Origin, owned: bool) -> None:
-    catalog.save(root, SAVED, origin=origin)
+    store.save(root, SAVED, origin=origin)
     made = run("kvm_backup_lease", wanted(root))
     assert (made["owned"], made["owner"]) == (owned, SAVED.owner)
 

@@ -10,8 +10,7 @@ from typing import Any, Optional
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.journal import UNDO
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.restore_run import MAX_RESTORE_ID
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import UNDO
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
@@ -25,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import MAX_RESTORE_ID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 SIZE = 1 << 26

@@ -19,22 +19,17 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import (
-    catalog,
-    journal,
-    recovery,
-    safety_removal,
-    volume_copies,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest import Manifest, SavedVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.recovery import RecoveryError, recover
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.safety_retention import comment_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_snapshots
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from kvmlab.process import wait_until
 from ontapsim.testing import Running
@@ -73,7 +68,7 @@ class Host:
     def start(self, **changes: Any) -> None:
         """Write a started manifest into the catalog, and into the volumes."""
         found = self.manifest(**changes)
-        catalog.save(self.catalog, found, origin=Origin.OWN_RUN)
+        store.save(self.catalog, found, origin=Origin.OWN_RUN)
         copies = volume_copies.put_parts(found)
         volume_copies.put_index(found, copies.parts, owner=found.owner, run_id=RUN)
         assert copies.remarks == ()
@@ -100,11 +95,16 @@ class Host:
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", each) for each in volumes]
             made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))["snapshots"]
-        taken = tuple(map(journal.SafetySnapshot.from_record, made))
-        progress = journal.GuestProgress("running", ("svm1:/vol/kvm_vol1/a",), written=True, done=done)
-        known = journal.Journal(restore_id, "b1", {"u1": progress}, (journal.Safety(name, ("u1",), taken),))
-        journal.save(self.catalog, known)
-        for place in (journal.kept_directory(self.catalog, restore_id), journal.images_of(self.catalog, restore_id)):
+        taken = tuple(map(restore_journal.SafetySnapshot.from_record, made))
+        progress = restore_journal.GuestProgress("running", ("svm1:/vol/kvm_vol1/a",), written=True, done=done)
+        known = restore_journal.Journal(
+            restore_id, "b1", {"u1": progress}, (restore_journal.Safety(name, ("u1",), taken),)
+        )
+        restore_journal.save(self.catalog, known)
+        for place in (
+            restore_journal.kept_directory(self.catalog, restore_id),
+            restore_journal.images_of(self.catalog, restore_id),
+        ):
             place.mkdir(mode=0o700)
             (place / "u1.save").write_text("from before", encoding="ascii")
         path = self.catalog / "restores" / f"{restore_id}.json"
@@ -180,12 +180,12 @@ def test_a_half_made_backup_is_shown_then_taken_back_then_gone(host: Host) -> No
     assert (host.snapshots(), host.copies()) == (["kvm_vol1"], sorted(volume_copies.names_of(host.manifest())))
     done = host.recover()
     assert done == shown
-    assert (host.snapshots(), host.copies(), catalog.entries(host.catalog)) == ([], [], [])
+    assert (host.snapshots(), host.copies(), store.entries(host.catalog)) == ([], [], [])
     assert host.recover()["changed"] is False
 
 
 def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_booted", lambda: 0.0)
+    monkeypatch.setattr(run, "_booted", lambda: 0.0)
     host.start(created=(datetime.now(timezone.utc) - timedelta(minutes=5)).isoformat(timespec="seconds"))
     host.snapshot()
     result = host.recover()
@@ -193,18 +193,18 @@ def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.
     assert "may be under way still; it will count as left in 3" in result["leftovers"][0]["what"]
     assert result["diff"]["before"] == result["diff"]["after"]
     assert host.snapshots() == ["kvm_vol1"]
-    monkeypatch.setattr(recovery, "_booted", time.time)
+    monkeypatch.setattr(run, "_booted", time.time)
     assert host.recover()["changed"] is True, "the host was booted since"
     assert host.snapshots() == []
 
 
 def test_a_backup_of_the_future_is_taken_back_once_no_run_is_alive(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recovery, "_booted", lambda: 0.0)
+    monkeypatch.setattr(run, "_booted", lambda: 0.0)
     host.start(created=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds"))
     host.snapshot()
     assert told(host.recover()) == [("backup", None)]
     assert host.recover(settle=0.0)["changed"] is True
-    assert (host.snapshots(), catalog.entries(host.catalog)) == ([], [])
+    assert (host.snapshots(), store.entries(host.catalog)) == ([], [])
 
 
 def test_a_backup_whose_hold_lives_is_left(host: Host) -> None:
@@ -242,7 +242,7 @@ def test_a_backup_is_taken_back_beside_a_snapshot_of_its_name_that_is_not_ours(h
     host.snapshot()
     host.sim.control.add_snapshot("svm1", "kvm_vol2", host.backup, comment="someone else's")
     assert told(host.recover()) == [("backup", "taken back: snapshots, then manifest")]
-    assert (host.snapshots(), catalog.entries(host.catalog)) == (["kvm_vol2"], [])
+    assert (host.snapshots(), store.entries(host.catalog)) == (["kvm_vol2"], [])
 
 
 def test_without_the_array_no_backup_is_looked_at(host: Host) -> None:
@@ -282,7 +282,7 @@ def test_a_snapshot_that_cannot_be_deleted_keeps_its_manifest(host: Host) -> Non
         ensure_present([client], [VolumeRef("svm1", "kvm_vol1")], wanted, check_mode=False, deadline=Deadline.after(30))
     with pytest.raises(RecoveryError, match="kept until"):
         host.recover()
-    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup]
+    assert [entry.backup_id for entry in store.entries(host.catalog)] == [host.backup]
 
 
 def test_snapshots_without_a_manifest_are_kept_unless_asked(host: Host) -> None:
@@ -329,7 +329,7 @@ def test_a_backup_that_is_begun_while_the_array_is_asked_keeps_its_snapshots(hos
     host.snapshot()
     begun = host.manifest(created=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     with meanwhile(host, "GET", r"/snapshots$", orphans="absent") as running:
-        catalog.save(host.catalog, begun, origin=Origin.OWN_RUN)
+        store.save(host.catalog, begun, origin=Origin.OWN_RUN)
     assert told(running.result()) == []
     assert host.snapshots() == ["kvm_vol1"]
 
@@ -340,7 +340,7 @@ def test_a_backup_that_is_begun_while_others_are_removed_keeps_its_snapshots(hos
     host.snapshot()
     begun = host.manifest()
     with meanwhile(host, "DELETE", r"/snapshots/", orphans="absent") as running:
-        catalog.save(host.catalog, begun, origin=Origin.OWN_RUN)
+        store.save(host.catalog, begun, origin=Origin.OWN_RUN)
     with pytest.raises(RecoveryError, match=f"{host.backup}: the catalog has a manifest of it by now"):
         running.result()
     assert host.snapshots() == ["kvm_vol1"]
@@ -358,11 +358,11 @@ def test_a_backup_that_comes_to_life_is_not_taken_back(host: Host, changes: dict
     host.start()
     host.snapshot()
     with meanwhile(host, "DELETE", r"/snapshots/") as running:
-        catalog.save(host.catalog, host.manifest(**changes), origin=Origin.OWN_RUN)
+        store.save(host.catalog, host.manifest(**changes), origin=Origin.OWN_RUN)
     with pytest.raises(RecoveryError, match=said):
         running.result()
     assert host.snapshots() == ["kvm_vol1"]
-    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup], f"{first} is gone"
+    assert [entry.backup_id for entry in store.entries(host.catalog)] == [host.backup], f"{first} is gone"
 
 
 def test_a_backup_that_another_recovery_took_back_is_no_failure(host: Host) -> None:
@@ -371,9 +371,9 @@ def test_a_backup_that_another_recovery_took_back_is_no_failure(host: Host) -> N
     host.backup = f"{host.backup}-2"
     host.start()
     with meanwhile(host, "DELETE", r"/snapshots/") as running:
-        catalog.remove(host.catalog, host.backup)
+        store.remove(host.catalog, host.backup)
     assert told(running.result()) == [("backup", "taken back: snapshots, then manifest")] * 2
-    assert catalog.entries(host.catalog) == []
+    assert store.entries(host.catalog) == []
 
 
 def test_snapshots_that_were_not_made_by_a_backup_are_never_orphans(host: Host) -> None:
@@ -390,7 +390,7 @@ def test_what_is_left_of_a_complete_backup(host: Host) -> None:
     result = host.recover()
     assert told(result) == [("file", "removed")]
     assert (host.copies(), host.snapshots()) == ([], ["kvm_vol1"])
-    assert [entry.backup_id for entry in catalog.entries(host.catalog)] == [host.backup]
+    assert [entry.backup_id for entry in store.entries(host.catalog)] == [host.backup]
     assert host.recover()["changed"] is False
 
 
@@ -413,11 +413,13 @@ def test_files_that_were_never_finished(host: Host) -> None:
 
 
 def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
-    broken = journal.Journal(
-        "r1", "b1", {"u1": journal.GuestProgress("running"), "u2": journal.GuestProgress("x", done=True)}
+    broken = restore_journal.Journal(
+        "r1",
+        "b1",
+        {"u1": restore_journal.GuestProgress("running"), "u2": restore_journal.GuestProgress("x", done=True)},
     )
-    journal.save(host.catalog, broken)
-    journal.save(host.catalog, replace(broken, restore_id="r2", guests={"u2": broken.guests["u2"]}))
+    restore_journal.save(host.catalog, broken)
+    restore_journal.save(host.catalog, replace(broken, restore_id="r2", guests={"u2": broken.guests["u2"]}))
     (host.catalog / "restores" / "r3.json").write_text("{", encoding="ascii")
     directory = host.catalog / "backups" / "b9"
     directory.mkdir(parents=True)
@@ -453,7 +455,7 @@ def test_what_a_restore_kept_is_shown_then_removed_and_its_journal_stays(host: H
     assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-young"], "kvm_vol2": [f"{host.owner}-safety-broken"]}
     left = {path.name for path in old.parent.iterdir()}
     assert left == set(before[1]) - {"old.files", "old.images"} | {".lock"}
-    known = journal.load(host.catalog, "old")
+    known = restore_journal.load(host.catalog, "old")
     assert known is not None
     assert (known.done("u1"), known.safeties) == (True, ())
     assert known.safety_removed.startswith(f"{datetime.now(timezone.utc):%Y-%m-%dT}")
@@ -487,7 +489,7 @@ def test_a_safety_snapshot_that_must_stay_keeps_all_of_its_restore(
     assert (result["changed"], told(result)) == (False, [("safety", None)])
     assert said in result["leftovers"][0]["what"]
     assert (host.safeties(), path.read_text(encoding="utf-8")) == ({"kvm_vol1": [name], "kvm_vol2": [name]}, text)
-    assert (journal.images_of(host.catalog, "old") / "u1.save").exists()
+    assert (restore_journal.images_of(host.catalog, "old") / "u1.save").exists()
     host.sim.control.change_snapshot("svm1", "kvm_vol2", name, owners=[], expiry_time=None)
 
 
@@ -497,7 +499,7 @@ def test_another_snapshot_of_the_name_stays_and_hinders_nothing(host: Host) -> N
     with connect(Controller.from_option(host.controller), policy=RetryPolicy(0)) as client:
         wanted = Wanted.checked(name=name, owner=host.owner)
         ref = [VolumeRef("svm1", "kvm_vol2")]
-        recovery.ensure_absent([client], ref, wanted, check_mode=False, deadline=Deadline.after(30))
+        run.ensure_absent([client], ref, wanted, check_mode=False, deadline=Deadline.after(30))
     host.sim.control.add_snapshot("svm1", "kvm_vol2", name, comment="mine")
     assert told(host.recover()) == [("safety", "removed")]
     assert host.safeties() == {"kvm_vol2": [name]}
@@ -505,7 +507,7 @@ def test_another_snapshot_of_the_name_stays_and_hinders_nothing(host: Host) -> N
 
 def test_nothing_that_was_kept_is_removed_while_a_restore_is_under_way_or_a_journal_cannot_be_read(host: Host) -> None:
     path = host.restored("old", "kvm_vol1")
-    with journal.alone(host.catalog):
+    with restore_journal.alone(host.catalog):
         result = host.recover()
         assert told(result) == [("safety", None)]
         assert "a restore of this host is under way" in result["leftovers"][0]["what"]
@@ -538,12 +540,12 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(host: Host, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(safety_removal, "_remove_tree", killed)
+        patch.setattr(safety_snapshots, "_remove_tree", killed)
         with pytest.raises(KeyboardInterrupt):
             host.recover()
-    assert (host.safeties(), journal.images_of(host.catalog, "old").is_dir()) == ({}, True)
+    assert (host.safeties(), restore_journal.images_of(host.catalog, "old").is_dir()) == ({}, True)
     assert told(host.recover()) == [("safety", "removed")]
-    assert not journal.images_of(host.catalog, "old").exists()
+    assert not restore_journal.images_of(host.catalog, "old").exists()
     assert host.recover()["leftovers"] == []
 
 
@@ -552,7 +554,7 @@ def test_a_link_in_place_of_what_was_set_aside_leads_nowhere(host: Host, tmp_pat
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "file").touch()
-    images = journal.images_of(host.catalog, "old")
+    images = restore_journal.images_of(host.catalog, "old")
     (images / "u1.save").unlink()
     images.rmdir()
     images.symlink_to(precious)
@@ -578,13 +580,13 @@ def test_a_safety_snapshot_that_another_host_took_before_restoring_this_one_s_ba
 
 def test_a_safety_snapshot_that_a_killed_restore_asked_for_goes_when_that_has_ended(host: Host) -> None:
     host.restored("killed", "kvm_vol1", "kvm_vol2", days=0, done=False)
-    known = journal.load(host.catalog, "killed")
+    known = restore_journal.load(host.catalog, "killed")
     assert known is not None
-    asked = replace(known, safeties=(journal.Safety(known.safeties[0].name, (), ()),))
-    journal.save(host.catalog, asked)
+    asked = replace(known, safeties=(restore_journal.Safety(known.safeties[0].name, (), ()),))
+    restore_journal.save(host.catalog, asked)
     assert told(host.recover(volumes=host.records())) == [("restore", None)], "it may yet go on"
     ended = {uuid: replace(progress, done=True) for uuid, progress in asked.guests.items()}
-    journal.save(host.catalog, replace(asked, guests=ended))
+    restore_journal.save(host.catalog, replace(asked, guests=ended))
     assert host.recover(volumes=host.records(), safety_days=0)["leftovers"] == []
     result = host.recover(volumes=host.records())
     assert told(result) == [("snapshot", "removed")] * 2

@@ -1,0 +1,458 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole backup in one process: what ``kvm_vm_backup`` does around the critical section.
+
+The started manifest is written before the first guest is held, and what breaks is taken back. What cannot be taken back
+stays in the catalog as begun, so that the same name again removes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, left_out, manifest_writer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGroup, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import signing_key
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import (
+    locate,
+    missing_volumes,
+    refs_of,
+    snapshots_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary import backup_record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold, models, quiesce
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import heal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
+    PATIENCE,
+    guest_locks,
+    lock_directory,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
+    NEVER,
+    GroupPlan,
+    check_hold,
+    group_plan,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
+    Made,
+    SnapshotSetError,
+    ensure_absent,
+    ensure_present,
+    settle,
+    undo,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
+    Taken,
+    Wanted,
+    as_planned,
+    as_result,
+    check_name,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+
+FAIL_GUEST = "fail_guest"
+FAIL_RUN = "fail_run"
+RECORD = "record"
+
+
+class BackupError(KvmsnapError):
+    """There is no backup, or it is not what was asked for; the message says what is left."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one backup is asked for: its snapshots, the level that guests are to reach, how guests are held."""
+
+    name: str
+    root: Path
+    wanted: Wanted
+    asked: str
+    below: str
+    go_on: bool
+    ground: models.Ground
+    options: Mapping[str, Any]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Run:
+        """Read the module's options; raises :class:`InputError`."""
+        name = checked_id(options["backup_id"], what="backup_id")
+        check_name(name, new=True)
+        return cls(
+            name=name,
+            root=Path(options["catalog_dir"]),
+            wanted=Wanted.checked(
+                name=name,
+                owner=checked_id(options["owner"], what="owner"),
+                snapmirror_label=options["snapmirror_label"],
+                expiry_time=options["expiry_time"],
+            ),
+            asked=options["consistency"],
+            below=options["below_consistency"],
+            go_on=options["on_failure"] == "continue",
+            ground=quiesce.ground_of(options),
+            options=options,
+        )
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for another backup's end."""
+        return float(self.options["concurrency_timeout"]) if self.options["concurrency"] == "wait" else 0.0
+
+    def time(self) -> Deadline:
+        """Return the time for one step outside the hold."""
+        return Deadline.after(self.options["timeout"])
+
+
+def back_up(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Return the result of ``kvm_vm_backup``; ``options`` are the module's.
+
+    A backup of the name that exists stays as it is; one that was begun and not completed is taken back first.
+
+    :raises InputError: it cannot be begun. :raises BusyError: another one is under way.
+    :raises BackupError: there is no backup, or the guests of the one there is could not all be released.
+    """
+    run = Run.from_options(options)
+    began = time.monotonic()
+    policy = RetryPolicy(retry_count=options["retry_count"])
+    with _in_turn(run, check), connected(options["controllers"], policy=policy, deadline=run.time()) as clients:
+        known = store.load(run.root, run.name)
+        if known is not None and not known.complete:
+            _refuse_shared(known)
+        if known is not None and known.complete:
+            result = _as_it_is(run, known, clients, check=check)
+        elif check:
+            result = _foreseen(run, clients)
+        else:
+            if known is not None:
+                _take_back_begun(run, known, clients)
+            result = _made(run, clients)
+    result["timing"]["run_seconds"] = round(time.monotonic() - began, 6)
+    return result
+
+
+def timing_of(rows: Iterable[Row], taken: Iterable[Taken]) -> dict[str, Optional[float]]:
+    """Return how long the parts of a hold took, in seconds on the host's monotonic clock; None for what was not done.
+
+    ``hold_seconds`` is the longest that a guest was held, ``snapshot_call_seconds`` the slowest single snapshot.
+    """
+    held = [row for row in rows if row.freeze_sent is not None]
+    calls = [(each.requested_at, each.confirmed_at) for each in taken if each.created]
+    slowest = max((end - begin for begin, end in calls if begin is not None and end is not None), default=None)
+    return {
+        "hold_seconds": max((row.held_seconds for row in held if row.held_seconds is not None), default=None),
+        "freeze_seconds": _span([row.freeze_sent for row in held], [row.freeze_answered for row in held]),
+        "snapshot_seconds": _span([begin for begin, _end in calls], [end for _begin, end in calls]),
+        "snapshot_call_seconds": None if slowest is None else round(slowest, 6),
+        "thaw_seconds": _span([row.thaw_sent for row in held], [row.thaw_answered for row in held]),
+        "run_seconds": None,
+    }
+
+
+def _span(begins: Iterable[Optional[float]], ends: Iterable[Optional[float]]) -> Optional[float]:
+    first = min((moment for moment in begins if moment is not None), default=None)
+    last = max((moment for moment in ends if moment is not None), default=None)
+    return None if first is None or last is None else round(last - first, 6)
+
+
+def _in_turn(run: Run, check: bool) -> AbstractContextManager[None]:
+    if check:
+        return nullcontext()
+    return in_turn(run.ground.directory.parent, run.name, wait=run.patience)
+
+
+def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:
+    """Return the backup that exists, once its snapshots have the label and the expiry that an earlier run did not set.
+
+    :raises BackupError: it cannot be restored from.
+    """
+    places = locate(clients, known.volumes, deadline=run.time())
+    found = snapshots_of(places, known.volumes, deadline=run.time())
+    origin = store.origin_of(run.root, run.name)
+    backup = backup_record(known, missing=missing_volumes(known, found), origin=origin)
+    if backup["missing"]:
+        raise BackupError(
+            f"Backup {run.name} is in the catalog {run.root} and cannot be restored from: its snapshots are missing on"
+            f" {', '.join(backup['missing'])}. It is left as it is; choose another backup_id",
+            backup=backup,
+        )
+    there = [snapshots[run.name] for snapshots in found.values()]
+    lacking = replace(
+        run.wanted,
+        snapmirror_label=run.wanted.snapmirror_label if any(not each.snapmirror_label for each in there) else None,
+        expiry_time=run.wanted.expiry_time if any(each.expiry_time is None for each in there) else None,
+    )
+    late = _set_late(run, lacking, known, clients, check=check)
+    told = manifest_writer.result_of(known, before="complete", remarks=[])
+    return {
+        **told,
+        "changed": late is not None and late["changed"],
+        "backup": backup,
+        "diff": {"before": told["diff"]["after"], "after": told["diff"]["after"]},
+        "guests": [],
+        "snapshots": late["snapshots"] if late else [],
+        "weaker": manifest_writer.weaker(known, run.asked),
+        "timing": timing_of([], []),
+    }
+
+
+def _refuse_shared(known: Manifest) -> None:
+    """Refuse to take back what other hosts of one point in time may need; raises :class:`InputError`."""
+    others = known.sharers
+    if others:
+        raise InputError(
+            f"Backup {known.backup_id} was begun as one point in time with {', '.join(others)}, whose parts of it may"
+            " need its snapshots. Nothing was touched. Choose another backup_id, and remove what is left of it with the"
+            " playbook recover",
+            backup_id=known.backup_id,
+        )
+
+
+def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:
+    """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
+    hold.release(run.name, run.ground, check=False)
+    manifest_writer.withdraw(run.root, run.name, check=False, run_id=known.run_id)
+    wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
+    refs = refs_of(clients, known, deadline=run.time())
+    with deletable(run.root, [run.name]):
+        ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
+    manifest_writer.remove(run.root, run.name, check=False, run_id=known.run_id)
+
+
+def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
+    """Return what would be done, after trying all that can be tried without a change."""
+    guests = left_out.named(run.options["guests"])
+    run = _without_half_restored(_without(run, left_out.locked_now(run.ground.directory, guests)))
+    manifest, plan = manifest_writer.planned(run.name, run.options)
+    found = find_volumes(clients, _refs(manifest), deadline=run.time())
+    grouped = _grouped(run, found)
+    manifest = replace(manifest, groups=_saved(grouped))
+    planned = as_planned(critical_section.absent(run.wanted, found, deadline=run.time()), run.wanted)
+    begun = manifest_writer.foreseen(manifest, key=signing_key(run.options))
+    held = hold.hold(_guests(run, plan), run.name, run.ground, check=True, go_on=run.go_on)
+    return {
+        **manifest_writer.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
+        "guests": held["guests"],
+        "snapshots": [as_result(each) for each in planned],
+        "weaker": [],
+        "timing": timing_of([], []),
+    }
+
+
+def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
+    """Make the backup of the guests that nobody works on, whose locks are had before the first one is held."""
+    patience = Deadline.after(run.patience)
+    plan = backup_plan(run.options["guests"], volumes=run.options["volumes"], problems=run.options["problems"])
+    healed = heal(run.ground, but=run.name)
+    quiesce.wait_for_others(_guests(run, plan), run.name, run.ground, patience)
+    with ExitStack() as locks:
+        busy = locks.enter_context(
+            guest_locks(
+                lock_directory(run.ground.directory),
+                [(guest.uuid, guest.name) for guest in plan.guests],
+                purpose="backup",
+                identity=run.name,
+                wait=min(PATIENCE, patience.remaining()),
+            )
+        )
+        return _made_of(_without_half_restored(_without(run, left_out.locked(busy))), clients, locks, healed)
+
+
+def _without(run: Run, left: left_out.LeftOut) -> Run:
+    """Return the run without guests that are left out; they are not protected by this backup."""
+    return replace(run, options=left_out.without(run.options, left)) if left else run
+
+
+def _without_half_restored(run: Run) -> Run:
+    """Return the run without guests whose disks are neither old nor new, and with that said of each of them.
+
+    One whose file is moved aside is not protected anyway, and the reason is worth knowing.
+    """
+    guests = left_out.named(run.options["guests"], all_of_them=True)
+    return _without(run, left_out.half_restored(run.root, guests))
+
+
+def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequence[str]) -> dict[str, Any]:
+    """Make the backup and return the result; an error says whether there is one, and what is left of it if not.
+
+    The ``locks`` of the guests end with the hold.
+    """
+    manifest, plan = manifest_writer.planned(run.name, run.options)
+    guests = _guests(run, plan)
+    found = find_volumes(clients, _refs(manifest), deadline=run.time())
+    critical_section.absent(run.wanted, found, deadline=run.time())
+    grouped = _grouped(run, found)
+    manifest = replace(manifest, groups=_saved(grouped))
+    wanted = run.wanted
+    by_uuid = {volume.uuid: client for client, volume in found}
+    made = Made(())
+    try:
+        begun = manifest_writer.start(run.root, manifest, run.options["guests"], key=signing_key(run.options))
+        manifest, wanted = begun.manifest, replace(run.wanted, comment=begun.manifest.comment)
+        moment = critical_section.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
+        made = moment.made
+        locks.close()
+        if moment.broken is not None:
+            raise moment.broken
+        taken = settle(made, wanted, clients=by_uuid)
+        done = _completed(run, manifest, moment, taken)
+        manifest_writer.finish(run.root, done)
+    except BaseException as exc:
+        raise _undone(run, exc, wanted, made, run_id=manifest.run_id, clients=by_uuid) from exc
+    rows = list(moment.rows)
+    result = {
+        **manifest_writer.result_of(
+            done, before="absent", remarks=[*healed, *begun.remarks, *grouped.remarks(), *moment.remarks]
+        ),
+        "guests": [row.as_dict() for row in rows],
+        "snapshots": [as_result(each) for each in taken],
+        "weaker": manifest_writer.weaker(done, run.asked),
+        "timing": timing_of(rows, taken),
+    }
+    try:
+        late = _set_late(run, run.wanted, done, clients, check=False)
+    except KvmsnapError as exc:
+        raise _but(run, exc, result) from exc
+    if moment.stuck is not None:
+        raise _but(run, moment.stuck, result) from moment.stuck
+    return {**result, "snapshots": _with_late(result["snapshots"], late)}
+
+
+def _grouped(run: Run, found: Sequence[Found]) -> GroupPlan:
+    """Decide which consistency groups make the snapshots; nothing is asked when none are wanted.
+
+    :raises InputError: a volume lacks one that is required, or the hold is too short for any.
+    """
+    mode = run.options["consistency_groups"]
+    if mode == NEVER:
+        return GroupPlan()
+    seen = groups.look(found, run.name, deadline=run.time())
+    grouped = group_plan(mode, [volume for _client, volume in found], seen)
+    check_hold(grouped.uses, run.ground.hold_deadline)
+    return grouped
+
+
+def _saved(grouped: GroupPlan) -> tuple[SavedGroup, ...]:
+    return tuple(
+        SavedGroup(
+            controller=use.group.controller,
+            svm=use.group.svm,
+            svm_uuid=use.group.svm_uuid,
+            name=use.group.name,
+            uuid=use.group.uuid,
+            volumes=tuple(volume.name for volume in use.own),
+            foreign=tuple(
+                SavedVolume(volume.controller, volume.svm, volume.svm_uuid, volume.name, volume.uuid)
+                for volume in use.foreign
+            ),
+        )
+        for use in grouped.uses
+    )
+
+
+def _completed(run: Run, started: Manifest, moment: critical_section.Moment, taken: Sequence[Taken]) -> Manifest:
+    """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
+    if moment.ended_early:
+        raise BackupError("the process was asked to end")
+    done = manifest_writer.completed(
+        started,
+        holds=[row.as_dict() for row in moment.rows],
+        snapshots=[as_result(each) for each in taken],
+        asked=run.asked,
+        other_hosts=run.options["other_hosts"],
+    )
+    weaker = manifest_writer.weaker(done, run.asked)
+    if weaker and run.below == FAIL_RUN:
+        told = "; ".join(
+            f"{guest.name} reached {guest.consistency.level} ({guest.consistency.reason or 'no more could be had'})"
+            for guest in done.guests
+            if guest.consistency and guest.name in weaker
+        )
+        guests = [row.as_dict() for row in moment.rows]
+        raise BackupError(f"{run.asked} was asked for, and {told}", weaker=weaker, guests=guests)
+    return done
+
+
+def _undone(
+    run: Run, exc: BaseException, wanted: Wanted, made: Made, *, run_id: str, clients: Mapping[str, Client]
+) -> BaseException:
+    """Take back what was made, and return the error that says why there is no backup and what is left of it."""
+    if isinstance(exc, SnapshotSetError):
+        left = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
+        left += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
+    else:
+        left = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
+    if _held_still(run):
+        left.append("guests that are held")
+    if not left:
+        manifest_writer.remove(run.root, run.name, check=False, run_id=run_id)
+    if isinstance(exc, Exception) and not isinstance(exc, KvmsnapError):
+        exc = unexpected(exc, f"make backup {run.name}")
+    if not isinstance(exc, KvmsnapError):
+        return exc
+    fate = "What had been made of it was taken back."
+    if left:
+        fate = (
+            f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id: that takes it"
+            " back first"
+        )
+    message = f"Backup {run.name} was not made: {exc.message.rstrip('.')}. {fate}"
+    return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
+
+
+def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
+    """Return the failures that met a snapshot of the name: before the hold there was none. An earlier run's may come
+    late; its manifest stays, so that the same name again removes it."""
+    return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
+
+
+def _held_still(run: Run) -> bool:
+    known = HoldRecord(run.ground.directory, run.name, boot_id(run.ground.boot))
+    return known.read()
+
+
+def _but(run: Run, exc: KvmsnapError, result: Mapping[str, Any]) -> BackupError:
+    message = f"Backup {run.name} was made and can be restored from, but: {exc.message}"
+    return BackupError(message, **{**exc.fields, **result, "changed": True})
+
+
+def _set_late(
+    run: Run, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
+) -> Optional[dict[str, Any]]:
+    """Set label and expiry, now that all snapshots exist; None when there is nothing to set."""
+    if wanted.snapmirror_label is None and wanted.expiry_time is None:
+        return None
+    return ensure_present(clients, _refs(manifest), wanted, check_mode=check, deadline=run.time())
+
+
+def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what was told of the snapshots, with the label and the expiry that they have now."""
+    now = {each["uuid"]: each for each in late["snapshots"]} if late else {}
+    names = ("snapmirror_label", "expiry_time")
+    return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]
+
+
+def _guests(run: Run, plan: BackupPlan) -> list[models.Wanted]:
+    order, filesystems = run.options["order"], run.options["filesystems"]
+    holds = plan.holds(run.options["quiesce"], order=order, filesystems=filesystems)
+    return [models.Wanted.from_option(each) for each in holds]
+
+
+def _refs(manifest: Manifest) -> list[VolumeRef]:
+    return [VolumeRef(item.svm, item.volume, item.volume_uuid) for item in manifest.volumes]

@@ -1,0 +1,459 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A copy of a guest from its options to its result: read, decide, act, tell. What ``kvm_vm_clone`` does."""
+
+from __future__ import annotations
+
+import os
+import uuid as uuids
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import clone_record
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.clone_record import CloneRecord
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import (
+    LATEST,
+    Chosen,
+    chosen_backup,
+    guest_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume, mounted_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError, Made, Maker
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_problems
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
+    CloneRefusedError,
+    Seen,
+    Wanted,
+    described,
+    lun_label,
+    plan_clone,
+    sources_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.remove import (
+    NotOursError,
+    own_domain,
+    places_of,
+    still_there,
+    take_away,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.guest_claim import claimed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import not_allowed, site_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where on this host a copy is made; tests bring their own."""
+
+    mounted: Callable[[Sequence[Client], Iterable[SavedVolume], Deadline], dict[Key, HostVolume]] = mounted_volumes
+    nvram: str = "/var/lib/libvirt/qemu/nvram"
+    tpm: str = "/var/lib/libvirt/swtpm"
+    firmware: tuple[str, ...] = FIRMWARE_DIRECTORIES
+    san: San = field(default_factory=San)
+    initiators: Callable[[], Sequence[str]] = own_initiators
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a run works with: its options, where the catalog is, and the two connections."""
+
+    options: Mapping[str, Any]
+    root: Path
+    host: Host
+    clients: Sequence[Client]
+    deadline: Deadline
+    ground: Ground
+
+    @property
+    def name(self) -> str:
+        """The copy's name."""
+        return str(self.options["name"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A copy that is to be made."""
+
+    chosen: Chosen
+    guest: SavedGuest
+    record: CloneRecord
+    definition: Edited
+    mounts: Mapping[Key, HostVolume]
+    remarks: tuple[Problem, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the copy lacks of the original, and what else one should know."""
+        origin = self.chosen.notes_on(self.guest.uuid, instead="the copy has new ones")
+        return [*self.definition.notes, *(problem.message for problem in self.remarks), *origin]
+
+
+def run(options: Mapping[str, Any], *, check: bool, ground: Optional[Ground] = None) -> dict[str, Any]:
+    """Return the module's result, with ``check`` that of what would be done.
+
+    Raises :class:`InputError`, :class:`CloneRefusedError` and :class:`NotOursError` before anything was touched, and
+    :class:`CloneFailedError` when a copy could not be made.
+    """
+    root = Path(options["catalog_dir"])
+    for what in ("name", "owner"):
+        checked_id(options[what], what=what)
+    act = _present if options["state"] == "present" else _absent
+    lock = nullcontext() if check else clone_record.alone(root)
+    with lock, _scene(options, root, ground or Ground()) as scene:
+        known = clone_record.load(root, scene.name)
+        own = _claimed(scene, known.uuid) if known is not None and not check else nullcontext()
+        with own:
+            return act(scene, check)
+
+
+def _claimed(scene: Scene, uuid: str) -> AbstractContextManager[None]:
+    """Have the copy's guest, and never that of the original, for as long as it is made, started or removed."""
+    return claimed(Path(scene.options["hold_dir"]), [(uuid, scene.name)], purpose="clone", identity=scene.name)
+
+
+@contextmanager
+def _scene(options: Mapping[str, Any], root: Path, ground: Ground) -> Iterator[Scene]:
+    deadline = Deadline.after(options["timeout"])
+    policy = RetryPolicy(retry_count=options["retry_count"])
+    with ExitStack() as stack:
+        clients = stack.enter_context(connected(options["controllers"], policy=policy, deadline=deadline))
+        host = stack.enter_context(closing(connect(options["uri"], retry_count=options["retry_count"])))
+        yield Scene(options, root, host, clients, deadline, ground)
+
+
+def _present(scene: Scene, check: bool) -> dict[str, Any]:
+    known = clone_record.load(scene.root, scene.name)
+    if known is None:
+        _refuse_taken(scene)
+    else:
+        _refuse_other(scene, known)
+        if _whole(scene, known):
+            return _powered(scene, known, check=check)
+    plan = _plan(scene, known)
+    if check:
+        return {**_result(scene, known, plan.record, changed=True, notes=plan.notes), **plan.chosen.protection}
+    if known is not None:
+        _take_away(scene, known)
+    name, source = scene.name, plan.record.mark.backup_id
+    with _claimed(scene, plan.record.uuid), leased(scene.root, source, purpose="clone", identity=name):
+        made = _made(scene, plan)
+    record = clone_record.load(scene.root, scene.name) or plan.record
+    return {**_result(scene, None, record, changed=True, notes=plan.notes, made=made), **plan.chosen.protection}
+
+
+def _absent(scene: Scene, check: bool) -> dict[str, Any]:
+    known = clone_record.load(scene.root, scene.name)
+    if known is None:
+        _refuse_foreign(scene)
+        return _result(scene, None, None, changed=False)
+    _refuse_other(scene, known)
+    own_domain(scene.host, known)
+    if not check:
+        _take_away(scene, known)
+    return _result(scene, known, None, changed=True)
+
+
+def _refuse_taken(scene: Scene) -> None:
+    """Refuse a name that a guest has of which no record is here."""
+    domain = scene.host.domain(name=scene.name)
+    if domain is None:
+        return
+    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    whose = f"a copy of {mark.guest} that {mark.owner} made, of which {scene.root} knows nothing" if mark else "no copy"
+    raise InputError(
+        f"Failed to make copy {scene.name}: a guest of that name is defined, and it is {whose}; nothing was touched",
+        guest=scene.name,
+    )
+
+
+def _refuse_foreign(scene: Scene) -> None:
+    """Refuse to call a name absent that a guest has: there is no record that it is ours."""
+    domain = scene.host.domain(name=scene.name)
+    if domain is None:
+        return
+    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    whose = f"made by {mark.owner} with another catalog than {scene.root}" if mark else "no copy of ours"
+    raise NotOursError(
+        f"Refused to remove guest {scene.name} ({domain.uuid}): it is {whose}; nothing was touched", guest=scene.name
+    )
+
+
+def _refuse_other(scene: Scene, known: CloneRecord) -> None:
+    """Refuse a copy of that name that is another one than the one that is meant."""
+    options, mark = scene.options, known.mark
+    meant: list[tuple[str, str, bool]] = [
+        ("owner", f"{mark.owner}, not {options['owner']}", mark.owner == options["owner"]),
+        (
+            "backup",
+            f"{mark.backup_id}, not {options['backup_id']}",
+            options["backup_id"] in (LATEST, mark.backup_id),
+        ),
+        (
+            "guest",
+            f"{mark.guest}, not {options['guest']}",
+            options["guest"] in (None, mark.guest, mark.guest_uuid),
+        ),
+    ]
+    if options["state"] == "present":
+        wanted = options["network"]
+        meant.append(("network", f"{known.network or 'none'}, not {wanted or 'none'}", known.network == wanted))
+        own = _interfaces(options)
+        meant.append(("choice of interfaces", f"{known.interfaces}, not {own}", known.interfaces == own))
+    wrong = [f"its {what} is {found}" for what, found, fits in meant if not fits]
+    if wrong:
+        raise NotOursError(
+            f"Refused to touch copy {scene.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
+            guest=scene.name,
+        )
+
+
+def _interfaces(options: Mapping[str, Any]) -> str:
+    return str(options.get("interfaces") or clone_record.NO_INTERFACES)
+
+
+def _whole(scene: Scene, known: CloneRecord) -> bool:
+    """Tell whether a copy was made to its end and is all there."""
+    if known.phase != "made" or own_domain(scene.host, known) is None:
+        return False
+    places = places_of(known, scene.clients, deadline=scene.deadline)
+    return still_there(known, places, san=scene.ground.san, deadline=scene.deadline)
+
+
+def _powered(scene: Scene, known: CloneRecord, *, check: bool) -> dict[str, Any]:
+    """Start a copy that is there and is to run; one that is not to run is left as it is."""
+    domain = own_domain(scene.host, known)
+    start = bool(scene.options["running"]) and domain is not None and not domain.state().active
+    if start and domain is not None and not check:
+        power_on(domain, state="running", timeout=scene.options["start_timeout"])
+    return _result(scene, known, known, changed=start)
+
+
+def _take_away(scene: Scene, known: CloneRecord) -> None:
+    places = places_of(known, scene.clients, deadline=scene.deadline)
+    timeout = scene.options["timeout"]
+    take_away(scene.root, known, host=scene.host, places=places, san=scene.ground.san, timeout=timeout)
+
+
+def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
+    options = scene.options
+    if not options["guest"]:
+        raise InputError("guest is empty; name the guest of the backup to copy", option="guest")
+    if options["network"] == "":
+        raise InputError("network is empty; name one, or leave the option out for none", option="network")
+    if options["network"] is not None and _interfaces(options) == clone_record.ORIGINAL:
+        raise InputError(
+            "network and interfaces=original exclude each other; the copy is on one network or on those that the"
+            " original had. Nothing was made",
+            option="interfaces",
+        )
+    wanted_backup = known.mark.backup_id if known else options["backup_id"]
+    chosen = chosen_backup(
+        scene.root,
+        wanted_backup,
+        guests=[options["guest"]],
+        clients=scene.clients,
+        deadline=scene.deadline,
+        trust=Trust.from_options(options),
+        given=options.get("backup_from"),
+    )
+    manifest, guest = chosen.manifest, guest_of(chosen, options["guest"])
+    places = locate(scene.clients, manifest.volumes, deadline=scene.deadline)
+    snapshots = snapshots_of(places, manifest.volumes, deadline=scene.deadline)
+    mounts = scene.ground.mounted(scene.clients, manifest.volumes, scene.deadline)
+    uuid = str(uuids.uuid4())
+    saved = parse_guest(guest.xml)
+    record = plan_clone(
+        manifest,
+        guest,
+        Wanted(
+            name=scene.name,
+            uuid=uuid,
+            owner=options["owner"],
+            network=options["network"],
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            nvram=f"{scene.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
+            tpm=f"{scene.ground.tpm}/{uuid}" if saved.tpm else None,
+            interfaces=_interfaces(options),
+        ),
+        Seen(
+            snapshots={
+                key: found[manifest.backup_id].uuid for key, found in snapshots.items() if manifest.backup_id in found
+            },
+            mounts=mounts,
+            directories=_directories(manifest, guest, mounts),
+            igroups=_igroups(scene, guest, places),
+        ),
+    )
+    definition = _definition(scene, chosen, guest, record)
+    problems = [
+        *network_problems(scene.host, record.network, guest=scene.name),
+        *host_problems(definition.xml, facts_of(scene.host, definition.xml)),
+    ]
+    _refuse(scene, guest, problems)
+    return Plan(chosen, guest, record, definition, mounts, tuple(problems))
+
+
+def _refuse(scene: Scene, guest: SavedGuest, problems: Sequence[Problem]) -> None:
+    if errors_of(problems):
+        raise CloneRefusedError(
+            f"Refused to copy guest {guest.name} to {scene.name}, nothing was made: "
+            + "; ".join(problem.message for problem in errors_of(problems)),
+            problems=[problem.as_dict() for problem in problems],
+            guest=guest.name,
+        )
+
+
+def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRecord) -> Edited:
+    """Return the copy's definition; one that this host's own runs did not write must pass the allow-list first."""
+    spec = CopySpec(
+        name=record.name,
+        uuid=record.uuid,
+        mark=record.mark,
+        sources=sources_of(record),
+        network=record.network,
+        nvram=record.nvram,
+        own_networks=record.interfaces == clone_record.ORIGINAL,
+    )
+    made = copy_of(guest.xml, spec)
+    if chosen.origin.trusted:
+        return made
+    general = site_of(scene.host, scene.options)
+    site = replace(
+        general,
+        disks=frozenset(source.path for source in spec.sources.values()),
+        networks=general.networks | {name for name in (record.network,) if name},
+        nvram=frozenset(path for path in (record.nvram,) if path),
+        firmware=scene.ground.firmware,
+    )
+    seen = checked(made.xml, site)
+    _refuse(scene, guest, not_allowed(guest.name, seen))
+    return Edited(seen.xml, (*made.notes, *seen.notes))
+
+
+def _igroups(scene: Scene, guest: SavedGuest, places: Places) -> dict[str, Igroup]:
+    """Return the igroup of this host alone, for each SVM that has LUNs of the guest."""
+    luns = [disk.storage for disk in guest.saved_disks if disk.storage is not None and disk.storage.lun is not None]
+    own = scene.ground.initiators() if luns else ()
+    found = {}
+    for storage in {each.svm_uuid: each for each in luns}.values():
+        place = places.get((storage.svm_uuid, storage.volume_uuid))
+        if place is None:
+            continue
+        groups = list_igroups(place.client, place.volume.svm, deadline=scene.deadline)
+        originals = [each.lun.uuid for each in luns if each.lun and each.svm_uuid == storage.svm_uuid]
+        maps = lun_maps(place.client, originals, deadline=scene.deadline)
+        igroup = own_igroup(groups, own, preferred={each.igroup_uuid for each in maps})
+        if igroup is not None:
+            found[storage.svm_uuid] = igroup
+    return found
+
+
+def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, HostVolume]) -> set[tuple[Key, str]]:
+    """Return the directories of the volumes that are still there, of those that the guest's files were in."""
+    paths = {os.path.dirname(disk.storage.path) for disk in guest.saved_disks if disk.storage}
+    for disk in guest.saved_disks:
+        for layer in disk.backing:
+            inside = (mount.inside(layer.path) for mount in mounts.values())
+            paths.update(os.path.dirname(path) for path in inside if path)
+    found = set()
+    for volume in manifest.volumes:
+        mount = mounts.get(volume.key)
+        for path in paths:
+            place = mount.on_host(path) if mount and path else None
+            if place is not None and os.path.isdir(place):
+                found.add((volume.key, path))
+    return found
+
+
+def _made(scene: Scene, plan: Plan) -> list[Made]:
+    """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
+    options, record = scene.options, plan.record
+    plan.chosen.keep(scene.root)
+    maker = Maker(
+        root=scene.root,
+        host=scene.host,
+        places=locate(scene.clients, plan.chosen.manifest.volumes, deadline=scene.deadline),
+        manifest=plan.chosen.manifest,
+        guest=plan.guest,
+        method=options["method"],
+        timeout=options["timeout"],
+        mounts=plan.mounts,
+        san=scene.ground.san,
+        initiators=scene.ground.initiators() if record.luns else (),
+    )
+    try:
+        record, made = maker.make(record, lambda now: _definition(scene, plan.chosen, plan.guest, now).xml)
+        domain = own_domain(scene.host, record)
+        if options["running"] and domain is not None:
+            power_on(domain, state="running", timeout=options["start_timeout"])
+    except KvmsnapError as exc:
+        raise CloneFailedError(f"{exc.message}. {_taken_back(scene, record)}", **exc.fields) from exc
+    return made
+
+
+def _taken_back(scene: Scene, record: CloneRecord) -> str:
+    try:
+        _take_away(scene, clone_record.load(scene.root, scene.name) or record)
+    except KvmsnapError as exc:
+        return f"Copy {scene.name} is half made, and taking it away failed too ({exc.message}); run state=absent for it"
+    return f"What was made of copy {scene.name} is gone again"
+
+
+def _result(
+    scene: Scene,
+    before: Optional[CloneRecord],
+    after: Optional[CloneRecord],
+    *,
+    changed: bool,
+    notes: Sequence[str] = (),
+    made: Sequence[Made] = (),
+) -> dict[str, Any]:
+    whole = before if before is not None and before.phase == "made" else None
+    return {
+        "changed": changed,
+        "clone": _told(scene, after) if after is not None else None,
+        "disks": [asdict(each) for each in made],
+        "notes": list(notes),
+        "diff": {"before": described(whole, scene.name), "after": described(after, scene.name)},
+    }
+
+
+def _told(scene: Scene, record: CloneRecord) -> dict[str, Any]:
+    domain = scene.host.domain(uuid=record.uuid)
+    return {
+        "name": record.name,
+        "uuid": record.uuid,
+        **asdict(record.mark),
+        "network": record.network,
+        "interfaces": record.interfaces,
+        "state": domain.state().state if domain is not None else "absent",
+        "disks": [
+            {"target": item.target, "path": item.host_path, "storage": item.storage.label}
+            for item in record.files
+            if item.layer == 0
+        ]
+        + [{"target": lun.target, "path": lun.device, "storage": lun_label(lun)} for lun in record.luns],
+    }

@@ -1,0 +1,510 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What crashes left on a host and on the array, found, shown and put right.
+
+Nothing is touched that is not provably ours, or that may belong to a run that is still alive.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.from_snapshots import hosts_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftovers
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import VOLUME_DIRECTORY
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_lock, lease
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import Copies
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_snapshots import Keeper, volumes_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_files import left_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import left_luns
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+
+BACKUP_LOCK = "backup.lock"
+SETTLE = 3600
+"""Seconds for which a started backup, and a hold that holds nobody, may belong to a run that is alive."""
+
+_TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}")
+_MOUNT_SECONDS = 10.0
+_BOOT_TIME = re.compile(r"^btime (\d+)$", re.MULTILINE)
+
+Snapshots = Mapping[Key, Mapping[str, Snapshot]]
+
+
+class RecoveryError(KvmsnapError):
+    """Not everything could be put right; ``leftovers`` tells of each."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that was left: its ``kind`` and ``name``, ``what`` is the matter, and what is done about it.
+
+    ``remedy`` completes "it is ..." (released, removed); None leaves it alone, as does a missing ``act``.
+    ``fault``: why it could not even be looked at.
+    """
+
+    kind: str
+    name: str
+    what: str
+    remedy: Optional[str] = None
+    act: Optional[Callable[[], object]] = None
+    fault: Optional[str] = None
+
+    def as_dict(self, *, error: Optional[str] = None) -> dict[str, Any]:
+        """Return plain data for the module's result."""
+        return {"kind": self.kind, "name": self.name, "what": self.what, "remedy": self.remedy, "error": error}
+
+    @property
+    def line(self) -> str:
+        """The line that tells a person about it."""
+        return f"{self.kind} {self.name}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where recovery looks, and when: ``wall`` is the time since the epoch, ``now`` monotonic, both in seconds."""
+
+    root: Path
+    ground: Ground
+    owner: str
+    settle: float
+    timeout: float
+    wall: float
+    now: float
+    booted: float
+    safety_days: int
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Scene:
+        """Return the scene that the module's options describe; raises :class:`InputError`."""
+        if options["settle"] < 0:
+            raise InputError(f"settle is {options['settle']}; it must be at least 0")
+        if options["safety_days"] < 0:
+            raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0")
+        uri, retry_count = options["uri"], options["retry_count"]
+        ground = Ground(
+            directory=Path(options["hold_dir"]),
+            connect=lambda: connect(uri, retry_count=retry_count),
+            retry_count=retry_count,
+            freeze_timeout=options["freeze_timeout"],
+            ping_timeout=options["agent_ping_timeout"],
+            at_once=at_once(),
+            guard=DeadMan(uri),
+        )
+        return cls(
+            root=Path(options["catalog_dir"]),
+            ground=ground,
+            owner=checked_id(options["owner"], what="owner"),
+            settle=options["settle"],
+            timeout=options["timeout"],
+            wall=time.time(),
+            now=time.monotonic(),
+            booted=_booted(),
+            safety_days=options["safety_days"],
+        )
+
+    def time(self) -> Deadline:
+        """Return the deadline of one step on the array."""
+        return Deadline.after(self.timeout)
+
+
+def recover(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Return the result of ``kvm_leftovers``; with ``check`` nothing is touched.
+
+    The host comes first: what holds guests must not wait for an array. Raises :class:`RecoveryError` when something
+    could not be put right; the rest is.
+    """
+    scene = Scene.of(options)
+    found = _on_host(scene)
+    done, errors = _settled(found, check=check)
+    policy = RetryPolicy(retry_count=options["retry_count"])
+    try:
+        if options["controllers"]:
+            with connected(options["controllers"], policy=policy, deadline=scene.time()) as clients:
+                left = _in_backups(scene, clients, options)
+                more, failures = _settled(left, check=check)
+            found, errors, done = [*found, *left], [*errors, *failures], done or more
+    except KvmsnapError as exc:
+        found.append(Leftover("backup", "*", "what is left of backups is not known"))
+        errors.append(exc.message)
+    result = _result(found, errors, changed=done)
+    failed = [item for item in result["leftovers"] if item["error"]]
+    if failed:
+        told = "; ".join(f"{item['kind']} {item['name']}: {item['error']}" for item in failed)
+        raise RecoveryError(f"Failed to put right what was left: {told}", **result)
+    return result
+
+
+def _settled(found: Sequence[Leftover], *, check: bool) -> tuple[bool, list[Optional[str]]]:
+    """Put right what can be, one failure not keeping it from the next; return whether anything was, and the errors."""
+    done, errors = False, []
+    for item in found:
+        error = item.fault
+        if item.act is not None:
+            outcome = None if check else outcome_of(item.act, what=f"put right {item.kind} {item.name}")
+            error = outcome.message if isinstance(outcome, KvmsnapError) else None
+            done = done or error is None
+        errors.append(error)
+    return done, errors
+
+
+def _result(found: Sequence[Leftover], errors: Sequence[Optional[str]], *, changed: bool) -> dict[str, Any]:
+    before = [item.line for item in found]
+    after = [item.line for item, error in zip(found, errors) if item.act is None or error]
+    return {
+        "changed": changed,
+        "leftovers": [item.as_dict(error=error) for item, error in zip(found, errors)],
+        "summary": [_told(item, error) for item, error in zip(found, errors)] or ["Nothing is left of any crash."],
+        "diff": {"before": _text(before), "after": _text(after)},
+    }
+
+
+def _told(item: Leftover, error: Optional[str]) -> str:
+    return f"{item.line} - {error or item.remedy or 'left alone'}"
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _on_host(scene: Scene) -> list[Leftover]:
+    """Return what is left on the host: holds with their timers and locks, frozen guests, files, restores."""
+    holds = leftovers.holds_on(scene.ground, wall=scene.wall)
+    found = [item for item in (_of_hold(seen, scene) for seen in holds) if item is not None]
+    known = {row.uuid for seen in holds for row in seen.outstanding}
+    found.extend(_frozen_guests(scene, known))
+    found.extend(_temporary_files(scene))
+    found.extend(_interrupted_restores(scene.root))
+    found.extend(_as_leftovers("file", left_files(scene.root, scene.ground.connect)))
+    found.extend(_left_locks(scene))
+    return found
+
+
+def _frozen_guests(scene: Scene, known: Collection[str]) -> Iterator[Leftover]:
+    """Yield the frozen guests that no hold explains; that they cannot be asked for keeps no hold from its end."""
+    frozen = outcome_of(lambda: leftovers.frozen_guests(scene.ground, known=known), what="look for frozen guests")
+    if isinstance(frozen, KvmsnapError):
+        yield Leftover("guest", "*", "which guests are frozen is not known", fault=frozen.message)
+        return
+    for name in frozen:
+        yield Leftover("guest", name, "its file systems are frozen, and no hold of this host is known to have done it")
+
+
+def _left_locks(scene: Scene) -> Iterator[Leftover]:
+    """Yield the locks on guests and the leases on backups that processes left which died."""
+    for path in guest_lock.left_locks(guest_lock.lock_directory(scene.ground.directory)):
+        act = partial(guest_lock.remove_left, path)
+        yield Leftover("file", str(path), "the process that had this lock on a guest died", "removed", act)
+    for each in lease.outlived(scene.root):
+        what = f"{each.purpose} {each.identity} on {each.host} read the backup and is over"
+        yield Leftover("lease", each.name, what, "removed", partial(lease.end, scene.root, each.name, each.lease_id))
+
+
+def _of_hold(seen: HoldSeen, scene: Scene) -> Optional[Leftover]:
+    judged = leftovers.judge(seen, now=scene.now, settle=scene.settle)
+    if judged.fate == "alive":
+        return None
+    act, remedy = None, None
+    if judged.fate != "keep":
+        remedy = "released" if judged.fate == "release" else "removed"
+
+        def act() -> None:
+            leftovers.put_right(seen, scene.ground, now=scene.now, wall=scene.wall, settle=scene.settle)
+
+    return Leftover("hold", seen.hold_id, judged.why, remedy, act)
+
+
+def _temporary_files(scene: Scene) -> Iterator[Leftover]:
+    """Yield the files that a process was writing when it died, beside those that they were to replace."""
+    places = [scene.ground.directory, *sorted((scene.root / "backups").glob("*/"))]
+    places += [scene.root / "restores", scene.root / "clones"]
+    for place in places:
+        for path in sorted(place.glob(".*")) if place.is_dir() else ():
+            age = max(0.0, scene.wall - _modified(path, scene.wall))
+            if _TEMPORARY_FILE.fullmatch(path.name) and age >= scene.settle:
+                yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
+
+
+def _interrupted_restores(root: Path) -> Iterator[Leftover]:
+    known = survey(root)
+    for path in sorted((root / "restores").glob("*.json")):
+        try:
+            found = restore_journal.load(root, path.stem)
+        except KvmsnapError as exc:
+            yield Leftover("restore", path.stem, exc.message)
+            continue
+        open_guests = [uuid for uuid in found.guests if known.is_open(found, uuid)] if found else []
+        if open_guests:
+            undone = path.stem[: -len(restore_journal.UNDO)] if path.stem.endswith(restore_journal.UNDO) else ""
+            how = f"with restore_id {undone} and undo=true" if undone else "with this restore_id"
+            what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}{_held(found)}"
+            yield Leftover("restore", path.stem, what)
+
+
+def _held(found: Optional[restore_journal.Journal]) -> str:
+    """Say what keeps guests of a restore from being started meanwhile; empty when nothing does."""
+    guests = found.guests.values() if found else ()
+    aside = [progress.moved_aside.path for progress in guests if progress.moved_aside]
+    disks = [request.disk for progress in guests for request in progress.pending]
+    told = f". {', '.join(aside)} has another name until then" if aside else ""
+    return told + (f". The array may still overwrite {', '.join(disks)}: do not start its guest" if disks else "")
+
+
+def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, Any]) -> list[Leftover]:
+    """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
+    temporary LUNs, half-made copies.
+    """
+    remove = options["orphans"] == "absent"
+    keeper = Keeper(scene.root, os.uname().nodename, scene.safety_days, scene.wall)
+    families = keeper.due()
+    entries = store.entries(scene.root)
+    manifests = [entry.manifest for entry in entries if entry.manifest]
+    volumes = {volume.key: volume for manifest in manifests for volume in _touched(manifest)}
+    volumes.update({volume.key: volume for volume in map(SavedVolume.from_record, options["volumes"])})
+    volumes = {**{volume.key: volume for volume in volumes_of(families)}, **volumes}
+    places = locate(clients, volumes.values(), deadline=scene.time())
+    snapshots = snapshots_of(places, volumes.values(), deadline=scene.time())
+    found = [Leftover("backup", entry.backup_id, entry.error or "") for entry in entries if entry.manifest is None]
+    found.extend(_copies([manifest for manifest in manifests if manifest.complete]))
+    if not _backup_under_way(scene):
+        started = [manifest for manifest in manifests if not manifest.complete]
+        alive = _held_now(scene)
+        found.extend(
+            _half_made(manifest, scene, places, snapshots) for manifest in started if manifest.backup_id not in alive
+        )
+        # Read after the snapshots: a backup that began meanwhile had its manifest there before its first snapshot.
+        known = {entry.backup_id for entry in store.entries(scene.root)}
+        found.extend(_orphans(scene, places, snapshots, known, remove=remove))
+    found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=scene.time)))
+    found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=scene.time)))
+    found.extend(_as_leftovers("lun", left_luns(scene.root, places, time=scene.time, gate=Gate(scene.ground.connect))))
+    found.extend(_as_leftovers("clone", _copies_of_guests(scene, clients).left(), "taken away"))
+    return found
+
+
+def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
+    return Copies(
+        scene.root,
+        clients,
+        scene.ground.connect,
+        timeout=scene.timeout,
+        settle=scene.settle,
+        wall=scene.wall,
+        san=San(),
+        hold_dir=scene.ground.directory,
+    )
+
+
+def _as_leftovers(kind: str, found: Iterable[Left], remedy: str = "removed") -> list[Leftover]:
+    return [Leftover(kind, each.name, each.what, remedy if each.act else None, each.act) for each in found]
+
+
+def _backup_under_way(scene: Scene) -> bool:
+    """Say whether a process makes a backup of this host now: what has no hold yet, or no more, may be of that one."""
+    lock = scene.ground.directory.parent / BACKUP_LOCK
+    try:
+        return is_locked(lock)
+    except OSError as exc:
+        raise RecoveryError(f"Failed to look at {lock}: {exc.strerror}") from exc
+
+
+def _held_now(scene: Scene) -> set[str]:
+    """Return the names of the backups whose hold is in progress."""
+    holds = leftovers.holds_on(scene.ground, wall=scene.wall)
+    judged = {seen.hold_id: leftovers.judge(seen, now=scene.now, settle=scene.settle) for seen in holds}
+    return {hold_id for hold_id, verdict in judged.items() if verdict.fate == "alive"}
+
+
+def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snapshots) -> Leftover:
+    """Return a backup that was never completed, with what takes it back when that is certainly right."""
+    name = manifest.backup_id
+    named = {key: found[name] for key, found in snapshots.items() if key in _keys(manifest) and name in found}
+    there = {key: snapshot for key, snapshot in named.items() if snapshot.is_of(manifest.owner)}
+    what = f"it was started at {manifest.created} and never completed"
+    reason = _untouchable(manifest, scene, places, there)
+    if reason:
+        return Leftover("backup", name, f"{what}; {reason}")
+    if there:
+        what += f"; its snapshot is on {_labels(places, there)}"
+    shared = {key: manifest.shared_with[key[1]] for key in there if manifest.shared_with.get(key[1])}
+    if shared:
+        hosts = ", ".join(sorted({host for each in shared.values() for host in each}))
+        what += f". On {_labels(places, shared)} it is that of {hosts}, too, and stays"
+    alone = [key for key in there if key not in shared]
+
+    def act() -> None:
+        refs = [_ref(places, key) for key in alone]
+        with deletable(scene.root, [name]):
+            if not _is_still(scene.root, manifest):
+                return
+            # Whoever is killed in here leaves a mark, where there is room for it; nobody can complete it until then.
+            with suppress(CatalogError):
+                store.withdraw(scene.root, name)
+            if refs:
+                wanted = Wanted.checked(name=name, owner=manifest.owner)
+                clients = list({places[key].client.name: places[key].client for key in alone}.values())
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+            volume_copies.take_out(manifest)
+            store.remove(scene.root, name)
+
+    return Leftover("backup", name, what, "taken back: snapshots, then manifest", act)
+
+
+def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mapping[Key, Snapshot]) -> Optional[str]:
+    """Return why a started backup is not to be taken back, or None; pure but for the scene's clock."""
+    created = datetime.fromisoformat(manifest.created).timestamp()
+    left = scene.settle - max(0.0, scene.wall - created)
+    if created >= scene.booted and left > 0:
+        return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
+    unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
+    if unseen:
+        return f"no controller that was given has {', '.join(unseen)}"
+    for key, snapshot in there.items():
+        if manifest.run_id not in snapshot.comment:
+            return f"the snapshot of its name on {places[key].volume.label} is not of this run ({snapshot.comment!r})"
+    return None
+
+
+def _is_still(root: Path, started: Manifest) -> bool:
+    """Say whether a started backup is in the catalog still; raises :class:`KvmsnapError` when it has come to life.
+
+    It was looked at a while ago: its run may have lived, or another recovery have taken it back.
+    """
+    now = store.load(root, started.backup_id)
+    if now is not None and (now.complete or now.run_id != started.run_id):
+        what = "completed" if now.complete else "begun anew"
+        raise KvmsnapError(f"Failed to take back backup {started.backup_id}: it was {what} meanwhile")
+    return now is not None
+
+
+def _orphans(
+    scene: Scene, places: Places, snapshots: Snapshots, known: Iterable[str], *, remove: bool
+) -> Iterator[Leftover]:
+    """Yield the snapshots that a backup of this owner made and no manifest of the catalog knows."""
+    names: dict[str, list[Key]] = {}
+    for key, found in snapshots.items():
+        for snapshot in found.values():
+            comment = SnapshotComment.parse(snapshot.comment)
+            if snapshot.name not in known and comment is not None and comment.owner == scene.owner:
+                names.setdefault(snapshot.name, []).append(key)
+    for name, keys in sorted(names.items()):
+        where = f"it is on {_labels(places, keys)}, made by a backup of {scene.owner}"
+        what = f"{where}, and the catalog {scene.root} has no manifest of it"
+        comments = [snapshots[key][name].comment for key in keys]
+        others = sorted(hosts_of(name, comments) - {scene.owner}) if remove else []
+        if others:
+            yield Leftover("snapshot", name, f"{what}; {', '.join(others)} may have it as a backup, and it stays")
+            continue
+
+        def act(name: str = name, keys: Sequence[Key] = keys) -> None:
+            clients = list({places[key].client.name: places[key].client for key in keys}.values())
+            wanted = Wanted.checked(name=name, owner=scene.owner)
+            refs = [_ref(places, key) for key in keys]
+            with deletable(scene.root, [name]):
+                if store.load(scene.root, name) is not None:
+                    raise KvmsnapError(f"Failed to remove snapshot {name}: the catalog has a manifest of it by now")
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+
+        yield Leftover("snapshot", name, what, "removed", act) if remove else Leftover("snapshot", name, what)
+
+
+def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
+    """Yield the copies of complete manifests that were not taken out of the live volumes again."""
+    mounts = {volume.mount_point for manifest in manifests for volume in manifest.volumes if volume.mount_point}
+    there: set[str] = set()
+    for mount in sorted(mounts):
+        directory = Path(mount) / VOLUME_DIRECTORY
+        try:
+            there.update(bounded(partial(_names, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
+        except KvmsnapError as exc:
+            yield Leftover("file", str(directory), exc.message)
+    for manifest in manifests:
+        left = [name for name in volume_copies.names_of(manifest) if name in there]
+        if left:
+            what = "a copy of its manifest is in a live volume, though it is complete"
+            yield Leftover(
+                "file",
+                f"{VOLUME_DIRECTORY}/{left[0]}",
+                what,
+                "removed",
+                partial(volume_copies.take_out, manifest),
+            )
+
+
+def _ref(places: Places, key: Key) -> VolumeRef:
+    place = places[key]
+    return VolumeRef(place.volume.svm, place.volume.name, uuid=place.volume.uuid, controller=place.client.name)
+
+
+def _labels(places: Places, keys: Iterable[Key]) -> str:
+    return ", ".join(sorted(places[key].volume.label for key in keys))
+
+
+def _keys(manifest: Manifest) -> set[Key]:
+    return {volume.key for volume in _touched(manifest)}
+
+
+def _touched(manifest: Manifest) -> tuple[SavedVolume, ...]:
+    """Return the volumes that may have its snapshot: its own, and the others of its consistency groups."""
+    return manifest.volumes + manifest.foreign
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+    except OSError as exc:
+        raise KvmsnapError(f"Failed to list {directory}: {exc.strerror}") from exc
+
+
+def _modified(path: Path, otherwise: float) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return otherwise
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise KvmsnapError(f"Failed to remove {path}: {exc.strerror}") from exc
+
+
+def _booted() -> float:
+    """Return when this host was booted, in seconds since the epoch."""
+    match = _BOOT_TIME.search(Path("/proc/stat").read_text(encoding="ascii"))
+    return float(match[1]) if match else 0.0

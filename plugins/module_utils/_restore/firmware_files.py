@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Set aside, put and put back UEFI variables and TPM states on this host, with owner, mode and SELinux label."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import shutil
+import stat
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import normpath
+from pathlib import Path
+from typing import Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import TPM, WHAT
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import look_of, put_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
+
+
+def fault(file: FileRestore) -> Optional[str]:
+    """Return why a file could not be put or what is there not be set aside, None when nothing speaks against it."""
+    try:
+        content = _trusted(file.source, file.sha256)
+        if file.kind == TPM and content is not None:
+            _check_archive(content)
+        _there(file.kind, file.path)
+    except KvmsnapError as exc:
+        return exc.message
+    return None
+
+
+def keep(directory: Path, uuid: str, file: FileRestore) -> Aside:
+    """Copy what is at the file's place into a private directory; raises :class:`KvmsnapError`."""
+    look = _there(file.kind, file.path)
+    if look is None:
+        return Aside(file.kind, file.path)
+    stored = checked_id(f"{uuid}.{file.kind}", what="stored_as")
+    with _telling(f"set the {WHAT[file.kind]} at {file.path} aside in {directory}"):
+        content = content_of(Path(file.path))
+        if file.kind == TPM:
+            _check_archive(content)
+        private_directory(directory)
+        write_private(directory / stored, content)
+    return Aside(file.kind, file.path, stored, hashlib.sha256(content).hexdigest(), look)
+
+
+def put(file: FileRestore, look: Optional[Look]) -> None:
+    """Replace what is at the file's place; ``look`` is that of what was there. Raises :class:`KvmsnapError`."""
+    _put(file.kind, Path(file.path), _trusted(file.source, file.sha256), look)
+
+
+def put_back(directory: Path, aside: Aside) -> None:
+    """Bring back what :func:`keep` set aside; raises :class:`KvmsnapError`."""
+    source = normpath(directory / aside.place) if aside.place else None
+    _put(aside.kind, Path(aside.path), _trusted(source, aside.sha256), aside.look)
+
+
+def unpack_tpm(archive: bytes, directory: Path, *, bits: int = 0o770) -> None:
+    """Unpack the state of a TPM into a directory of another name; owners and modes are kept, links and devices refused.
+
+    The archive holds one directory, named as the original's; ``bits`` are those of a mode that are kept. Raises
+    :class:`KvmsnapError`, :class:`OSError`.
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member, inside in _members(tar):
+            target = directory / inside
+            if member.isdir():
+                target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                stream = tar.extractfile(member)
+                write_private(target, stream.read() if stream else b"")
+            os.chown(target, member.uid, member.gid)
+            os.chmod(target, member.mode & bits)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, Path]]:
+    members = tar.getmembers()
+    top = members[0].name if members else ""
+    for member in members:
+        inside = Path(member.name).relative_to(top) if Path(member.name).parts[:1] == (top,) else None
+        if inside is None or ".." in inside.parts or not (member.isdir() or member.isfile()):
+            raise KvmsnapError(f"Refused to unpack the TPM's state: it holds {member.name!r}")
+        yield member, inside
+
+
+def _check_archive(content: bytes) -> None:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            found = list(_members(tar))
+    except tarfile.TarError as exc:
+        raise KvmsnapError(f"Failed to read the TPM's state: {exc}") from exc
+    if not found or not found[0][0].isdir():
+        raise KvmsnapError("Failed to read the TPM's state: it is no directory")
+
+
+def _trusted(source: Optional[str], sha256: str) -> Optional[bytes]:
+    if source is None:
+        return None
+    with _telling(f"read {source}"):
+        content = Path(source).read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise KvmsnapError(f"Failed to trust {source}: its checksum is not the one that was noted", path=source)
+    return content
+
+
+def _there(kind: str, path: str) -> Optional[Look]:
+    """Return the look of what is at a place, None when nothing is; a link or another kind of file is refused."""
+    with _telling(f"look at {path}"):
+        try:
+            state = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        wanted = stat.S_ISDIR(state.st_mode) if kind == TPM else stat.S_ISREG(state.st_mode)
+        if not wanted:
+            raise KvmsnapError(
+                f"Refused to replace the {WHAT[kind]} at {path}: it is no {'directory' if kind == TPM else 'file'}",
+                path=path,
+            )
+        return look_of(path)
+
+
+def _put(kind: str, path: Path, content: Optional[bytes], look: Optional[Look]) -> None:
+    with _telling(f"put the {WHAT[kind]} to {path}"):
+        if kind == TPM:
+            _put_directory(path, content, look)
+        elif content is None:
+            path.unlink(missing_ok=True)
+        else:
+            _put_file(path, content, look)
+        _sync(path.parent)
+
+
+def _put_file(path: Path, content: bytes, look: Optional[Look]) -> None:
+    """Write beside and rename, so that after a crash the old or the new one is there."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if look is not None:
+                os.fchown(descriptor, look.uid, look.gid)
+                os.fchmod(descriptor, look.mode)
+                _set_label(beside, look.label)
+            os.fsync(descriptor)
+        os.rename(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _put_directory(path: Path, content: Optional[bytes], look: Optional[Look]) -> None:
+    """Unpack beside and exchange by renaming; what a killed run left beside is removed first."""
+    new, old = (path.with_name(f".{path.name}.kvmsnap-{word}") for word in ("new", "old"))
+    for left in (new, old):
+        if left.exists():
+            shutil.rmtree(left)
+    if content is not None:
+        new.mkdir(mode=0o700)
+        unpack_tpm(content, new, bits=0o777)
+        for each in (new, *new.rglob("*")):
+            _set_label(each, look.label if look else None)
+    if path.exists():
+        os.rename(path, old)
+    if content is not None:
+        os.rename(new, path)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _set_label(path: Path, label: Optional[str]) -> None:
+    if label is not None:
+        put_label(path, label)
+
+
+def _sync(directory: Path) -> None:
+    if directory.is_dir():
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _telling(action: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tarfile.TarError) as exc:
+        raise KvmsnapError(f"Failed to {action}: {getattr(exc, 'strerror', None) or exc}") from exc

@@ -1,0 +1,858 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A restore from its options to its result: read, decide, act, tell. What ``kvm_app_restore`` does."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
+    BackingFile,
+    Manifest,
+    SavedGuest,
+    Storage,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal, Safety
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import refuse_removed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import (
+    LATEST,
+    Chosen,
+    backup_of,
+    chosen_backup,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import mounted_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.guest_claim import claimed, refuse_busy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import backup_id, checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import format_time
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import (
+    execute,
+    health,
+    host_guard,
+    namesakes,
+    other_hosts,
+    redefine,
+    resume,
+    shared_disks,
+    verify,
+    ways,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import into as restore_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.decide import restore_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.definition_diff import with_changes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import file_size
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import (
+    NOT_ASKED,
+    NOT_WRITTEN,
+    choose,
+    narrowed,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import with_kept
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import examined, unexamined
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
+    ABSENT,
+    DiskNow,
+    GuestNow,
+    RestorePlan,
+    Sharer,
+    SnapshotNow,
+    TwoGuests,
+    refuse,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+
+Where = tuple[str, str, str]
+
+# A disk with one of these findings must not be written while it has it.
+NOT_FREE = (
+    "disk-used-by-several-guests",
+    "lun-activated-on-host",
+    "lun-used-by-several-guests",
+    "multipathd-not-running",
+    "no-working-path",
+)
+# Findings that other hosts may use the disk's LUN, about which only a person can know.
+ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
+# Findings about a disk that a person wants to read in the plan.
+WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
+# What a restore's own discovery is asked with.
+_LOOKED_WITH = ("controllers", "uri", "config_dir", "retry_count", "timeout", "multipath_required")
+MAX_RESTORE_ID = 100
+_LISTS = ("disks", "hosts_off", "cluster_off")
+_SECONDS = ("stop_timeout", "start_timeout", "unknown_wait")
+OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
+
+
+class RestoreFailedError(KvmsnapError):
+    """Guests were not brought back; ``guests`` tells each one's fate, the same ``restore_id`` goes on from there."""
+
+
+def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Return the module's result, with ``check`` that of what would be done.
+
+    Raises :class:`InputError` and :class:`RestoreRefusedError` before anything was touched, and
+    :class:`RestoreFailedError` when a guest was not brought back.
+    """
+    options = _settled(options)
+    root = Path(options["catalog_dir"])
+    if not options["guests"]:
+        raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
+    redefine.check_options(options)
+    _check_name(options["restore_id"] or "")
+    condition_of(options.get("health"))
+    with _alone(root, check), ExitStack() as locks:
+        return _run(root, options, locks, check=check)
+
+
+def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
+    known = (
+        restore_journal.load(root, checked_id(options["restore_id"], what="restore_id"))
+        if options["restore_id"]
+        else None
+    )
+    deadline = Deadline.after(options["timeout"])
+    policy = RetryPolicy(retry_count=options["retry_count"])
+    with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
+        chosen = _chosen(root, options, known, clients, deadline)
+        found = restore_survey.survey(root)
+        into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
+        options, chosen = _about_present(options, chosen, into)
+        if into is not None:
+            restore_into.refuse_half_restored(into, found)
+        manifest, record = _begun(root, options, chosen.manifest, known, found, into)
+        todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
+        _claim(locks, options, manifest, todo, record, check=check)
+        places = locate(clients, manifest.volumes, deadline=deadline)
+        record = _heir(record, found, manifest, todo)
+        _accepted(options["accept_unknown"] or "", record)
+        trusted = chosen.origin.trusted
+        planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=trusted, into=into)
+        plan = resume.told(chosen.planned(root, planned), record, found)
+        plan = _checked(options, plan, places, deadline, undo=False)
+        if check:
+            return {**_result(plan, record, [], changed=bool(todo)), **chosen.protection}
+        if todo:
+            chosen.keep(root)
+        results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
+    results = health.looked_at(options, record, results, _names(manifest, options["guests"]))
+    return {**_told(plan, record, results, changed=bool(todo)), **chosen.protection}
+
+
+def _settled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the names in their lists as they are meant; refuse a time below zero."""
+    for name in _SECONDS:
+        if options.get(name, 0) < 0:
+            raise InputError(
+                f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
+            )
+    return {**options, **{name: listed(options[name]) for name in _LISTS if name in options}}
+
+
+def _check_name(restore_id: str) -> None:
+    """Refuse a name that its undo or the comment of its safety snapshots have no room for, and that of an undo.
+
+    An undo goes on as one only, and a restore must not pass for it.
+    """
+    if len(restore_id) > MAX_RESTORE_ID:
+        raise InputError(
+            f"restore_id {restore_id!r} is longer than {MAX_RESTORE_ID} characters; nothing was touched",
+            option="restore_id",
+        )
+    undone = restore_id[: -len(restore_journal.UNDO)] if restore_id.endswith(restore_journal.UNDO) else ""
+    if undone:
+        raise InputError(
+            f"restore_id {restore_id} is the name of an undo. To go on with the undo of restore {undone}, give"
+            f" restore_id {undone} and undo=true; for another restore give another name. Nothing was touched",
+            option="restore_id",
+        )
+
+
+def _about_present(
+    options: Mapping[str, Any], chosen: Chosen, into: Optional[restore_into.Into]
+) -> tuple[dict[str, Any], Chosen]:
+    """Return options and backup by the uuids of this host, and with a choice of what becomes of definitions."""
+    if into is not None:
+        options, chosen = into.settled(options), into.under_new_uuid(chosen)
+    return {**options, "definition": options["definition"] or redefine.KEEP}, chosen
+
+
+def _begun(
+    root: Path,
+    options: Mapping[str, Any],
+    whole: Manifest,
+    known: Optional[Journal],
+    found: restore_survey.Survey,
+    into: Optional[restore_into.Into] = None,
+) -> tuple[Manifest, Journal]:
+    """Return the backup as far as it is to be restored, and the journal that says so.
+
+    Without an id it is that of the restore of these guests from this backup that broke off, if there is one.
+    """
+    begun = known or _broken_off(root, options, whole, found)
+    disks = choose(
+        whole,
+        guests=options["guests"],
+        wanted=options["disks"],
+        begun=begun.disks if begun else (),
+        resumed=begun is not None,
+    )
+    noted = into.noted if into else {}
+    record = begun or Journal(options["restore_id"] or _new_id(root), whole.backup_id, disks=disks, into=noted)
+    return narrowed(whole, disks, reason=NOT_ASKED), record
+
+
+def _new_id(root: Path) -> str:
+    """Return a name for a restore that was given none; no restore of this host has it."""
+    name = f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
+    others = (f"{name}_{number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], others) if restore_journal.load(root, each) is None)
+
+
+def _broken_off(
+    root: Path, options: Mapping[str, Any], whole: Manifest, found: restore_survey.Survey
+) -> Optional[Journal]:
+    if options["restore_id"]:
+        return None
+    broken = resume.to_go_on_with(found, whole.backup_id, _uuids(whole, options["guests"]))
+    return restore_journal.load(root, broken) if broken else None
+
+
+def _heir(record: Journal, found: restore_survey.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
+    """Return the journal with what restores of these guests that broke off remember."""
+    uuids = _uuids(manifest, todo)
+    resume.refuse_taken(record, found, uuids)
+    return resume.taken_over(record, found, uuids)
+
+
+def _uuids(manifest: Manifest, guests: Sequence[str]) -> list[str]:
+    return [saved.uuid for saved in map(manifest.guest, guests) if saved is not None]
+
+
+def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Bring back what the guests were before the restore ``restore_id``, out of its safety snapshots.
+
+    The result is that of a restore whose id is ``<restore_id>.undo``, from the safety snapshot in place of a backup.
+    Raises as :func:`run` does.
+    """
+    options = _settled(options)
+    root = Path(options["catalog_dir"])
+    condition_of(options.get("health"))
+    with _alone(root, check), ExitStack() as locks:
+        return _undo(root, options, locks, check=check)
+
+
+def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
+    if options["disks"]:
+        raise InputError(
+            "An undo brings back the disks that the restore overwrote; leave disks empty. Nothing was touched",
+            option="disks",
+        )
+    known = restore_journal.load(root, checked_id(options["restore_id"], what="restore_id"))
+    if known is None:
+        raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
+    refuse_removed(known)
+    chosen = backup_of(root, known.backup_id, options)
+    into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
+    options, chosen = _about_present(options, chosen, into)
+    manifest = chosen.manifest
+    safety, names = _to_undo(known, manifest, options["guests"])
+    kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
+    before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
+    again = restore_journal.load(root, f"{known.restore_id}{restore_journal.UNDO}") or Journal(
+        f"{known.restore_id}{restore_journal.UNDO}", before.backup_id, disks=known.disks, into=known.into
+    )
+    deadline = Deadline.after(options["timeout"])
+    with connected(
+        options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
+    ) as clients:
+        todo = [name for name in names if not _done(before, again, name)]
+        _claim(locks, options, before, todo, again, check=check)
+        places = locate(clients, before.volumes, deadline=deadline)
+        found = restore_survey.survey(root)
+        again = _heir(again, found, before, todo)
+        _accepted(options["accept_unknown"] or "", again)
+        saved = restore_journal.kept_directory(root, known.restore_id)
+        trusted = chosen.origin.trusted
+        planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
+        plan = resume.told(chosen.told(planned), again, found)
+        again, plan = resume.with_images(known, again, plan)
+        plan = _checked(options, plan, places, deadline, undo=True)
+        if check:
+            return _result(plan, again, [], changed=bool(todo))
+        if todo:
+            chosen.keep(root)
+        results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
+    gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
+    results = health.looked_at(options, again, results, _names(before, names), forgotten=gone)
+    return _told(plan, again, results, changed=bool(todo))
+
+
+def _checked(
+    options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
+) -> RestorePlan:
+    """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
+    health.foreseen(options, plan)
+    return verify.settled(
+        ways.with_ways(plan),
+        verify=options["verify"],
+        undo=undo,
+        method=options["method"],
+        places=places,
+        deadline=deadline,
+    )
+
+
+def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
+    """Keep other restores of this host out, from before the journal is read; a check waits for nobody."""
+    return nullcontext() if check else restore_journal.alone(root)
+
+
+def _claim(
+    locks: ExitStack,
+    options: Mapping[str, Any],
+    manifest: Manifest,
+    todo: Sequence[str],
+    record: Journal,
+    *,
+    check: bool,
+) -> None:
+    """Have the guests for this restore before anything is read of them: a hold's pause is no state of before.
+
+    A guest that had another uuid in the backup is had under both. The backup, or the safety snapshot of an undo, is
+    kept from being deleted from then on.
+    """
+    restore_id = record.restore_id
+    guests = [(saved.uuid, saved.name) for saved in map(manifest.guest, todo) if saved is not None]
+    guests += [(record.into[uuid], name) for uuid, name in guests if uuid in record.into]
+    hold_dir = Path(options["hold_dir"])
+    if check:
+        refuse_busy(hold_dir, guests, purpose="restore", identity=restore_id)
+    else:
+        locks.enter_context(claimed(hold_dir, guests, purpose="restore", identity=restore_id))
+        root = Path(options["catalog_dir"])
+        locks.enter_context(leased(root, manifest.backup_id, purpose="restore", identity=restore_id))
+
+
+def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:
+    """Return the snapshot from before the restore and the wanted guests that it holds and that were overwritten."""
+    written = [uuid for uuid, progress in known.guests.items() if progress.disks or progress.written]
+    wanted = [saved.uuid for saved in map(manifest.guest, guests) if saved is not None] if guests else written
+    todo = [uuid for uuid in wanted if uuid in written]
+    safeties = {safety.name: safety for safety in map(known.safety_of, todo) if safety is not None}
+    if len(safeties) != 1 or any(known.safety_of(uuid) is None for uuid in todo):
+        there = ", ".join(safeties) or "none"
+        raise InputError(
+            f"Restore {known.restore_id} cannot be undone at once: its guests need one safety snapshot that holds them"
+            f" all, and there is {there}. Name guests of one of them",
+            restore_id=known.restore_id,
+        )
+    return next(iter(safeties.values())), todo
+
+
+def _as_before(manifest: Manifest, safety: Safety) -> Manifest:
+    """Return the backup's manifest as if the safety snapshot were the backup: the same disks, another moment."""
+    volumes = tuple(
+        replace(volume, snapshot_uuid=safety.uuid_on(*volume.key), create_time=None) for volume in manifest.volumes
+    )
+    guests = tuple(replace(guest, consistency=None) for guest in manifest.guests)
+    return replace(manifest, backup_id=safety.name, volumes=volumes, guests=guests)
+
+
+def _safety_name(owner: str) -> str:
+    """Return the name of a safety snapshot, which no other restore has, here or elsewhere.
+
+    One of the name that is there is taken for this restore's own, and a second is long enough for two restores.
+    """
+    taken = backup_id(prefix=owner, policy="safety", taken=datetime.now(timezone.utc))
+    return f"{taken}_{secrets.token_hex(4)}"
+
+
+def _carried_out(
+    root: Path, options: Mapping[str, Any], manifest: Manifest, record: Journal, plan: RestorePlan, places: Places
+) -> tuple[list[execute.GuestResult], Journal]:
+    """Do what is planned."""
+    safety = _safety_name(manifest.owner) if options["safety_snapshot"] else None
+    reach = partial(connect, options["uri"], retry_count=options["retry_count"])
+    actor = HostActor(
+        connect=reach,
+        opened=[reach()],
+        places=places,
+        manifest=manifest,
+        method=options["method"],
+        graceful=options["stop"] == "shutdown",
+        stop_timeout=options["stop_timeout"],
+        start_timeout=options["start_timeout"],
+        timeout=options["timeout"],
+        unknown_wait=options["unknown_wait"],
+        restore_id=record.restore_id,
+        luns=LunActor(record.restore_id),
+        gate=Gate(lambda: actor.host),
+        claim=Claim(
+            frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
+            initiators=tuple(_known_initiators(options)),
+            others_off=options["other_hosts_off"],
+        ),
+        images=restore_journal.images_of(root, record.restore_id),
+        kept=restore_journal.kept_directory(root, record.restore_id),
+    )
+    with closing(actor):
+        return execute.run(
+            plan,
+            actor=actor,
+            journal=record,
+            save=lambda changed: restore_journal.save(root, changed),
+            safety=safety,
+            stop_at_failure=options["on_failure"] == "stop",
+            accept_unknown=_accepted(options["accept_unknown"] or "", record),
+        )
+
+
+def _accepted(wanted: str, record: Journal) -> bool:
+    """Tell whether a person released this restore from an overwrite whose fate is not known."""
+    known = {record.restore_id, *(old for progress in record.guests.values() for old in progress.took_over)}
+    if wanted and wanted not in known:
+        raise InputError(
+            f"accept_unknown names {wanted!r}, and this is restore {record.restore_id}; nothing was touched",
+            option="accept_unknown",
+        )
+    return bool(wanted)
+
+
+def _chosen(
+    root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
+) -> Chosen:
+    """Return the backup to restore from: the one that this restore began with, or the one asked for."""
+    wanted = options["backup_id"]
+    if known is not None:
+        if wanted not in (LATEST, known.backup_id):
+            raise InputError(
+                f"Restore {known.restore_id} was begun from backup {known.backup_id}, not {wanted}; give another id",
+                restore_id=known.restore_id,
+                backup_id=wanted,
+            )
+        wanted = known.backup_id
+    given = options.get("backup_from")
+    return chosen_backup(
+        root,
+        wanted,
+        guests=options["guests"],
+        clients=clients,
+        deadline=deadline,
+        trust=Trust.from_options(options),
+        given=given,
+    )
+
+
+def _plan(
+    options: Mapping[str, Any],
+    manifest: Manifest,
+    record: Journal,
+    todo: Sequence[str],
+    places: Places,
+    deadline: Deadline,
+    saved: Path,
+    *,
+    trusted: bool,
+    undone: Optional[Journal] = None,
+    into: Optional[restore_into.Into] = None,
+) -> RestorePlan:
+    """Return the plan; ``saved`` is the directory of what lies beside the disks, ``undone`` the restore to undo.
+
+    ``trusted``: the definitions of the backup were written by a run of this host. ``into``: whom the guest is restored
+    into that has another uuid in the backup.
+    """
+    wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
+    snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
+    mine = {
+        key: SnapshotNow(found[manifest.backup_id].uuid, _told_time(found[manifest.backup_id].create_time))
+        for key, found in snapshots.items()
+        if manifest.backup_id in found
+    }
+    restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
+    restored |= {record.into[uuid] for uuid in restored if uuid in record.into}
+    now = _guests_now(options, wanted) if todo else _Found({}, {}, {}, ())
+    both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
+    found = _intended(options, manifest, wanted, now, places, undone, deadline, trusted=trusted)
+    found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
+    found = namesakes.told(found, namesakes.others_of(now.records, options.get("other_hosts_guests") or {}))
+    found = shared_disks.judged(
+        found,
+        restored=restored,
+        elsewhere=other_hosts.uses_of(options.get("other_hosts_guests") or {}),
+        others_off=options["other_hosts_off"],
+    )
+    found = host_guard.looked_at(options, record.restore_id, found)
+    sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
+    plan = restore_plan(
+        manifest,
+        wanted=todo,
+        guests=found,
+        names_now=now.names,
+        snapshots=mine,
+        sizes_in_snapshot=sizes,
+        unseen=unseen,
+        undoes=options["undo"],
+        restore_id=record.restore_id,
+        power=options["power"],
+        states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
+        created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
+    )
+    plan = shared_disks.once(plan, manifest, found, restored=restored)
+    return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
+
+
+def _two_guests(
+    manifest: Manifest,
+    wanted: Sequence[SavedGuest],
+    now: _Found,
+    record: Journal,
+    into: Optional[restore_into.Into],
+    *,
+    undoes: bool,
+) -> dict[str, TwoGuests]:
+    """Return, by its uuid, the guest that another one of the backup is restored into, with both for the plan.
+
+    Raises :class:`RestoreRefusedError` when it is not the guest for that; an undo brings back what it was.
+    """
+    saved = next((guest for guest in wanted if into is not None and guest.uuid == into.uuid), None)
+    if into is None or saved is None:
+        return {}
+    present = now.guests.get(into.uuid)
+    if not undoes:
+        begun = into.uuid in record.guests
+        refuse(manifest.backup_id, restore_into.unfit(into, present, now.names, saved.saved_disks, begun=begun))
+    return {into.uuid: restore_into.two_guests(into, present)} if present else {}
+
+
+def _intended(
+    options: Mapping[str, Any],
+    manifest: Manifest,
+    wanted: Sequence[SavedGuest],
+    now: _Found,
+    places: Places,
+    undone: Optional[Journal],
+    deadline: Deadline,
+    *,
+    trusted: bool,
+) -> dict[str, GuestNow]:
+    """Return the wanted guests as they are to be defined; ``now`` is what they are."""
+    if undone is not None:
+        kept = restore_journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
+        before = redefine.as_before(now.guests, undone, kept)
+    look = partial(_guests_now, options, wanted)
+    here = {}
+    if redefine.needs_places(wanted, now.guests, options):
+        clients = list({place.client.name: place.client for place in places.values()}.values())
+        here = mounted_volumes(clients, manifest.volumes, deadline)
+    known = before if undone is not None else now.guests
+    examine = unexamined if trusted else partial(examined, options, manifest.backup_id, wanted, known, here)
+    if undone is not None:
+        found = redefine.gone_before(wanted, before, undone, here, look=look, examine=examine)
+    else:
+        found = redefine.redefined(options, wanted, now.guests, here, look=look, examine=examine)
+    for saved in wanted:
+        if saved.uuid in found:
+            used = now.paths_of_others(saved.uuid)
+            found[saved.uuid] = redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
+    return found
+
+
+def _known_initiators(options: Mapping[str, Any]) -> list[str]:
+    """Return the initiators of the other hosts that were asked."""
+    return other_hosts.known_initiators(
+        options.get("other_hosts_initiators") or {}, other_hosts.uses_of(options.get("other_hosts_guests") or {})
+    )
+
+
+def _told_time(moment: Optional[datetime]) -> Optional[str]:
+    return format_time(moment) if moment else None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The wanted guests by uuid, the uuids of all guests by name, and the paths of each guest's disks by uuid.
+
+    ``records`` are all guests as they were discovered.
+    """
+
+    guests: dict[str, GuestNow]
+    names: dict[str, str]
+    paths: dict[str, frozenset[str]]
+    records: Sequence[Mapping[str, Any]]
+
+    def paths_of_others(self, uuid: str) -> frozenset[str]:
+        """Return the paths of the disks of all guests but one."""
+        return frozenset(path for owner, paths in self.paths.items() if owner != uuid for path in paths)
+
+
+def _guests_now(
+    options: Mapping[str, Any], wanted: Sequence[SavedGuest], planned: Optional[Mapping[str, str]] = None
+) -> _Found:
+    """Discover the guests again, now, whatever a playbook found earlier.
+
+    ``planned`` is the XML of guests that are to be looked at as if they had it.
+    """
+    asked = {
+        "guests": ["*"],
+        "exclude": [],
+        "disks": "all",
+        "exclude_disks": [],
+        "mapping": [],
+        "auto_discovery": True,
+        "known_initiators": _known_initiators(options),
+        **{key: options[key] for key in _LOOKED_WITH},
+    }
+    found = discover(asked, planned=planned) if planned else discover(asked)
+    if not found["libvirt_available"]:
+        raise KvmsnapError(
+            f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown."
+            " Start its daemon, and run again; nothing was touched"
+        )
+    uuids = {guest.uuid for guest in wanted}
+    problems: dict[tuple[str, str], list[Problem]] = {}
+    for each in found["problems"]:
+        problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
+    shared = shared_disks.sharers_of(found["guests"])
+    guests = {
+        guest["uuid"]: _guest_now(
+            guest, problems, options["method"], others_off=options["other_hosts_off"], shared=shared
+        )
+        for guest in found["guests"]
+        if guest["uuid"] in uuids
+    }
+    names = {guest["name"]: guest["uuid"] for guest in found["guests"]}
+    paths = {
+        guest["uuid"]: frozenset(path for disk in guest["disks"] for path in (disk["path"], disk["source"]) if path)
+        for guest in found["guests"]
+    }
+    return _Found(guests, names, paths, found["guests"])
+
+
+def _guest_now(
+    guest: Mapping[str, Any],
+    problems: Mapping[tuple[str, str], Sequence[Problem]],
+    method: str,
+    *,
+    others_off: bool,
+    shared: Mapping[tuple[str, str], tuple[Sharer, ...]],
+) -> GuestNow:
+    return GuestNow(
+        name=guest["name"],
+        uuid=guest["uuid"],
+        state=guest["state"],
+        managed_save=guest["managed_save"],
+        nvram=guest["nvram"],
+        tpm=guest["tpm"],
+        xml=guest["xml"],
+        persistent=guest["persistent"],
+        disks=tuple(
+            _disk_now(
+                guest,
+                disk,
+                problems.get((guest["name"], disk["target"]), ()),
+                method=method,
+                others_off=others_off,
+                sharers=shared.get((guest["uuid"], disk["target"]), ()),
+            )
+            for disk in guest["disks"]
+        ),
+    )
+
+
+def _disk_now(
+    guest: Mapping[str, Any],
+    disk: Mapping[str, Any],
+    problems: Sequence[Problem],
+    *,
+    method: str,
+    others_off: bool,
+    sharers: tuple[Sharer, ...] = (),
+) -> DiskNow:
+    storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
+    lun = storage.lun if storage else None
+    what = f"disk {disk['target']} of guest {guest['name']}"
+    obstacles = [each for each in problems if each.code in NOT_FREE or (storage is None and each.severity == "error")]
+    if not others_off:
+        obstacles += [replace(each, severity="error", remedy=OTHERS_OFF) for each in problems if each.code in ELSEWHERE]
+    fixed = disk["device"] not in ("cdrom", "floppy")
+    if storage and fixed and disk["readonly"] and not disk["included"] and not obstacles:
+        code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
+        obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
+    if lun:
+        off = guest["state"] == "shutoff" and not any(each.active for each in sharers)
+        found = _lun_obstacles(lun, off=off, method=method)
+        obstacles += [
+            Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
+            for each in found
+            if each.code not in {known.code for known in obstacles}
+        ]
+    held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
+    if held and held.foreign and not others_off:
+        reserved = problem_of("lun-reserved", f"{what}: {held.text}", guest=guest["name"], disk=disk["target"])
+        obstacles.append(reserved)
+    return DiskNow(
+        target=disk["target"],
+        format=disk["format"],
+        host_path=lun.device if lun else disk["path"] or disk["source"],
+        mount_point=disk["storage"]["mount_point"] if disk["storage"] else None,
+        size=disk["size"],
+        backing=tuple(BackingFile(path, *file_state(path)) for path in disk["backing"]),
+        storage=storage,
+        locks=bool(disk["storage"] and disk["storage"]["locks"]),
+        obstacles=tuple(obstacles),
+        shareable=bool(disk.get("shareable")),
+        sharers=sharers,
+        unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
+        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
+    )
+
+
+def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
+    """Return why a LUN could not be restored as asked; one whose guest is off must not be open."""
+    try:
+        choose_lun_method(method)
+    except InputError as exc:
+        return [Hindrance("method-not-for-luns", exc.message, "Use auto, file_clone, sfsr_cli or sfsr.")]
+    return lun_device.obstacles(lun.device, wwid=lun.wwid, off=off)
+
+
+def _sizes(
+    manifest: Manifest,
+    wanted: Sequence[SavedGuest],
+    guests: Mapping[str, GuestNow],
+    there: set[Key],
+    places: Places,
+    deadline: Deadline,
+) -> tuple[dict[Where, Optional[int]], set[Where]]:
+    """Ask for the size in bytes of each wanted file or LUN inside its snapshot.
+
+    Returns the sizes, and the LUNs of which the account may not ask: no host sees those, so nobody else can be asked.
+    """
+    sizes: dict[Where, Optional[int]] = {}
+    unseen: set[Where] = set()
+    for guest in wanted:
+        now = {disk.storage: disk for disk in guests[guest.uuid].disks} if guest.uuid in guests else {}
+        for disk in guest.saved_disks:
+            saved = manifest.volume_of(disk.storage) if disk.storage else None
+            if disk.storage is None or saved is None or saved.key not in there:
+                continue
+            place, current = places[saved.key], now.get(disk.storage)
+            seen = in_host_snapshot(current.host_path, current.mount_point, manifest.backup_id) if current else None
+            key = (*saved.key, disk.storage.path)
+            try:
+                sizes[key] = file_size(
+                    place.client,
+                    place.volume,
+                    disk.storage.path,
+                    snapshot=manifest.backup_id,
+                    seen_at=seen,
+                    deadline=deadline,
+                )
+            except OntapDeniedError:
+                if disk.storage.lun is None:
+                    raise
+                unseen.add(key)
+    return sizes, unseen
+
+
+def _unique(manifest: Manifest, guests: Sequence[str]) -> list[str]:
+    """Return the wanted guests, each once, whether it was asked for by name or by uuid."""
+    seen: dict[str, str] = {}
+    for name in guests:
+        saved = manifest.guest(name)
+        seen.setdefault(saved.uuid if saved else name, name)
+    return list(seen.values())
+
+
+def _done(manifest: Manifest, record: Journal, name: str) -> bool:
+    saved = manifest.guest(name)
+    return saved is not None and record.done(saved.uuid)
+
+
+def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
+    """Return the guests asked for, uuid to name."""
+    return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
+
+
+def _told(plan: RestorePlan, record: Journal, results: list[execute.GuestResult], *, changed: bool) -> dict[str, Any]:
+    result = _result(plan, record, results, changed=changed)
+    failed = [each for each in results if each.error is not None]
+    if failed:
+        sick = health.unhealthy(record, results)
+        raise RestoreFailedError(
+            f"Restore {record.restore_id} from backup {record.backup_id} did not bring back "
+            + "; ".join(f"{each.name} (it is {each.state_after} now): {each.error}" for each in failed)
+            + f". Run again with restore_id {record.restore_id} to go on{f'. And {sick}' if sick else ''}",
+            restore_id=record.restore_id,
+            backup_id=record.backup_id,
+            guests=result["guests"],
+            summary=result["summary"],
+        )
+    health.refuse_unhealthy(record, result, results)
+    return result
+
+
+def _result(plan: RestorePlan, record: Journal, results: list[execute.GuestResult], *, changed: bool) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "restore_id": record.restore_id,
+        "backup_id": record.backup_id,
+        "plan": plan.as_dict(),
+        "guests": [asdict(each) for each in results],
+        "summary": _lines(plan, record, results),
+        "diff": {"before": plan.before(), "after": plan.after()},
+    }
+
+
+def _lines(plan: RestorePlan, record: Journal, results: list[execute.GuestResult]) -> list[str]:
+    lines = [f"restore {record.restore_id} from backup {record.backup_id}"]
+    lines += [f"  safety snapshot {name}" for name in dict.fromkeys(each.safety for each in results) if name]
+    if not plan.guests:
+        lines.append("  all its guests were brought back by an earlier run; nothing was done")
+    elif not results:
+        return [*lines, *(f"  {line}" for line in plan.after().splitlines())]
+    for each in results:
+        came = each.error or ("restored" if each.restored else "brought back by an earlier run")
+        lines.append(f"  {each.name}: {came}, {each.state_before} before, {each.state_after} now")
+        lines.extend(f"    note: {note}" for part in plan.guests if part.uuid == each.uuid for note in part.notes)
+        lines.extend(
+            f"    {disk.target} {disk.path}: by {disk.method} in {disk.seconds:.2f} s, compared: {disk.verified}"
+            for disk in each.disks
+        )
+        lines.extend(f"    {path}: replaced by what was saved" for path in each.files)
+        lines.extend(f"    note: {note}" for disk in each.disks for note in disk.notes)
+        lines.extend(health.lines(each))
+    return lines
