@@ -3,7 +3,7 @@
 """The comment of a backup's snapshots: whose they are, which run made them, which manifests they must carry. Pure.
 
 ``kvmsnap/<owner>: run=<uuid>; index=<sha256>``, where ``run`` is the nonce of the run that made the snapshots and
-``index`` the SHA-256 (64 hexadecimal digits) of the index file that lies in each volume (``_backup/manifest_index``).
+``index`` the SHA-256 (64 hexadecimal digits) of the index file that lies in each volume (``_catalog/manifest_index``).
 Further fields (``; name=value``) may follow and are not looked at. ONTAP stores 255 bytes: 122 are ours and 133 are
 left for the owner, of which 30 are kept free for further fields. Versions before wrote ``kvmsnap/<owner>: run <uuid>,
 <number> guests``, which names no index.

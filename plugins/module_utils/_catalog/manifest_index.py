@@ -3,7 +3,7 @@
 """The index of a backup's manifests: which host's manifest each volume carries, by SHA-256. Pure.
 
 The index lies beside the manifests in each volume, and the comment of the snapshots has the SHA-256 of its bytes
-(``_backup/comment``). So whoever can write into a volume, and not to the array, can alter neither without being seen.
+(``_catalog/comment``). So whoever can write into a volume, and not to the array, can alter neither without being seen.
 With a key it has an HMAC-SHA256 over its own bytes without the HMAC, too.
 """
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -21,7 +20,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_ba
     GivenBackup,
     bring_in,
     given_backup,
-    put_files,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     WHAT,
@@ -37,7 +35,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence im
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestorePlan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 LATEST = "latest"
@@ -82,37 +79,10 @@ class Chosen:
             f" {manifest.owner}, and no lease in the catalog there is known"
         )
 
-    def told(self, plan: RestorePlan) -> RestorePlan:
-        """Return a plan that says where the backup came from."""
-        return replace(plan, guests=tuple(replace(each, notes=(*each.notes, *self.notes)) for each in plan.guests))
-
-    def planned(self, root: Path, plan: Callable[[Path], RestorePlan]) -> RestorePlan:
-        """Return the plan that ``plan`` makes with the directory of the side files, with what is to be told of it."""
-        directory = store.backup_directory(root, self.manifest.backup_id)
-        found = self._with_given(directory, self.given, plan) if self.given else plan(directory)
-        instead = "what is there stays as it is"
-        parts = (
-            replace(each, notes=(*each.notes, *self.notes_on(each.uuid, instead=instead))) for each in found.guests
-        )
-        return replace(found, guests=tuple(parts))
-
     def keep(self, root: Path) -> None:
         """Bring a backup that was handed over into the catalog; any other is there, or stays in its snapshots."""
         if self.given is not None:
             bring_in(root, self.given)
-
-    def _with_given(self, directory: Path, given: GivenBackup, plan: Callable[[Path], RestorePlan]) -> RestorePlan:
-        """Plan with the side files aside: the catalog gets them when the plan stands."""
-        with tempfile.TemporaryDirectory(prefix="kvmsnap-") as aside:
-            put_files(Path(aside), given)
-            found = plan(Path(aside))
-        parts = []
-        for part in found.guests:
-            files = (
-                replace(each, source=each.source and str(directory / Path(each.source).name)) for each in part.files
-            )
-            parts.append(replace(part, files=tuple(files)))
-        return replace(found, guests=tuple(parts))
 
 
 def chosen_backup(

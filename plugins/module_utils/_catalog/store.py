@@ -11,7 +11,7 @@ Layout below the catalog directory (0700, files 0600)::
     backups/<backup id>/<uuid>.tpm          the state of an emulated TPM, as a tar archive
     restores/<restore id>.json              what a restore was asked for and how far it came
 
-Each NFS volume carries a copy of what concerns it, so that its snapshot has it (``_backup/volume_copies``). A volume
+Each NFS volume carries a copy of what concerns it, so that its snapshot has it (``_catalog/volume_copies``). A volume
 of LUNs has no file system that this host could put it into; a backup of nothing else has its manifest in this catalog
 alone.
 """

@@ -51,7 +51,7 @@ A slow host needs half of them until its Python has found libvirt.
 SYSTEMD_RUNS = Path("/run/systemd/system")
 
 _ROOM = "ansible_collections.kvmsnap.ontap.plugins.module_utils."
-_ENTRY = f"{_ROOM}_kvm.deadman_run"
+_ENTRY = f"{_ROOM}_hold.deadman_run"
 _MAIN = f"import sys\n\nfrom {_ENTRY} import main\n\nsys.exit(main(sys.argv[1:]))\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _COMMAND_SECONDS = 30.0

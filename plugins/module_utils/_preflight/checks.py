@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What must hold before a run: findings about the host and the storage, each with what to do about it.
 
-Everything here is pure: it judges facts that :mod:`_host.probe` gathered.
+Everything here is pure: it judges facts that :mod:`_preflight.probe` gathered.
 """
 
 from __future__ import annotations

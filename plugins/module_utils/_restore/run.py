@@ -60,6 +60,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import (
     health,
     host_guard,
     namesakes,
+    origin,
     other_hosts,
     redefine,
     resume,
@@ -160,7 +161,7 @@ def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: boo
         _accepted(options["accept_unknown"] or "", record)
         trusted = chosen.origin.trusted
         planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=trusted, into=into)
-        plan = resume.told(chosen.planned(root, planned), record, found)
+        plan = resume.told(origin.planned(chosen, root, planned), record, found)
         plan = _checked(options, plan, places, deadline, undo=False)
         if check:
             return {**_result(plan, record, [], changed=bool(todo)), **chosen.protection}
@@ -307,7 +308,7 @@ def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bo
         saved = restore_journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
         planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
-        plan = resume.told(chosen.told(planned), again, found)
+        plan = resume.told(origin.with_notes(chosen, planned), again, found)
         again, plan = resume.with_images(known, again, plan)
         plan = _checked(options, plan, places, deadline, undo=True)
         if check:

@@ -75,7 +75,7 @@ def test_the_docs_hold_the_table() -> None:
 def test_the_guide_tells_why_a_restore_is_refused() -> None:
     text = (ROOT / "docs" / "restore.md").read_text(encoding="utf-8")
     named: set[str] = set()
-    for path in (ROOT / "plugins" / "module_utils" / "_backup").glob("restore_*.py"):
+    for path in (ROOT / "plugins" / "module_utils" / "_restore").glob("*.py"):
         named.update(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', path.read_text(encoding="utf-8")))
     assert len(named) > 30
     assert [code for code in sorted(named - NO_REFUSALS) if f"`{code}`" not in text] == []
