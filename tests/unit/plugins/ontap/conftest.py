@@ -130,21 +130,7 @@ def start_stub() -> Iterator[Callable[..., Stub]]:
 
 @pytest.fixture(scope="session")
 def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One simulated array like the lab's, for all tests."""
+    """One simulated array like the lab's, for all tests of this room."""
     with testing.start(tmp_path=tmp_path_factory.mktemp("array")) as running:
         yield running
     tree.remove_tree(running.state_dir, sealed=True)
-
-
-@pytest.fixture
-def sim(array: Running) -> Iterator[Running]:
-    """The array without faults, with default switches, and nothing in its request log."""
-    array.control.clear_faults()
-    array.control.reset_switches()
-    array.control.set_version("9.19.1")
-    array.control.clear_requests()
-    yield array
-    array.control.settle()
-    array.control.clear_faults()
-    array.control.reset_switches()
-    array.control.set_version("9.19.1")

@@ -1339,7 +1339,7 @@ def test_quiesce_waits_also_for_a_hold_that_was_begun_after_it_had_looked(
             release("h9", replace(ground, boot=BOOT_ID), check=False)
             waits(*given)
 
-    monkeypatch.setattr(hold_module, "wait_for_others", late)
+    monkeypatch.setattr(kvm_quiesce, "wait_for_others", late)
     given = options(ground, guests=[{"name": "sol"}])
     with pytest.raises(TakenError, match="held by another hold, h9"):
         quiesce(given, check=False)

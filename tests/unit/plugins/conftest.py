@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests of whole backups share: a simulated array, and a host whose holds are made on libvirt's test driver."""
+"""What tests share: a simulated array, guests of libvirt's test driver, and the ground on which they are held."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 from backup_site import Site
 from virt import Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
 
 @pytest.fixture(scope="module")
 def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A simulated array for all tests."""
+    """A simulated array for the tests of a file."""
     with testing.start(tmp_path=tmp_path_factory.mktemp("array")) as running:
         yield running
     tree.remove_tree(running.state_dir, sealed=True)
@@ -27,12 +28,16 @@ def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture
 def sim(array: Running) -> Iterator[Running]:
-    """The array without faults."""
+    """The array without faults, with default switches, and nothing in its request log."""
     array.control.clear_faults()
+    array.control.reset_switches()
+    array.control.set_version("9.19.1")
     array.control.clear_requests()
     yield array
     array.control.settle()
     array.control.clear_faults()
+    array.control.reset_switches()
+    array.control.set_version("9.19.1")
 
 
 @pytest.fixture
@@ -41,6 +46,14 @@ def guests() -> Iterator[Guests]:
     made = Guests()
     yield made
     made.close()
+
+
+@pytest.fixture
+def ground(guests: Guests, tmp_path: Path) -> Ground:
+    """Where the holds of a test are made."""
+    boot = tmp_path / "boot_id"
+    boot.write_text("this-boot\n", encoding="ascii")
+    return Ground(directory=tmp_path / "holds", connect=guests.connect, retry_count=3, boot=str(boot))
 
 
 @pytest.fixture
@@ -53,5 +66,5 @@ def site(
 ) -> Site:
     """A site, whose holds are made on libvirt's test driver."""
     made = Site(sim, guests, tmp_path, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
-    monkeypatch.setattr(hold, "ground_of", lambda _options: made.ground())
+    monkeypatch.setattr(quiesce, "ground_of", lambda _options: made.ground())
     return made
