@@ -3,7 +3,8 @@
 """The rules of the house that no linter knows; ``check_structure.py [ROOT]`` names each breach and ends with 1.
 
 A module is documentation, an argument spec and one ``try``; only its ``main()`` knows how a module ends; libvirt and
-NetApp's client are each imported in one place; the gate alone calls what overwrites or removes a disk.
+NetApp's client are each imported in one place; the gate alone calls what overwrites or removes a disk; a room imports
+only from the floors below it (:mod:`layers`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import layers
 
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 LONGEST_MODULE = 60
@@ -334,6 +337,7 @@ def main(arguments: list[str]) -> int:
     files = [file for place in ("plugins", "tests") for file in sorted((root / place).rglob("*.py"))]
     outside = root / "tests" / "output"
     breaches = [breach for file in files if outside not in file.parents for breach in check_file(root, file)]
+    breaches += layers.check_house(root)
     print("\n".join(breaches) if breaches else f"{len(files)} files follow the rules of the house")
     return 1 if breaches else 0
 
