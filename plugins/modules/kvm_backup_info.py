@@ -184,7 +184,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(presence.read(module.params)))
+        module.exit_json(**presentable(presence.read(presence.PresenceRequest.from_options(module.params))))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

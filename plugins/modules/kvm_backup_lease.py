@@ -136,7 +136,8 @@ def main() -> None:
     needed = [("state", "present", ["purpose", "reader"]), ("state", "absent", ["lease_id"])]
     module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
-        module.exit_json(**presentable(backup_lease.run(module.params, check=module.check_mode)))
+        request = backup_lease.LeaseRequest.from_options(module.params)
+        module.exit_json(**presentable(backup_lease.run(request, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -28,8 +28,9 @@ LONGEST_WORD = 255
 
 @dataclass(frozen=True)
 class LeaseRequest:
-    """Which lease is wanted, or wanted no more: the backup, the reader's host, for what, and for how many seconds."""
+    """Which lease is ``wanted``, or wanted no more: the backup, the reader's host, for what, for how many seconds."""
 
+    wanted: bool
     root: Path
     backup_id: str
     lease_id: str
@@ -51,9 +52,11 @@ class LeaseRequest:
         for key, word in words.items():
             if len(word) > LONGEST_WORD:
                 raise InputError(f"{key} is longer than {LONGEST_WORD} characters; nothing was written", option=key)
-        if options["state"] == "present" and not words["reader"]:
+        wanted = options["state"] == "present"
+        if wanted and not words["reader"]:
             raise InputError("reader is empty; name the host that reads. Nothing was written", option="reader")
         return cls(
+            wanted=wanted,
             root=Path(options["catalog_dir"]),
             backup_id=checked_id(options["backup_id"], what="backup_id"),
             lease_id=checked_id(options["lease_id"], what="lease_id") if options["lease_id"] else secrets.token_hex(8),
@@ -62,14 +65,13 @@ class LeaseRequest:
         )
 
 
-def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def run(request: LeaseRequest, *, check: bool) -> dict[str, Any]:
     """Write or remove a lease and return the module's result; with ``check`` nothing is written.
 
-    Raises :class:`InputError`, :class:`CatalogError`, :class:`LeasedError` for a backup that is being deleted, and
-    :class:`KvmsnapError` when the catalog cannot be written.
+    Raises :class:`CatalogError`, :class:`LeasedError` for a backup that is being deleted, and :class:`KvmsnapError`
+    when the catalog cannot be written.
     """
-    request = LeaseRequest.from_options(options)
-    return _present(request, check) if options["state"] == "present" else _absent(request, check)
+    return _present(request, check) if request.wanted else _absent(request, check)
 
 
 def _present(request: LeaseRequest, check: bool) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedVolume
@@ -18,26 +18,46 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary imp
     unreadable_record,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, list_snapshots
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Key = tuple[str, str]
 VOLUME_FIELDS = ("uuid", "name", "svm.uuid", "svm.name", "type", "state", "style")
 
 
-def read(options: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PresenceRequest:
+    """Which backups of a catalog are asked for: of one name, None for all, that hold any of the guests, empty for all.
+
+    ``array`` has their snapshots.
+    """
+
+    root: Path
+    backup_id: Optional[str]
+    guests: tuple[str, ...]
+    array: ArrayAccess
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> PresenceRequest:
+        """Read the options of ``kvm_backup_info``; raises :class:`InputError`."""
+        backup_id = options["backup_id"]
+        return cls(
+            root=Path(options["catalog_dir"]),
+            backup_id=None if backup_id is None else checked_id(backup_id, what="backup_id"),
+            guests=tuple(options["guests"]),
+            array=ArrayAccess.from_options(options),
+        )
+
+
+def read(request: PresenceRequest) -> dict[str, Any]:
     """Return the result of ``kvm_backup_info``; the array is asked once per volume, whatever the number of backups."""
-    root = Path(options["catalog_dir"])
-    found = [entry for entry in store.entries(root) if options["backup_id"] in (None, entry.backup_id)]
-    if options["backup_id"] is not None:
-        checked_id(options["backup_id"], what="backup_id")
-    kept = [entry for entry in found if _holds(entry, options["guests"])]
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    deadline = Deadline.after(options["timeout"])
-    with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
+    found = [entry for entry in store.entries(request.root) if request.backup_id in (None, entry.backup_id)]
+    kept = [entry for entry in found if _holds(entry, request.guests)]
+    deadline = request.array.deadline()
+    with request.array.connected(deadline) as clients:
         volumes = _volumes(kept)
         places = locate(clients, volumes, deadline=deadline)
         snapshots = snapshots_of(places, volumes, deadline=deadline)

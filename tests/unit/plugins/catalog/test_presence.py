@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import presence
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 
 VOL1, VOL2 = ("svm1-uuid", "vol1-uuid"), ("svm1-uuid", "vol2-uuid")
@@ -39,3 +42,16 @@ def test_a_snapshot_is_the_backup_s_only_by_name_and_uuid(
 
 def test_a_backup_that_was_never_completed_has_no_snapshot() -> None:
     assert presence.missing_volumes(samples.manifest(), {VOL1: found("vol1-snap")}) == {VOL1}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"backup_id": "../x"}, "backup_id"), ({"controllers": []}, "the list of controllers is empty")],
+)
+def test_what_cannot_be_asked_for_is_refused(change: dict[str, Any], message: str) -> None:
+    login = {"hostname": "cluster1", "username": "kvmsnap", "password": "secret"}
+    options = {"controllers": [login], "backup_id": None, "guests": [], "retry_count": 3, "timeout": 300}
+    options["catalog_dir"] = "/var/lib/kvmsnap"
+    assert presence.PresenceRequest.from_options(options).backup_id is None
+    with pytest.raises(InputError, match=message):
+        presence.PresenceRequest.from_options({**options, **change})

@@ -109,6 +109,7 @@ def test_what_cannot_be_a_lease_is_refused(root: Path, change: dict[str, Any], k
 def test_a_backup_that_is_being_deleted_gets_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_WAIT", 0.2)
     options = {"state": "present", "lease_id": None, "seconds": 60, **wanted(root)}
+    request = backup_lease.LeaseRequest.from_options(options)
     with deletable(root, [BACKUP]), pytest.raises(LeasedError, match="it is being deleted"):
-        backup_lease.run(options, check=False)
+        backup_lease.run(request, check=False)
     assert standing(root, BACKUP) == []
