@@ -157,7 +157,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(probe.examine(module.params, ansible_version=module.ansible_version)))
+        request = probe.PreflightRequest.from_options(module.params)
+        module.exit_json(**presentable(probe.examine(request, ansible_version=module.ansible_version)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

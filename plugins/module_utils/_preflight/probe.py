@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -85,27 +85,50 @@ _FAILURES: tuple[tuple[type[KvmsnapError], Failure], ...] = (
 )
 
 
-def examine(options: Mapping[str, Any], *, ansible_version: str) -> dict[str, Any]:
-    """Return the result of ``kvm_preflight_info``.
+@dataclass(frozen=True)
+class PreflightRequest:
+    """What the preflight looks at: the arrays, none of which need be given, libvirt, and directories of this host."""
 
-    Raises :class:`InputError` when a controller's options cannot be used; whatever else is wrong is a finding.
-    """
-    controllers = [Controller.from_option(option) for option in options["controllers"]]
+    controllers: tuple[Controller, ...]
+    uri: str
+    config_dir: str
+    catalog_dir: str
+    hold_dir: str
+    sc_agent_timeout: int
+    retry_count: int
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> PreflightRequest:
+        """Read the module's options; raises :class:`InputError` when those of a controller cannot be used."""
+        return cls(
+            controllers=tuple(Controller.from_option(option) for option in options["controllers"]),
+            uri=options["uri"],
+            config_dir=options["config_dir"],
+            catalog_dir=options["catalog_dir"],
+            hold_dir=options["hold_dir"],
+            sc_agent_timeout=options["sc_agent_timeout"],
+            retry_count=options["retry_count"],
+        )
+
+
+def examine(request: PreflightRequest, *, ansible_version: str) -> dict[str, Any]:
+    """Return the result of ``kvm_preflight_info``; whatever is wrong is a finding."""
+    controllers = request.controllers
     service = names.read_name_service()
     servers = servers_of(read_mounts())
     wanted = [each.hostname for each in controllers] + [each.name for each in servers] + [service.own_name]
     resolutions = names.resolve(wanted, service=service)
     san = read_san()
     arrays = _examine_arrays(
-        controllers, resolutions, servers=servers, retry_count=options["retry_count"], san=bool(san.luns)
+        controllers, resolutions, servers=servers, retry_count=request.retry_count, san=bool(san.luns)
     )
     findings = [
-        preflight_checks.check_agent_timeout(options["sc_agent_timeout"]),
-        preflight_checks.check_retry_count(options["retry_count"]),
+        preflight_checks.check_agent_timeout(request.sc_agent_timeout),
+        preflight_checks.check_retry_count(request.retry_count),
         *_name_findings(controllers, _claimed(servers, resolutions, arrays), resolutions=resolutions, service=service),
-        *_software_findings(options["uri"], ansible_version),
+        *_software_findings(request.uri, ansible_version),
         *preflight_checks.check_san(san),
-        *_directory_findings(options),
+        *_directory_findings(request),
         *volume_findings(place for server in servers for place in server.mount_points),
         *(finding for report, _lifs in arrays for finding in preflight_checks.check_array(report)),
     ]
@@ -403,11 +426,11 @@ def volume_findings(mount_points: Iterable[str]) -> list[Finding]:
     return findings
 
 
-def _directory_findings(options: Mapping[str, Any]) -> list[Finding]:
+def _directory_findings(request: PreflightRequest) -> list[Finding]:
     checks: tuple[tuple[str, Callable[[Directory], list[Finding]]], ...] = (
-        (options["config_dir"], lambda directory: [preflight_checks.check_config_dir(directory)]),
-        (options["catalog_dir"], preflight_checks.check_catalog_dir),
-        (options["hold_dir"], preflight_checks.check_hold_dir),
+        (request.config_dir, lambda directory: [preflight_checks.check_config_dir(directory)]),
+        (request.catalog_dir, preflight_checks.check_catalog_dir),
+        (request.hold_dir, preflight_checks.check_hold_dir),
     )
     findings: list[Finding] = []
     for path, check in checks:

@@ -20,7 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks, probe
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.probe import library_version
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.probe import PreflightRequest, library_version
 from ontapsim import testing
 
 REAL_READ_SAN = probe.read_san
@@ -97,6 +97,11 @@ def _options(array: testing.Running, directory: Path, user: str = "kvmsnap", **m
     }
 
 
+def _examined(options: dict[str, Any]) -> dict[str, Any]:
+    """Examine this host as the module would."""
+    return probe.examine(PreflightRequest.from_options(options), ansible_version="2.19.0")
+
+
 def _failed(result: dict[str, Any], *severities: str) -> list[tuple[str, str]]:
     return [
         (finding["check"], finding["object"])
@@ -107,7 +112,7 @@ def _failed(result: dict[str, Any], *severities: str) -> list[tuple[str, str]]:
 
 def test_a_host_that_is_ready(array: testing.Running, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    result = probe.examine(_options(array, tmp_path), ansible_version="2.19.0")
+    result = _examined(_options(array, tmp_path))
     assert result["ok"], result["summary"]
     assert result["changed"] is False
     assert set(_failed(result, "error", "warning")) <= {("host-tool", "qemu-img")}
@@ -124,7 +129,7 @@ def test_a_host_that_is_ready(array: testing.Running, tmp_path: Path) -> None:
 def test_nothing_is_changed_or_created(array: testing.Running, tmp_path: Path) -> None:
     before = array.control.journal()
     array.control.clear_requests()
-    probe.examine(_options(array, tmp_path), ansible_version="2.19.0")
+    _examined(_options(array, tmp_path))
     assert array.control.journal() == before
     assert {request["method"] for request in array.control.requests()} == {"GET"}
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +148,7 @@ def test_nothing_is_changed_or_created(array: testing.Running, tmp_path: Path) -
 def test_a_controller_that_cannot_be_used(
     user: str, more: dict[str, Any], check: str, array: testing.Running, tmp_path: Path
 ) -> None:
-    result = probe.examine(_options(array, tmp_path, user, **more), ansible_version="2.19.0")
+    result = _examined(_options(array, tmp_path, user, **more))
     assert not result["ok"]
     failed = dict(_failed(result, "error"))
     assert check in failed
@@ -153,14 +158,14 @@ def test_a_controller_that_cannot_be_used(
 def test_an_array_that_is_too_old(array: testing.Running, tmp_path: Path) -> None:
     array.control.set_version("9.10.1")
     try:
-        result = probe.examine(_options(array, tmp_path), ansible_version="2.19.0")
+        result = _examined(_options(array, tmp_path))
     finally:
         array.control.set_version("9.19.1")
     assert [check for check, _thing in _failed(result, "error")] == ["ontap-version"]
 
 
 def test_missing_rights_come_with_commands(array: testing.Running, tmp_path: Path) -> None:
-    result = probe.examine(_options(array, tmp_path, "blind"), ansible_version="2.19.0")
+    result = _examined(_options(array, tmp_path, "blind"))
     name = f"127.0.0.1:{array.port}"
     assert _failed(result, "error") == [
         ("controller-right", f"{name} /api/svm/svms"),
@@ -175,7 +180,7 @@ def test_missing_rights_come_with_commands(array: testing.Running, tmp_path: Pat
 
 
 def test_an_account_that_may_not_even_look_at_the_cluster(array: testing.Running, tmp_path: Path) -> None:
-    result = probe.examine(_options(array, tmp_path, "closed"), ansible_version="2.19.0")
+    result = _examined(_options(array, tmp_path, "closed"))
     assert _failed(result, "error") == [("controller-right", f"127.0.0.1:{array.port} /api/cluster")]
 
 
@@ -184,14 +189,14 @@ def test_a_server_of_ours_that_does_not_resolve_is_an_error(
 ) -> None:
     lost = MOUNTINFO.replace("svm1-nfs:", "svm1-gone:").replace("office:", "office-gone:")
     monkeypatch.setattr(probe, "read_mounts", lambda: parse_mounts(lost))
-    result = probe.examine(_options(array, tmp_path), ansible_version="2.19.0")
+    result = _examined(_options(array, tmp_path))
     assert _failed(result, "error") == [("nfs-server-name", "svm1-gone")]
     assert _failed(result, "warning") == [("nfs-server-name", "office-gone")]
 
 
 def test_options_that_break_the_rules(array: testing.Running, tmp_path: Path) -> None:
     options = {**_options(array, tmp_path), "sc_agent_timeout": 300, "retry_count": 99, "uri": "nothing:///here"}
-    result = probe.examine(options, ansible_version="2.15.9")
+    result = probe.examine(PreflightRequest.from_options(options), ansible_version="2.15.9")
     assert {check for check, _thing in _failed(result, "error")} == {
         "sc-agent-timeout",
         "retry-count",
@@ -203,7 +208,7 @@ def test_options_that_break_the_rules(array: testing.Running, tmp_path: Path) ->
 
 def test_a_controller_whose_options_are_wrong(array: testing.Running, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without https://"):
-        probe.examine(_options(array, tmp_path, hostname="https://cluster1"), ansible_version="2.19.0")
+        _examined(_options(array, tmp_path, hostname="https://cluster1"))
 
 
 def test_the_vserver_of_an_svm_account_is_the_svm(array: testing.Running) -> None:
