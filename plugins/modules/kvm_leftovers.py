@@ -201,7 +201,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(run.recover(module.params, check=module.check_mode)))
+        request = run.RecoveryRequest.from_options(module.params)
+        module.exit_json(**presentable(run.recover(request, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
@@ -41,7 +41,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_lock, lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
@@ -50,7 +50,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_snapshots import Keeper, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_files import left_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import left_luns
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 BACKUP_LOCK = "backup.lock"
 SETTLE = 3600
@@ -93,22 +93,30 @@ class Leftover:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Where recovery looks, and when: ``wall`` is the time since the epoch, ``now`` monotonic, both in seconds."""
+class RecoveryRequest:
+    """Where recovery looks, what it may remove, and when it began; ``settle`` and ``timeout`` are in seconds.
+
+    ``array`` is None when no array is to be asked, and the error when one cannot be: that keeps nothing on the host
+    from being put right. ``volumes`` are looked at beside those of the catalog's backups. ``wall`` is the time since
+    the epoch, ``now`` monotonic.
+    """
 
     root: Path
     ground: Ground
     owner: str
     settle: float
     timeout: float
+    safety_days: int
+    remove_orphans: bool
+    array: Union[ArrayAccess, InputError, None]
+    volumes: tuple[SavedVolume, ...]
     wall: float
     now: float
     booted: float
-    safety_days: int
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Scene:
-        """Return the scene that the module's options describe; raises :class:`InputError`."""
+    def from_options(cls, options: Mapping[str, Any]) -> RecoveryRequest:
+        """Read the module's options; raises :class:`InputError`."""
         if options["settle"] < 0:
             raise InputError(f"settle is {options['settle']}; it must be at least 0")
         if options["safety_days"] < 0:
@@ -123,16 +131,26 @@ class Scene:
             at_once=at_once(),
             guard=DeadMan(uri),
         )
+        array: Union[ArrayAccess, InputError, None]
+        volumes: tuple[SavedVolume, ...] = ()
+        try:
+            array = ArrayAccess.from_options(options) if options["controllers"] else None
+            volumes = _volumes_of(options["volumes"])
+        except InputError as exc:
+            array = exc
         return cls(
             root=Path(options["catalog_dir"]),
             ground=ground,
             owner=checked_id(options["owner"], what="owner"),
             settle=options["settle"],
             timeout=options["timeout"],
+            safety_days=options["safety_days"],
+            remove_orphans=options["orphans"] == "absent",
+            array=array,
+            volumes=volumes,
             wall=time.time(),
             now=time.monotonic(),
             booted=_booted(),
-            safety_days=options["safety_days"],
         )
 
     def time(self) -> Deadline:
@@ -140,20 +158,28 @@ class Scene:
         return Deadline.after(self.timeout)
 
 
-def recover(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _volumes_of(records: Sequence[Mapping[str, Any]]) -> tuple[SavedVolume, ...]:
+    """Read volumes as a discovery tells of them; raises :class:`InputError`."""
+    try:
+        return tuple(map(SavedVolume.from_record, records))
+    except TypeError as exc:
+        raise InputError(f"Failed to read volumes: {exc} is missing or of a wrong kind", option="volumes") from exc
+
+
+def recover(request: RecoveryRequest, *, check: bool) -> dict[str, Any]:
     """Return the result of ``kvm_leftovers``; with ``check`` nothing is touched.
 
     The host comes first: what holds guests must not wait for an array. Raises :class:`RecoveryError` when something
     could not be put right; the rest is.
     """
-    scene = Scene.of(options)
-    found = _on_host(scene)
+    found = _on_host(request)
     done, errors = _settled(found, check=check)
-    policy = RetryPolicy(retry_count=options["retry_count"])
     try:
-        if options["controllers"]:
-            with connected(options["controllers"], policy=policy, deadline=scene.time()) as clients:
-                left = _in_backups(scene, clients, options)
+        if isinstance(request.array, InputError):
+            raise request.array
+        if request.array is not None:
+            with request.array.connected(request.time()) as clients:
+                left = _in_backups(request, clients)
                 more, failures = _settled(left, check=check)
             found, errors, done = [*found, *left], [*errors, *failures], done or more
     except KvmsnapError as exc:
@@ -199,22 +225,22 @@ def _text(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _on_host(scene: Scene) -> list[Leftover]:
+def _on_host(request: RecoveryRequest) -> list[Leftover]:
     """Return what is left on the host: holds with their timers and locks, frozen guests, files, restores."""
-    holds = leftovers.holds_on(scene.ground, wall=scene.wall)
-    found = [item for item in (_of_hold(seen, scene) for seen in holds) if item is not None]
+    holds = leftovers.holds_on(request.ground, wall=request.wall)
+    found = [item for item in (_of_hold(seen, request) for seen in holds) if item is not None]
     known = {row.uuid for seen in holds for row in seen.outstanding}
-    found.extend(_frozen_guests(scene, known))
-    found.extend(_temporary_files(scene))
-    found.extend(_interrupted_restores(scene.root))
-    found.extend(_as_leftovers("file", left_files(scene.root, scene.ground.connect)))
-    found.extend(_left_locks(scene))
+    found.extend(_frozen_guests(request, known))
+    found.extend(_temporary_files(request))
+    found.extend(_interrupted_restores(request.root))
+    found.extend(_as_leftovers("file", left_files(request.root, request.ground.connect)))
+    found.extend(_left_locks(request))
     return found
 
 
-def _frozen_guests(scene: Scene, known: Collection[str]) -> Iterator[Leftover]:
+def _frozen_guests(request: RecoveryRequest, known: Collection[str]) -> Iterator[Leftover]:
     """Yield the frozen guests that no hold explains; that they cannot be asked for keeps no hold from its end."""
-    frozen = outcome_of(lambda: leftovers.frozen_guests(scene.ground, known=known), what="look for frozen guests")
+    frozen = outcome_of(lambda: leftovers.frozen_guests(request.ground, known=known), what="look for frozen guests")
     if isinstance(frozen, KvmsnapError):
         yield Leftover("guest", "*", "which guests are frozen is not known", fault=frozen.message)
         return
@@ -222,18 +248,18 @@ def _frozen_guests(scene: Scene, known: Collection[str]) -> Iterator[Leftover]:
         yield Leftover("guest", name, "its file systems are frozen, and no hold of this host is known to have done it")
 
 
-def _left_locks(scene: Scene) -> Iterator[Leftover]:
+def _left_locks(request: RecoveryRequest) -> Iterator[Leftover]:
     """Yield the locks on guests and the leases on backups that processes left which died."""
-    for path in guest_lock.left_locks(guest_lock.lock_directory(scene.ground.directory)):
+    for path in guest_lock.left_locks(guest_lock.lock_directory(request.ground.directory)):
         act = partial(guest_lock.remove_left, path)
         yield Leftover("file", str(path), "the process that had this lock on a guest died", "removed", act)
-    for each in lease.outlived(scene.root):
+    for each in lease.outlived(request.root):
         what = f"{each.purpose} {each.identity} on {each.host} read the backup and is over"
-        yield Leftover("lease", each.name, what, "removed", partial(lease.end, scene.root, each.name, each.lease_id))
+        yield Leftover("lease", each.name, what, "removed", partial(lease.end, request.root, each.name, each.lease_id))
 
 
-def _of_hold(seen: HoldSeen, scene: Scene) -> Optional[Leftover]:
-    judged = leftovers.judge(seen, now=scene.now, settle=scene.settle)
+def _of_hold(seen: HoldSeen, request: RecoveryRequest) -> Optional[Leftover]:
+    judged = leftovers.judge(seen, now=request.now, settle=request.settle)
     if judged.fate == "alive":
         return None
     act, remedy = None, None
@@ -241,19 +267,19 @@ def _of_hold(seen: HoldSeen, scene: Scene) -> Optional[Leftover]:
         remedy = "released" if judged.fate == "release" else "removed"
 
         def act() -> None:
-            leftovers.put_right(seen, scene.ground, now=scene.now, wall=scene.wall, settle=scene.settle)
+            leftovers.put_right(seen, request.ground, now=request.now, wall=request.wall, settle=request.settle)
 
     return Leftover("hold", seen.hold_id, judged.why, remedy, act)
 
 
-def _temporary_files(scene: Scene) -> Iterator[Leftover]:
+def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
     """Yield the files that a process was writing when it died, beside those that they were to replace."""
-    places = [scene.ground.directory, *sorted((scene.root / "backups").glob("*/"))]
-    places += [scene.root / "restores", scene.root / "clones"]
+    places = [request.ground.directory, *sorted((request.root / "backups").glob("*/"))]
+    places += [request.root / "restores", request.root / "clones"]
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
-            age = max(0.0, scene.wall - _modified(path, scene.wall))
-            if _TEMPORARY_FILE.fullmatch(path.name) and age >= scene.settle:
+            age = max(0.0, request.wall - _modified(path, request.wall))
+            if _TEMPORARY_FILE.fullmatch(path.name) and age >= request.settle:
                 yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
 
 
@@ -282,48 +308,50 @@ def _held(found: Optional[restore_journal.Journal]) -> str:
     return told + (f". The array may still overwrite {', '.join(disks)}: do not start its guest" if disks else "")
 
 
-def _in_backups(scene: Scene, clients: Sequence[Client], options: Mapping[str, Any]) -> list[Leftover]:
+def _in_backups(request: RecoveryRequest, clients: Sequence[Client]) -> list[Leftover]:
     """Return what backups and restores left: manifests without a backup, snapshots without a manifest or out of time,
     temporary LUNs, half-made copies.
     """
-    remove = options["orphans"] == "absent"
-    keeper = Keeper(scene.root, os.uname().nodename, scene.safety_days, scene.wall)
+    root, remove = request.root, request.remove_orphans
+    keeper = Keeper(root, os.uname().nodename, request.safety_days, request.wall)
     families = keeper.due()
-    entries = store.entries(scene.root)
+    entries = store.entries(root)
     manifests = [entry.manifest for entry in entries if entry.manifest]
     volumes = {volume.key: volume for manifest in manifests for volume in _touched(manifest)}
-    volumes.update({volume.key: volume for volume in map(SavedVolume.from_record, options["volumes"])})
+    volumes.update({volume.key: volume for volume in request.volumes})
     volumes = {**{volume.key: volume for volume in volumes_of(families)}, **volumes}
-    places = locate(clients, volumes.values(), deadline=scene.time())
-    snapshots = snapshots_of(places, volumes.values(), deadline=scene.time())
+    places = locate(clients, volumes.values(), deadline=request.time())
+    snapshots = snapshots_of(places, volumes.values(), deadline=request.time())
     found = [Leftover("backup", entry.backup_id, entry.error or "") for entry in entries if entry.manifest is None]
     found.extend(_copies([manifest for manifest in manifests if manifest.complete]))
-    if not _backup_under_way(scene):
+    if not _backup_under_way(request):
         started = [manifest for manifest in manifests if not manifest.complete]
-        alive = _held_now(scene)
+        alive = _held_now(request)
         found.extend(
-            _half_made(manifest, scene, places, snapshots) for manifest in started if manifest.backup_id not in alive
+            _half_made(manifest, request, places, snapshots) for manifest in started if manifest.backup_id not in alive
         )
         # Read after the snapshots: a backup that began meanwhile had its manifest there before its first snapshot.
-        known = {entry.backup_id for entry in store.entries(scene.root)}
-        found.extend(_orphans(scene, places, snapshots, known, remove=remove))
-    found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=scene.time)))
-    found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=scene.time)))
-    found.extend(_as_leftovers("lun", left_luns(scene.root, places, time=scene.time, gate=Gate(scene.ground.connect))))
-    found.extend(_as_leftovers("clone", _copies_of_guests(scene, clients).left(), "taken away"))
+        known = {entry.backup_id for entry in store.entries(root)}
+        found.extend(_orphans(request, places, snapshots, known, remove=remove))
+    found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=request.time)))
+    found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=request.time)))
+    found.extend(
+        _as_leftovers("lun", left_luns(request.root, places, time=request.time, gate=Gate(request.ground.connect)))
+    )
+    found.extend(_as_leftovers("clone", _copies_of_guests(request, clients).left(), "taken away"))
     return found
 
 
-def _copies_of_guests(scene: Scene, clients: Sequence[Client]) -> Copies:
+def _copies_of_guests(request: RecoveryRequest, clients: Sequence[Client]) -> Copies:
     return Copies(
-        scene.root,
+        request.root,
         clients,
-        scene.ground.connect,
-        timeout=scene.timeout,
-        settle=scene.settle,
-        wall=scene.wall,
+        request.ground.connect,
+        timeout=request.timeout,
+        settle=request.settle,
+        wall=request.wall,
         san=San(),
-        hold_dir=scene.ground.directory,
+        hold_dir=request.ground.directory,
     )
 
 
@@ -331,29 +359,29 @@ def _as_leftovers(kind: str, found: Iterable[Left], remedy: str = "removed") -> 
     return [Leftover(kind, each.name, each.what, remedy if each.act else None, each.act) for each in found]
 
 
-def _backup_under_way(scene: Scene) -> bool:
+def _backup_under_way(request: RecoveryRequest) -> bool:
     """Say whether a process makes a backup of this host now: what has no hold yet, or no more, may be of that one."""
-    lock = scene.ground.directory.parent / BACKUP_LOCK
+    lock = request.ground.directory.parent / BACKUP_LOCK
     try:
         return is_locked(lock)
     except OSError as exc:
         raise RecoveryError(f"Failed to look at {lock}: {exc.strerror}") from exc
 
 
-def _held_now(scene: Scene) -> set[str]:
+def _held_now(request: RecoveryRequest) -> set[str]:
     """Return the names of the backups whose hold is in progress."""
-    holds = leftovers.holds_on(scene.ground, wall=scene.wall)
-    judged = {seen.hold_id: leftovers.judge(seen, now=scene.now, settle=scene.settle) for seen in holds}
+    holds = leftovers.holds_on(request.ground, wall=request.wall)
+    judged = {seen.hold_id: leftovers.judge(seen, now=request.now, settle=request.settle) for seen in holds}
     return {hold_id for hold_id, verdict in judged.items() if verdict.fate == "alive"}
 
 
-def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snapshots) -> Leftover:
+def _half_made(manifest: Manifest, request: RecoveryRequest, places: Places, snapshots: Snapshots) -> Leftover:
     """Return a backup that was never completed, with what takes it back when that is certainly right."""
     name = manifest.backup_id
     named = {key: found[name] for key, found in snapshots.items() if key in _keys(manifest) and name in found}
     there = {key: snapshot for key, snapshot in named.items() if snapshot.is_of(manifest.owner)}
     what = f"it was started at {manifest.created} and never completed"
-    reason = _untouchable(manifest, scene, places, there)
+    reason = _untouchable(manifest, request, places, there)
     if reason:
         return Leftover("backup", name, f"{what}; {reason}")
     if there:
@@ -366,27 +394,29 @@ def _half_made(manifest: Manifest, scene: Scene, places: Places, snapshots: Snap
 
     def act() -> None:
         refs = [_ref(places, key) for key in alone]
-        with deletable(scene.root, [name]):
-            if not _is_still(scene.root, manifest):
+        with deletable(request.root, [name]):
+            if not _is_still(request.root, manifest):
                 return
             # Whoever is killed in here leaves a mark, where there is room for it; nobody can complete it until then.
             with suppress(CatalogError):
-                store.withdraw(scene.root, name)
+                store.withdraw(request.root, name)
             if refs:
                 wanted = Wanted.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in alone}.values())
-                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.time())
             volume_copies.take_out(manifest)
-            store.remove(scene.root, name)
+            store.remove(request.root, name)
 
     return Leftover("backup", name, what, "taken back: snapshots, then manifest", act)
 
 
-def _untouchable(manifest: Manifest, scene: Scene, places: Places, there: Mapping[Key, Snapshot]) -> Optional[str]:
-    """Return why a started backup is not to be taken back, or None; pure but for the scene's clock."""
+def _untouchable(
+    manifest: Manifest, request: RecoveryRequest, places: Places, there: Mapping[Key, Snapshot]
+) -> Optional[str]:
+    """Return why a started backup is not to be taken back, or None; pure; when it began is the request's."""
     created = datetime.fromisoformat(manifest.created).timestamp()
-    left = scene.settle - max(0.0, scene.wall - created)
-    if created >= scene.booted and left > 0:
+    left = request.settle - max(0.0, request.wall - created)
+    if created >= request.booted and left > 0:
         return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
     unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
     if unseen:
@@ -410,32 +440,32 @@ def _is_still(root: Path, started: Manifest) -> bool:
 
 
 def _orphans(
-    scene: Scene, places: Places, snapshots: Snapshots, known: Iterable[str], *, remove: bool
+    request: RecoveryRequest, places: Places, snapshots: Snapshots, known: Iterable[str], *, remove: bool
 ) -> Iterator[Leftover]:
     """Yield the snapshots that a backup of this owner made and no manifest of the catalog knows."""
     names: dict[str, list[Key]] = {}
     for key, found in snapshots.items():
         for snapshot in found.values():
             comment = SnapshotComment.parse(snapshot.comment)
-            if snapshot.name not in known and comment is not None and comment.owner == scene.owner:
+            if snapshot.name not in known and comment is not None and comment.owner == request.owner:
                 names.setdefault(snapshot.name, []).append(key)
     for name, keys in sorted(names.items()):
-        where = f"it is on {_labels(places, keys)}, made by a backup of {scene.owner}"
-        what = f"{where}, and the catalog {scene.root} has no manifest of it"
+        where = f"it is on {_labels(places, keys)}, made by a backup of {request.owner}"
+        what = f"{where}, and the catalog {request.root} has no manifest of it"
         comments = [snapshots[key][name].comment for key in keys]
-        others = sorted(hosts_of(name, comments) - {scene.owner}) if remove else []
+        others = sorted(hosts_of(name, comments) - {request.owner}) if remove else []
         if others:
             yield Leftover("snapshot", name, f"{what}; {', '.join(others)} may have it as a backup, and it stays")
             continue
 
         def act(name: str = name, keys: Sequence[Key] = keys) -> None:
             clients = list({places[key].client.name: places[key].client for key in keys}.values())
-            wanted = Wanted.checked(name=name, owner=scene.owner)
+            wanted = Wanted.checked(name=name, owner=request.owner)
             refs = [_ref(places, key) for key in keys]
-            with deletable(scene.root, [name]):
-                if store.load(scene.root, name) is not None:
+            with deletable(request.root, [name]):
+                if store.load(request.root, name) is not None:
                     raise KvmsnapError(f"Failed to remove snapshot {name}: the catalog has a manifest of it by now")
-                ensure_absent(clients, refs, wanted, check_mode=False, deadline=scene.time())
+                ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.time())
 
         yield Leftover("snapshot", name, what, "removed", act) if remove else Leftover("snapshot", name, what)
 

@@ -235,7 +235,7 @@ def recover(site: Site, *, orphans: str = "present", volumes: Sequence[SavedVolu
         "freeze_timeout": 5,
         "agent_ping_timeout": 5,
     }
-    return run.recover(options, check=False)
+    return run.recover(run.RecoveryRequest.from_options(options), check=False)
 
 
 def test_the_rest_of_a_run_that_broke_off_is_removed_with_the_group_s_other_volumes(

@@ -29,7 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_snapshots
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, RecoveryRequest, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from kvmlab.process import wait_until
 from ontapsim.testing import Running
@@ -148,7 +148,7 @@ class Host:
             "timeout": 60,
             "uri": "test:///default",
         }
-        return recover({**options, **changes}, check=check)
+        return recover(RecoveryRequest.from_options({**options, **changes}), check=check)
 
 
 @pytest.fixture
@@ -262,12 +262,22 @@ def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
     assert host.snapshots() == ["kvm_vol1"]
 
 
-def test_an_array_that_cannot_be_reached_fails_after_the_host_was_put_right(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("login", "changes", "message"),
+    [
+        ({"password": "wrong"}, {}, "does not accept the user name or password"),
+        ({"hostname": "https://cluster1"}, {}, "hostname must be a name or an address alone"),
+        ({}, {"volumes": [{"svm": "svm1"}]}, "Failed to read volumes: controller is missing"),
+    ],
+)
+def test_an_array_that_cannot_be_reached_fails_after_the_host_was_put_right(
+    host: Host, login: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
     host.holds.mkdir(mode=0o700, parents=True)
     stale = host.holds / "old.timer"
     stale.write_text("{", encoding="ascii")
-    with pytest.raises(RecoveryError, match="does not accept the user name or password") as caught:
-        host.recover(controllers=[{**host.controller, "password": "wrong"}])
+    with pytest.raises(RecoveryError, match=message) as caught:
+        host.recover(controllers=[{**host.controller, **login}], **changes)
     assert not stale.exists()
     assert caught.value.fields["changed"] is True
     assert [item["kind"] for item in caught.value.fields["leftovers"]] == ["hold", "backup"]

@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, TemporaryLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunMap, lun_by_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, recover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, RecoveryRequest, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testing import Running
@@ -92,7 +92,7 @@ class Scene:
             "timeout": 30,
             "uri": "test:///default",
         }
-        return recover(options, check=check)
+        return recover(RecoveryRequest.from_options(options), check=check)
 
     def told(self, **how: Any) -> list[tuple[str, Any]]:
         """What recovery says of LUNs: each one's name, and what was done or is the matter."""
