@@ -21,8 +21,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.decide import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold_all, release_all, release_some
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import prepare
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
-    Ground,
     HoldError,
+    HoldSettings,
     RecordLeftError,
     Wanted,
 )
@@ -63,7 +63,7 @@ def moment(
     guests: Sequence[Wanted],
     wanted: snap.Wanted,
     found: Sequence[Found],
-    ground: Ground,
+    settings: HoldSettings,
     *,
     go_on: bool,
     uses: Sequence[GroupUse] = (),
@@ -76,32 +76,32 @@ def moment(
     :raises InputError: a snapshot of the name is there; nothing was held.
     """
     clients = {volume.uuid: client for client, volume in found}
-    directory, boot = ground.directory, boot_id(ground.boot)
-    crew = Crew(ground.connect, size=len(guests), most=ground.at_once)
+    directory, boot = settings.directory, boot_id(settings.boot)
+    crew = Crew(settings.connect, size=len(guests), most=settings.at_once)
     creation: Optional[Creation] = None
     with _deferred() as to_end:
         try:
             with locked(directory, wanted.name), crew:
                 record = HoldRecord(directory, wanted.name, boot)
-                rows = prepare(crew, guests, record, ground, check=False, go_on=go_on)
+                rows = prepare(crew, guests, record, settings, check=False, go_on=go_on)
                 crew.warm([row.uuid for row in rows])
                 plan = absent(wanted, found, deadline=Deadline.after(WARM_SECONDS))
-                hold_all(crew, rows, record, ground, go_on=go_on)
+                hold_all(crew, rows, record, settings, go_on=go_on)
                 try:
-                    deadline = Deadline(at=_began(record) + ground.hold_deadline)
+                    deadline = Deadline(at=_began(record) + settings.hold_deadline)
                     creation = Creation(plan, wanted, clients=clients, deadline=deadline, uses=uses)
                     begun: set[str] = set()
                     while not (over(creation, deadline) or to_end.is_set()):
                         now_due = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
-                        release_some(crew, now_due, record, ground)
+                        release_some(crew, now_due, record, settings)
                         begun.update(row.uuid for row in now_due)
                 except BaseException:
                     with suppress(RecordLeftError):
-                        release_all(crew, record, ground)
+                        release_all(crew, record, settings)
                     raise
                 stuck, left = None, []
                 try:
-                    rows = release_all(crew, record, ground)
+                    rows = release_all(crew, record, settings)
                 except RecordLeftError as exc:
                     rows, left = list(exc.rows), [exc.message]
                 except HoldError as exc:

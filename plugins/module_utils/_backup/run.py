@@ -86,7 +86,7 @@ class Run:
     asked: str
     below: str
     go_on: bool
-    ground: models.Ground
+    hold_settings: models.HoldSettings
     options: Mapping[str, Any]
 
     @classmethod
@@ -106,7 +106,7 @@ class Run:
             asked=options["consistency"],
             below=options["below_consistency"],
             go_on=options["on_failure"] == "continue",
-            ground=quiesce.ground_of(options),
+            hold_settings=quiesce.settings_of(options),
             options=options,
         )
 
@@ -174,7 +174,7 @@ def _span(begins: Iterable[Optional[float]], ends: Iterable[Optional[float]]) ->
 def _in_turn(run: Run, check: bool) -> AbstractContextManager[None]:
     if check:
         return nullcontext()
-    return in_turn(run.ground.directory.parent, run.name, wait=run.patience)
+    return in_turn(run.hold_settings.directory.parent, run.name, wait=run.patience)
 
 
 def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def _refuse_shared(known: Manifest) -> None:
 
 def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
-    hold.release(run.name, run.ground, check=False)
+    hold.release(run.name, run.hold_settings, check=False)
     manifest_writer.withdraw(run.root, run.name, check=False, run_id=known.run_id)
     wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
     refs = refs_of(clients, known, deadline=run.time())
@@ -238,14 +238,14 @@ def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> No
 def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     """Return what would be done, after trying all that can be tried without a change."""
     guests = left_out.named(run.options["guests"])
-    run = _without_half_restored(_without(run, left_out.locked_now(run.ground.directory, guests)))
+    run = _without_half_restored(_without(run, left_out.locked_now(run.hold_settings.directory, guests)))
     manifest, plan = manifest_writer.planned(run.name, run.options)
     found = find_volumes(clients, _refs(manifest), deadline=run.time())
     grouped = _grouped(run, found)
     manifest = replace(manifest, groups=_saved(grouped))
     planned = as_planned(critical_section.absent(run.wanted, found, deadline=run.time()), run.wanted)
     begun = manifest_writer.foreseen(manifest, key=signing_key(run.options))
-    held = hold.hold(_guests(run, plan), run.name, run.ground, check=True, go_on=run.go_on)
+    held = hold.hold(_guests(run, plan), run.name, run.hold_settings, check=True, go_on=run.go_on)
     return {
         **manifest_writer.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
         "guests": held["guests"],
@@ -259,12 +259,12 @@ def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     """Make the backup of the guests that nobody works on, whose locks are had before the first one is held."""
     patience = Deadline.after(run.patience)
     plan = backup_plan(run.options["guests"], volumes=run.options["volumes"], problems=run.options["problems"])
-    healed = heal(run.ground, but=run.name)
-    quiesce.wait_for_others(_guests(run, plan), run.name, run.ground, patience)
+    healed = heal(run.hold_settings, but=run.name)
+    quiesce.wait_for_others(_guests(run, plan), run.name, run.hold_settings, patience)
     with ExitStack() as locks:
         busy = locks.enter_context(
             guest_locks(
-                lock_directory(run.ground.directory),
+                lock_directory(run.hold_settings.directory),
                 [(guest.uuid, guest.name) for guest in plan.guests],
                 purpose="backup",
                 identity=run.name,
@@ -305,7 +305,7 @@ def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequ
     try:
         begun = manifest_writer.start(run.root, manifest, run.options["guests"], key=signing_key(run.options))
         manifest, wanted = begun.manifest, replace(run.wanted, comment=begun.manifest.comment)
-        moment = critical_section.moment(guests, wanted, found, run.ground, go_on=run.go_on, uses=grouped.uses)
+        moment = critical_section.moment(guests, wanted, found, run.hold_settings, go_on=run.go_on, uses=grouped.uses)
         made = moment.made
         locks.close()
         if moment.broken is not None:
@@ -344,7 +344,7 @@ def _grouped(run: Run, found: Sequence[Found]) -> GroupPlan:
         return GroupPlan()
     seen = groups.look(found, run.name, deadline=run.time())
     grouped = group_plan(mode, [volume for _client, volume in found], seen)
-    check_hold(grouped.uses, run.ground.hold_deadline)
+    check_hold(grouped.uses, run.hold_settings.hold_deadline)
     return grouped
 
 
@@ -423,7 +423,7 @@ def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
 
 
 def _held_still(run: Run) -> bool:
-    known = HoldRecord(run.ground.directory, run.name, boot_id(run.ground.boot))
+    known = HoldRecord(run.hold_settings.directory, run.name, boot_id(run.hold_settings.boot))
     return known.read()
 
 

@@ -24,7 +24,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import expire
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecordError,
     Row,
@@ -104,7 +104,7 @@ def _start(path: Path, token: str) -> int:
     return _watch_warmed(path, token)
 
 
-def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optional[Ground] = None) -> int:
+def watch(path: Path, token: str, clock: Optional[Clock] = None, settings: Optional[HoldSettings] = None) -> int:
     """Wait for the moments that the timer's file and the hold's record name; release what is held until nothing is.
 
     It ends without a word as soon as the timer's file is gone or tells of another arming, and with the hold's record;
@@ -113,19 +113,19 @@ def watch(path: Path, token: str, clock: Optional[Clock] = None, ground: Optiona
     clock = clock or Clock()
     timer = known = _until_read(path, token, clock)
     while timer is not None:
-        known, ground = timer, ground or _ground(timer, path)
+        known, settings = timer, settings or _ground(timer, path)
         if clock.monotonic() >= timer.fires_at:
             break
-        left = outcome_of(partial(_look_ahead, path, timer, ground, clock), what=f"watch over hold {timer.hold_id}")
+        left = outcome_of(partial(_look_ahead, path, timer, settings, clock), what=f"watch over hold {timer.hold_id}")
         if isinstance(left, KvmsnapError):
             _log(left.message)
             left = _LONGEST_NAP
         clock.sleep(min(left, _LONGEST_NAP))
         timer = _armed(path, token, otherwise=timer)
-    if timer is None or known is None or ground is None:
+    if timer is None or known is None or settings is None:
         return 0
     urgent, pause = Deadline.after(_URGENT, clock), _FIRST_PAUSE
-    while _outstanding(path, known, ground, late=urgent.remaining() <= 0):
+    while _outstanding(path, known, settings, late=urgent.remaining() <= 0):
         clock.sleep(pause)
         pause = min(pause * 2, _URGENT_PAUSE if urgent.remaining() > 0 else _LONGEST_PAUSE)
     return 0
@@ -141,12 +141,12 @@ def _until_read(path: Path, token: str, clock: Clock) -> Optional[Timer]:
         clock.sleep(_LONGEST_NAP)
 
 
-def _look_ahead(path: Path, timer: Timer, ground: Ground, clock: Clock) -> float:
+def _look_ahead(path: Path, timer: Timer, settings: HoldSettings, clock: Clock) -> float:
     """Let go of the guests whose own time is over, and return the seconds until there is something to do."""
     now = clock.monotonic()
-    moments = [due_at(row, timer) for row in _held(path, ground)]
+    moments = [due_at(row, timer) for row in _held(path, settings)]
     if any(at <= now for at in moments):
-        _release_ahead(path, timer, ground, clock)
+        _release_ahead(path, timer, settings, clock)
         now = clock.monotonic()
     return min((at - now for at in (*moments, timer.fires_at) if at > now), default=0.0)
 
@@ -172,15 +172,15 @@ def answer_seconds(left: float, *, guests: int, at_once: int) -> int:
     return min(AHEAD_TIMEOUT, int(left / (waves * _ANSWERS)))
 
 
-def _held(path: Path, ground: Ground) -> list[Row]:
+def _held(path: Path, settings: HoldSettings) -> list[Row]:
     """Return the guests that the hold's record names and that are not let go; none while it cannot be read."""
     with suppress(KvmsnapError, OSError):
-        rows = read_rows(path.with_suffix(".json"), boot_id(ground.boot)) or []
+        rows = read_rows(path.with_suffix(".json"), boot_id(settings.boot)) or []
         return [row for row in rows if row.outstanding]
     return []
 
 
-def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> None:
+def _release_ahead(path: Path, known: Timer, settings: HoldSettings, clock: Clock) -> None:
     """Let go once of the guests whose own time is over, while the others are held on.
 
     A process that works on the hold sees to them itself. What fails is tried again, at the hold's end at the latest,
@@ -190,13 +190,13 @@ def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> No
     def over(row: Row) -> bool:
         return due_at(row, known) <= clock.monotonic()
 
-    count = sum(map(over, _held(path, ground)))
-    seconds = answer_seconds(known.fires_at - clock.monotonic(), guests=count, at_once=ground.at_once)
+    count = sum(map(over, _held(path, settings)))
+    seconds = answer_seconds(known.fires_at - clock.monotonic(), guests=count, at_once=settings.at_once)
     if seconds == 0:
         return
-    quick = replace(ground, freeze_timeout=seconds, ping_timeout=seconds)
+    quick = replace(settings, freeze_timeout=seconds, ping_timeout=seconds)
     with suppress(HoldRecordError):
-        with locked(ground.directory, known.hold_id, stage="releasing", timeout=0):
+        with locked(settings.directory, known.hold_id, stage="releasing", timeout=0):
             if _armed(path, known.token) is None:
                 return
             before, rows = expire(known.hold_id, quick, lambda: None, over=over)
@@ -206,14 +206,14 @@ def _release_ahead(path: Path, known: Timer, ground: Ground, clock: Clock) -> No
             _log(f"hold {known.hold_id}: released before the others, which may be held for longer: {names}")
 
 
-def _outstanding(path: Path, known: Timer, ground: Ground, *, late: bool) -> bool:
+def _outstanding(path: Path, known: Timer, settings: HoldSettings, *, late: bool) -> bool:
     """Release once what is held, and say whether something is held still; nothing that fails ends the watch."""
     record = path.with_suffix(".json")
 
     def release() -> bool:
-        with _alone(ground.directory, record.stem, late=late):
+        with _alone(settings.directory, record.stem, late=late):
             timer = _armed(path, known.token, otherwise=known)
-            return timer is not None and any(row.outstanding for row in fire(timer, path, ground))
+            return timer is not None and any(row.outstanding for row in fire(timer, path, settings))
 
     held = outcome_of(release, what=f"release hold {record.stem}")
     if isinstance(held, KvmsnapError):
@@ -222,7 +222,7 @@ def _outstanding(path: Path, known: Timer, ground: Ground, *, late: bool) -> boo
     return held
 
 
-def fire(timer: Timer, path: Path, ground: Ground) -> list[Row]:
+def fire(timer: Timer, path: Path, settings: HoldSettings) -> list[Row]:
     """Release what the hold's record names and write down that it was the timer; the hold's lock must be had.
 
     Where that cannot be written down, as on a full file system, the guests are released all the same.
@@ -236,7 +236,7 @@ def fire(timer: Timer, path: Path, ground: Ground) -> list[Row]:
                 write_timer(path, timer)
 
     known = timer.error
-    before, rows = expire(timer.hold_id, ground, begin)
+    before, rows = expire(timer.hold_id, settings, begin)
     if before:
         stuck = [row for row in rows if row.outstanding]
         error = "; ".join(str(row.error) for row in stuck) or None
@@ -278,8 +278,8 @@ def _armed(path: Path, token: str, *, otherwise: Optional[Timer] = None) -> Opti
     return timer if timer is not None and timer.token == token else None
 
 
-def _ground(timer: Timer, path: Path) -> Ground:
-    return Ground(
+def _ground(timer: Timer, path: Path) -> HoldSettings:
+    return HoldSettings(
         directory=path.parent,
         connect=lambda: connect(timer.uri, retry_count=0),
         retry_count=0,

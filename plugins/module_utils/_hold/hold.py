@@ -32,8 +32,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.freezing impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import prepare
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     GONE,
-    Ground,
     HoldError,
+    HoldSettings,
     RecordLeftError,
     TakenError,
     Wanted,
@@ -72,7 +72,7 @@ _WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspen
 def hold(
     wanted: Sequence[Wanted],
     hold_id: str,
-    ground: Ground,
+    settings: HoldSettings,
     *,
     check: bool,
     go_on: bool,
@@ -92,12 +92,12 @@ def hold(
     if not wanted:
         raise InputError("The list of guests is empty; name at least one guest to hold")
     with ExitStack() as stack:
-        busy = stack.enter_context(_guest_locks(wanted, hold_id, ground, check=check, wait=wait))
-        stack.enter_context(_alone(ground, hold_id, check))
-        crew = stack.enter_context(Crew(ground.connect, size=len(wanted), most=ground.at_once))
-        record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+        busy = stack.enter_context(_guest_locks(wanted, hold_id, settings, check=check, wait=wait))
+        stack.enter_context(_alone(settings, hold_id, check))
+        crew = stack.enter_context(Crew(settings.connect, size=len(wanted), most=settings.at_once))
+        record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
         free, left = _without_busy(wanted, busy, record)
-        rows = [*prepare(crew, free, record, ground, check=check, go_on=go_on), *left]
+        rows = [*prepare(crew, free, record, settings, check=check, go_on=go_on), *left]
         todo = [row for row in rows if row.method != "none" and not row.held]
         if refuse_vss:
             _refuse_vss(todo)
@@ -105,12 +105,12 @@ def hold(
             return _result(record, rows, changed=bool(todo))
         if todo:
             crew.warm([row.uuid for row in todo])
-        return _result(record, hold_all(crew, rows, record, ground, go_on=go_on), changed=bool(todo))
+        return _result(record, hold_all(crew, rows, record, settings, go_on=go_on), changed=bool(todo))
 
 
 @contextmanager
 def _guest_locks(
-    wanted: Sequence[Wanted], hold_id: str, ground: Ground, *, check: bool, wait: float
+    wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings, *, check: bool, wait: float
 ) -> Iterator[tuple[Busy, ...]]:
     """Lock the guests and yield those that are busy; a check locks none, and no guest is locked that is unknown."""
     if check:
@@ -118,10 +118,10 @@ def _guest_locks(
         return
     known = [(want.uuid, want.label) for want in wanted if want.uuid]
     if len(known) < len(wanted):
-        with closing(ground.connect()) as host:
+        with closing(settings.connect()) as host:
             found = [(want, host.domain(name=want.name)) for want in wanted if not want.uuid]
         known += [(domain.uuid, want.label) for want, domain in found if domain is not None]
-    place = lock_directory(ground.directory)
+    place = lock_directory(settings.directory)
     with guest_locks(place, known, purpose="hold", identity=hold_id, wait=wait) as busy:
         yield busy
 
@@ -157,11 +157,11 @@ def _without_busy(wanted: Sequence[Wanted], busy: Sequence[Busy], record: HoldRe
 
 
 @contextmanager
-def briefly_locked(ground: Ground, rows: Iterable[Row], hold_id: str) -> Iterator[None]:
+def briefly_locked(settings: HoldSettings, rows: Iterable[Row], hold_id: str) -> Iterator[None]:
     """Lock the guests of a hold that is to be released, as far as that is possible at once: none stays held for it."""
     guests = [(row.uuid, row.name) for row in rows if row.outstanding]
     with ExitStack() as stack:
-        place = lock_directory(ground.directory)
+        place = lock_directory(settings.directory)
         locks = guest_locks(place, guests, purpose="release of hold", identity=hold_id, wait=_RELEASE_WAIT)
         outcome_of(lambda: stack.enter_context(locks), what=f"lock the guests of hold {hold_id}")
         yield
@@ -178,32 +178,32 @@ def _refuse_vss(todo: Sequence[Row]) -> None:
         )
 
 
-def release(hold_id: str, ground: Ground, *, check: bool) -> dict[str, Any]:
+def release(hold_id: str, settings: HoldSettings, *, check: bool) -> dict[str, Any]:
     """Thaw and resume exactly what the hold's record names, all at once, and forget the hold and its timer.
 
     An unknown hold is no change. What is left of a hold whose guests are free is told in ``warnings``, and removed by
     the next one. Raises :class:`HoldError` when a guest could not be released; then the record stays,
     and another call, or the timer, tries again.
     """
-    record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+    record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
     record.read()
-    locks = nullcontext() if check else briefly_locked(ground, record.rows, hold_id)
-    with locks, _alone(ground, hold_id, check):
+    locks = nullcontext() if check else briefly_locked(settings, record.rows, hold_id)
+    with locks, _alone(settings, hold_id, check):
         record.read()
         rows = record.rows
         timer = known_timer(timer_path(record.path))
         changed = any(row.outstanding for row in rows)
         if check:
             return _result(record, rows, changed=changed, timer=timer)
-        with Crew(ground.connect, size=len(rows), most=ground.at_once) as crew:
+        with Crew(settings.connect, size=len(rows), most=settings.at_once) as crew:
             try:
-                return _result(record, release_all(crew, record, ground), changed=changed, timer=timer)
+                return _result(record, release_all(crew, record, settings), changed=changed, timer=timer)
             except RecordLeftError as exc:
                 return {**_result(record, exc.rows, changed=changed, timer=timer), "warnings": [exc.message]}
 
 
 def expire(
-    hold_id: str, ground: Ground, begin: Callable[[], None], *, over: Optional[Callable[[Row], bool]] = None
+    hold_id: str, settings: HoldSettings, begin: Callable[[], None], *, over: Optional[Callable[[Row], bool]] = None
 ) -> tuple[list[Row], list[Row]]:
     """Release a hold whose time is over, or the guests of it whose time is: what the dead-man timer does.
 
@@ -211,49 +211,52 @@ def expire(
     is one. Guests that are known to be held come first, and of these the suspended ones: an agent that hung in its
     freeze delays nobody. The record is kept for whoever asks what became of the hold; its lock must be had.
     """
-    record = HoldRecord(ground.directory, hold_id, boot_id(ground.boot))
+    record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
     record.read()
     todo = [row for row in record.rows if row.outstanding and (over is None or over(row))]
     held = sorted(todo, key=_quickest_first)
     if held:
         begin()
-        with briefly_locked(ground, held, hold_id), Crew(ground.connect, size=len(held), most=ground.at_once) as crew:
-            crew.each(held, lambda lane, row: _try(lane, row, record, ground, fired=True))
+        with (
+            briefly_locked(settings, held, hold_id),
+            Crew(settings.connect, size=len(held), most=settings.at_once) as crew,
+        ):
+            crew.each(held, lambda lane, row: _try(lane, row, record, settings, fired=True))
         record.put()
     return held, record.rows
 
 
-def _alone(ground: Ground, hold_id: str, check: bool) -> AbstractContextManager[None]:
+def _alone(settings: HoldSettings, hold_id: str, check: bool) -> AbstractContextManager[None]:
     """Keep others away from the hold; a check changes nothing, so it needs no lock."""
-    return nullcontext() if check else locked(ground.directory, hold_id)
+    return nullcontext() if check else locked(settings.directory, hold_id)
 
 
-def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
+def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> list[Row]:
     """Hold what :func:`prepare` planned, all at once, and return the rows as they are then.
 
     The guard is armed before, or made sure of where an earlier run holds guests. A guest whose own time ends before the
     last one is held is released then. When this raises, nothing is held any more, or the :class:`HoldError` says what
     is; a :class:`TakenError` says that another hold was begun since, and nothing was done.
     """
-    record.ends_at = time.monotonic() + ground.hold_deadline
-    rows = _claimed(rows, record, ground, go_on=go_on)
+    record.ends_at = time.monotonic() + settings.hold_deadline
+    rows = _claimed(rows, record, settings, go_on=go_on)
     todo = {row.uuid for row in rows if row.method != "none" and not row.held}
     stop = threading.Event()
     begun: set[str] = set()
     try:
         if todo or any(row.outstanding for row in rows):
-            ground.guard.arm(record.path)
-        deadline = Deadline.after(ground.hold_deadline)
+            settings.guard.arm(record.path)
+        deadline = Deadline.after(settings.hold_deadline)
 
         def work(lane: Lane, row: Row) -> Row:
-            held = _hold_one(lane, row, record, ground, stop=stop, deadline=deadline)
+            held = _hold_one(lane, row, record, settings, stop=stop, deadline=deadline)
             if held.error and not go_on:
                 stop.set()
             return held
 
         def release_due() -> None:
             over = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
-            release_some(crew, over, record, ground)
+            release_some(crew, over, record, settings)
             begun.update(row.uuid for row in over)
 
         for phase in phases([row for row in rows if row.uuid in todo]):
@@ -264,20 +267,20 @@ def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
                 record.put()
     except BaseException:
         with suppress(RecordLeftError):
-            release_all(crew, record, ground)
+            release_all(crew, record, settings)
         raise
     known = {row.uuid: row for row in record.rows}
     rows = [known[row.uuid] for row in rows]
     broken = [row for row in rows if row.error and row.uuid in todo]
     if broken and not go_on:
-        _undo(crew, record, ground, broken, rows)
+        _undo(crew, record, settings, broken, rows)
     return rows
 
 
-def _claimed(rows: Sequence[Row], record: HoldRecord, ground: Ground, *, go_on: bool) -> list[Row]:
+def _claimed(rows: Sequence[Row], record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> list[Row]:
     """Write down who is to be held, unless another hold has done so with one of them since it was looked at."""
-    with claiming(ground.directory):
-        others = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
+    with claiming(settings.directory):
+        others = other_holds(settings.directory, record.hold_id, boot_id(settings.boot))
         rows = [row if row.outstanding else _unless_taken(row, others) for row in rows]
         taken = [row for row in rows if row.uuid in others and row.error]
         if taken and not go_on:
@@ -293,9 +296,9 @@ def _unless_taken(row: Row, others: Mapping[str, tuple[str, Row]]) -> Row:
     return unheld(row, taken_by(holder)[1])
 
 
-def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row], done: Sequence[Row]) -> None:
+def _undo(crew: Crew, record: HoldRecord, settings: HoldSettings, broken: Sequence[Row], done: Sequence[Row]) -> None:
     try:
-        released = release_all(crew, record, ground)
+        released = release_all(crew, record, settings)
     except RecordLeftError as exc:
         released = list(exc.rows)
     except HoldError as exc:
@@ -307,11 +310,11 @@ def _undo(crew: Crew, record: HoldRecord, ground: Ground, broken: Sequence[Row],
 
 
 def _hold_one(
-    lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
+    lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
     """Return the row of a guest after the try to hold it; whatever goes wrong is told there, and is of this guest."""
     done = outcome_of(
-        lambda: _held(lane, row, record, ground, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
+        lambda: _held(lane, row, record, settings, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
     )
     if isinstance(done, KvmsnapError):
         known = record.row(row.uuid)
@@ -321,7 +324,7 @@ def _hold_one(
 
 
 def _held(
-    lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, stop: threading.Event, deadline: Deadline
+    lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
     seen = lane.seen(row.uuid)
     if seen is None:
@@ -332,10 +335,10 @@ def _held(
         raise HoldError(f"Failed to hold guest {row.name}: {now}")
     if state.state != "running":
         return left_alone(row, state)
-    return _WORK[row.method](domain, row, record, ground, stop=stop, deadline=deadline)
+    return _WORK[row.method](domain, row, record, settings, stop=stop, deadline=deadline)
 
 
-def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
+def release_all(crew: Crew, record: HoldRecord, settings: HoldSettings) -> list[Row]:
     """Let go of every guest of the record, all at once, and forget the hold; raises :class:`HoldError`.
 
     Raises :class:`RecordLeftError` when they are free, and the hold cannot be forgotten.
@@ -343,7 +346,7 @@ def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
     Groups are released in the reverse of the order in which they were held, but none waits long for another.
     """
     releasing(record.path)
-    rows = _release(crew, record.rows, record, ground)
+    rows = _release(crew, record.rows, record, settings)
     stuck = [row for row in rows if row.outstanding]
     if stuck:
         said = "; ".join(str(row.error) for row in stuck)
@@ -354,7 +357,7 @@ def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
 
     def forget() -> None:
         record.remove()
-        ground.guard.disarm(record.path)
+        settings.guard.disarm(record.path)
 
     left = outcome_of(forget, what=f"forget hold {record.hold_id}")
     if isinstance(left, KvmsnapError):
@@ -363,12 +366,12 @@ def release_all(crew: Crew, record: HoldRecord, ground: Ground) -> list[Row]:
     return rows
 
 
-def release_some(crew: Crew, rows: Iterable[Row], record: HoldRecord, ground: Ground) -> None:
+def release_some(crew: Crew, rows: Iterable[Row], record: HoldRecord, settings: HoldSettings) -> None:
     """Begin to let go of some guests while the others are held on; :func:`release_all` sees to it that it succeeds."""
-    crew.begin(rows, lambda lane, row: _try(lane, row, record, ground))
+    crew.begin(rows, lambda lane, row: _try(lane, row, record, settings))
 
 
-def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground) -> list[Row]:
+def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings) -> list[Row]:
     """Try each guest once, then again those that could not be released; nobody waits for another's second try.
 
     That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away.
@@ -377,14 +380,14 @@ def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, ground: Ground
     patience = Deadline.after(_RELEASE_PATIENCE)
     for attempt in count():
         todo = [row for row in done.values() if attempt == 0 or row.outstanding]
-        if not todo or (attempt > ground.retry_count and patience.remaining() <= 0):
+        if not todo or (attempt > settings.retry_count and patience.remaining() <= 0):
             break
         time.sleep(pause(attempt))
         groups = [[row for row in todo if row.order == order] for order in sorted({row.order for row in todo})]
         begun = []
         for group in reversed(groups):
             quick = sorted(group, key=_quickest_first)
-            begun.append(crew.begin(quick, lambda lane, row: _try(lane, row, record, ground)))
+            begun.append(crew.begin(quick, lambda lane, row: _try(lane, row, record, settings)))
             crew.wait(begun[-1], seconds=_GROUP_PATIENCE if len(groups) > 1 else None)
         done.update({row.uuid: row for each in begun for row in crew.finish(each)})
         with suppress(HoldRecordError):
@@ -396,13 +399,13 @@ def _quickest_first(row: Row) -> tuple[bool, bool]:
     return row.phase != "held", row.by_agent
 
 
-def _try(lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, fired: bool = False) -> Row:
+def _try(lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, fired: bool = False) -> Row:
     """Let go of a guest, if that can be done at once; a connection that breaks meanwhile is opened again."""
     if not row.outstanding:
         return row if row.phase == "released" else _looked_at_again(lane, row)
     done = row
     for _again in range(2):
-        done = _let_go(lane, replace(row, thaw_sent=done.thaw_sent), record, ground)
+        done = _let_go(lane, replace(row, thaw_sent=done.thaw_sent), record, settings)
         if not done.outstanding or outcome_of(lambda: lane.alive, what="look at a connection") is True:
             break
     if fired and not done.outstanding and (done.held or row.phase == "holding"):
@@ -411,9 +414,9 @@ def _try(lane: Lane, row: Row, record: HoldRecord, ground: Ground, *, fired: boo
     return done
 
 
-def _let_go(lane: Lane, row: Row, record: HoldRecord, ground: Ground) -> Row:
+def _let_go(lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings) -> Row:
     """Return the row of a guest after one try to let go of it; whatever goes wrong is told there."""
-    done = outcome_of(lambda: let_go_of(lane, row, record, ground), what=f"let go of guest {row.name}")
+    done = outcome_of(lambda: let_go_of(lane, row, record, settings), what=f"let go of guest {row.name}")
     return replace(row, error=done.message) if isinstance(done, KvmsnapError) else done
 
 

@@ -12,7 +12,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import end_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import briefly_locked, release_all
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     Holder,
     HoldRecord,
@@ -85,28 +85,28 @@ def judge(seen: HoldSeen, *, now: float, settle: float) -> Judged:
     return Judged("forget", "it holds nobody, and whoever made it has not asked what became of it")
 
 
-def holds_on(ground: Ground, *, wall: float) -> list[HoldSeen]:
+def holds_on(settings: HoldSettings, *, wall: float) -> list[HoldSeen]:
     """Return the holds of which the directory has any file, by id; ``wall`` is the time of now, since the epoch.
 
     Raises :class:`HoldRecordError` when the directory cannot be read.
     """
     try:
-        names = [path for path in ground.directory.iterdir() if path.suffix in SUFFIXES]
+        names = [path for path in settings.directory.iterdir() if path.suffix in SUFFIXES]
     except FileNotFoundError:
         return []
     except OSError as exc:
-        raise HoldRecordError(f"Failed to list the hold records in {ground.directory}: {exc.strerror}") from exc
-    return [look_at(hold_id, ground, wall=wall) for hold_id in sorted({path.stem for path in names})]
+        raise HoldRecordError(f"Failed to list the hold records in {settings.directory}: {exc.strerror}") from exc
+    return [look_at(hold_id, settings, wall=wall) for hold_id in sorted({path.stem for path in names})]
 
 
-def look_at(hold_id: str, ground: Ground, *, wall: float) -> HoldSeen:
+def look_at(hold_id: str, settings: HoldSettings, *, wall: float) -> HoldSeen:
     """Return what is known of one hold; the lock of the process that asks does not count."""
-    path = ground.directory / f"{hold_id}.json"
+    path = settings.directory / f"{hold_id}.json"
     timer = known_timer(timer_path(path))
     seen = HoldSeen(hold_id, path.exists(), timer=timer, watching=timer is not None and watches(timer))
     try:
-        holder = lock_holder(ground.directory, hold_id)
-        rows = read_rows(path, boot_id(ground.boot))
+        holder = lock_holder(settings.directory, hold_id)
+        rows = read_rows(path, boot_id(settings.boot))
         age = max(0.0, wall - path.stat().st_mtime) if seen.record else 0.0
     except KvmsnapError as exc:
         return replace(seen, error=exc.message)
@@ -116,45 +116,45 @@ def look_at(hold_id: str, ground: Ground, *, wall: float) -> HoldSeen:
     return replace(seen, rows=None if rows is None else tuple(rows), age=age, holder=None if own else holder)
 
 
-def put_right(seen: HoldSeen, ground: Ground, *, now: float, wall: float, settle: float) -> None:
+def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float, settle: float) -> None:
     """Release a hold or forget it, as :func:`judge` says, with everything looked at again under its lock.
 
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
     """
-    locks = briefly_locked(ground, seen.outstanding, seen.hold_id)
-    with locks, locked(ground.directory, seen.hold_id, stage="releasing", timeout=LEAST):
-        again = look_at(seen.hold_id, ground, wall=wall)
+    locks = briefly_locked(settings, seen.outstanding, seen.hold_id)
+    with locks, locked(settings.directory, seen.hold_id, stage="releasing", timeout=LEAST):
+        again = look_at(seen.hold_id, settings, wall=wall)
         if judge(again, now=now, settle=settle).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")
-        record = HoldRecord(ground.directory, seen.hold_id, boot_id(ground.boot))
+        record = HoldRecord(settings.directory, seen.hold_id, boot_id(settings.boot))
         record.read()
-        with Crew(ground.connect, size=len(record.rows), most=ground.at_once) as crew:
-            release_all(crew, record, ground)
+        with Crew(settings.connect, size=len(record.rows), most=settings.at_once) as crew:
+            release_all(crew, record, settings)
 
 
-def frozen_guests(ground: Ground, *, known: Collection[str]) -> list[str]:
+def frozen_guests(settings: HoldSettings, *, known: Collection[str]) -> list[str]:
     """Return the names of running guests whose agent says that they are frozen, but for those with ``known`` uuids.
 
     Raises ``LibvirtError`` when libvirt cannot be asked; an agent that is silent, or speaks nonsense, says nothing.
     """
-    host = ground.connect()
+    host = settings.connect()
     try:
         uuids = [domain.uuid for domain in host.domains() if domain.uuid not in known]
     finally:
         host.close()
 
     def ask(lane: Lane, uuid: str) -> Optional[str]:
-        name = outcome_of(lambda: _name_if_frozen(lane, uuid, ground), what=f"ask the agent of guest {uuid}")
+        name = outcome_of(lambda: _name_if_frozen(lane, uuid, settings), what=f"ask the agent of guest {uuid}")
         return None if isinstance(name, KvmsnapError) else name
 
-    with Crew(ground.connect, size=len(uuids), most=ground.at_once) as crew:
+    with Crew(settings.connect, size=len(uuids), most=settings.at_once) as crew:
         return sorted(name for name in crew.each(uuids, ask) if name is not None)
 
 
-def _name_if_frozen(lane: Lane, uuid: str, ground: Ground) -> Optional[str]:
+def _name_if_frozen(lane: Lane, uuid: str, settings: HoldSettings) -> Optional[str]:
     domain = lane.domain(uuid)
     if domain is None or domain.state().state != "running":
         return None
     if domain.agent.channel(parse_guest(domain.xml())) != "connected":
         return None
-    return domain.name if domain.agent.status(ground.ping_timeout) == "frozen" else None
+    return domain.name if domain.agent.status(settings.ping_timeout) == "frozen" else None

@@ -17,8 +17,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
     GONE,
     UNSEEN,
     Found,
-    Ground,
     HoldError,
+    HoldSettings,
     Seen,
     TakenError,
     Unseen,
@@ -40,22 +40,22 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import 
 
 
 def prepare(
-    crew: Crew, wanted: Sequence[Wanted], record: HoldRecord, ground: Ground, *, check: bool, go_on: bool
+    crew: Crew, wanted: Sequence[Wanted], record: HoldRecord, settings: HoldSettings, *, check: bool, go_on: bool
 ) -> list[Row]:
     """Read the record, look at all guests and return a row for each that says how it is to be held; holds nothing.
 
     The crew's connections are open afterwards, and agents that are to freeze have answered. Raises as :func:`hold`.
     """
     record.read()
-    holders = other_holds(ground.directory, record.hold_id, boot_id(ground.boot))
+    holders = other_holds(settings.directory, record.hold_id, boot_id(settings.boot))
     look = _look_at_all(
-        crew, wanted, lambda lane, want: _look(lane, want, ground, record, holders, act=not check), go_on=go_on
+        crew, wanted, lambda lane, want: _look(lane, want, settings, record, holders, act=not check), go_on=go_on
     )
     found = list(zip(look, wanted))
     unproved = [row for row in (_unproved(guest, want, record) for guest, want in found) if row]
     if unproved:
         raise not_held(unproved, unproved, "nothing was held")
-    rows = [_row_of(guest, want, record, ground, go_on=go_on) for guest, want in found]
+    rows = [_row_of(guest, want, record, settings, go_on=go_on) for guest, want in found]
     refused = [row for row in rows if row.error and not go_on]
     if refused:
         taken = {guest.uuid for guest in look if isinstance(guest, Seen) and guest.holder}
@@ -97,7 +97,7 @@ def _look_at_all(
 def _look(
     lane: Lane,
     want: Wanted,
-    ground: Ground,
+    settings: HoldSettings,
     record: HoldRecord,
     holders: Mapping[str, tuple[str, Row]],
     *,
@@ -119,22 +119,22 @@ def _look(
     if not by_agent or holder or state.state != "running":
         return seen
     try:
-        domain.agent.ping(ground.ping_timeout)
-        status = domain.agent.status(ground.ping_timeout)
+        domain.agent.ping(settings.ping_timeout)
+        status = domain.agent.status(settings.ping_timeout)
         if status == "thawed":
-            seen = replace(seen, mounts=_mounts(domain, ground))
+            seen = replace(seen, mounts=_mounts(domain, settings))
         if status == "frozen" and _left_by_us(before, seen):
-            error = thaw(domain, ground).error if act else None
+            error = thaw(domain, settings).error if act else None
             return replace(seen, status="thawed", agent_error=error)
         return replace(seen, status=status)
     except LibvirtError as exc:
         return replace(seen, agent_error=exc.message)
 
 
-def _mounts(domain: Domain, ground: Ground) -> Optional[tuple[FileSystem, ...]]:
+def _mounts(domain: Domain, settings: HoldSettings) -> Optional[tuple[FileSystem, ...]]:
     """Return what is mounted in a guest, None when its agent does not tell (the command may be switched off)."""
     try:
-        domain.agent.limit(ground.ping_timeout)
+        domain.agent.limit(settings.ping_timeout)
         return domain.agent.filesystems()
     except LibvirtError:
         return None
@@ -175,13 +175,13 @@ def _unproved(seen: Found, want: Wanted, record: HoldRecord) -> Optional[Row]:
     return replace(before, error=f"{left}; {remedy}")
 
 
-def _row_of(found: Found, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
+def _row_of(found: Found, want: Wanted, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
     if isinstance(found, Seen):
-        return _planned(found, want, record, ground, go_on=go_on)
+        return _planned(found, want, record, settings, go_on=go_on)
     return _left_out(want, GONE if found is None else found.error)
 
 
-def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go_on: bool) -> Row:
+def _planned(seen: Seen, want: Wanted, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
     ours = _taken_over(record.row(seen.uuid), seen)
     if ours is not None:
         return ours
@@ -204,7 +204,7 @@ def _planned(seen: Seen, want: Wanted, record: HoldRecord, ground: Ground, *, go
         mountpoints=want.filesystems or () if frozen else (),
         order=want.order,
         vss=frozen and seen.vss is True,
-        limit=ground.vss_deadline if frozen and seen.vss is not False else None,
+        limit=settings.vss_deadline if frozen and seen.vss is not False else None,
     )
 
 

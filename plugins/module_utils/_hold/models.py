@@ -158,7 +158,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Ground:
+class HoldSettings:
     """Where and how a hold is made; times are in seconds. ``hold_deadline`` bounds the hold from its beginning on.
 
     ``vss_deadline`` bounds that of a guest which may thaw by itself, from the answer of its freeze on. ``at_once`` is

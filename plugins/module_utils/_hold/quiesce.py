@@ -13,7 +13,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import heal, long_over
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, TakenError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings, TakenError, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import other_holds
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import known_timer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
@@ -31,16 +31,16 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     Raises :class:`InputError`, :class:`LibvirtError`, and :class:`HoldError` when a guest was not held: then none is.
     """
     wanted = [Wanted.from_option(option) for option in options["guests"] or ()]
-    hold_id, ground, go_on = options["hold_id"], ground_of(options), options["on_failure"] == "continue"
+    hold_id, settings, go_on = options["hold_id"], settings_of(options), options["on_failure"] == "continue"
     deadline = Deadline.after(0 if check else options["concurrency_timeout"])
-    remarks = [] if check else heal(ground, but=hold_id)
+    remarks = [] if check else heal(settings, but=hold_id)
     while True:
-        wait_for_others(wanted, hold_id, ground, deadline)
+        wait_for_others(wanted, hold_id, settings, deadline)
         try:
             held = hold(
                 wanted,
                 hold_id,
-                ground,
+                settings,
                 check=check,
                 go_on=go_on,
                 refuse_vss=options["refuse_vss"],
@@ -48,23 +48,23 @@ def quiesce(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
             )
             return {**held, "remarks": remarks}
         except TakenError:
-            if deadline.remaining() <= 0 or not _to_end(wanted, hold_id, ground):
+            if deadline.remaining() <= 0 or not _to_end(wanted, hold_id, settings):
                 raise
         deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
 
 def resume(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """Return the result of ``kvm_vm_quiesce`` ``state: resumed``; raises as :func:`release` does."""
-    return {**release(options["hold_id"], ground_of(options), check=check), "remarks": []}
+    return {**release(options["hold_id"], settings_of(options), check=check), "remarks": []}
 
 
-def ground_of(options: Mapping[str, Any]) -> Ground:
-    """Return the ground that the module's options describe; raises :class:`InputError`."""
+def settings_of(options: Mapping[str, Any]) -> HoldSettings:
+    """Return the settings that the module's options describe; raises :class:`InputError`."""
     for name, least in (("retry_count", 0), ("freeze_timeout", 1), ("agent_ping_timeout", 1)):
         if options[name] < least:
             raise InputError(f"{name} is {options[name]}; it must be at least {least}")
     uri, retry_count, deadline = options["uri"], options["retry_count"], _deadline_of(options)
-    return Ground(
+    return HoldSettings(
         directory=Path(options["hold_dir"]),
         connect=lambda: connect(uri, retry_count=retry_count),
         retry_count=retry_count,
@@ -85,21 +85,21 @@ def _deadline_of(options: Mapping[str, Any]) -> float:
     return float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
 
 
-def wait_for_others(wanted: Sequence[Wanted], hold_id: str, ground: Ground, deadline: Deadline) -> None:
+def wait_for_others(wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings, deadline: Deadline) -> None:
     """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later.
 
     For a hold that is long over and still has guests, nobody waits: they could not be released, and may never be.
     """
-    while deadline.remaining() > 0 and _to_end(wanted, hold_id, ground):
+    while deadline.remaining() > 0 and _to_end(wanted, hold_id, settings):
         deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
 
-def _to_end(wanted: Sequence[Wanted], hold_id: str, ground: Ground) -> bool:
+def _to_end(wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings) -> bool:
     """Say whether another hold that is to end soon has one of the guests."""
     names = {want.uuid or want.name for want in wanted}
-    held = other_holds(ground.directory, hold_id, boot_id(ground.boot)).values()
+    held = other_holds(settings.directory, hold_id, boot_id(settings.boot)).values()
     return any(
         names & {row.uuid, row.name}
-        and not long_over([row], known_timer(ground.directory / f"{holder}.timer"), time.monotonic())
+        and not long_over([row], known_timer(settings.directory / f"{holder}.timer"), time.monotonic())
         for holder, row in held
     )

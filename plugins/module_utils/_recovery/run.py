@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Ga
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import VOLUME_DIRECTORY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
@@ -102,7 +102,7 @@ class RecoveryRequest:
     """
 
     root: Path
-    ground: Ground
+    hold_settings: HoldSettings
     owner: str
     settle: float
     timeout: float
@@ -122,7 +122,7 @@ class RecoveryRequest:
         if options["safety_days"] < 0:
             raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0")
         uri, retry_count = options["uri"], options["retry_count"]
-        ground = Ground(
+        hold_settings = HoldSettings(
             directory=Path(options["hold_dir"]),
             connect=lambda: connect(uri, retry_count=retry_count),
             retry_count=retry_count,
@@ -140,7 +140,7 @@ class RecoveryRequest:
             array = exc
         return cls(
             root=Path(options["catalog_dir"]),
-            ground=ground,
+            hold_settings=hold_settings,
             owner=checked_id(options["owner"], what="owner"),
             settle=options["settle"],
             timeout=options["timeout"],
@@ -227,20 +227,22 @@ def _text(lines: Sequence[str]) -> str:
 
 def _on_host(request: RecoveryRequest) -> list[Leftover]:
     """Return what is left on the host: holds with their timers and locks, frozen guests, files, restores."""
-    holds = leftovers.holds_on(request.ground, wall=request.wall)
+    holds = leftovers.holds_on(request.hold_settings, wall=request.wall)
     found = [item for item in (_of_hold(seen, request) for seen in holds) if item is not None]
     known = {row.uuid for seen in holds for row in seen.outstanding}
     found.extend(_frozen_guests(request, known))
     found.extend(_temporary_files(request))
     found.extend(_interrupted_restores(request.root))
-    found.extend(_as_leftovers("file", left_files(request.root, request.ground.connect)))
+    found.extend(_as_leftovers("file", left_files(request.root, request.hold_settings.connect)))
     found.extend(_left_locks(request))
     return found
 
 
 def _frozen_guests(request: RecoveryRequest, known: Collection[str]) -> Iterator[Leftover]:
     """Yield the frozen guests that no hold explains; that they cannot be asked for keeps no hold from its end."""
-    frozen = outcome_of(lambda: leftovers.frozen_guests(request.ground, known=known), what="look for frozen guests")
+    frozen = outcome_of(
+        lambda: leftovers.frozen_guests(request.hold_settings, known=known), what="look for frozen guests"
+    )
     if isinstance(frozen, KvmsnapError):
         yield Leftover("guest", "*", "which guests are frozen is not known", fault=frozen.message)
         return
@@ -250,7 +252,7 @@ def _frozen_guests(request: RecoveryRequest, known: Collection[str]) -> Iterator
 
 def _left_locks(request: RecoveryRequest) -> Iterator[Leftover]:
     """Yield the locks on guests and the leases on backups that processes left which died."""
-    for path in guest_lock.left_locks(guest_lock.lock_directory(request.ground.directory)):
+    for path in guest_lock.left_locks(guest_lock.lock_directory(request.hold_settings.directory)):
         act = partial(guest_lock.remove_left, path)
         yield Leftover("file", str(path), "the process that had this lock on a guest died", "removed", act)
     for each in lease.outlived(request.root):
@@ -267,14 +269,14 @@ def _of_hold(seen: HoldSeen, request: RecoveryRequest) -> Optional[Leftover]:
         remedy = "released" if judged.fate == "release" else "removed"
 
         def act() -> None:
-            leftovers.put_right(seen, request.ground, now=request.now, wall=request.wall, settle=request.settle)
+            leftovers.put_right(seen, request.hold_settings, now=request.now, wall=request.wall, settle=request.settle)
 
     return Leftover("hold", seen.hold_id, judged.why, remedy, act)
 
 
 def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
     """Yield the files that a process was writing when it died, beside those that they were to replace."""
-    places = [request.ground.directory, *sorted((request.root / "backups").glob("*/"))]
+    places = [request.hold_settings.directory, *sorted((request.root / "backups").glob("*/"))]
     places += [request.root / "restores", request.root / "clones"]
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
@@ -336,7 +338,9 @@ def _in_backups(request: RecoveryRequest, clients: Sequence[Client]) -> list[Lef
     found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=request.time)))
     found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=request.time)))
     found.extend(
-        _as_leftovers("lun", left_luns(request.root, places, time=request.time, gate=Gate(request.ground.connect)))
+        _as_leftovers(
+            "lun", left_luns(request.root, places, time=request.time, gate=Gate(request.hold_settings.connect))
+        )
     )
     found.extend(_as_leftovers("clone", _copies_of_guests(request, clients).left(), "taken away"))
     return found
@@ -346,12 +350,12 @@ def _copies_of_guests(request: RecoveryRequest, clients: Sequence[Client]) -> Co
     return Copies(
         request.root,
         clients,
-        request.ground.connect,
+        request.hold_settings.connect,
         timeout=request.timeout,
         settle=request.settle,
         wall=request.wall,
         san=San(),
-        hold_dir=request.ground.directory,
+        hold_dir=request.hold_settings.directory,
     )
 
 
@@ -361,7 +365,7 @@ def _as_leftovers(kind: str, found: Iterable[Left], remedy: str = "removed") -> 
 
 def _backup_under_way(request: RecoveryRequest) -> bool:
     """Say whether a process makes a backup of this host now: what has no hold yet, or no more, may be of that one."""
-    lock = request.ground.directory.parent / BACKUP_LOCK
+    lock = request.hold_settings.directory.parent / BACKUP_LOCK
     try:
         return is_locked(lock)
     except OSError as exc:
@@ -370,7 +374,7 @@ def _backup_under_way(request: RecoveryRequest) -> bool:
 
 def _held_now(request: RecoveryRequest) -> set[str]:
     """Return the names of the backups whose hold is in progress."""
-    holds = leftovers.holds_on(request.ground, wall=request.wall)
+    holds = leftovers.holds_on(request.hold_settings, wall=request.wall)
     judged = {seen.hold_id: leftovers.judge(seen, now=request.now, settle=request.settle) for seen in holds}
     return {hold_id for hold_id, verdict in judged.items() if verdict.fate == "alive"}
 

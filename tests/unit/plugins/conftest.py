@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests share: a simulated array, guests of libvirt's test driver, and the ground on which they are held."""
+"""What tests share: a simulated array, guests of libvirt's test driver, and the settings of their holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backup_site import Site
 from virt import Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
@@ -49,11 +49,11 @@ def guests() -> Iterator[Guests]:
 
 
 @pytest.fixture
-def ground(guests: Guests, tmp_path: Path) -> Ground:
+def settings(guests: Guests, tmp_path: Path) -> HoldSettings:
     """Where the holds of a test are made."""
     boot = tmp_path / "boot_id"
     boot.write_text("this-boot\n", encoding="ascii")
-    return Ground(directory=tmp_path / "holds", connect=guests.connect, retry_count=3, boot=str(boot))
+    return HoldSettings(directory=tmp_path / "holds", connect=guests.connect, retry_count=3, boot=str(boot))
 
 
 @pytest.fixture
@@ -66,5 +66,5 @@ def site(
 ) -> Site:
     """A site, whose holds are made on libvirt's test driver."""
     made = Site(sim, guests, tmp_path, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
-    monkeypatch.setattr(quiesce, "ground_of", lambda _options: made.ground())
+    monkeypatch.setattr(quiesce, "settings_of", lambda _options: made.settings())
     return made

@@ -87,11 +87,11 @@ class Site:
             time_left = Deadline.after(30)
             ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)
 
-    def ground(self) -> models.Ground:
+    def settings(self) -> models.HoldSettings:
         """Where the hold is made."""
         boot = self.directory / "boot_id"
         boot.write_text("this-boot\n", encoding="ascii")
-        return models.Ground(
+        return models.HoldSettings(
             self.directory / "holds",
             self.guests.connect,
             retry_count=1,

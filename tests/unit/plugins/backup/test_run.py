@@ -357,7 +357,7 @@ def test_a_guest_that_cannot_be_released_is_told_and_the_backup_kept(
     assert site.left()[:2] == (["kvm_vol1", "kvm_vol2"], ["complete"])
     record = json.loads((site.directory / "holds" / f"{site.name}.json").read_text())
     assert [row["name"] for row in record["guests"] if row["phase"] == "held"] == ["web1"]
-    hold.release(site.name, site.ground(), check=False)
+    hold.release(site.name, site.settings(), check=False)
     assert site.free()
 
 

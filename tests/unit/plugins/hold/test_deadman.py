@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
     Row,
@@ -77,33 +77,33 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def armed(ground: Ground, *, hold_id: str = "h1", **more: Any) -> Path:
+def armed(settings: HoldSettings, *, hold_id: str = "h1", **more: Any) -> Path:
     """Write down a timer as arming does, and return its file."""
-    path = ground.directory / f"{hold_id}.timer"
+    path = settings.directory / f"{hold_id}.timer"
     timer = Timer(hold_id, "this-boot", "token", "process", URI, 30.0, 0.5, 0.0, 30.5)
     write_timer(path, replace(timer, **more))
     return path
 
 
-def take(ground: Ground, *uuids: str) -> Any:
-    return hold([Wanted("", uuid, "auto") for uuid in uuids], "h1", ground, check=False, go_on=False)
+def take(settings: HoldSettings, *uuids: str) -> Any:
+    return hold([Wanted("", uuid, "auto") for uuid in uuids], "h1", settings, check=False, go_on=False)
 
 
-def fire(ground: Ground, path: Path, hands: Optional[Hands] = None) -> int:
-    return deadman_run.watch(path, "token", (hands or Hands()).clock(), replace(ground, retry_count=0))
+def fire(settings: HoldSettings, path: Path, hands: Optional[Hands] = None) -> int:
+    return deadman_run.watch(path, "token", (hands or Hands()).clock(), replace(settings, retry_count=0))
 
 
 # When its moment comes
 
 
-def test_it_releases_what_is_held_and_the_release_tells(guests: Guests, ground: Ground) -> None:
+def test_it_releases_what_is_held_and_the_release_tells(guests: Guests, settings: HoldSettings) -> None:
     linux, solaris, idle = guests.add("lin", agent=Inside()), guests.add("sol"), guests.add("idle")
-    take(ground, linux, solaris)
+    take(settings, linux, solaris)
     guests.domain(idle).suspend()
     hands = Hands()
-    path = armed(ground)
+    path = armed(settings)
     before = time.monotonic()
-    assert fire(ground, path, hands) == 0
+    assert fire(settings, path, hands) == 0
     assert hands.now == pytest.approx(30.5)
     assert not guests.inside[linux].frozen
     assert guests.state(solaris)[0] == RUNNING
@@ -114,8 +114,8 @@ def test_it_releases_what_is_held_and_the_release_tells(guests: Guests, ground: 
     assert before <= (timer.fired_at or 0) <= time.monotonic()
     assert (timer.wall_fired or "").endswith("+00:00")
 
-    ground = replace(ground, guard=guard(ground))
-    told = release("h1", ground, check=False)
+    settings = replace(settings, guard=guard(settings))
+    told = release("h1", settings, check=False)
     assert (told["fired"], told["timer"]["fired_at"]) == (True, timer.fired_at)
     for row in told["guests"]:
         assert (row["fired"], row["held"], row["error"]) == (True, False, None)
@@ -123,43 +123,43 @@ def test_it_releases_what_is_held_and_the_release_tells(guests: Guests, ground: 
         assert (timer.fired_at or 0) <= row["thaw_sent"] <= row["thaw_answered"]
         assert row["held_seconds"] == pytest.approx(row["thaw_answered"] - row["freeze_sent"], abs=1e-5)
     assert [row["consistency"] for row in told["guests"]] == ["filesystem-consistent", "crash-consistent"]
-    assert release("h1", ground, check=False)["fired"] is False
+    assert release("h1", settings, check=False)["fired"] is False
 
 
-def test_a_file_that_cannot_be_read_ends_no_watch(guests: Guests, ground: Ground) -> None:
+def test_a_file_that_cannot_be_read_ends_no_watch(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    path = armed(ground, fires_at=30.5)
+    take(settings, uuid)
+    path = armed(settings, fires_at=30.5)
     hands = Hands()
 
     def nap(seconds: float) -> None:
         hands.sleep(seconds)
         path.write_text("{", encoding="ascii")
 
-    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), settings) == 0
     assert hands.now == pytest.approx(30.5)
     assert guests.state(uuid)[0] == RUNNING
 
 
-def test_it_fires_at_its_moment_and_not_before(guests: Guests, ground: Ground) -> None:
+def test_it_fires_at_its_moment_and_not_before(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    path = armed(ground, fires_at=30.5)
+    take(settings, uuid)
+    path = armed(settings, fires_at=30.5)
     hands = Hands(now=29.0)
     states = []
     clock = Clock(lambda: hands.now, lambda seconds: (states.append(guests.state(uuid)[0]), hands.sleep(seconds))[1])
-    deadman_run.watch(path, "token", clock, ground)
+    deadman_run.watch(path, "token", clock, settings)
     assert set(states) == {PAUSED}
     assert guests.state(uuid)[0] == RUNNING
 
 
 @pytest.mark.parametrize("change", ["released", "rearmed"])
 def test_it_ends_without_touching_anything_when_it_is_not_armed_any_more(
-    guests: Guests, ground: Ground, change: str
+    guests: Guests, settings: HoldSettings, change: str
 ) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    path = armed(ground)
+    take(settings, uuid)
+    path = armed(settings)
     hands = Hands()
 
     def nap(seconds: float) -> None:
@@ -168,30 +168,30 @@ def test_it_ends_without_touching_anything_when_it_is_not_armed_any_more(
             if change == "released":
                 path.unlink()
             else:
-                armed(ground, token="another")
+                armed(settings, token="another")
 
-    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), settings) == 0
     assert hands.naps == 3
     assert guests.state(uuid)[0] == PAUSED
 
 
-def test_nothing_held_is_nothing_fired(guests: Guests, ground: Ground) -> None:
+def test_nothing_held_is_nothing_fired(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    release("h1", ground, check=False)
-    path = armed(ground)
-    assert fire(ground, path) == 0
+    take(settings, uuid)
+    release("h1", settings, check=False)
+    path = armed(settings)
+    assert fire(settings, path) == 0
     assert known_timer(path) == read_timer(path)
     assert read_timer(path).fired is False  # type: ignore[union-attr]
 
 
-def test_a_hung_agent_does_not_keep_it_from_the_others(guests: Guests, ground: Ground) -> None:
+def test_a_hung_agent_does_not_keep_it_from_the_others(guests: Guests, settings: HoldSettings) -> None:
     """Suspended guests come first, and the silent agent is asked again until it thaws."""
     mute = guests.add("mute", agent=Inside())
     others = [guests.add(f"lin{n}", agent=Inside()) for n in range(3)] + [guests.add("sol")]
-    take(ground, mute, *others)
+    take(settings, mute, *others)
     guests.inside[mute].thaws = ["silent"] * 5
-    path = armed(ground)
+    path = armed(settings)
     hands = Hands()
     found = []
 
@@ -200,10 +200,10 @@ def test_a_hung_agent_does_not_keep_it_from_the_others(guests: Guests, ground: G
         if hands.now > 30.5:
             found.append([guests.inside[uuid].frozen for uuid in (mute, *others)])
 
-    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), replace(ground, retry_count=0)) == 0
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), replace(settings, retry_count=0)) == 0
     assert found == [[True, False, False, False, False]] * 5
     assert not guests.inside[mute].frozen
-    rows = {row["name"]: row for row in release("h1", ground, check=False)["guests"]}
+    rows = {row["name"]: row for row in release("h1", settings, check=False)["guests"]}
     assert rows["mute"]["fired"] is True
     assert rows["mute"]["thaw_sent"] < rows["mute"]["thaw_answered"]
 
@@ -226,14 +226,14 @@ class Later(Hands):
 
 
 def test_guests_that_are_known_to_be_held_come_first(
-    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An agent that hung in its freeze may hang in its thaw too, and where libvirt is busy others wait for it."""
     hung = guests.add("hung", agent=Inside())
     held = [guests.add(f"lin{n}", agent=Inside()) for n in range(2)]
     solaris = guests.add("sol")
-    take(ground, hung, *held, solaris)
-    record = HoldRecord(ground.directory, "h1", "this-boot")
+    take(settings, hung, *held, solaris)
+    record = HoldRecord(settings.directory, "h1", "this-boot")
     record.read()
     record.put(replace(record.rows[0], phase="holding", held=False, freeze_answered=None))
     found: list[tuple[str, int]] = []
@@ -244,19 +244,19 @@ def test_guests_that_are_known_to_be_held_come_first(
         return thaw(self)
 
     monkeypatch.setattr(FakeAgent, "thaw", thawed)
-    assert fire(replace(ground, at_once=1), armed(ground)) == 0
+    assert fire(replace(settings, at_once=1), armed(settings)) == 0
     assert found == [("lin0", RUNNING), ("lin1", RUNNING), ("hung", RUNNING)]
 
 
 def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
-    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda _level, message: said.append(message))
     mute = guests.add("mute", agent=Inside())
-    take(ground, mute)
+    take(settings, mute)
     guests.inside[mute].thaws = ["silent"] * 10_000
-    path = armed(ground)
+    path = armed(settings)
 
     def answers() -> None:
         timer = read_timer(path)
@@ -264,13 +264,13 @@ def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
         assert "not responding" in (timer.error or "")
         assert guests.inside[mute].frozen
         with pytest.raises(HoldError, match="mute"):
-            release("h1", replace(ground, retry_count=0), check=False)
+            release("h1", replace(settings, retry_count=0), check=False)
         assert known_timer(path) is not None, "what may still be frozen stays on record"
         guests.inside[mute].thaws = []
 
     monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
     hands = Later(most=10_000, then=answers)
-    assert fire(ground, path, hands) == 0
+    assert fire(settings, path, hands) == 0
     assert 0 <= hands.now - 30.5 - LONG <= 30
     assert not guests.inside[mute].frozen
     assert hands.naps < 32 + 60 + LONG / 30
@@ -279,12 +279,12 @@ def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
 
 
 @pytest.mark.parametrize("gone", ["released", "record removed", "destroyed", "started anew"])
-def test_it_ends_with_what_it_waits_for(guests: Guests, ground: Ground, gone: str) -> None:
+def test_it_ends_with_what_it_waits_for(guests: Guests, settings: HoldSettings, gone: str) -> None:
     """Recovery takes the record away, a guest that is off or started anew is not frozen any more."""
     uuid = guests.add("lin", agent=Inside())
-    take(ground, uuid)
+    take(settings, uuid)
     guests.domain(uuid).suspend()
-    path = armed(ground)
+    path = armed(settings)
 
     def end() -> None:
         if gone == "released":
@@ -297,17 +297,17 @@ def test_it_ends_with_what_it_waits_for(guests: Guests, ground: Ground, gone: st
             guests.domain(uuid).create()
 
     hands = Later(at=200.0, then=end)
-    assert fire(ground, path, hands) == 0
+    assert fire(settings, path, hands) == 0
     assert hands.then is None, "it ended before"
     assert hands.now <= hands.at + 30
     assert guests.inside[uuid].frozen, "nobody thawed it"
 
 
-def test_a_guest_that_an_administrator_paused_is_thawed_once_it_runs(guests: Guests, ground: Ground) -> None:
+def test_a_guest_that_an_administrator_paused_is_thawed_once_it_runs(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("lin", agent=Inside())
-    take(ground, uuid)
+    take(settings, uuid)
     guests.domain(uuid).suspend()
-    path = armed(ground)
+    path = armed(settings)
     hands = Hands()
 
     def nap(seconds: float) -> None:
@@ -317,50 +317,50 @@ def test_a_guest_that_an_administrator_paused_is_thawed_once_it_runs(guests: Gue
             if guests.state(uuid)[0] == PAUSED:
                 guests.domain(uuid).resume()
 
-    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), settings) == 0
     assert not guests.inside[uuid].frozen
     assert guests.state(uuid)[0] == RUNNING
 
 
-def test_a_guest_that_was_started_anew_is_not_touched(guests: Guests, ground: Ground) -> None:
+def test_a_guest_that_was_started_anew_is_not_touched(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
+    take(settings, uuid)
     guests.domain(uuid).destroy()
     guests.domain(uuid).create()
     guests.domain(uuid).suspend()
-    fire(ground, armed(ground))
+    fire(settings, armed(settings))
     assert guests.state(uuid)[0] == PAUSED
-    (row,) = release("h1", ground, check=False)["guests"]
+    (row,) = release("h1", settings, check=False)["guests"]
     assert (row["fired"], row["held"]) == (False, False)
     assert "it was started anew" in row["reason"]
 
 
 def test_a_domain_id_that_came_back_is_not_the_guest_that_was_held(
-    guests: Guests, ground: Ground, sleeper: subprocess.Popen[bytes]
+    guests: Guests, settings: HoldSettings, sleeper: subprocess.Popen[bytes]
 ) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    record = HoldRecord(ground.directory, "h1", "this-boot")
+    take(settings, uuid)
+    record = HoldRecord(settings.directory, "h1", "this-boot")
     record.read()
     started = started_at(sleeper.pid)
     record.put(replace(record.rows[0], qemu_pid=sleeper.pid, qemu_started=started))
     sleeper.kill()
     sleeper.wait()
-    fire(ground, armed(ground))
+    fire(settings, armed(settings))
     assert guests.state(uuid)[0] == PAUSED
-    (row,) = release("h1", ground, check=False)["guests"]
+    (row,) = release("h1", settings, check=False)["guests"]
     assert "the guest that was held is gone" in row["reason"]
 
 
-def test_a_freeze_that_was_not_answered_is_undone(guests: Guests, ground: Ground) -> None:
+def test_a_freeze_that_was_not_answered_is_undone(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("lin", agent=Inside())
-    take(ground, uuid)
-    record = HoldRecord(ground.directory, "h1", "this-boot")
+    take(settings, uuid)
+    record = HoldRecord(settings.directory, "h1", "this-boot")
     record.read()
     record.put(replace(record.rows[0], phase="holding", held=False, freeze_answered=None))
-    fire(ground, armed(ground))
+    fire(settings, armed(settings))
     assert not guests.inside[uuid].frozen
-    (row,) = release("h1", ground, check=False)["guests"]
+    (row,) = release("h1", settings, check=False)["guests"]
     assert (row["fired"], row["held"], row["freeze_answered"]) == (True, False, None)
     assert (row["consistency"], row["reason"]) == (
         "crash-consistent",
@@ -368,9 +368,9 @@ def test_a_freeze_that_was_not_answered_is_undone(guests: Guests, ground: Ground
     )
 
 
-def test_libvirt_may_be_away_for_a_while(guests: Guests, ground: Ground) -> None:
+def test_libvirt_may_be_away_for_a_while(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
+    take(settings, uuid)
     tries = []
 
     def connect() -> Any:
@@ -379,9 +379,9 @@ def test_libvirt_may_be_away_for_a_while(guests: Guests, ground: Ground) -> None
             raise LibvirtError("Failed to connect to libvirt: it restarts")
         return guests.connect()
 
-    path = armed(ground)
+    path = armed(settings)
     hands = Hands(most=10_000)
-    assert fire(replace(ground, connect=connect), path, hands) == 0
+    assert fire(replace(settings, connect=connect), path, hands) == 0
     assert len(tries) < 2 * (60 + LONG / 30), "it must not spin meanwhile"
     assert guests.state(uuid)[0] == RUNNING
     timer = read_timer(path)
@@ -389,14 +389,14 @@ def test_libvirt_may_be_away_for_a_while(guests: Guests, ground: Ground) -> None
     assert (timer.fired, timer.error) == (True, None)
 
 
-def test_a_second_thaw_does_not_call_the_first_one_early(guests: Guests, ground: Ground) -> None:
+def test_a_second_thaw_does_not_call_the_first_one_early(guests: Guests, settings: HoldSettings) -> None:
     """The first was done and its answer got lost, so that the second finds nothing frozen."""
     uuid = guests.add("lin", agent=Inside())
-    take(ground, uuid)
+    take(settings, uuid)
     guests.inside[uuid].thaws = ["lost"]
     guests.inside[uuid].status_fails = 1
-    fire(ground, armed(ground))
-    (row,) = release("h1", ground, check=False)["guests"]
+    fire(settings, armed(settings))
+    (row,) = release("h1", settings, check=False)["guests"]
     assert (row["fired"], row["consistency"]) == (True, "filesystem-consistent")
 
 
@@ -430,18 +430,18 @@ def test_what_is_released_ahead_does_not_delay_the_end(left: float, guests: int,
     assert deadman_run.answer_seconds(left, guests=guests, at_once=at_once) == seconds
 
 
-def answered(ground: Ground) -> float:
+def answered(settings: HoldSettings) -> float:
     """Return the moment at which the last freeze of the hold was answered."""
-    record = HoldRecord(ground.directory, "h1", "this-boot")
+    record = HoldRecord(settings.directory, "h1", "this-boot")
     record.read()
     return max(row.freeze_answered or 0.0 for row in record.rows)
 
 
-def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Guests, ground: Ground) -> None:
+def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Guests, settings: HoldSettings) -> None:
     linux, unknown = guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True))
-    take(ground, linux, unknown)
-    frozen = answered(ground)
-    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    take(settings, linux, unknown)
+    frozen = answered(settings)
+    path = armed(settings, armed_at=frozen, fires_at=frozen + 30.5)
     hands = Hands(now=frozen)
     seen: list[tuple[float, bool, bool]] = []
 
@@ -451,14 +451,14 @@ def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Gue
         if hands.now > frozen + 20:
             path.unlink()
 
-    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), settings) == 0
     assert [at for at, who, _lin in seen if who][-1] == pytest.approx(8.5)
     assert next(at for at, who, _lin in seen if not who) > 8.5
     assert all(lin for _at, _who, lin in seen)
-    timer = read_timer(armed(ground))
+    timer = read_timer(armed(settings))
     assert timer is not None
     assert timer.fired is False, "the hold goes on"
-    told = release("h1", ground, check=False)
+    told = release("h1", settings, check=False)
     rows = {row["name"]: row for row in told["guests"]}
     assert told["fired"] is True
     assert [(row["fired"], row["held"]) for row in (rows["who"], rows["lin"])] == [(True, False), (False, True)]
@@ -471,12 +471,12 @@ def test_a_guest_that_may_thaw_by_itself_is_let_go_before_the_others(guests: Gue
     ]
 
 
-def test_whoever_works_on_the_hold_lets_go_of_such_a_guest_itself(guests: Guests, ground: Ground) -> None:
+def test_whoever_works_on_the_hold_lets_go_of_such_a_guest_itself(guests: Guests, settings: HoldSettings) -> None:
     """Up to the deadline: its process is neither ended nor overtaken before."""
     uuid = guests.add("who", agent=Inside(mounts_fail=True))
-    take(ground, uuid)
-    frozen = answered(ground)
-    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    take(settings, uuid)
+    frozen = answered(settings)
+    path = armed(settings, armed_at=frozen, fires_at=frozen + 30.5)
     hands = Hands(now=frozen)
 
     def nap(seconds: float) -> None:
@@ -485,38 +485,38 @@ def test_whoever_works_on_the_hold_lets_go_of_such_a_guest_itself(guests: Guests
         if hands.now > frozen + 20:
             path.unlink()
 
-    with locked(ground.directory, "h1"):
-        assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), ground) == 0
+    with locked(settings.directory, "h1"):
+        assert deadman_run.watch(path, "token", Clock(lambda: hands.now, nap), settings) == 0
     assert guests.inside[uuid].frozen
     assert hands.naps < 30, "it must not spin meanwhile"
 
 
-def test_a_freeze_whose_maker_died_counts_from_the_beginning(guests: Guests, ground: Ground) -> None:
+def test_a_freeze_whose_maker_died_counts_from_the_beginning(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("who", agent=Inside(mounts_fail=True))
-    take(ground, uuid)
-    record = HoldRecord(ground.directory, "h1", "this-boot")
+    take(settings, uuid)
+    record = HoldRecord(settings.directory, "h1", "this-boot")
     record.read()
     record.put(replace(record.rows[0], phase="holding", held=False, freeze_sent=None, freeze_answered=None))
-    path = armed(ground, armed_at=100.0, fires_at=130.5)
+    path = armed(settings, armed_at=100.0, fires_at=130.5)
     hands = Later(now=100.0, at=109.0, then=path.unlink)
-    assert fire(ground, path, hands) == 0
+    assert fire(settings, path, hands) == 0
     assert not guests.inside[uuid].frozen
-    (row,) = release("h1", ground, check=False)["guests"]
+    (row,) = release("h1", settings, check=False)["guests"]
     assert (row["fired"], row["held"], row["consistency"]) == (True, False, "crash-consistent")
 
 
-def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, ground: Ground) -> None:
+def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, settings: HoldSettings) -> None:
     """The moment of its first thaw counts: it may have had its effect."""
     uuid = guests.add("who", agent=Inside(mounts_fail=True))
-    take(ground, uuid)
+    take(settings, uuid)
     guests.inside[uuid].thaws = ["silent"] * 3
-    frozen = answered(ground)
-    path = armed(ground, armed_at=frozen, fires_at=frozen + 30.5)
+    frozen = answered(settings)
+    path = armed(settings, armed_at=frozen, fires_at=frozen + 30.5)
     before = time.monotonic()
     hands = Later(now=frozen, at=frozen + 14, then=path.unlink)
-    assert fire(ground, path, hands) == 0
+    assert fire(settings, path, hands) == 0
     assert not guests.inside[uuid].frozen
-    (row,) = release("h1", ground, check=False)["guests"]
+    (row,) = release("h1", settings, check=False)["guests"]
     assert row["fired"] is True
     assert before <= row["thaw_sent"] < row["thaw_answered"]
 
@@ -524,19 +524,19 @@ def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, ground: G
 # One at a time
 
 
-def test_it_waits_for_a_release_that_is_under_way(guests: Guests, ground: Ground) -> None:
+def test_it_waits_for_a_release_that_is_under_way(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    path = armed(ground)
+    take(settings, uuid)
+    path = armed(settings)
     done: list[int] = []
-    with locked(ground.directory, "h1"):
-        releasing(ground.directory / "h1.json")
-        thread = threading.Thread(target=lambda: done.append(fire(ground, path)))
+    with locked(settings.directory, "h1"):
+        releasing(settings.directory / "h1.json")
+        thread = threading.Thread(target=lambda: done.append(fire(settings, path)))
         thread.start()
         time.sleep(0.3)
         assert guests.state(uuid)[0] == PAUSED
         guests.domain(uuid).resume()
-        HoldRecord(ground.directory, "h1", "this-boot").remove()
+        HoldRecord(settings.directory, "h1", "this-boot").remove()
         path.unlink()
     thread.join(10)
     assert done == [0]
@@ -544,11 +544,11 @@ def test_it_waits_for_a_release_that_is_under_way(guests: Guests, ground: Ground
 
 @pytest.mark.parametrize("stage", ["holding", "releasing"])
 def test_it_ends_a_process_that_keeps_the_hold_past_its_end(
-    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch, stage: str
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.setattr(deadman_run, "_PATIENCE", 0.3)
     uuid = guests.add("sol")
-    take(ground, uuid)
+    take(settings, uuid)
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -559,34 +559,34 @@ def test_it_ends_a_process_that_keeps_the_hold_past_its_end(
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(ground.directory), stage], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", program, str(settings.directory), stage], stdout=subprocess.PIPE, env=environment
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
         process.send_signal(signal.SIGSTOP)
-        holder = lock_holder(ground.directory, "h1")
+        holder = lock_holder(settings.directory, "h1")
         assert holder is not None
         assert (holder.process, holder.stage) == (Process(process.pid, started_at(process.pid) or 0), stage)
-        assert fire(ground, armed(ground)) == 0
+        assert fire(settings, armed(settings)) == 0
         assert process.wait(5) == -signal.SIGKILL
     assert guests.state(uuid)[0] == RUNNING
-    assert lock_holder(ground.directory, "h1") is None
+    assert lock_holder(settings.directory, "h1") is None
 
 
 def test_a_new_run_that_has_the_lock_long_after_is_given_time(
-    guests: Guests, ground: Ground, monkeypatch: pytest.MonkeyPatch
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not the one that outlived its hold: the timer may be at work for days."""
     monkeypatch.setattr(deadman_run, "_LOCK_SECONDS", 0.0)
     ended: list[Process] = []
     monkeypatch.setattr(deadman_run, "end", lambda process, **_how: ended.append(process))
     uuid = guests.add("lin", agent=Inside())
-    take(ground, uuid)
-    path = armed(ground)
+    take(settings, uuid)
+    path = armed(settings)
     timer = read_timer(path)
     assert timer is not None
-    with locked(ground.directory, "h1"):
-        thread = threading.Thread(target=lambda: deadman_run._outstanding(path, timer, ground, late=True))
+    with locked(settings.directory, "h1"):
+        thread = threading.Thread(target=lambda: deadman_run._outstanding(path, timer, settings, late=True))
         thread.start()
         thread.join(0.3)
         assert thread.is_alive()
@@ -596,26 +596,26 @@ def test_a_new_run_that_has_the_lock_long_after_is_given_time(
     assert guests.inside[uuid].frozen, "its file was gone when it had the lock"
 
 
-def test_a_lock_whose_owner_has_not_said_who_it_is(ground: Ground) -> None:
-    ground.directory.mkdir(mode=0o700)
-    with (ground.directory / "h1.lock").open("w", encoding="ascii") as lock:
+def test_a_lock_whose_owner_has_not_said_who_it_is(settings: HoldSettings) -> None:
+    settings.directory.mkdir(mode=0o700)
+    with (settings.directory / "h1.lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        holder = lock_holder(ground.directory, "h1")
+        holder = lock_holder(settings.directory, "h1")
         assert holder is not None
         assert (holder.process, holder.stage) == (None, "holding")
-    assert lock_holder(ground.directory, "h1") is None
-    assert lock_holder(ground.directory, "h2") is None
+    assert lock_holder(settings.directory, "h1") is None
+    assert lock_holder(settings.directory, "h2") is None
 
 
-def test_only_the_owner_of_the_lock_says_that_it_releases(ground: Ground) -> None:
-    with locked(ground.directory, "h1"):
-        path = ground.directory / "h1.lock"
+def test_only_the_owner_of_the_lock_says_that_it_releases(settings: HoldSettings) -> None:
+    with locked(settings.directory, "h1"):
+        path = settings.directory / "h1.lock"
         own = path.read_text(encoding="ascii")
         path.write_text(json.dumps({"pid": 1, "started": 0, "stage": "holding"}), encoding="ascii")
-        releasing(ground.directory / "h1.json")
+        releasing(settings.directory / "h1.json")
         assert json.loads(path.read_text(encoding="ascii"))["stage"] == "holding"
         path.write_text(own, encoding="ascii")
-        releasing(ground.directory / "h1.json")
+        releasing(settings.directory / "h1.json")
         assert json.loads(path.read_text(encoding="ascii"))["stage"] == "releasing"
         assert json.loads(own)["pid"] == own_process().pid
 
@@ -624,18 +624,18 @@ def test_only_the_owner_of_the_lock_says_that_it_releases(ground: Ground) -> Non
 
 
 @pytest.fixture
-def record(ground: Ground) -> Path:
+def record(settings: HoldSettings) -> Path:
     """The record of a hold that holds nothing."""
-    ground.directory.mkdir(mode=0o700)
-    return ground.directory / "h1.json"
+    settings.directory.mkdir(mode=0o700)
+    return settings.directory / "h1.json"
 
 
-def guard(ground: Ground, **more: Any) -> DeadMan:
-    return DeadMan(URI, boot=ground.boot, **{"systemd": Path("/nonexistent"), **more})
+def guard(settings: HoldSettings, **more: Any) -> DeadMan:
+    return DeadMan(URI, boot=settings.boot, **{"systemd": Path("/nonexistent"), **more})
 
 
-def test_a_process_of_its_own(ground: Ground, record: Path) -> None:
-    guard(ground).arm(record)
+def test_a_process_of_its_own(settings: HoldSettings, record: Path) -> None:
+    guard(settings).arm(record)
     timer = read_timer(record.with_suffix(".timer"))
     assert timer is not None
     assert timer.process is not None
@@ -647,50 +647,50 @@ def test_a_process_of_its_own(ground: Ground, record: Path) -> None:
         links = {os.readlink(f"/proc/{timer.process.pid}/fd/{number}") for number in range(3)}
         assert links == {"/dev/null"}
         assert os.readlink(f"/proc/{timer.process.pid}/cwd") == "/"
-        (program,) = (ground.directory / "timer").iterdir()
+        (program,) = (settings.directory / "timer").iterdir()
         assert stat.S_IMODE(program.stat().st_mode) == 0o600
         assert stat.S_IMODE(program.parent.stat().st_mode) == 0o700
         assert stat.S_IMODE(record.with_suffix(".timer").stat().st_mode) == 0o600
-        guard(ground, deadline=99.0).arm(record)
+        guard(settings, deadline=99.0).arm(record)
         assert read_timer(record.with_suffix(".timer")) == timer, "holding again does not prolong the hold"
     finally:
-        guard(ground).disarm(record)
+        guard(settings).disarm(record)
     assert not timer.process.running
     assert not record.with_suffix(".timer").exists()
-    guard(ground).disarm(record)
+    guard(settings).disarm(record)
 
 
-def test_a_process_that_was_killed_is_replaced(ground: Ground, record: Path) -> None:
-    guard(ground).arm(record)
+def test_a_process_that_was_killed_is_replaced(settings: HoldSettings, record: Path) -> None:
+    guard(settings).arm(record)
     first = read_timer(record.with_suffix(".timer"))
     assert first is not None
     assert first.process is not None
     assert processes.end(first.process, number=signal.SIGKILL)
-    guard(ground).arm(record)
+    guard(settings).arm(record)
     second = read_timer(record.with_suffix(".timer"))
     assert second is not None
     assert second.token != first.token
     assert deadman.watches(second)
-    guard(ground).disarm(record)
+    guard(settings).disarm(record)
     assert not deadman.watches(second)
 
 
-def test_the_armed_process_fires(guests: Guests, ground: Ground) -> None:
+def test_the_armed_process_fires(guests: Guests, settings: HoldSettings) -> None:
     """In a process of its own the test driver has guests of its own, of which the record knows none."""
     uuid = guests.add("sol")
-    ground = replace(ground, guard=guard(ground, deadline=1.0, margin=0.0))
+    settings = replace(settings, guard=guard(settings, deadline=1.0, margin=0.0))
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-    Path(ground.boot).write_text(boot, encoding="ascii")
-    held = take(ground, uuid)
+    Path(settings.boot).write_text(boot, encoding="ascii")
+    held = take(settings, uuid)
     assert held["timer"]["kind"] == "process"
-    path = ground.directory / "h1.timer"
+    path = settings.directory / "h1.timer"
     end = time.monotonic() + 10
     while not (timer := read_timer(path)) or not timer.error:
         assert time.monotonic() < end
         time.sleep(0.05)
     assert 1.0 <= (timer.fired_at or 0) - timer.armed_at < 2.0
     assert "libvirt does not know it any more" in (timer.error or "")
-    assert release("h1", ground, check=False)["fired"] is True
+    assert release("h1", settings, check=False)["fired"] is True
     assert not deadman.watches(timer)
 
 
@@ -722,8 +722,10 @@ def asked(tmp_path: Path, name: str) -> list[list[str]]:
     return [json.loads(line) for line in log.read_text(encoding="ascii").splitlines()] if log.exists() else []
 
 
-def test_a_transient_unit_where_systemd_runs(ground: Ground, record: Path, systemd: Path, tmp_path: Path) -> None:
-    guard(ground, systemd=tmp_path).arm(record)
+def test_a_transient_unit_where_systemd_runs(
+    settings: HoldSettings, record: Path, systemd: Path, tmp_path: Path
+) -> None:
+    guard(settings, systemd=tmp_path).arm(record)
     timer = read_timer(record.with_suffix(".timer"))
     assert timer is not None
     (command,) = asked(tmp_path, "systemd-run")
@@ -738,36 +740,38 @@ def test_a_transient_unit_where_systemd_runs(ground: Ground, record: Path, syste
     assert program[2:] == ["watch", str(record.with_suffix(".timer")), timer.token]
     assert Path(program[1]).is_file()
     assert deadman.watches(timer)
-    guard(ground, systemd=tmp_path).disarm(record)
+    guard(settings, systemd=tmp_path).disarm(record)
     assert asked(tmp_path, "systemctl")[-1] == ["stop", f"{unit}.timer", f"{unit}.service"]
 
 
 def test_a_unit_starts_in_time_for_the_guest_that_is_let_go_first(
-    guests: Guests, ground: Ground, systemd: Path, tmp_path: Path
+    guests: Guests, settings: HoldSettings, systemd: Path, tmp_path: Path
 ) -> None:
-    ground = replace(ground, guard=guard(ground, systemd=tmp_path, deadline=60.0), vss_deadline=20.0)
-    take(ground, guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True)))
+    settings = replace(settings, guard=guard(settings, systemd=tmp_path, deadline=60.0), vss_deadline=20.0)
+    take(settings, guests.add("lin", agent=Inside()), guests.add("who", agent=Inside(mounts_fail=True)))
     (command,) = asked(tmp_path, "systemd-run")
     assert "--on-active=5500ms" in command
-    release("h1", ground, check=False)
+    release("h1", settings, check=False)
 
 
-def test_a_process_where_systemd_refuses(ground: Ground, record: Path, systemd: Path, tmp_path: Path) -> None:
+def test_a_process_where_systemd_refuses(settings: HoldSettings, record: Path, systemd: Path, tmp_path: Path) -> None:
     (systemd / "systemd-run").write_text("#!/bin/sh\necho no bus >&2; exit 1\n", encoding="ascii")
-    guard(ground, systemd=tmp_path).arm(record)
+    guard(settings, systemd=tmp_path).arm(record)
     timer = read_timer(record.with_suffix(".timer"))
     assert timer is not None
     assert timer.kind == "process"
     assert "systemd-run ended with 1: no bus" in (timer.remark or "")
-    guard(ground).disarm(record)
+    guard(settings).disarm(record)
 
 
-def test_nothing_is_left_when_it_cannot_be_armed(ground: Ground, record: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_when_it_cannot_be_armed(
+    settings: HoldSettings, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TimerError, match="Failed to arm the dead-man timer: false ended with 1"):
-        guard(ground).arm(record)
+        guard(settings).arm(record)
     assert not record.with_suffix(".timer").exists()
-    assert list((ground.directory / "timer").iterdir()) == []
+    assert list((settings.directory / "timer").iterdir()) == []
 
 
 def test_units_of_different_directories_and_strange_names_do_not_meet(tmp_path: Path) -> None:
@@ -796,14 +800,16 @@ def test_the_program_is_the_same_every_time_and_needs_nothing_else(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["{", '{"schema": "other"}', '{"schema": "kvmsnap.timer/1"}'])
-def test_an_unreadable_timer_is_told_and_does_not_keep_a_hold(guests: Guests, ground: Ground, content: str) -> None:
+def test_an_unreadable_timer_is_told_and_does_not_keep_a_hold(
+    guests: Guests, settings: HoldSettings, content: str
+) -> None:
     uuid = guests.add("sol")
-    take(ground, uuid)
-    path = ground.directory / "h1.timer"
+    take(settings, uuid)
+    path = settings.directory / "h1.timer"
     path.write_text(content, encoding="ascii")
     with pytest.raises(TimerError):
         read_timer(path)
-    told = release("h1", replace(ground, guard=guard(ground)), check=False)
+    told = release("h1", replace(settings, guard=guard(settings)), check=False)
     assert (told["fired"], told["timer"]) == (False, None)
     assert guests.state(uuid)[0] == RUNNING
     assert not path.exists()

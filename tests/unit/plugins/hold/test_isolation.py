@@ -17,7 +17,12 @@ from virt import URI, Guests, Inside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman_run, healing, leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import LONG_OVER, heal, long_over
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, TakenError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
+    HoldError,
+    HoldSettings,
+    TakenError,
+    Wanted,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import wait_for_others
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, timer_path, write_timer
@@ -45,8 +50,8 @@ def _patient_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def quick(ground: Ground) -> Ground:
-    return replace(ground, retry_count=1)
+def quick(settings: HoldSettings) -> HoldSettings:
+    return replace(settings, retry_count=1)
 
 
 def wanted(*uuids: str) -> list[Wanted]:
@@ -78,7 +83,7 @@ def test_what_a_call_returns_or_raises_is_a_value() -> None:
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("call", ["ping", "status"])
 def test_one_that_bursts_before_its_freeze_is_left_out(
-    guests: Guests, quick: Ground, call: str, burst: Exception
+    guests: Guests, quick: HoldSettings, call: str, burst: Exception
 ) -> None:
     bad = guests.add("bad", agent=Inside(bursts={call: burst}, burst_at_once=True))
     good, still = guests.add("good", agent=Inside()), guests.add("still")
@@ -100,7 +105,7 @@ def test_one_that_bursts_before_its_freeze_is_left_out(
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("call", ["freeze", "status", "thaw"])
 def test_one_that_bursts_after_its_freeze_keeps_nobody_frozen(
-    guests: Guests, quick: Ground, call: str, burst: Exception
+    guests: Guests, quick: HoldSettings, call: str, burst: Exception
 ) -> None:
     bad = guests.add("bad", agent=Inside(bursts={call: burst}))
     good, still = guests.add("good", agent=Inside(thaws=["error"])), guests.add("still")
@@ -120,7 +125,7 @@ def test_one_that_bursts_after_its_freeze_keeps_nobody_frozen(
 
 
 def test_one_whose_definition_cannot_be_read_is_left_out(
-    guests: Guests, quick: Ground, monkeypatch: pytest.MonkeyPatch
+    guests: Guests, quick: HoldSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = guests.add("bad"), guests.add("good")
     really = Domain.xml
@@ -135,7 +140,7 @@ def test_one_whose_definition_cannot_be_read_is_left_out(
 
 
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda each: type(each).__name__)
-def test_the_timer_outlives_whatever_a_guest_does(guests: Guests, quick: Ground, burst: Exception) -> None:
+def test_the_timer_outlives_whatever_a_guest_does(guests: Guests, quick: HoldSettings, burst: Exception) -> None:
     """The other guest refuses its first thaws; it is tried until it is free, and the bad one as well."""
     bad = guests.add("bad", agent=Inside(bursts={"status": burst}))
     good = guests.add("good", agent=Inside(thaws=["error", "error", "silent"]))
@@ -158,7 +163,9 @@ def test_the_timer_outlives_whatever_a_guest_does(guests: Guests, quick: Ground,
     assert {row["phase"] for row in rows} == {"released"}
 
 
-def test_the_timer_outlives_a_file_that_bursts(guests: Guests, quick: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_timer_outlives_a_file_that_bursts(
+    guests: Guests, quick: HoldSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = guests.add("good", agent=Inside())
     hold(wanted(good), "h1", quick, check=False, go_on=False)
     path = timer_path(quick.directory / "h1.json")
@@ -183,7 +190,9 @@ def test_the_timer_outlives_a_file_that_bursts(guests: Guests, quick: Ground, mo
 
 
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda each: type(each).__name__)
-def test_the_look_for_frozen_guests_outlives_whatever_one_does(guests: Guests, quick: Ground, burst: Exception) -> None:
+def test_the_look_for_frozen_guests_outlives_whatever_one_does(
+    guests: Guests, quick: HoldSettings, burst: Exception
+) -> None:
     guests.add("bad", agent=Inside(bursts={"status": burst}, burst_at_once=True))
     guests.add("frozen", agent=Inside(frozen=True))
     guests.add("good", agent=Inside())
@@ -213,7 +222,7 @@ def test_when_a_hold_is_long_over(rows: list[Row], timer: Timer | None, now: flo
 
 
 @pytest.fixture
-def stale(guests: Guests, quick: Ground, monkeypatch: pytest.MonkeyPatch) -> tuple[Ground, str, str]:
+def stale(guests: Guests, quick: HoldSettings, monkeypatch: pytest.MonkeyPatch) -> tuple[HoldSettings, str, str]:
     """A hold of a frozen and a suspended guest that is long over, whose record nobody could write any more."""
     frozen, still = guests.add("frozen", agent=Inside()), guests.add("still")
     hold(wanted(frozen, still), "h1", quick, check=False, go_on=False)
@@ -221,91 +230,91 @@ def stale(guests: Guests, quick: Ground, monkeypatch: pytest.MonkeyPatch) -> tup
     return quick, frozen, still
 
 
-def record(ground: Ground) -> dict[str, dict[str, Any]]:
-    rows = json.loads((ground.directory / "h1.json").read_text(encoding="utf-8"))["guests"]
+def record(settings: HoldSettings) -> dict[str, dict[str, Any]]:
+    rows = json.loads((settings.directory / "h1.json").read_text(encoding="utf-8"))["guests"]
     return {row["uuid"]: row for row in rows}
 
 
 def test_a_hold_that_is_long_over_heals_when_its_guests_are_free(
-    guests: Guests, stale: tuple[Ground, str, str]
+    guests: Guests, stale: tuple[HoldSettings, str, str]
 ) -> None:
-    ground, frozen, still = stale
+    settings, frozen, still = stale
     guests.agent(guests.domain(frozen), "frozen").thaw()
     guests.domain(still).resume()
-    (note,) = heal(ground, but="h2")
+    (note,) = heal(settings, but="h2")
     assert "The hold h1 was long over" in note
-    assert {row["phase"] for row in record(ground).values()} == {"released"}
-    assert {row["consistency"] for row in record(ground).values()} == {"crash-consistent"}
-    assert heal(ground, but="h2") == []
-    told = hold(wanted(frozen, still), "h2", ground, check=False, go_on=False)
+    assert {row["phase"] for row in record(settings).values()} == {"released"}
+    assert {row["consistency"] for row in record(settings).values()} == {"crash-consistent"}
+    assert heal(settings, but="h2") == []
+    told = hold(wanted(frozen, still), "h2", settings, check=False, go_on=False)
     assert [row["held"] for row in told["guests"]] == [True, True]
 
 
 @pytest.mark.parametrize("word", ["frozen", "burst"])
 def test_a_guest_that_is_not_proven_free_stays_on_record(
-    guests: Guests, stale: tuple[Ground, str, str], word: str
+    guests: Guests, stale: tuple[HoldSettings, str, str], word: str
 ) -> None:
     """And nothing is done to it: whether it is let go is for the timer and the recovery."""
-    ground, frozen, still = stale
+    settings, frozen, still = stale
     guests.domain(still).resume()
     if word == "burst":
         guests.inside[frozen].bursts["status"] = ValueError("no number")
-    (note,) = heal(ground, but="h2")
+    (note,) = heal(settings, but="h2")
     assert "it still names" in note
-    assert [record(ground)[uuid]["phase"] for uuid in (frozen, still)] == ["held", "released"]
+    assert [record(settings)[uuid]["phase"] for uuid in (frozen, still)] == ["held", "released"]
     assert guests.inside[frozen].frozen
     with pytest.raises(TakenError):
-        hold(wanted(frozen, still), "h2", ground, check=False, go_on=False)
-    told = hold(wanted(frozen, still), "h2", ground, check=False, go_on=True)
+        hold(wanted(frozen, still), "h2", settings, check=False, go_on=False)
+    told = hold(wanted(frozen, still), "h2", settings, check=False, go_on=True)
     assert [row["held"] for row in told["guests"]] == [False, True], "the other one is held all the same"
 
 
-def test_nobody_waits_for_a_hold_that_is_long_over(guests: Guests, stale: tuple[Ground, str, str]) -> None:
+def test_nobody_waits_for_a_hold_that_is_long_over(guests: Guests, stale: tuple[HoldSettings, str, str]) -> None:
     """Nor for its guests that cannot be released."""
-    ground, frozen, still = stale
+    settings, frozen, still = stale
     naps: list[float] = []
     deadline = Deadline.after(100, Clock(lambda: sum(naps), naps.append))
-    wait_for_others(wanted(frozen, still), "h2", ground, deadline)
+    wait_for_others(wanted(frozen, still), "h2", settings, deadline)
     assert naps == []
     write_timer(
-        ground.directory / "h1.timer",
+        settings.directory / "h1.timer",
         Timer("h1", "this-boot", "token", "process", URI, 30.0, 0.5, 0.0, time.monotonic() + 2000),
     )
-    wait_for_others(wanted(frozen, still), "h2", ground, deadline)
+    wait_for_others(wanted(frozen, still), "h2", settings, deadline)
     assert sum(naps) >= 100, "one that has not ended is waited for"
 
 
-def test_a_guest_that_was_started_anew_is_free(guests: Guests, stale: tuple[Ground, str, str]) -> None:
-    ground, frozen, still = stale
+def test_a_guest_that_was_started_anew_is_free(guests: Guests, stale: tuple[HoldSettings, str, str]) -> None:
+    settings, frozen, still = stale
     for uuid in (frozen, still):
         guests.domain(uuid).destroy()
     guests.domain(still).create()
-    (note,) = heal(ground, but="h2")
+    (note,) = heal(settings, but="h2")
     assert "frozen" in note
     assert "still named" in note
-    assert {row["phase"] for row in record(ground).values()} == {"released"}
-    assert "ended since" in record(ground)[frozen]["reason"]
-    assert "started anew" in record(ground)[still]["reason"]
+    assert {row["phase"] for row in record(settings).values()} == {"released"}
+    assert "ended since" in record(settings)[frozen]["reason"]
+    assert "started anew" in record(settings)[still]["reason"]
 
 
-def test_a_paused_guest_is_not_free(guests: Guests, stale: tuple[Ground, str, str]) -> None:
-    ground, frozen, still = stale
-    assert heal(ground, but="h2") == []
-    assert [record(ground)[uuid]["phase"] for uuid in (frozen, still)] == ["held", "held"]
+def test_a_paused_guest_is_not_free(guests: Guests, stale: tuple[HoldSettings, str, str]) -> None:
+    settings, frozen, still = stale
+    assert heal(settings, but="h2") == []
+    assert [record(settings)[uuid]["phase"] for uuid in (frozen, still)] == ["held", "held"]
     assert guests.state(still)[0] == PAUSED
 
 
-def test_a_hold_that_somebody_works_on_is_left(guests: Guests, stale: tuple[Ground, str, str]) -> None:
-    ground, frozen, still = stale
+def test_a_hold_that_somebody_works_on_is_left(guests: Guests, stale: tuple[HoldSettings, str, str]) -> None:
+    settings, frozen, still = stale
     guests.inside[frozen].frozen = False
     guests.domain(still).resume()
-    with locked(ground.directory, "h1"):
-        assert heal(ground, but="h2") == []
-    assert heal(ground, but="h1") == []
-    assert {row["phase"] for row in record(ground).values()} == {"held"}
-    (ground.directory / "h0.json").write_text("{", encoding="utf-8")
-    assert len(heal(ground, but="h2")) == 1, "what cannot be read keeps no other from being healed"
+    with locked(settings.directory, "h1"):
+        assert heal(settings, but="h2") == []
+    assert heal(settings, but="h1") == []
+    assert {row["phase"] for row in record(settings).values()} == {"held"}
+    (settings.directory / "h0.json").write_text("{", encoding="utf-8")
+    assert len(heal(settings, but="h2")) == 1, "what cannot be read keeps no other from being healed"
 
 
-def test_no_directory_is_nothing_to_heal(ground: Ground) -> None:
-    assert heal(replace(ground, directory=Path("/nonexistent/holds")), but="h1") == []
+def test_no_directory_is_nothing_to_heal(settings: HoldSettings) -> None:
+    assert heal(replace(settings, directory=Path("/nonexistent/holds")), but="h1") == []

@@ -16,7 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftove
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, judge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Ground, HoldError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Holder, HoldRecordError, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, write_timer
 
@@ -55,17 +55,17 @@ def test_judge(seen: HoldSeen, now: float, fate: str) -> None:
 
 
 @pytest.fixture
-def guarded(ground: Ground) -> Ground:
-    """The ground with a dead-man timer that is never armed by itself."""
-    return replace(ground, retry_count=0, guard=DeadMan(URI, boot=ground.boot, systemd=Path("/nonexistent")))
+def guarded(settings: HoldSettings) -> HoldSettings:
+    """Settings with a dead-man timer that is never armed by itself."""
+    return replace(settings, retry_count=0, guard=DeadMan(URI, boot=settings.boot, systemd=Path("/nonexistent")))
 
 
-def held(ground: Ground, *uuids: str, fires_at: float = 0.0) -> None:
+def held(settings: HoldSettings, *uuids: str, fires_at: float = 0.0) -> None:
     """A hold whose maker died, and whose timer is dead too; it is over at ``fires_at``."""
-    without = replace(ground, guard=NoTimer())
+    without = replace(settings, guard=NoTimer())
     hold([Wanted("", uuid, "auto") for uuid in uuids], "h1", without, check=False, go_on=False)
     timer = replace(TIMER, boot_id="this-boot", fires_at=fires_at, pid=2**22 - 1, started=1)
-    write_timer(ground.directory / "h1.timer", timer)
+    write_timer(settings.directory / "h1.timer", timer)
 
 
 class NoTimer:
@@ -76,11 +76,11 @@ class NoTimer:
         pass
 
 
-def put_right(seen: HoldSeen, ground: Ground, *, now: float = 100.0) -> None:
-    leftovers.put_right(seen, ground, now=now, wall=0.0, settle=0.0)
+def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float = 100.0) -> None:
+    leftovers.put_right(seen, settings, now=now, wall=0.0, settle=0.0)
 
 
-def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, guarded: Ground) -> None:
+def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, guarded: HoldSettings) -> None:
     held(guarded, guests.add("sol"))
     (seen,) = leftovers.holds_on(guarded, wall=0.0)
     free = replace(seen, rows=(FREE,))
@@ -89,7 +89,7 @@ def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, gua
     assert judge(free, now=1000.0, settle=0.0).fate == "forget"
 
 
-def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: Ground) -> None:
+def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: HoldSettings) -> None:
     linux, solaris, other = guests.add("lin", agent=Inside()), guests.add("sol"), guests.add("other")
     guests.domain(other).suspend()
     held(guarded, linux, solaris)
@@ -103,7 +103,7 @@ def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: Groun
     assert list(guarded.directory.iterdir()) == []
 
 
-def test_a_hold_that_came_to_life_is_left(guests: Guests, guarded: Ground) -> None:
+def test_a_hold_that_came_to_life_is_left(guests: Guests, guarded: HoldSettings) -> None:
     uuid = guests.add("sol")
     held(guarded, uuid)
     (seen,) = leftovers.holds_on(guarded, wall=0.0)
@@ -115,7 +115,7 @@ def test_a_hold_that_came_to_life_is_left(guests: Guests, guarded: Ground) -> No
     assert guests.state(uuid)[0] == PAUSED
 
 
-def test_what_cannot_be_released_stays_and_is_told(guests: Guests, guarded: Ground) -> None:
+def test_what_cannot_be_released_stays_and_is_told(guests: Guests, guarded: HoldSettings) -> None:
     uuid = guests.add("mute", agent=Inside())
     held(guarded, uuid)
     guests.inside[uuid].thaws = ["silent"] * 9
@@ -135,7 +135,7 @@ def test_what_cannot_be_released_stays_and_is_told(guests: Guests, guarded: Grou
         ("h1.lock", "", "forget"),
     ],
 )
-def test_files_of_a_dead_process(guarded: Ground, name: str, content: str, fate: str) -> None:
+def test_files_of_a_dead_process(guarded: HoldSettings, name: str, content: str, fate: str) -> None:
     guarded.directory.mkdir(mode=0o700)
     path = guarded.directory / name
     path.write_text(content, encoding="ascii")
@@ -148,7 +148,7 @@ def test_files_of_a_dead_process(guarded: Ground, name: str, content: str, fate:
         assert path.exists()
 
 
-def test_frozen_guests_that_no_hold_explains(guests: Guests, guarded: Ground) -> None:
+def test_frozen_guests_that_no_hold_explains(guests: Guests, guarded: HoldSettings) -> None:
     inside: dict[str, Any] = {
         "frozen": Inside(frozen=True),
         "thawed": Inside(),
