@@ -494,7 +494,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_ke
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run as restore_run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -548,8 +549,7 @@ def main() -> None:
     needed = [("undo", True, ["restore_id"])]
     module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
-        run = restore_run.undo if module.params["undo"] else restore_run.run
-        module.exit_json(**presentable(run(module.params, check=module.check_mode)))
+        module.exit_json(**presentable(run(RestoreRequest.from_options(module.params), check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -444,7 +444,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import discovery
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import DiscoveryRequest, discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -472,7 +472,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        module.exit_json(**presentable(discovery.discover(module.params)))
+        module.exit_json(**presentable(discover(DiscoveryRequest.from_options(module.params)).as_result()))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError, alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 
 SCHEMA = "kvmsnap.clone/1"
 PREFIX = "kvmsnap-clone-"

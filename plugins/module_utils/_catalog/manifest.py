@@ -20,8 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 
 SCHEMA = "kvmsnap.manifest/1"
 STARTED = "started"
@@ -30,49 +29,6 @@ COMPLETE = "complete"
 
 class ManifestError(KvmsnapError):
     """A manifest that cannot be trusted: unreadable, of another schema, or altered since it was written."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Where one disk's bytes lie on the array; ``path`` is inside the volume, without a leading slash.
-
-    ``kind`` is ``nfs`` (a file) or ``lun``, which has its identity in ``lun``.
-    """
-
-    kind: str
-    controller: str
-    svm: str
-    svm_uuid: str
-    volume: str
-    volume_uuid: str
-    path: str
-    lun: Optional[LunIdentity] = None
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Storage:
-        """Read the ``storage`` of a disk, from a discovery or from a manifest.
-
-        :raises KeyError, ValueError: a field is missing or not what it must be. :raises InputError: the path is none.
-        """
-        lun = record.get("lun")
-        kind = str(record["kind"])
-        if (kind == "lun") != bool(lun):
-            raise ValueError(f"a storage of kind {kind!r} {'has' if lun else 'lacks'} the identity of a LUN")
-        return cls(
-            kind=kind,
-            controller=str(record["controller"]),
-            svm=str(record["svm"]),
-            svm_uuid=str(record["svm_uuid"]),
-            volume=str(record["volume"]),
-            volume_uuid=str(record["volume_uuid"]),
-            path=relative_path(str(record["path"])),
-            lun=LunIdentity.from_record(lun) if lun else None,
-        )
-
-    @property
-    def label(self) -> str:
-        """Where the disk lies, in the words of KVM_VM_MAPPING."""
-        return f"{self.svm}:/vol/{self.volume}/{self.path}"
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence im
     snapshots_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 LATEST = "latest"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -110,18 +110,6 @@ def chosen_backup(
     if not found.complete:
         raise InputError(f"Backup {wanted} was never completed and cannot be used; choose another", backup_id=wanted)
     return _signed_enough(Chosen(found, store.origin_of(root, wanted)), trust)
-
-
-def backup_of(root: Path, wanted: str, options: Mapping[str, Any]) -> Chosen:
-    """Return the backup that a restore was made from, of which the array is asked only when the catalog lost it."""
-    given = options.get("backup_from")
-    deadline = Deadline.after(options["timeout"])
-    trust = Trust.from_options(options)
-    if given or store.load(root, wanted) is not None:
-        return chosen_backup(root, wanted, guests=(), clients=(), deadline=deadline, trust=trust, given=given)
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        return chosen_backup(root, wanted, guests=(), clients=clients, deadline=deadline, trust=trust)
 
 
 def _signed_enough(chosen: Chosen, trust: Trust) -> Chosen:

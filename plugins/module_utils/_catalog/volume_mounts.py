@@ -13,7 +13,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, mount_of, nfs_mounts, read_mounts
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Storage, storages
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -50,13 +50,13 @@ def volumes_at(clients: Sequence[Client], points: Sequence[str], deadline: Deadl
 
 def _lying(
     clients: Sequence[Client], mounts: Sequence[Mount], points: Iterable[str], deadline: Deadline
-) -> Iterator[tuple[NfsPlace, Storage]]:
+) -> Iterator[tuple[NfsPlace, HostStorage]]:
     """Yield the points that show a volume of the array, those that show most of it first."""
     places = [place for place in (_nfs_place(mounts, point) for point in dict.fromkeys(points)) if place]
     lying = storages(clients, places, addresses_of=_addresses_of, deadline=deadline)
     for place in sorted(places, key=lambda each: len(each.remote_path)):
         storage = lying[place]
-        if isinstance(storage, Storage):
+        if isinstance(storage, HostStorage):
             yield place, storage
 
 

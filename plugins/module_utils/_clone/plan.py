@@ -28,7 +28,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
     SavedDisk,
     SavedGuest,
     SavedVolume,
-    Storage,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
@@ -36,6 +35,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark, NewSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 NFS = "nfs"

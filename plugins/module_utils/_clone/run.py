@@ -60,7 +60,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import not_allowed, site_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
+    Allowed,
+    not_allowed,
+    site_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 
@@ -340,7 +344,7 @@ def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRe
     made = copy_of(guest.xml, spec)
     if chosen.origin.trusted:
         return made
-    general = site_of(scene.host, scene.options)
+    general = site_of(scene.host, Allowed.from_options(scene.options))
     site = replace(
         general,
         disks=frozenset(source.path for source in spec.sources.values()),

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import given_mapping, names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
     FoundDisk,
     FoundGuest,
@@ -31,10 +32,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     HostFiles,
+    HostStorage,
     NfsPlace,
     Place,
     Placed,
-    Storage,
     storages,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, ask_sanlun
@@ -94,8 +95,55 @@ class Surroundings:
     initiators: Callable[[], tuple[str, ...]] = own_initiators
 
 
+Controllers = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
-class Seen:
+class DiscoveryRequest:
+    """What a discovery is asked for: by default all guests of the host with all their disks.
+
+    ``controllers`` are as the modules take them, ``timeout`` is in seconds. ``known_initiators`` are those of other
+    hosts that are no news: a LUN may be mapped to them. ``stored`` is the mapping that is there: what is checked
+    without ``auto_discovery``, and what drifted with it.
+    """
+
+    controllers: Controllers
+    uri: str
+    config_dir: Path
+    retry_count: int
+    timeout: float
+    guests: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    disks: Literal["all", "boot"] = "all"
+    exclude_disks: tuple[str, ...] = ()
+    stored: tuple[MappingEntry, ...] = ()
+    auto_discovery: bool = True
+    unknown_guests: Literal["fail", "ignore"] = "fail"
+    known_initiators: tuple[str, ...] = ()
+    multipath_required: bool = True
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> DiscoveryRequest:
+        """Read the options of ``kvm_vm_discover``; raises :class:`InputError` for a mapping that cannot be used."""
+        return cls(
+            controllers=options["controllers"],
+            uri=options["uri"],
+            config_dir=Path(options["config_dir"]),
+            retry_count=options["retry_count"],
+            timeout=options["timeout"],
+            guests=tuple(listed(options["guests"])),
+            exclude=tuple(listed(options["exclude"])),
+            disks=options["disks"],
+            exclude_disks=tuple(listed(options["exclude_disks"])),
+            stored=tuple(parse_mapping(options["mapping"])),
+            auto_discovery=options["auto_discovery"],
+            unknown_guests=options["unknown_guests"],
+            multipath_required=options["multipath_required"],
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
     """The chosen guests as judged, and findings that are about none of them."""
 
     guests: list[FoundGuest]
@@ -111,55 +159,92 @@ class Census:
     host: Optional[Host] = field(default=None, compare=False)
 
 
-def discover(
-    options: Mapping[str, Any],
-    surroundings: Optional[Surroundings] = None,
-    *,
-    planned: Optional[Mapping[str, str]] = None,
-) -> dict[str, Any]:
-    """Return the result of ``kvm_vm_discover``; ``options`` are the module's.
+@dataclass(frozen=True)
+class System:
+    """An ONTAP system that was asked."""
 
-    ``known_initiators`` among them are those of other hosts that are no news: a LUN may be mapped to them.
-    ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
+    controller: str
+    cluster: str
+    version: str
 
-    Raises :class:`InputError` (a guest that is not known, a mapping that cannot be used), ``OntapError``,
-    :class:`LibvirtError`. Everything about single guests and disks is a problem in the result.
+
+@dataclass(frozen=True)
+class Discovery:
+    """What a discovery found.
+
+    ``found`` are the guests with the disks that their definitions name, ``mapped`` those of a mapping that was checked:
+    one of the two is empty. ``systems`` are the ONTAP systems that were asked.
     """
-    options = {**options, **{name: listed(options[name]) for name in ("guests", "exclude", "exclude_disks")}}
-    stored = parse_mapping(options["mapping"])
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    deadline = Deadline.after(options["timeout"])
-    around = surroundings or Surroundings()
-    with (
-        census_of(options) as counted,
-        connected(options["controllers"], policy=policy, deadline=deadline) as clients,
-    ):
-        census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
-        if options["auto_discovery"]:
-            found = _discover(options, census, clients, deadline, around, stored)
-        else:
-            found = _check(options, census, clients, deadline, around, stored)
+
+    found: tuple[FoundGuest, ...]
+    mapped: tuple[MappedGuest, ...]
+    problems: tuple[Problem, ...]
+    mapping: tuple[MappingEntry, ...]
+    libvirt_available: bool
+    initiators: tuple[str, ...]
+    systems: tuple[System, ...]
+
+    def as_result(self) -> dict[str, Any]:
+        """Return the result of ``kvm_vm_discover``."""
+        stored = [(guest.guest.name, disk.storage) for guest in self.found for disk in guest.included if disk.storage]
         return {
             "changed": False,
-            **found,
-            "libvirt_available": census.host is not None,
-            "initiators": list(around.initiators()),
-            "ontap": [_system(client) for client in clients],
+            "guests": [*map(_guest, self.found), *map(_mapped_guest, self.mapped)],
+            "volumes": volumes_of([*stored, *given_mapping.volumes_in(self.mapped)]),
+            "problems": [problem.as_dict() for problem in self.problems],
+            **mapping_result(self.mapping),
+            "libvirt_available": self.libvirt_available,
+            "initiators": list(self.initiators),
+            "ontap": [asdict(system) for system in self.systems],
         }
 
 
+@dataclass(frozen=True)
+class _Site:
+    """What one discovery works with."""
+
+    request: DiscoveryRequest
+    census: Census
+    clients: Sequence[Client]
+    deadline: Deadline
+    around: Surroundings
+
+
+def discover(
+    request: DiscoveryRequest,
+    surroundings: Optional[Surroundings] = None,
+    *,
+    planned: Optional[Mapping[str, str]] = None,
+) -> Discovery:
+    """Return what there is; everything about single guests and disks is a problem in it.
+
+    ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
+
+    Raises :class:`InputError` (a guest that is not known), ``OntapError``, :class:`LibvirtError`.
+    """
+    policy = RetryPolicy(retry_count=request.retry_count)
+    deadline = Deadline.after(request.timeout)
+    around = surroundings or Surroundings()
+    with (
+        census_of(request) as counted,
+        connected(request.controllers, policy=policy, deadline=deadline) as clients,
+    ):
+        census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
+        site = _Site(request, census, clients, deadline, around)
+        return _discover(site) if request.auto_discovery else _check(site)
+
+
 @contextmanager
-def census_of(options: Mapping[str, Any]) -> Iterator[Census]:
+def census_of(request: DiscoveryRequest) -> Iterator[Census]:
     """Yield the guests of the host, from libvirt or, when it does not answer, from their files."""
     try:
-        host = connect(options["uri"], retry_count=options["retry_count"])
+        host = connect(request.uri, retry_count=request.retry_count)
     except LibvirtUnavailableError as exc:
-        if not options["auto_discovery"]:
+        if not request.auto_discovery:
             yield Census((), ())
             return
-        config_dir = Path(options["config_dir"])
-        guests, problems = guests_in_files(config_dir)
-        message = f"{exc.message}; the guests were read from {config_dir}, and what runs is not known"
+        guests, problems = guests_in_files(request.config_dir)
+        message = f"{exc.message}; the guests were read from {request.config_dir}, and what runs is not known"
         yield Census(tuple(guests), (problem_of("libvirt-unavailable", message), *problems))
         return
     try:
@@ -169,125 +254,99 @@ def census_of(options: Mapping[str, Any]) -> Iterator[Census]:
         host.close()
 
 
-def _discover(
-    options: Mapping[str, Any],
-    census: Census,
-    clients: Sequence[Client],
-    deadline: Deadline,
-    surroundings: Surroundings,
-    stored: Sequence[MappingEntry],
-) -> dict[str, Any]:
-    chosen = select(
-        census.guests,
-        wanted=options["guests"],
-        exclude=options["exclude"],
-        unknown=options.get("unknown_guests", "fail"),
-    )
-    choice = Choice(options["disks"], tuple(options["exclude_disks"]))
-    seen = _judged(choice, options, census, clients, deadline, surroundings, {guest.uuid for guest in chosen})
-    found = seen.guests
+def _discover(site: _Site) -> Discovery:
+    request, census = site.request, site.census
+    chosen = select(census.guests, wanted=request.guests, exclude=request.exclude, unknown=request.unknown_guests)
+    choice = Choice(request.disks, request.exclude_disks)
+    judged = _judged(choice, site, {guest.uuid for guest in chosen})
+    found = judged.guests
     mapping = mapping_of(found)
     known = {guest.name for guest in census.guests}
     problems = [
         *census.problems,
-        *seen.problems,
-        *unmatched(census.guests, wanted=options["guests"]),
-        *_unused_exclusions(options["exclude_disks"], found),
+        *judged.problems,
+        *unmatched(census.guests, wanted=request.guests),
+        *_unused_exclusions(request.exclude_disks, found),
         *(problem for guest in found for problem in guest.problems),
-        *drift(stored, mapping, chosen=[guest.name for guest in chosen], known=known),
-        *_unwritable(mapping),
+        *drift(request.stored, mapping, chosen=[guest.name for guest in chosen], known=known),
     ]
-    return {
-        "guests": [_guest(guest) for guest in found],
-        "volumes": volumes_of(
-            (guest.guest.name, disk.storage) for guest in found for disk in guest.included if disk.storage
-        ),
-        "problems": [problem.as_dict() for problem in problems],
-        **mapping_result(mapping),
-    }
+    return _discovery(site, problems, mapping, found=found)
 
 
-def _check(
-    options: Mapping[str, Any],
-    census: Census,
-    clients: Sequence[Client],
-    deadline: Deadline,
-    surroundings: Surroundings,
-    stored: Sequence[MappingEntry],
-) -> dict[str, Any]:
+def _check(site: _Site) -> Discovery:
+    request, census = site.request, site.census
     checked, unmatching = given_mapping.check(
         census.guests,
-        stored,
-        clients,
-        wanted=options["guests"],
-        exclude=options["exclude"],
-        unknown=options.get("unknown_guests", "fail"),
+        request.stored,
+        site.clients,
+        wanted=request.guests,
+        exclude=request.exclude,
+        unknown=request.unknown_guests,
         addresses_of=_addresses_of,
-        deadline=deadline,
+        deadline=site.deadline,
     )
     known = {guest.uuid for guest in checked if guest.known}
-    seen = (
-        _judged(Choice("all", ()), options, census, clients, deadline, surroundings, known) if known else Seen([], [])
+    judged = _judged(Choice("all", ()), site, known) if known else Judged([], [])
+    mapped = given_mapping.with_definitions(checked, judged.guests)
+    problems = [*judged.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
+    return _discovery(site, problems, given_mapping.mapping_of(mapped), mapped=mapped)
+
+
+def _discovery(
+    site: _Site,
+    problems: Sequence[Problem],
+    mapping: Sequence[MappingEntry],
+    *,
+    found: Sequence[FoundGuest] = (),
+    mapped: Sequence[MappedGuest] = (),
+) -> Discovery:
+    return Discovery(
+        found=tuple(found),
+        mapped=tuple(mapped),
+        problems=(*problems, *_unwritable(mapping)),
+        mapping=tuple(mapping),
+        libvirt_available=site.census.host is not None,
+        initiators=tuple(site.around.initiators()),
+        systems=tuple(map(_system, site.clients)),
     )
-    found = given_mapping.with_definitions(checked, seen.guests)
-    mapping = given_mapping.mapping_of(found)
-    problems = [
-        *seen.problems,
-        *unmatching,
-        *(problem for guest in found for problem in guest.problems),
-        *_unwritable(mapping),
-    ]
-    return {
-        "guests": [_mapped_guest(guest) for guest in found],
-        "volumes": volumes_of(given_mapping.volumes_in(found)),
-        "problems": [problem.as_dict() for problem in problems],
-        **mapping_result(mapping),
-    }
 
 
-def _judged(
-    choice: Choice,
-    options: Mapping[str, Any],
-    census: Census,
-    clients: Sequence[Client],
-    deadline: Deadline,
-    surroundings: Surroundings,
-    chosen: set[str],
-) -> Seen:
-    surveyed, problems = _survey(choice, options, census, surroundings, chosen)
+def _judged(choice: Choice, site: _Site, chosen: set[str]) -> Judged:
+    surveyed, problems = _survey(choice, site, chosen)
     places = list(_places(surveyed))
     files = storages(
-        clients,
+        site.clients,
         (place for place in places if isinstance(place, NfsPlace)),
         addresses_of=_addresses_of,
-        deadline=deadline,
+        deadline=site.deadline,
     )
     luns = lun_storages(
-        clients,
+        site.clients,
         (place for place in places if isinstance(place, LunPlace)),
-        ask_sanlun=surroundings.sanlun,
-        initiators=(*surroundings.initiators(), *options.get("known_initiators", ())),
-        deadline=deadline,
+        ask_sanlun=site.around.sanlun,
+        initiators=(*site.around.initiators(), *site.request.known_initiators),
+        deadline=site.deadline,
     )
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
-    return Seen(judge(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
+    return Judged(judge(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
 def _survey(
-    choice: Choice, options: Mapping[str, Any], census: Census, surroundings: Surroundings, chosen: set[str]
+    choice: Choice, site: _Site, chosen: set[str]
 ) -> tuple[dict[str, tuple[Guest, list[Looked]]], list[Problem]]:
     """Return the disks of each guest, and a problem for each guest whose disks cannot be looked at: it has none then.
 
     Raises ``KvmsnapError`` when libvirt went away meanwhile.
     """
+    around, census = site.around, site.census
     files = HostFiles(
-        lambda: read_mounts(surroundings.mountinfo),
-        sysfs=surroundings.sysfs,
-        multipath_required=options.get("multipath_required", True),
+        lambda: read_mounts(around.mountinfo),
+        sysfs=around.sysfs,
+        multipath_required=site.request.multipath_required,
     )
-    survey = Survey(files, census.host, sysfs=surroundings.sysfs, multipathd=surroundings.multipathd)
+    survey = Survey(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
     surveyed: dict[str, tuple[Guest, list[Looked]]] = {}
     problems = []
     for guest in census.guests:
@@ -315,7 +374,7 @@ def _addresses_of(server: str) -> Sequence[str]:
     return names.resolve([server], service=names.read_name_service())[server].addresses
 
 
-def volumes_of(stored: Iterable[tuple[str, Storage]]) -> list[dict[str, Any]]:
+def volumes_of(stored: Iterable[tuple[str, HostStorage]]) -> list[dict[str, Any]]:
     """Return each volume once with the guests on it; of several mounts that of the volume's root is told."""
     volumes: dict[tuple[str, str], dict[str, Any]] = {}
     for guest, storage in stored:
@@ -373,7 +432,7 @@ def _guest(found: FoundGuest) -> dict[str, Any]:
     }
 
 
-def _mapped_guest(found: given_mapping.MappedGuest) -> dict[str, Any]:
+def _mapped_guest(found: MappedGuest) -> dict[str, Any]:
     return {
         **(_known(found.known) if found.known else _UNKNOWN),
         "name": found.name,
@@ -430,6 +489,5 @@ def _disk(found: FoundDisk) -> dict[str, Any]:
     }
 
 
-def _system(client: Client) -> dict[str, Any]:
-    version = ".".join(str(part) for part in client.version)
-    return {"controller": client.name, "cluster": client.cluster_name, "version": version}
+def _system(client: Client) -> System:
+    return System(client.name, client.cluster_name, ".".join(str(part) for part in client.version))

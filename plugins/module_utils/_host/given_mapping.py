@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import F
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_record, unfit_lun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Storage, fitting
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, Unknown, select, unmatched
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -46,7 +46,7 @@ class MappedDisk:
     """
 
     entry: MappingEntry
-    storage: Optional[Storage]
+    storage: Optional[HostStorage]
     size: Optional[int]
     refusal: Optional[Refusal]
     found: Optional[FoundDisk] = None
@@ -58,7 +58,7 @@ class MappedDisk:
         return self.found is not None and self.found.included
 
     @property
-    def stored(self) -> Optional[Storage]:
+    def stored(self) -> Optional[HostStorage]:
         """Where it lies, with the host's mount of it when that is known."""
         return self.found.storage if self.found else self.storage
 
@@ -191,7 +191,7 @@ def mapping_of(guests: Iterable[MappedGuest]) -> list[MappingEntry]:
     return [disk.entry for guest in guests for disk in guest.disks]
 
 
-def volumes_in(guests: Iterable[MappedGuest]) -> list[tuple[str, Storage]]:
+def volumes_in(guests: Iterable[MappedGuest]) -> list[tuple[str, HostStorage]]:
     """Return where the included disks lie."""
     return [(guest.name, disk.stored) for guest in guests for disk in guest.disks if disk.included and disk.stored]
 
@@ -265,8 +265,8 @@ def _checked(entry: MappingEntry, volumes: Union[list[Held], Refusal], deadline:
     return MappedDisk(entry, _storage(volume, found), found.size, None)
 
 
-def _storage(volume: Volume, found: FileStat) -> Storage:
-    return Storage(
+def _storage(volume: Volume, found: FileStat) -> HostStorage:
+    return HostStorage(
         kind="nfs",
         controller=volume.controller,
         svm=volume.svm,

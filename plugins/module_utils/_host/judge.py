@@ -11,10 +11,10 @@ from typing import Optional, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
+    HostStorage,
     NfsPlace,
     Place,
     Placed,
-    Storage,
     Stored,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
@@ -34,8 +34,8 @@ class FoundDisk:
     looked: Looked
     included: bool
     reason: str
-    storage: Optional[Storage]
-    below: tuple[Storage, ...] = ()
+    storage: Optional[HostStorage]
+    below: tuple[HostStorage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) 
         for looked in disks:
             disk = looked.disk
             # Guests that share a disk are restored together, which takes its place on the array in each of them.
-            shared = disk.shareable and isinstance(_stored(looked.placed, places), Storage)
+            shared = disk.shareable and isinstance(_stored(looked.placed, places), HostStorage)
             own = Use(guest.uuid, guest.name, disk.target, False, shared, disk.readonly)
             for keys, use in (
                 (_keys(looked, places), own),
@@ -174,7 +174,7 @@ def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[
     own = {
         stored.volume_key
         for looked in disks
-        if not looked.skipped and isinstance(stored := _stored(looked.placed, places), Storage)
+        if not looked.skipped and isinstance(stored := _stored(looked.placed, places), HostStorage)
     }
     found = tuple(
         replace(_judge_disk(looked, verdicts, places=places, uses=uses, own=own), below=_below(looked, places))
@@ -185,9 +185,9 @@ def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[
     return FoundGuest(guest, found, tuple(verdicts.found))
 
 
-def _below(looked: Looked, places: Places) -> tuple[Storage, ...]:
+def _below(looked: Looked, places: Places) -> tuple[HostStorage, ...]:
     stored = (_stored(layer.placed, places) for layer in looked.layers)
-    return tuple(each for each in stored if isinstance(each, Storage))
+    return tuple(each for each in stored if isinstance(each, HostStorage))
 
 
 def _about_guest(verdicts: _Verdicts) -> None:
@@ -219,7 +219,7 @@ def _judge_disk(
         for note in looked.notes:
             verdicts.say(note.code, note.reason, looked)
     stored = _stored(looked.placed, places)
-    storage = stored if isinstance(stored, Storage) else None
+    storage = stored if isinstance(stored, HostStorage) else None
     if looked.skipped:
         return FoundDisk(looked, False, looked.skipped, storage)
     keys = _keys(looked, places)
@@ -243,13 +243,13 @@ def _refusal(
 ) -> Optional[Refusal]:
     """Return the first reason why a disk cannot be saved."""
     disk = looked.disk
-    if not isinstance(stored, Storage):
+    if not isinstance(stored, HostStorage):
         return stored or Refusal("unsupported-disk-type", "it is nowhere")
     if looked.refusal is not None:
         return looked.refusal
     for layer in looked.layers:
         below = _stored(layer.placed, places)
-        if not isinstance(below, Storage):
+        if not isinstance(below, HostStorage):
             why = below.reason if below else "it is nowhere"
             return Refusal("backing-file-outside", f"its backing file {layer.source} cannot be saved: {why}")
         if below.volume_key not in own:
@@ -300,7 +300,7 @@ def _keys(found: Union[Looked, Layer], places: Places) -> list[str]:
     with others on the same LUN (over paths and partitions, also of disks that cannot be saved).
     """
     stored = _stored(found.placed, places)
-    place = "/".join(stored.key) if isinstance(stored, Storage) else ""
+    place = "/".join(stored.key) if isinstance(stored, HostStorage) else ""
     return [key for key in (place, found.identity, *found.marks) if key]
 
 

@@ -14,7 +14,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Place, Storage, Stored, fitting
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, Place, Stored, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -117,9 +117,9 @@ def unfit_lun(lun: Lun, volume: Optional[Volume]) -> Optional[Refusal]:
     return None
 
 
-def lun_record(lun: Lun, *, device: str) -> Storage:
+def lun_record(lun: Lun, *, device: str) -> HostStorage:
     """Return the place of a LUN on the array; ``device`` is the host's name of it, empty when not known."""
-    return Storage(
+    return HostStorage(
         kind="lun",
         controller=lun.controller,
         svm=lun.svm,
@@ -214,7 +214,10 @@ def _remarks(
         uuids = {
             place: each.lun.uuid
             for place, each in stored.items()
-            if isinstance(place, LunPlace) and isinstance(each, Storage) and each.lun and each.controller == client.name
+            if isinstance(place, LunPlace)
+            and isinstance(each, HostStorage)
+            and each.lun
+            and each.controller == client.name
         }
         try:
             maps = seen_by(client, lun_maps(client, uuids.values(), deadline=deadline), deadline=deadline)

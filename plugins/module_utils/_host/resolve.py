@@ -13,7 +13,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
@@ -23,13 +23,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace, lun_place
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
     Lif,
     find_lifs,
     lifs_by_address,
     normal_address,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
     Volume,
     list_volumes,
@@ -69,37 +69,24 @@ class NfsPlace:
 
 
 @dataclass(frozen=True)
-class Storage:
-    """Where a file's or a LUN's bytes lie on ONTAP. ``path`` is inside the volume, without a leading slash.
+class HostStorage(Storage):
+    """Where a disk's bytes lie on the array, and how this host reaches them.
 
-    ``kind`` is ``nfs`` or ``lun``; ``lun`` tells a LUN's identity. ``mount_point`` is the host's directory of the
-    volume's root or, when a directory inside the volume is mounted, of that directory, which is then ``mount_path``.
+    ``mount_point`` is the host's directory of the volume's root or, when a directory inside the volume is mounted, of
+    that directory, which is then ``mount_path``. ``locks``: whether the mount takes locks to the server.
     """
 
-    kind: str
-    controller: str
-    svm: str
-    svm_uuid: str
-    volume: str
-    volume_uuid: str
-    path: str
-    mount_point: Optional[str]
-    mount_path: str
-    junction: Optional[str]
+    mount_point: Optional[str] = None
+    mount_path: str = ""
+    junction: Optional[str] = None
     nfs_source: Optional[str] = None
     nfs_version: Optional[str] = None
     locks: Optional[bool] = None
-    lun: Optional[LunIdentity] = None
 
     @property
-    def volume_key(self) -> tuple[str, str]:
-        """What identifies the volume."""
-        return (self.svm_uuid, self.volume_uuid)
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What identifies the file."""
-        return (self.svm_uuid, self.volume_uuid, self.path)
+    def on_array(self) -> Storage:
+        """The place on the array alone, by which disks are compared."""
+        return Storage(*(getattr(self, each.name) for each in fields(Storage)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for a module's result."""
@@ -108,7 +95,7 @@ class Storage:
 
 Place = Union[NfsPlace, LunPlace]
 Placed = Union[NfsPlace, LunPlace, Refusal]
-Stored = Union[Storage, Refusal]
+Stored = Union[HostStorage, Refusal]
 
 
 class HostFiles:
@@ -254,7 +241,7 @@ def _stored(place: NfsPlace, volume: Volume, path: str) -> Stored:
     if SNAPSHOT_DIRECTORY in path.split("/"):
         return Refusal("inside-snapshot", f"it lies inside a snapshot: {volume.label}:{path}")
     mount_point, mount_path = _mounted_at(place, volume)
-    return Storage(
+    return HostStorage(
         kind="nfs",
         controller=volume.controller,
         svm=volume.svm,

@@ -15,12 +15,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
-    Manifest,
-    SavedDisk,
-    SavedGuest,
-    Storage,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedDisk, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import backing_chain

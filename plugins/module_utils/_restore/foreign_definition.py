@@ -12,13 +12,13 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedDisk, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import with_paths
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import USER, Checked, Site, checked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
@@ -37,8 +37,25 @@ _WWID = re.compile(r"[0-9a-f]{16,64}")
 Real = Callable[[str], str]
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What definitions of backups that this host's own runs did not write may name besides their disks.
+
+    ``networks`` are all of the host where none is named; ``paths`` are more host paths.
+    """
+
+    networks: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Allowed:
+        """Read the options ``allowed_networks`` and ``allowed_paths``."""
+        return cls(tuple(listed(options["allowed_networks"])), tuple(listed(options["allowed_paths"])))
+
+
 def examined(
-    options: Mapping[str, Any],
+    reach: Callable[[], Host],
+    allowed: Allowed,
     backup_id: str,
     wanted: Sequence[SavedGuest],
     found: Mapping[str, GuestNow],
@@ -50,8 +67,8 @@ def examined(
     Raises :class:`RestoreRefusedError` with everything in them that is not allowed, and ``LibvirtError``.
     """
     result, problems = {}, []
-    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
-        general = site_of(host, options)
+    with closing(reach()) as host:
+        general = site_of(host, allowed)
     for saved in wanted:
         if saved.uuid not in new:
             continue
@@ -77,16 +94,15 @@ def not_allowed(guest: str, seen: Checked) -> list[Problem]:
     ]
 
 
-def site_of(host: Host, options: Mapping[str, Any]) -> Site:
+def site_of(host: Host, allowed: Allowed) -> Site:
     """Return what any foreign guest may name of this host; raises ``LibvirtError``."""
     machines = HostCapabilities.from_xml(host.capabilities()).machines
-    networks = listed(options.get("allowed_networks") or ())
     return Site(
         emulators=frozenset(path for each in machines for path in each.emulators),
-        networks=frozenset(networks or host.networks()),
+        networks=frozenset(allowed.networks or host.networks()),
         types=frozenset(kind for each in machines for kind in each.types),
-        paths=frozenset(listed(options.get("allowed_paths") or ())),
-        user_network=USER in networks,
+        paths=frozenset(allowed.paths),
+        user_network=USER in allowed.networks,
     )
 
 

@@ -16,33 +16,28 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import UNDO, GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
-    AGENT,
-    COMMAND,
-    RUNNING,
-    Condition,
-    condition_of,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import AGENT, COMMAND, RUNNING, Condition
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import Health, wait_healthy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import GuestResult
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestorePlan, refuse
 
+Reach = Callable[[], Host]
+
 
 class RestoreUnhealthyError(KvmsnapError):
     """All guests were brought back, and some did not become healthy; ``guests`` tells of each."""
 
 
-def foreseen(options: Mapping[str, Any], plan: RestorePlan) -> None:
+def foreseen(condition: Condition, plan: RestorePlan, reach: Reach) -> None:
     """Raise :class:`RestoreRefusedError` when guests of the plan that are to run can never show their health."""
-    condition = condition_of(options.get("health"))
     wanted = [guest for guest in plan.guests if guest.state_after == "running"]
     if condition.kind not in (AGENT, COMMAND) or not wanted:
         return
-    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+    with closing(reach()) as host:
         faults = [
             problem_of(
                 "health-impossible",
@@ -57,30 +52,31 @@ def foreseen(options: Mapping[str, Any], plan: RestorePlan) -> None:
 
 
 def looked_at(
-    options: Mapping[str, Any],
+    condition: Condition,
     record: Journal,
     results: Sequence[GuestResult],
     names: Mapping[str, str],
     *,
+    power: str,
+    reach: Reach,
     forgotten: Collection[str] = (),
 ) -> list[GuestResult]:
     """Return the results with the health of the guests that are to run.
 
-    ``names`` are the guests by uuid that were asked for; ``forgotten`` are the uuids of those that an undo undefined,
+    ``names`` are the guests by uuid that were asked for, ``power`` says what they are to be afterwards, and ``reach``
+    opens a connection to libvirt; ``forgotten`` are the uuids of those that an undo undefined,
     which have none. Those that an earlier run of this restore brought back are
     looked at again when more is asked than that they run.
     """
-    condition = condition_of(options.get("health"))
     known = {each.uuid for each in results}
     again = (
         []
         if condition.kind == RUNNING
         else [uuid for uuid in names if uuid not in {*known, *forgotten} and record.done(uuid)]
     )
-    reach = partial(connect, options["uri"], retry_count=options["retry_count"])
     results = [*results, *(_of_before(names[uuid], uuid, record, reach) for uuid in again)]
     here = [each for each in results if each.uuid not in forgotten]
-    wanted = [each for each in here if each.error is None and _is_to_run(options["power"], each)]
+    wanted = [each for each in here if each.error is None and _is_to_run(power, each)]
     found = {each.uuid: _at_once(each, condition) for each in wanted}
     open_ones = [uuid for uuid, health in found.items() if health is None]
     if open_ones:

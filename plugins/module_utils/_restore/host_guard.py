@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import guest_users, locks
@@ -26,19 +26,20 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import ABSENT, DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 NO_LOCKS = "its mount takes no locks to the server: that no QEMU holds the file here proves nothing about other hosts"
 
 
-def looked_at(options: Mapping[str, Any], restore_id: str, guests: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
+def looked_at(request: RestoreRequest, restore_id: str, guests: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
     """Return the guests (by uuid) with what libvirt, their images and the other hosts say of each."""
     if not guests:
         return {}
-    images = restore_journal.images_of(Path(options["catalog_dir"]), restore_id)
-    guests = in_cluster(guests, options["uri"], options["cluster_off"])
-    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+    images = restore_journal.images_of(request.catalog_dir, restore_id)
+    guests = in_cluster(guests, request.uri, request.cluster_off)
+    with closing(connect(request.uri, retry_count=request.retry_count)) as host:
         gate = Gate(lambda: host)
-        return {uuid: _looked_at(options, now, host.domain(uuid=uuid), images, gate) for uuid, now in guests.items()}
+        return {uuid: _looked_at(request, now, host.domain(uuid=uuid), images, gate) for uuid, now in guests.items()}
 
 
 def in_cluster(
@@ -67,36 +68,36 @@ def in_cluster(
     return {uuid: _with_verdict(now, verdict(now)) for uuid, now in guests.items()}
 
 
-def elsewhere(now: GuestNow, said: Mapping[str, Any], hosts_off: Collection[str]) -> list[Problem]:
+def elsewhere(
+    now: GuestNow, said: Mapping[str, Optional[Collection[str]]], hosts_off: Collection[str]
+) -> list[Problem]:
     """Return why the guest may be active on another host; pure.
 
-    ``said`` maps each other host to the uuids of the guests active there; anything but a list is a host that could not
-    be asked, which counts as off when ``hosts_off`` names it.
+    ``said`` maps each other host to the uuids of the guests active there; None is a host that could not be asked, which
+    counts as off when ``hosts_off`` names it.
     """
     problems = [
         problem_of("guest-active-elsewhere", f"guest {now.name} ({uuid}) is active on host {host}", guest=now.name)
         for host, active in said.items()
         for uuid in now.identities
-        if isinstance(active, list) and uuid in [str(each).lower() for each in active]
+        if active is not None and uuid in active
     ]
-    silent = [host for host, active in said.items() if not isinstance(active, list) and host not in hosts_off]
+    silent = [host for host, active in said.items() if active is None and host not in hosts_off]
     if silent:
         what = f"guest {now.name}: {', '.join(silent)} of the play could not be asked whether it is active there"
         problems.append(problem_of("host-not-asked", what, guest=now.name))
     return problems
 
 
-def _looked_at(
-    options: Mapping[str, Any], now: GuestNow, domain: Optional[Domain], images: Path, gate: Gate
-) -> GuestNow:
-    obstacles = [*now.obstacles, *elsewhere(now, options["other_hosts"] or {}, options["hosts_off"])]
+def _looked_at(request: RestoreRequest, now: GuestNow, domain: Optional[Domain], images: Path, gate: Gate) -> GuestNow:
+    obstacles = [*now.obstacles, *elsewhere(now, request.others.active, request.others.off)]
     disks = (_with_users(_with_losses(_with_lock_note(disk)), now, gate) for disk in now.disks)
     seen = replace(now, disks=tuple(disks))
     if domain is not None:
         lost = guest_losses(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
         seen = replace(seen, notes=(*seen.notes, *lost))
         obstacles += _jobs(now, domain)
-        seen = _with_image(seen, domain, managed_save.image_of(options["uri"], domain.name), images)
+        seen = _with_image(seen, domain, managed_save.image_of(request.uri, domain.name), images)
     return replace(seen, obstacles=tuple(obstacles))
 
 

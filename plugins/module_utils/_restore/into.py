@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Optional
 from uuid import UUID
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedDisk, SavedGuest
@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen, guest_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import with_uuid
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy, with_uuid
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError, parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
@@ -28,9 +28,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     KnownGuest,
     TwoGuests,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 OPTION = "into_uuid"
-DEFINITION = "replace"
+DEFINITION: Policy = "replace"
 """What becomes of the present guest's definition unless it is said: the system on its disks was set up for that one."""
 
 
@@ -55,11 +56,11 @@ class Into:
         lost = {self.uuid if uuid == self.saved.uuid else uuid: kinds for uuid, kinds in chosen.lost.items()}
         return replace(chosen, manifest=replace(chosen.manifest, guests=guests), lost=lost)
 
-    def settled(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options with the guest by its present uuid, and with what becomes of its definition."""
-        guests = [self.uuid if self._is_meant(word) else word for word in options["guests"]]
-        definition = options["definition"] or (None if options["disks"] else DEFINITION)
-        return {**options, "guests": guests, "definition": definition}
+    def settled(self, request: RestoreRequest) -> RestoreRequest:
+        """Return the request with the guest by its present uuid, and with what becomes of its definition."""
+        guests = tuple(self.uuid if self._is_meant(word) else word for word in request.guests)
+        definition = request.definition or (None if request.disks else DEFINITION)
+        return replace(request, guests=guests, definition=definition)
 
     def _is_meant(self, word: str) -> bool:
         return word == self.saved.name or word.lower() == self.saved.uuid

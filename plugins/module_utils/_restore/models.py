@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Optional, Union
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import WHAT, BackingFile, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import WHAT, BackingFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.new_definition import NewDefinition

@@ -9,56 +9,20 @@ uuid here, the same disk. Our own marked copies have an identity of their own an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Optional
+from dataclasses import replace
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import Interface, interfaces_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import interfaces_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherGuest
 
 OFF = "shutoff"
 
 
-@dataclass(frozen=True)
-class OtherGuest:
-    """A guest of this host (``host`` is None) or of another one; ``copy``: it carries the mark of a copy of ours."""
-
-    host: Optional[str]
-    name: str
-    uuid: str
-    state: str
-    interfaces: tuple[Interface, ...]
-    copy: bool
-
-    @classmethod
-    def from_record(cls, host: Optional[str], record: Mapping[str, Any]) -> OtherGuest:
-        """Read a guest as ``kvm_vm_discover`` returns it, interfaces and mark only if they are told."""
-        return cls(
-            host=host,
-            name=str(record["name"]),
-            uuid=str(record["uuid"]).lower(),
-            state=str(record["state"]),
-            interfaces=tuple(Interface.from_record(each) for each in record.get("interfaces") or ()),
-            copy=bool(record.get("copy")),
-        )
-
-    def __str__(self) -> str:
-        return f"guest {self.name} ({self.uuid}) of {f'host {self.host}' if self.host else 'this host'}, {self.state}"
-
-
-def others_of(here: Iterable[Mapping[str, Any]], elsewhere: Mapping[str, Any]) -> tuple[OtherGuest, ...]:
-    """Return all guests of this host and of the others (option ``other_hosts_guests``), our own copies left out.
-
-    Raises :class:`InputError` when the latter does not hold guests.
-    """
-    found = [OtherGuest.from_record(None, guest) for guest in here]
-    for host, guests in elsewhere.items():
-        try:
-            found += [OtherGuest.from_record(host, guest) for guest in guests or ()]
-        except (KeyError, TypeError) as exc:
-            message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
-            raise InputError(message, option="other_hosts_guests") from exc
+def others_of(here: Iterable[Guest], elsewhere: Iterable[OtherGuest]) -> tuple[OtherGuest, ...]:
+    """Return all guests of this host and of the others, our own copies left out."""
+    found = (*map(OtherGuest.of_this_host, here), *elsewhere)
     return tuple(each for each in found if not each.copy)
 
 

@@ -1,17 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the other hosts of a play say about the disks of their guests, and whose initiators are no news then. Pure."""
+"""What the other hosts of a play say about their guests, and whose initiators are no news then. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-
-Place = tuple[str, str, str]
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import Interface, interfaces_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place
 
 _DRIVE = re.compile(r"/dev/(sr|fd)\d+")
 
@@ -55,6 +59,76 @@ class OtherUse:
         return f"guest {self.guest} ({'below ' if self.below else ''}{self.target}) of host {self.host}, {self.state}"
 
 
+@dataclass(frozen=True)
+class OtherGuest:
+    """A guest of this host (``host`` is None) or of another one; ``copy``: it carries the mark of a copy of ours."""
+
+    host: Optional[str]
+    name: str
+    uuid: str
+    state: str
+    interfaces: tuple[Interface, ...]
+    copy: bool
+
+    @classmethod
+    def from_record(cls, host: str, record: Mapping[str, Any]) -> OtherGuest:
+        """Read a guest as ``kvm_vm_discover`` returns it, interfaces and mark only if they are told."""
+        return cls(
+            host=host,
+            name=str(record["name"]),
+            uuid=str(record["uuid"]).lower(),
+            state=str(record["state"]),
+            interfaces=tuple(Interface.from_record(each) for each in record.get("interfaces") or ()),
+            copy=bool(record.get("copy")),
+        )
+
+    @classmethod
+    def of_this_host(cls, guest: Guest) -> OtherGuest:
+        """Return a guest that was found on this host."""
+        return cls(
+            host=None,
+            name=guest.name,
+            uuid=guest.uuid.lower(),
+            state=guest.state.state,
+            interfaces=tuple(interfaces_of(guest.xml)),
+            copy=mark_of(guest.xml) is not None,
+        )
+
+    def __str__(self) -> str:
+        return f"guest {self.name} ({self.uuid}) of {f'host {self.host}' if self.host else 'this host'}, {self.state}"
+
+
+@dataclass(frozen=True)
+class OtherHosts:
+    """What a restore knows of the other hosts of its play.
+
+    ``active`` maps each to the uuids of the guests active there; None is a host that could not be asked, which counts
+    as off when ``off`` names it. ``uses`` and ``guests`` are what those tell that were asked; ``guests_off``: a person
+    says that guests there that are off stay off. ``known_initiators``: see :func:`known_initiators`.
+    """
+
+    active: Mapping[str, Optional[tuple[str, ...]]] = field(default_factory=dict)
+    off: tuple[str, ...] = ()
+    uses: tuple[OtherUse, ...] = ()
+    guests: tuple[OtherGuest, ...] = ()
+    guests_off: bool = False
+    known_initiators: tuple[str, ...] = ()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> OtherHosts:
+        """Read the options of ``kvm_app_restore`` about other hosts; raises :class:`InputError`."""
+        said = options["other_hosts_guests"] or {}
+        uses = uses_of(said)
+        return cls(
+            active={host: _uuids(active) for host, active in (options["other_hosts"] or {}).items()},
+            off=tuple(listed(options["hosts_off"])),
+            uses=uses,
+            guests=guests_of(said),
+            guests_off=options["other_hosts_off"],
+            known_initiators=tuple(known_initiators(options["other_hosts_initiators"] or {}, uses)),
+        )
+
+
 def place_in(storage: Mapping[str, Any]) -> Place:
     """Return what tells a file or LUN apart from all others, out of a ``storage``; raises KeyError and TypeError."""
     return str(storage["svm_uuid"]), str(storage["volume_uuid"]), str(storage["path"])
@@ -67,15 +141,21 @@ def uses_of(said: Mapping[str, Any]) -> tuple[OtherUse, ...]:
     """
     found: list[OtherUse] = []
     for host, guests in said.items():
-        try:
+        with _readable(host):
             for guest in guests or ():
                 for disk in guest["disks"]:
                     own = OtherUse.from_record(host, guest, disk)
                     below = map(place_in, disk.get("backing_storage") or ())
                     found += [own, *(replace(own, place=place, device=False, below=True) for place in below)]
-        except (KeyError, TypeError) as exc:
-            message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
-            raise InputError(message, option="other_hosts_guests") from exc
+    return tuple(found)
+
+
+def guests_of(said: Mapping[str, Any]) -> tuple[OtherGuest, ...]:
+    """Return the guests of the other hosts (option ``other_hosts_guests``); raises :class:`InputError`."""
+    found: list[OtherGuest] = []
+    for host, guests in said.items():
+        with _readable(host):
+            found += [OtherGuest.from_record(host, guest) for guest in guests or ()]
     return tuple(found)
 
 
@@ -86,6 +166,19 @@ def known_initiators(initiators: Mapping[str, Sequence[str]], uses: Sequence[Oth
     """
     unsure = {use.host for use in uses if use.device and use.place is None}
     return [name for host, names in initiators.items() if host not in unsure for name in names or ()]
+
+
+@contextmanager
+def _readable(host: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError) as exc:
+        message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
+        raise InputError(message, option="other_hosts_guests") from exc
+
+
+def _uuids(active: Any) -> Optional[tuple[str, ...]]:
+    return tuple(str(each).lower() for each in active) if isinstance(active, list) else None
 
 
 def _is_device(disk: Mapping[str, Any]) -> bool:

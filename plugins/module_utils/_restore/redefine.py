@@ -11,19 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Optional, Protocol
+from typing import Optional, Protocol
 from uuid import UUID
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy, changes, with_paths
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest, without_passwords
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
@@ -37,8 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_def
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import ABSENT, DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.new_definition import AS_IS, NewDefinition
 
-KEEP = "keep"
-OLD_PLACE = "old_place"
+KEEP: Policy = "keep"
 NOT_DEFINED = (
     "it is not defined on this host, and is defined anew as it was in the backup, which has no passwords of screens"
 )
@@ -47,7 +45,6 @@ NO_PASSWORDS = (
 )
 NEVER_DEFINED = "it is not defined now and was not before the restore: its disks become again what they were"
 _BY_WWID = "/dev/disk/by-id/dm-uuid-mpath-"
-_NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave disks empty. Nothing was touched"
 
 
 Examine = Callable[[Mapping[str, NewDefinition]], dict[str, NewDefinition]]
@@ -61,22 +58,22 @@ class Looked(Protocol):
         """The guests by uuid."""
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that do not go together; raises :class:`InputError`."""
-    if not options["disks"]:
-        return
-    for asked, words in (
-        (options["definition"] not in (None, KEEP), f"definition={options['definition']}"),
-        (options["define_missing"], "define_missing"),
-    ):
-        if asked:
-            raise InputError(_NO_DISK_ALONE.format(words), option="disks")
+@dataclass(frozen=True)
+class Redefinition:
+    """What becomes of definitions: ``policy`` of those that exist, ``define_missing`` of those that do not.
+
+    ``old_place``: disks that lie elsewhere now go back to where the backup has them.
+    """
+
+    policy: Policy = KEEP
+    define_missing: bool = False
+    old_place: bool = False
 
 
 def new_definitions(
     wanted: Sequence[SavedGuest],
     found: Mapping[str, GuestNow],
-    options: Mapping[str, Any],
+    asked: Redefinition,
     *,
     here: Mapping[Key, HostVolume],
     real: Callable[[str], str] = os.path.realpath,
@@ -89,10 +86,10 @@ def new_definitions(
     made: dict[str, NewDefinition] = {}
     for saved in wanted:
         now = found.get(saved.uuid)
-        if now is None and not options["define_missing"]:
+        if now is None and not asked.define_missing:
             continue
-        displaced = _displaced(saved, now) if now is not None and options["moved_disks"] == OLD_PLACE else ()
-        policy: Policy = options["definition"] if now is not None else "replace"
+        displaced = _displaced(saved, now) if now is not None and asked.old_place else ()
+        policy: Policy = asked.policy if now is not None else "replace"
         if policy == KEEP and not displaced:
             continue
         paths = _paths(saved, now, here, real, exists)
@@ -100,20 +97,21 @@ def new_definitions(
     return made
 
 
-def needs_places(wanted: Sequence[SavedGuest], found: Mapping[str, GuestNow], options: Mapping[str, Any]) -> bool:
+def needs_places(wanted: Sequence[SavedGuest], found: Mapping[str, GuestNow], asked: Redefinition) -> bool:
     """Tell whether it has to be known where this host has the volumes."""
-    changing = options["definition"] != KEEP or options["moved_disks"] == OLD_PLACE
+    changing = asked.policy != KEEP or asked.old_place
     return changing or any(
         each.uuid not in found or any(disk.storage is None for disk in found[each.uuid].disks) for each in wanted
     )
 
 
 def redefined(
-    options: Mapping[str, Any],
+    asked: Redefinition,
     wanted: Sequence[SavedGuest],
     found: Mapping[str, GuestNow],
     here: Mapping[Key, HostVolume],
     *,
+    reach: Callable[[], Host],
     look: Callable[[Mapping[str, str]], Looked],
     examine: Examine = unexamined,
 ) -> dict[str, GuestNow]:
@@ -122,13 +120,13 @@ def redefined(
     ``look`` takes the XML by uuid, which ``examine`` has seen before. Raises ``DomainXmlError``, ``DefinitionError``,
     ``LibvirtError``.
     """
-    new = examine(new_definitions(wanted, found, options, here=here))
+    new = examine(new_definitions(wanted, found, asked, here=here))
     if not new:
         return dict(found)
     xml = {uuid: each.out_of(found[uuid].xml if uuid in found else None).xml for uuid, each in new.items()}
     seen = look(xml).guests
     result = _beside(found, seen)
-    with closing(connect(options["uri"], retry_count=options["retry_count"])) as host:
+    with closing(reach()) as host:
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
                 told = with_definition(seen[saved.uuid], found.get(saved.uuid), saved, new[saved.uuid])
@@ -173,7 +171,8 @@ def gone_before(
     The restore broke off before it defined them, or its undo after it had undefined them. ``look`` sees them with the
     definition of the backup, which ``examine`` has seen before. Raises ``DomainXmlError``.
     """
-    new = examine(new_definitions(undefined_before(wanted, found, undone), {}, {"define_missing": True}, here=here))
+    absent = undefined_before(wanted, found, undone)
+    new = examine(new_definitions(absent, {}, Redefinition(define_missing=True), here=here))
     if not new:
         return dict(found)
     seen = look({uuid: each.out_of(None).xml for uuid, each in new.items()}).guests

@@ -14,46 +14,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
-    BackingFile,
-    Manifest,
-    SavedGuest,
-    Storage,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey, store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal, Safety
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import refuse_removed
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import (
-    LATEST,
-    Chosen,
-    backup_of,
-    chosen_backup,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import LATEST, Chosen, chosen_backup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import mounted_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.guest_claim import claimed, refuse_busy
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import discover
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import backup_id, checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import condition_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import format_time
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import (
     execute,
@@ -61,7 +40,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import (
     host_guard,
     namesakes,
     origin,
-    other_hosts,
     redefine,
     resume,
     shared_disks,
@@ -82,137 +60,71 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import examined, unexamined
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.look import DiskQuestion, Subject, guest_now
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     ABSENT,
-    DiskNow,
     GuestNow,
     RestorePlan,
-    Sharer,
     SnapshotNow,
     TwoGuests,
     refuse,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 Where = tuple[str, str, str]
-
-# A disk with one of these findings must not be written while it has it.
-NOT_FREE = (
-    "disk-used-by-several-guests",
-    "lun-activated-on-host",
-    "lun-used-by-several-guests",
-    "multipathd-not-running",
-    "no-working-path",
-)
-# Findings that other hosts may use the disk's LUN, about which only a person can know.
-ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
-# Findings about a disk that a person wants to read in the plan.
-WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
-# What a restore's own discovery is asked with.
-_LOOKED_WITH = ("controllers", "uri", "config_dir", "retry_count", "timeout", "multipath_required")
-MAX_RESTORE_ID = 100
-_LISTS = ("disks", "hosts_off", "cluster_off")
-_SECONDS = ("stop_timeout", "start_timeout", "unknown_wait")
-OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
 
 
 class RestoreFailedError(KvmsnapError):
     """Guests were not brought back; ``guests`` tells each one's fate, the same ``restore_id`` goes on from there."""
 
 
-def run(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def run(request: RestoreRequest, *, check: bool) -> dict[str, Any]:
     """Return the module's result, with ``check`` that of what would be done.
 
     Raises :class:`InputError` and :class:`RestoreRefusedError` before anything was touched, and
     :class:`RestoreFailedError` when a guest was not brought back.
     """
-    options = _settled(options)
-    root = Path(options["catalog_dir"])
-    if not options["guests"]:
-        raise InputError("The list of guests to restore is empty; nothing was touched", option="guests")
-    redefine.check_options(options)
-    _check_name(options["restore_id"] or "")
-    condition_of(options.get("health"))
-    with _alone(root, check), ExitStack() as locks:
-        return _run(root, options, locks, check=check)
+    with _alone(request.catalog_dir, check), ExitStack() as locks:
+        return (_undo if request.undo else _run)(request, locks, check=check)
 
 
-def _run(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
-    known = (
-        restore_journal.load(root, checked_id(options["restore_id"], what="restore_id"))
-        if options["restore_id"]
-        else None
-    )
-    deadline = Deadline.after(options["timeout"])
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    with connected(options["controllers"], policy=policy, deadline=deadline) as clients:
-        chosen = _chosen(root, options, known, clients, deadline)
+def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str, Any]:
+    root = request.catalog_dir
+    asked = checked_id(request.restore_id, what="restore_id") if request.restore_id else ""
+    known = restore_journal.load(root, asked) if asked else None
+    deadline = Deadline.after(request.timeout)
+    policy = RetryPolicy(retry_count=request.retry_count)
+    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
+        chosen = _chosen(request, known, clients, deadline)
         found = restore_survey.survey(root)
-        into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
-        options, chosen = _about_present(options, chosen, into)
+        into = restore_into.decided(request.into_uuid, chosen, request.guests, known)
+        if into is not None:
+            request, chosen = into.settled(request), into.under_new_uuid(chosen)
         if into is not None:
             restore_into.refuse_half_restored(into, found)
-        manifest, record = _begun(root, options, chosen.manifest, known, found, into)
-        todo = [name for name in _unique(manifest, options["guests"]) if not _done(manifest, record, name)]
-        _claim(locks, options, manifest, todo, record, check=check)
+        manifest, record = _begun(request, chosen.manifest, known, found, into)
+        todo = [name for name in _unique(manifest, request.guests) if not _done(manifest, record, name)]
+        _claim(locks, request, manifest, todo, record, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
         record = _heir(record, found, manifest, todo)
-        _accepted(options["accept_unknown"] or "", record)
+        _accepted(request.accept_unknown, record)
         trusted = chosen.origin.trusted
-        planned = partial(_plan, options, manifest, record, todo, places, deadline, trusted=trusted, into=into)
+        planned = partial(_plan, request, manifest, record, todo, places, deadline, trusted=trusted, into=into)
         plan = resume.told(origin.planned(chosen, root, planned), record, found)
-        plan = _checked(options, plan, places, deadline, undo=False)
+        plan = _checked(request, plan, places, deadline, undo=False)
         if check:
             return {**_result(plan, record, [], changed=bool(todo)), **chosen.protection}
         if todo:
             chosen.keep(root)
-        results, record = _carried_out(root, options, manifest, record, plan, places) if todo else ([], record)
-    results = health.looked_at(options, record, results, _names(manifest, options["guests"]))
+        results, record = _carried_out(request, manifest, record, plan, places) if todo else ([], record)
+    results = _with_health(request, record, results, _names(manifest, request.guests))
     return {**_told(plan, record, results, changed=bool(todo)), **chosen.protection}
 
 
-def _settled(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with the names in their lists as they are meant; refuse a time below zero."""
-    for name in _SECONDS:
-        if options.get(name, 0) < 0:
-            raise InputError(
-                f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
-            )
-    return {**options, **{name: listed(options[name]) for name in _LISTS if name in options}}
-
-
-def _check_name(restore_id: str) -> None:
-    """Refuse a name that its undo or the comment of its safety snapshots have no room for, and that of an undo.
-
-    An undo goes on as one only, and a restore must not pass for it.
-    """
-    if len(restore_id) > MAX_RESTORE_ID:
-        raise InputError(
-            f"restore_id {restore_id!r} is longer than {MAX_RESTORE_ID} characters; nothing was touched",
-            option="restore_id",
-        )
-    undone = restore_id[: -len(restore_journal.UNDO)] if restore_id.endswith(restore_journal.UNDO) else ""
-    if undone:
-        raise InputError(
-            f"restore_id {restore_id} is the name of an undo. To go on with the undo of restore {undone}, give"
-            f" restore_id {undone} and undo=true; for another restore give another name. Nothing was touched",
-            option="restore_id",
-        )
-
-
-def _about_present(
-    options: Mapping[str, Any], chosen: Chosen, into: Optional[restore_into.Into]
-) -> tuple[dict[str, Any], Chosen]:
-    """Return options and backup by the uuids of this host, and with a choice of what becomes of definitions."""
-    if into is not None:
-        options, chosen = into.settled(options), into.under_new_uuid(chosen)
-    return {**options, "definition": options["definition"] or redefine.KEEP}, chosen
-
-
 def _begun(
-    root: Path,
-    options: Mapping[str, Any],
+    request: RestoreRequest,
     whole: Manifest,
     known: Optional[Journal],
     found: restore_survey.Survey,
@@ -222,16 +134,17 @@ def _begun(
 
     Without an id it is that of the restore of these guests from this backup that broke off, if there is one.
     """
-    begun = known or _broken_off(root, options, whole, found)
+    root = request.catalog_dir
+    begun = known or _broken_off(request, whole, found)
     disks = choose(
         whole,
-        guests=options["guests"],
-        wanted=options["disks"],
+        guests=request.guests,
+        wanted=request.disks,
         begun=begun.disks if begun else (),
         resumed=begun is not None,
     )
     noted = into.noted if into else {}
-    record = begun or Journal(options["restore_id"] or _new_id(root), whole.backup_id, disks=disks, into=noted)
+    record = begun or Journal(request.restore_id or _new_id(root), whole.backup_id, disks=disks, into=noted)
     return narrowed(whole, disks, reason=NOT_ASKED), record
 
 
@@ -242,13 +155,11 @@ def _new_id(root: Path) -> str:
     return next(each for each in itertools.chain([name], others) if restore_journal.load(root, each) is None)
 
 
-def _broken_off(
-    root: Path, options: Mapping[str, Any], whole: Manifest, found: restore_survey.Survey
-) -> Optional[Journal]:
-    if options["restore_id"]:
+def _broken_off(request: RestoreRequest, whole: Manifest, found: restore_survey.Survey) -> Optional[Journal]:
+    if request.restore_id:
         return None
-    broken = resume.to_go_on_with(found, whole.backup_id, _uuids(whole, options["guests"]))
-    return restore_journal.load(root, broken) if broken else None
+    broken = resume.to_go_on_with(found, whole.backup_id, _uuids(whole, request.guests))
+    return restore_journal.load(request.catalog_dir, broken) if broken else None
 
 
 def _heir(record: Journal, found: restore_survey.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
@@ -262,75 +173,62 @@ def _uuids(manifest: Manifest, guests: Sequence[str]) -> list[str]:
     return [saved.uuid for saved in map(manifest.guest, guests) if saved is not None]
 
 
-def undo(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str, Any]:
     """Bring back what the guests were before the restore ``restore_id``, out of its safety snapshots.
 
     The result is that of a restore whose id is ``<restore_id>.undo``, from the safety snapshot in place of a backup.
-    Raises as :func:`run` does.
     """
-    options = _settled(options)
-    root = Path(options["catalog_dir"])
-    condition_of(options.get("health"))
-    with _alone(root, check), ExitStack() as locks:
-        return _undo(root, options, locks, check=check)
-
-
-def _undo(root: Path, options: Mapping[str, Any], locks: ExitStack, *, check: bool) -> dict[str, Any]:
-    if options["disks"]:
-        raise InputError(
-            "An undo brings back the disks that the restore overwrote; leave disks empty. Nothing was touched",
-            option="disks",
-        )
-    known = restore_journal.load(root, checked_id(options["restore_id"], what="restore_id"))
+    root = request.catalog_dir
+    known = restore_journal.load(root, checked_id(request.restore_id, what="restore_id"))
     if known is None:
-        raise InputError(f"There was no restore {options['restore_id']} on this host; nothing was touched")
+        raise InputError(f"There was no restore {request.restore_id} on this host; nothing was touched")
     refuse_removed(known)
-    chosen = backup_of(root, known.backup_id, options)
-    into = restore_into.decided(options["into_uuid"], chosen, options["guests"], known)
-    options, chosen = _about_present(options, chosen, into)
+    chosen = _backup_of(request, known.backup_id)
+    into = restore_into.decided(request.into_uuid, chosen, request.guests, known)
+    if into is not None:
+        request, chosen = into.settled(request), into.under_new_uuid(chosen)
     manifest = chosen.manifest
-    safety, names = _to_undo(known, manifest, options["guests"])
+    safety, names = _to_undo(known, manifest, request.guests)
     kept = with_kept(_as_before(manifest, safety), {uuid: each.files for uuid, each in known.guests.items()})
     before = narrowed(kept, known.disks, reason=NOT_WRITTEN)
     again = restore_journal.load(root, f"{known.restore_id}{restore_journal.UNDO}") or Journal(
         f"{known.restore_id}{restore_journal.UNDO}", before.backup_id, disks=known.disks, into=known.into
     )
-    deadline = Deadline.after(options["timeout"])
-    with connected(
-        options["controllers"], policy=RetryPolicy(retry_count=options["retry_count"]), deadline=deadline
-    ) as clients:
+    deadline = Deadline.after(request.timeout)
+    policy = RetryPolicy(retry_count=request.retry_count)
+    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
         todo = [name for name in names if not _done(before, again, name)]
-        _claim(locks, options, before, todo, again, check=check)
+        _claim(locks, request, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_survey.survey(root)
         again = _heir(again, found, before, todo)
-        _accepted(options["accept_unknown"] or "", again)
+        _accepted(request.accept_unknown, again)
         saved = restore_journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
-        planned = _plan(options, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
+        planned = _plan(request, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
         plan = resume.told(origin.with_notes(chosen, planned), again, found)
         again, plan = resume.with_images(known, again, plan)
-        plan = _checked(options, plan, places, deadline, undo=True)
+        plan = _checked(request, plan, places, deadline, undo=True)
         if check:
             return _result(plan, again, [], changed=bool(todo))
         if todo:
             chosen.keep(root)
-        results, again = _carried_out(root, options, before, again, plan, places) if todo else ([], again)
+        results, again = _carried_out(request, before, again, plan, places) if todo else ([], again)
     gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
-    results = health.looked_at(options, again, results, _names(before, names), forgotten=gone)
+    results = _with_health(request, again, results, _names(before, names), forgotten=gone)
     return _told(plan, again, results, changed=bool(todo))
 
 
 def _checked(
-    options: Mapping[str, Any], plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
+    request: RestoreRequest, plan: RestorePlan, places: Places, deadline: Deadline, *, undo: bool
 ) -> RestorePlan:
     """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
-    health.foreseen(options, plan)
+    health.foreseen(request.condition, plan, request.reach)
     return verify.settled(
         ways.with_ways(plan),
-        verify=options["verify"],
+        verify=request.verify,
         undo=undo,
-        method=options["method"],
+        method=request.method,
         places=places,
         deadline=deadline,
     )
@@ -343,7 +241,7 @@ def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
 
 def _claim(
     locks: ExitStack,
-    options: Mapping[str, Any],
+    request: RestoreRequest,
     manifest: Manifest,
     todo: Sequence[str],
     record: Journal,
@@ -358,13 +256,12 @@ def _claim(
     restore_id = record.restore_id
     guests = [(saved.uuid, saved.name) for saved in map(manifest.guest, todo) if saved is not None]
     guests += [(record.into[uuid], name) for uuid, name in guests if uuid in record.into]
-    hold_dir = Path(options["hold_dir"])
+    hold_dir = request.hold_dir
     if check:
         refuse_busy(hold_dir, guests, purpose="restore", identity=restore_id)
     else:
         locks.enter_context(claimed(hold_dir, guests, purpose="restore", identity=restore_id))
-        root = Path(options["catalog_dir"])
-        locks.enter_context(leased(root, manifest.backup_id, purpose="restore", identity=restore_id))
+        locks.enter_context(leased(request.catalog_dir, manifest.backup_id, purpose="restore", identity=restore_id))
 
 
 def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:
@@ -402,29 +299,29 @@ def _safety_name(owner: str) -> str:
 
 
 def _carried_out(
-    root: Path, options: Mapping[str, Any], manifest: Manifest, record: Journal, plan: RestorePlan, places: Places
+    request: RestoreRequest, manifest: Manifest, record: Journal, plan: RestorePlan, places: Places
 ) -> tuple[list[execute.GuestResult], Journal]:
     """Do what is planned."""
-    safety = _safety_name(manifest.owner) if options["safety_snapshot"] else None
-    reach = partial(connect, options["uri"], retry_count=options["retry_count"])
+    root = request.catalog_dir
+    safety = _safety_name(manifest.owner) if request.safety_snapshot else None
     actor = HostActor(
-        connect=reach,
-        opened=[reach()],
+        connect=request.reach,
+        opened=[request.reach()],
         places=places,
         manifest=manifest,
-        method=options["method"],
-        graceful=options["stop"] == "shutdown",
-        stop_timeout=options["stop_timeout"],
-        start_timeout=options["start_timeout"],
-        timeout=options["timeout"],
-        unknown_wait=options["unknown_wait"],
+        method=request.method,
+        graceful=request.stop == "shutdown",
+        stop_timeout=request.stop_timeout,
+        start_timeout=request.start_timeout,
+        timeout=request.timeout,
+        unknown_wait=request.unknown_wait,
         restore_id=record.restore_id,
         luns=LunActor(record.restore_id),
         gate=Gate(lambda: actor.host),
         claim=Claim(
             frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
-            initiators=tuple(_known_initiators(options)),
-            others_off=options["other_hosts_off"],
+            initiators=request.others.known_initiators,
+            others_off=request.others.guests_off,
         ),
         images=restore_journal.images_of(root, record.restore_id),
         kept=restore_journal.kept_directory(root, record.restore_id),
@@ -436,8 +333,8 @@ def _carried_out(
             journal=record,
             save=lambda changed: restore_journal.save(root, changed),
             safety=safety,
-            stop_at_failure=options["on_failure"] == "stop",
-            accept_unknown=_accepted(options["accept_unknown"] or "", record),
+            stop_at_failure=request.on_failure == "stop",
+            accept_unknown=_accepted(request.accept_unknown, record),
         )
 
 
@@ -452,11 +349,9 @@ def _accepted(wanted: str, record: Journal) -> bool:
     return bool(wanted)
 
 
-def _chosen(
-    root: Path, options: Mapping[str, Any], known: Optional[Journal], clients: Sequence[Client], deadline: Deadline
-) -> Chosen:
+def _chosen(request: RestoreRequest, known: Optional[Journal], clients: Sequence[Client], deadline: Deadline) -> Chosen:
     """Return the backup to restore from: the one that this restore began with, or the one asked for."""
-    wanted = options["backup_id"]
+    wanted = request.backup_id
     if known is not None:
         if wanted not in (LATEST, known.backup_id):
             raise InputError(
@@ -465,20 +360,38 @@ def _chosen(
                 backup_id=wanted,
             )
         wanted = known.backup_id
-    given = options.get("backup_from")
     return chosen_backup(
-        root,
+        request.catalog_dir,
         wanted,
-        guests=options["guests"],
+        guests=request.guests,
         clients=clients,
         deadline=deadline,
-        trust=Trust.from_options(options),
-        given=given,
+        trust=request.trust,
+        given=request.backup_from,
     )
 
 
+def _backup_of(request: RestoreRequest, wanted: str) -> Chosen:
+    """Return the backup that a restore was made from, of which the array is asked only when the catalog lost it."""
+    deadline = Deadline.after(request.timeout)
+    choose_from = partial(
+        chosen_backup,
+        request.catalog_dir,
+        wanted,
+        guests=(),
+        deadline=deadline,
+        trust=request.trust,
+        given=request.backup_from,
+    )
+    if request.backup_from or store.load(request.catalog_dir, wanted) is not None:
+        return choose_from(clients=())
+    policy = RetryPolicy(retry_count=request.retry_count)
+    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
+        return choose_from(clients=clients)
+
+
 def _plan(
-    options: Mapping[str, Any],
+    request: RestoreRequest,
     manifest: Manifest,
     record: Journal,
     todo: Sequence[str],
@@ -504,18 +417,18 @@ def _plan(
     }
     restored = {*(guest.uuid for guest in wanted), *(uuid for uuid in record.guests if record.done(uuid))}
     restored |= {record.into[uuid] for uuid in restored if uuid in record.into}
-    now = _guests_now(options, wanted) if todo else _Found({}, {}, {}, ())
+    now = _guests_now(request, wanted) if todo else _Found({}, {}, {}, ())
     both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
-    found = _intended(options, manifest, wanted, now, places, undone, deadline, trusted=trusted)
+    found = _intended(request, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
-    found = namesakes.told(found, namesakes.others_of(now.records, options.get("other_hosts_guests") or {}))
+    found = namesakes.told(found, namesakes.others_of(now.everyone, request.others.guests))
     found = shared_disks.judged(
         found,
         restored=restored,
-        elsewhere=other_hosts.uses_of(options.get("other_hosts_guests") or {}),
-        others_off=options["other_hosts_off"],
+        elsewhere=request.others.uses,
+        others_off=request.others.guests_off,
     )
-    found = host_guard.looked_at(options, record.restore_id, found)
+    found = host_guard.looked_at(request, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
     plan = restore_plan(
         manifest,
@@ -525,9 +438,9 @@ def _plan(
         snapshots=mine,
         sizes_in_snapshot=sizes,
         unseen=unseen,
-        undoes=options["undo"],
+        undoes=request.undo,
         restore_id=record.restore_id,
-        power=options["power"],
+        power=request.power,
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
         created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
     )
@@ -559,7 +472,7 @@ def _two_guests(
 
 
 def _intended(
-    options: Mapping[str, Any],
+    request: RestoreRequest,
     manifest: Manifest,
     wanted: Sequence[SavedGuest],
     now: _Found,
@@ -571,31 +484,27 @@ def _intended(
 ) -> dict[str, GuestNow]:
     """Return the wanted guests as they are to be defined; ``now`` is what they are."""
     if undone is not None:
-        kept = restore_journal.kept_directory(Path(options["catalog_dir"]), undone.restore_id)
+        kept = restore_journal.kept_directory(request.catalog_dir, undone.restore_id)
         before = redefine.as_before(now.guests, undone, kept)
-    look = partial(_guests_now, options, wanted)
+    look = partial(_guests_now, request, wanted)
     here = {}
-    if redefine.needs_places(wanted, now.guests, options):
+    if redefine.needs_places(wanted, now.guests, request.redefinition):
         clients = list({place.client.name: place.client for place in places.values()}.values())
         here = mounted_volumes(clients, manifest.volumes, deadline)
     known = before if undone is not None else now.guests
-    examine = unexamined if trusted else partial(examined, options, manifest.backup_id, wanted, known, here)
+    look_through = partial(examined, request.reach, request.allowed, manifest.backup_id, wanted, known, here)
+    examine = unexamined if trusted else look_through
     if undone is not None:
         found = redefine.gone_before(wanted, before, undone, here, look=look, examine=examine)
     else:
-        found = redefine.redefined(options, wanted, now.guests, here, look=look, examine=examine)
+        found = redefine.redefined(
+            request.redefinition, wanted, now.guests, here, reach=request.reach, look=look, examine=examine
+        )
     for saved in wanted:
         if saved.uuid in found:
             used = now.paths_of_others(saved.uuid)
             found[saved.uuid] = redefine.with_missing(saved, found[saved.uuid], here=here, used=used)
     return found
-
-
-def _known_initiators(options: Mapping[str, Any]) -> list[str]:
-    """Return the initiators of the other hosts that were asked."""
-    return other_hosts.known_initiators(
-        options.get("other_hosts_initiators") or {}, other_hosts.uses_of(options.get("other_hosts_guests") or {})
-    )
 
 
 def _told_time(moment: Optional[datetime]) -> Optional[str]:
@@ -606,13 +515,13 @@ def _told_time(moment: Optional[datetime]) -> Optional[str]:
 class _Found:
     """The wanted guests by uuid, the uuids of all guests by name, and the paths of each guest's disks by uuid.
 
-    ``records`` are all guests as they were discovered.
+    ``everyone`` are all guests of the host.
     """
 
     guests: dict[str, GuestNow]
     names: dict[str, str]
     paths: dict[str, frozenset[str]]
-    records: Sequence[Mapping[str, Any]]
+    everyone: Sequence[Guest]
 
     def paths_of_others(self, uuid: str) -> frozenset[str]:
         """Return the paths of the disks of all guests but one."""
@@ -620,134 +529,35 @@ class _Found:
 
 
 def _guests_now(
-    options: Mapping[str, Any], wanted: Sequence[SavedGuest], planned: Optional[Mapping[str, str]] = None
+    request: RestoreRequest, wanted: Sequence[SavedGuest], planned: Optional[Mapping[str, str]] = None
 ) -> _Found:
     """Discover the guests again, now, whatever a playbook found earlier.
 
     ``planned`` is the XML of guests that are to be looked at as if they had it.
     """
-    asked = {
-        "guests": ["*"],
-        "exclude": [],
-        "disks": "all",
-        "exclude_disks": [],
-        "mapping": [],
-        "auto_discovery": True,
-        "known_initiators": _known_initiators(options),
-        **{key: options[key] for key in _LOOKED_WITH},
-    }
-    found = discover(asked, planned=planned) if planned else discover(asked)
-    if not found["libvirt_available"]:
+    found = discover(request.discovery, planned=planned)
+    if not found.libvirt_available:
         raise KvmsnapError(
-            f"Failed to restore: libvirt at {options['uri']} does not answer, so which guests are off is unknown."
+            f"Failed to restore: libvirt at {request.uri} does not answer, so which guests are off is unknown."
             " Start its daemon, and run again; nothing was touched"
         )
     uuids = {guest.uuid for guest in wanted}
-    problems: dict[tuple[str, str], list[Problem]] = {}
-    for each in found["problems"]:
-        problems.setdefault((each["guest"], each["disk"]), []).append(Problem(**each))
-    shared = shared_disks.sharers_of(found["guests"])
+    problems: dict[Subject, list[Problem]] = {}
+    for each in found.problems:
+        problems.setdefault((each.guest, each.disk), []).append(each)
+    shared = shared_disks.sharers_of(found.found)
+    asked = DiskQuestion(request.method, request.others.guests_off)
     guests = {
-        guest["uuid"]: _guest_now(
-            guest, problems, options["method"], others_off=options["other_hosts_off"], shared=shared
-        )
-        for guest in found["guests"]
-        if guest["uuid"] in uuids
+        each.guest.uuid: guest_now(each, problems, shared, asked) for each in found.found if each.guest.uuid in uuids
     }
-    names = {guest["name"]: guest["uuid"] for guest in found["guests"]}
+    names = {each.guest.name: each.guest.uuid for each in found.found}
     paths = {
-        guest["uuid"]: frozenset(path for disk in guest["disks"] for path in (disk["path"], disk["source"]) if path)
-        for guest in found["guests"]
+        each.guest.uuid: frozenset(
+            path for disk in each.disks for path in (disk.looked.path, disk.looked.disk.source) if path
+        )
+        for each in found.found
     }
-    return _Found(guests, names, paths, found["guests"])
-
-
-def _guest_now(
-    guest: Mapping[str, Any],
-    problems: Mapping[tuple[str, str], Sequence[Problem]],
-    method: str,
-    *,
-    others_off: bool,
-    shared: Mapping[tuple[str, str], tuple[Sharer, ...]],
-) -> GuestNow:
-    return GuestNow(
-        name=guest["name"],
-        uuid=guest["uuid"],
-        state=guest["state"],
-        managed_save=guest["managed_save"],
-        nvram=guest["nvram"],
-        tpm=guest["tpm"],
-        xml=guest["xml"],
-        persistent=guest["persistent"],
-        disks=tuple(
-            _disk_now(
-                guest,
-                disk,
-                problems.get((guest["name"], disk["target"]), ()),
-                method=method,
-                others_off=others_off,
-                sharers=shared.get((guest["uuid"], disk["target"]), ()),
-            )
-            for disk in guest["disks"]
-        ),
-    )
-
-
-def _disk_now(
-    guest: Mapping[str, Any],
-    disk: Mapping[str, Any],
-    problems: Sequence[Problem],
-    *,
-    method: str,
-    others_off: bool,
-    sharers: tuple[Sharer, ...] = (),
-) -> DiskNow:
-    storage = Storage.from_record(disk["storage"]) if disk["storage"] else None
-    lun = storage.lun if storage else None
-    what = f"disk {disk['target']} of guest {guest['name']}"
-    obstacles = [each for each in problems if each.code in NOT_FREE or (storage is None and each.severity == "error")]
-    if not others_off:
-        obstacles += [replace(each, severity="error", remedy=OTHERS_OFF) for each in problems if each.code in ELSEWHERE]
-    fixed = disk["device"] not in ("cdrom", "floppy")
-    if storage and fixed and disk["readonly"] and not disk["included"] and not obstacles:
-        code = "lun-used-by-several-guests" if lun else "disk-used-by-several-guests"
-        obstacles.append(problem_of(code, f"{what}: it is {disk['reason']}", guest=guest["name"], disk=disk["target"]))
-    if lun:
-        off = guest["state"] == "shutoff" and not any(each.active for each in sharers)
-        found = _lun_obstacles(lun, off=off, method=method)
-        obstacles += [
-            Problem(each.code, "error", f"{what}: {each.reason}", each.remedy, guest["name"], disk["target"])
-            for each in found
-            if each.code not in {known.code for known in obstacles}
-        ]
-    held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
-    if held and held.foreign and not others_off:
-        reserved = problem_of("lun-reserved", f"{what}: {held.text}", guest=guest["name"], disk=disk["target"])
-        obstacles.append(reserved)
-    return DiskNow(
-        target=disk["target"],
-        format=disk["format"],
-        host_path=lun.device if lun else disk["path"] or disk["source"],
-        mount_point=disk["storage"]["mount_point"] if disk["storage"] else None,
-        size=disk["size"],
-        backing=tuple(BackingFile(path, *file_state(path)) for path in disk["backing"]),
-        storage=storage,
-        locks=bool(disk["storage"] and disk["storage"]["locks"]),
-        obstacles=tuple(obstacles),
-        shareable=bool(disk.get("shareable")),
-        sharers=sharers,
-        unreadable=next((each.message for each in problems if each.code == "image-unreadable"), ""),
-        notes=(*(each.message for each in problems if each.code in WORTH_A_NOTE), *([held.text] if held else ())),
-    )
-
-
-def _lun_obstacles(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
-    """Return why a LUN could not be restored as asked; one whose guest is off must not be open."""
-    try:
-        choose_lun_method(method)
-    except InputError as exc:
-        return [Hindrance("method-not-for-luns", exc.message, "Use auto, file_clone, sfsr_cli or sfsr.")]
-    return lun_device.obstacles(lun.device, wwid=lun.wwid, off=off)
+    return _Found(guests, names, paths, [each.guest for each in found.found])
 
 
 def _sizes(
@@ -806,6 +616,25 @@ def _done(manifest: Manifest, record: Journal, name: str) -> bool:
 def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
     """Return the guests asked for, uuid to name."""
     return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
+
+
+def _with_health(
+    request: RestoreRequest,
+    record: Journal,
+    results: Sequence[execute.GuestResult],
+    names: Mapping[str, str],
+    *,
+    forgotten: Sequence[str] = (),
+) -> list[execute.GuestResult]:
+    return health.looked_at(
+        request.condition,
+        record,
+        results,
+        names,
+        power=request.power,
+        reach=request.reach,
+        forgotten=forgotten,
+    )
 
 
 def _told(plan: RestorePlan, record: Journal, results: list[execute.GuestResult], *, changed: bool) -> dict[str, Any]:

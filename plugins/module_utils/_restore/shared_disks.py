@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -22,30 +24,27 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     RestorePlan,
     Sharer,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherUse, Place, place_in
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherUse
 
 CODE = "shareable-disk"
 OTHERS_OFF = "Make sure that no guest of another host uses the disk, then say so with other_hosts_off=true."
 
 
-def sharers_of(guests: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[Sharer, ...]]:
-    """Return who shares each shareable disk, by the uuid of its guest and its target.
-
-    ``guests`` are all guests of the host as ``kvm_vm_discover`` tells them.
-    """
+def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Sharer, ...]]:
+    """Return who shares each shareable disk, by the uuid of its guest and its target, among all guests of the host."""
     uses: dict[Place, list[Sharer]] = {}
     rows = [
-        (guest, disk, place_in(disk["storage"]))
-        for guest in guests
-        for disk in guest["disks"]
-        if disk["storage"] and disk.get("shareable")
+        (found.guest, disk.looked.disk.target, disk.storage.key)
+        for found in guests
+        for disk in found.disks
+        if disk.storage and disk.looked.disk.shareable
     ]
-    for guest, disk, place in rows:
-        user = Sharer(guest["uuid"], guest["name"], disk["target"], active=guest["state"] != "shutoff")
+    for guest, target, place in rows:
+        user = Sharer(guest.uuid, guest.name, target, active=guest.state.state != "shutoff")
         uses.setdefault(place, []).append(user)
     return {
-        (guest["uuid"], disk["target"]): tuple(each for each in uses[place] if each.uuid != guest["uuid"])
-        for guest, disk, place in rows
+        (guest.uuid, target): tuple(each for each in uses[place] if each.uuid != guest.uuid)
+        for guest, target, place in rows
     }
 
 
@@ -176,4 +175,4 @@ def _names(users: Iterable[Sharer]) -> str:
 
 
 def _place(storage: Optional[Storage]) -> Place:
-    return (storage.svm_uuid, storage.volume_uuid, storage.path) if storage else ("", "", "")
+    return storage.key if storage else ("", "", "")

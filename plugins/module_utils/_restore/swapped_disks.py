@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 SWAPPED = "disk-swapped"

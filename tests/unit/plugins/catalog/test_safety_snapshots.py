@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -143,7 +144,6 @@ def test_a_reduced_journal_keeps_what_was_done_and_says_why_there_is_no_undo(tmp
     assert removed(known) == []
     journals.save(tmp_path, known)
     assert journals.load(tmp_path, "r1") == known
-    options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": [], "disks": []}
     with pytest.raises(InputError, match="was removed at 2026-12-24T02:00:00") as caught:
-        run.undo(options, check=False)
+        run.run(restore_request(tmp_path, restore_id="r1", undo=True, guests=[]), check=False)
     assert caught.value.fields["safety_removed"] == "2026-12-24T02:00:00+00:00"

@@ -28,7 +28,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     from_snapshots,
     manifest,
-    selection,
     store,
     volume_copies,
 )
@@ -690,19 +689,3 @@ def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_wit
         taken(tmp_path, given(), trust=signed)
     store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
     assert taken(tmp_path, given(), trust=signed).origin is Origin.OWN_RUN
-
-
-def test_the_restore_s_backup_is_asked_of_the_array_only_when_it_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nobody(*_asked: Any, **_more: Any) -> Any:
-        raise AssertionError("a session was opened")
-
-    monkeypatch.setattr(selection, "connected", nobody)
-    options = {"timeout": 5, "retry_count": 0, "controllers": []}
-    handed_over = selection.backup_of(tmp_path, samples.BACKUP, {**options, "backup_from": given()})
-    assert (handed_over.given is not None, handed_over.origin) == (True, Origin.IMPORTED)
-    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
-    assert selection.backup_of(tmp_path, samples.BACKUP, options) == Chosen(complete(), Origin.OWN_RUN)
-    with pytest.raises(AssertionError, match="a session was opened"):
-        selection.backup_of(tmp_path, "hv1-other_20261121020000", options)

@@ -203,6 +203,8 @@ class Bench:
             "uri": URI,
             "retry_count": 0,
             "timeout": 30,
+            "allowed_networks": [],
+            "allowed_paths": [],
         }
         return {**options, **changes}
 

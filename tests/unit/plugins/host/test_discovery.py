@@ -14,7 +14,11 @@ from typing import Any, Optional
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Surroundings, discover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
+    DiscoveryRequest,
+    Surroundings,
+    discover,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
@@ -90,6 +94,7 @@ class World:
             "timeout": 60,
             "mapping": [],
             "auto_discovery": True,
+            "multipath_required": True,
             **more,
         }
 
@@ -97,7 +102,8 @@ class World:
         """Run the discovery; its result must be plain data."""
         mountinfo = self.root / "mountinfo"
         mountinfo.write_text("\n".join(self.mounts) + "\n", encoding="utf-8")
-        found = discover(self.options(**more), Surroundings(str(mountinfo), self.root / "sys"))
+        request = DiscoveryRequest.from_options(self.options(**more))
+        found = discover(request, Surroundings(str(mountinfo), self.root / "sys")).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 
@@ -387,7 +393,7 @@ def test_wrong_credentials_stop_it(world: World) -> None:
     options = world.options()
     options["controllers"][0]["password"] = "wrong"
     with pytest.raises(OntapError, match="127"):
-        discover(options)
+        discover(DiscoveryRequest.from_options(options))
     with pytest.raises(InputError, match="controllers is empty"):
         world.discover(controllers=[])
 

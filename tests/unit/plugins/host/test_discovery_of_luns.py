@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -14,7 +15,11 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Surroundings, discover
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
+    DiscoveryRequest,
+    Surroundings,
+    discover,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
@@ -114,6 +119,7 @@ class Host:
             "multipath_required": True,
             **more,
         }
+        initiators = tuple(options.pop("known_initiators", ()))
         surroundings = Surroundings(
             str(mountinfo),
             self.root / "sys",
@@ -121,7 +127,8 @@ class Host:
             sanlun=lambda: self.sanlun,
             initiators=lambda: (HV1,),
         )
-        found = discover(options, surroundings)
+        request = replace(DiscoveryRequest.from_options(options), known_initiators=initiators)
+        found = discover(request, surroundings).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 

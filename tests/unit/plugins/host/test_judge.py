@@ -14,7 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import F
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import NfsPlace, Place, Storage, Stored
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
@@ -30,7 +30,7 @@ PLACES: dict[Place, Stored] = {}
 def place(path: str, volume: str = "vol1") -> NfsPlace:
     """A file on a volume that the array knows."""
     found = NfsPlace(path, f"/{volume}{path}", MOUNT, SOURCE)
-    PLACES[found] = Storage(
+    PLACES[found] = HostStorage(
         "nfs", "c1", "svm1", "s1", volume, f"v-{volume}", path.lstrip("/"), "/mnt", "", f"/{volume}"
     )
     return found
@@ -248,7 +248,7 @@ def lun(target: str = "vda", *, name: str = "a", **more: Any) -> Looked:
     serial = f"serial-{name}".ljust(12, "x")
     found = LunPlace(f"dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
     identity = LunIdentity(f"lun-{name}", serial, wwid_of(serial), 4096, "linux", found.device)
-    PLACES[found] = Storage("lun", "c1", "svm1", "s1", "san1", "v-san1", f"luns/{name}", None, "", None, lun=identity)
+    PLACES[found] = HostStorage("lun", "c1", "svm1", "s1", "san1", "v-san1", f"luns/{name}", identity)
     return disk(target, at=found, device="lun", size=4096, **more)
 
 

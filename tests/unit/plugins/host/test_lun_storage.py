@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage im
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Lun, LunIdentity, LunMap, wwid_of
@@ -39,7 +39,7 @@ SEVEN = SanlunLun("filer1", "/vol/vol0/lun1", "7-Mode", "mpatha", "")
 @pytest.mark.parametrize("entries", [[], [AGREES], [AGREES, AGREES]])
 def test_a_lun_by_its_wwid(entries: list[SanlunLun]) -> None:
     found = lun_of(PLACE, [LUN], entries, volumes={"v1": VOLUME})
-    assert found == Storage(
+    assert found == HostStorage(
         kind="lun",
         controller="c1",
         svm="svm1",
@@ -90,7 +90,7 @@ def test_luns_that_are_refused(
 @pytest.mark.parametrize("place", [UNTOLD, replace(UNTOLD, unit_serials=())])
 def test_sanlun_counts_when_the_device_confirms_the_serial(place: LunPlace) -> None:
     found = lun_of(place, [LUN], [AGREES], volumes={"v1": VOLUME})
-    assert isinstance(found, Storage)
+    assert isinstance(found, HostStorage)
     assert found.lun is not None
     assert found.lun.wwid == WWID
 

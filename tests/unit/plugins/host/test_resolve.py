@@ -19,8 +19,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     FileFacts,
     HostFiles,
+    HostStorage,
     NfsPlace,
-    Storage,
     fitting,
     look_at,
     place_of,
@@ -92,7 +92,7 @@ def test_place_to_volume(
     where: Mount, path: str, name: str, inside: str, mount_point: str | None, mount_path: str
 ) -> None:
     stored = found(path, where)
-    assert isinstance(stored, Storage)
+    assert isinstance(stored, HostStorage)
     assert (stored.volume, stored.path) == (name, inside)
     assert (stored.mount_point, stored.mount_path) == (mount_point, mount_path)
     assert (stored.svm, stored.svm_uuid, stored.controller, stored.kind) == ("svm1", "s1", "c1", "nfs")
@@ -282,8 +282,8 @@ def test_one_call_for_addresses_and_one_for_volumes(array: testing.Running, clie
     calls = [request["path"] for request in array.control.requests()]
     assert calls == ["/api/network/ip/interfaces", "/api/storage/volumes"]
     assert asked == ["nas2"]
-    assert all(isinstance(stored[each], Storage) for each in places[:22])
-    assert {each.volume for each in stored.values() if isinstance(each, Storage)} == {"kvm_vol1", "kvm_vol3"}
+    assert all(isinstance(stored[each], HostStorage) for each in places[:22])
+    assert {each.volume for each in stored.values() if isinstance(each, HostStorage)} == {"kvm_vol1", "kvm_vol3"}
     refusal = stored[places[22]]
     assert isinstance(refusal, Refusal)
     assert refusal.code == "ambiguous-address"
@@ -303,7 +303,7 @@ def test_two_ways_to_one_svm_are_not_ambiguous(array: testing.Running) -> None:
     with connected(options, policy=RetryPolicy(retry_count=0), deadline=Deadline.after(60)) as opened:
         stored = storages(opened, [where], addresses_of=lambda _server: [])
     storage = stored[where]
-    assert isinstance(storage, Storage)
+    assert isinstance(storage, HostStorage)
     assert (storage.volume, storage.path) == ("kvm_nested", "a.img")
 
 
@@ -312,5 +312,5 @@ def test_the_svm_s_own_account_resolves_the_ambiguity(array: testing.Running) ->
     where = place("/mnt/x/a.img", mount("nas1:/kvm_vol1"))
     with connected(options, policy=RetryPolicy(retry_count=0), deadline=Deadline.after(60)) as opened:
         storage = storages(opened, [where], addresses_of=lambda _server: [])[where]
-    assert isinstance(storage, Storage)
+    assert isinstance(storage, HostStorage)
     assert storage.svm == "svm1"

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import backing_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 

@@ -11,8 +11,9 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide

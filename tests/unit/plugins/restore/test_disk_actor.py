@@ -16,7 +16,7 @@ import pytest
 import samples
 from backup_site import Site
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Place
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Pending, TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import (
     CheckFailedError,

@@ -4,18 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide, run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import (
     NOT_ASKED,
@@ -29,6 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     RestorePlan,
     SnapshotNow,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
@@ -46,8 +49,8 @@ def backup() -> Manifest:
     )
 
 
-def asked(*disks: str, guests: tuple[str, ...] = ("db1",), **changes: Any) -> dict[str, Any]:
-    return {"guests": list(guests), "disks": list(disks), "restore_id": "r1", **changes}
+def asked(*disks: str, catalog: Path = Path("/nonexistent"), guests: Sequence[str] = ("db1",)) -> RestoreRequest:
+    return restore_request(catalog, restore_id="r1", guests=list(guests), disks=list(disks))
 
 
 def planned(saved: Manifest, guest: str = "db1") -> RestorePlan:
@@ -128,11 +131,11 @@ def test_all_disks_are_planned_when_none_or_all_are_named() -> None:
 
 
 def test_a_run_that_goes_on_keeps_to_the_disks_of_the_first(tmp_path: Path) -> None:
-    saved, record = run._begun(tmp_path, asked("vdb"), backup(), None, NO_OTHERS)
+    saved, record = run._begun(asked("vdb", catalog=tmp_path), backup(), None, NO_OTHERS)
     restore_journal.save(tmp_path, record.with_guest(samples.DB, GuestProgress("running", disks=(DATA,))))
     known = restore_journal.load(tmp_path, "r1")
     for again in (asked(), asked("vdb"), asked("/mnt/vol2/db1.img")):
-        assert run._begun(tmp_path, again, backup(), known, NO_OTHERS) == (saved, known)
+        assert run._begun(again, backup(), known, NO_OTHERS) == (saved, known)
     assert [disk.label for disk in planned(saved).guests[0].disks] == [DATA]
 
 
@@ -145,11 +148,9 @@ def test_a_run_that_goes_on_keeps_to_the_disks_of_the_first(tmp_path: Path) -> N
         ((DATA,), asked(guests=("web1",)), f"begun for {DATA}, none of which is a disk of guest web1"),
     ],
 )
-def test_other_disks_under_the_same_id_are_refused(
-    tmp_path: Path, begun: tuple[str, ...], again: dict[str, Any], says: str
-) -> None:
+def test_other_disks_under_the_same_id_are_refused(begun: tuple[str, ...], again: RestoreRequest, says: str) -> None:
     with pytest.raises(InputError) as refused:
-        run._begun(tmp_path, again, backup(), Journal("r1", samples.BACKUP, disks=begun), NO_OTHERS)
+        run._begun(again, backup(), Journal("r1", samples.BACKUP, disks=begun), NO_OTHERS)
     assert says in refused.value.message
     assert "another restore_id" in refused.value.message
 
@@ -170,7 +171,7 @@ def test_an_undo_leaves_the_disks_alone_that_were_not_written() -> None:
 
 def test_an_undo_takes_no_choice_of_disks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        run.undo(asked("vdb", catalog_dir=str(tmp_path)), check=True)
+        restore_request(tmp_path, restore_id="r1", undo=True, disks=["vdb"])
 
 
 def test_the_other_guests_of_the_backup_stay_out_of_it() -> None:

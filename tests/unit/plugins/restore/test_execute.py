@@ -14,7 +14,6 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     Pending,
@@ -25,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,

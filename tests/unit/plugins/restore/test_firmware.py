@@ -16,10 +16,11 @@ import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look, SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, firmware, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import NOT_ASKED, narrowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore

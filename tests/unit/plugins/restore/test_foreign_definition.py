@@ -14,12 +14,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_moun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
+    Allowed,
     own_nvram,
     places_of,
     site_of,
 )
 
 HERE = frozenset(["default"])
+
+NONE: dict[str, Any] = {"allowed_networks": [], "allowed_paths": []}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ HERE = frozenset(["default"])
 )
 def test_networks_are_those_of_libvirt_unless_others_are_named(given: dict[str, Any], networks: frozenset[str]) -> None:
     with closing(connect("test:///default", retry_count=0)) as host:
-        assert site_of(host, given).networks == networks
+        assert site_of(host, Allowed.from_options({**NONE, **given})).networks == networks
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_networks_are_those_of_libvirt_unless_others_are_named(given: dict[str, 
 )
 def test_files_are_those_that_a_person_names(given: dict[str, Any], paths: frozenset[str]) -> None:
     with closing(connect("test:///default", retry_count=0)) as host:
-        site = site_of(host, given)
+        site = site_of(host, Allowed.from_options({**NONE, **given}))
     assert (site.paths, site.firmware) == (paths, FIRMWARE_DIRECTORIES)
 
 

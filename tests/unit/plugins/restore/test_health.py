@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from asked import restore_request
 from virt import URI, Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -22,14 +25,25 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     RestorePlan,
     RestoreRefusedError,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 AGENT = {"condition": "agent", "timeout": 1}
 NOBODY = {"condition": "tcp", "timeout": 1, "port": 1, "address": "127.0.0.1"}
 SAFETY = "hv1-safety_20261122020000"
 
 
-def options(health: Optional[dict[str, Any]] = None, power: str = "as_was", uri: str = URI) -> dict[str, Any]:
-    return {"health": health, "power": power, "uri": uri, "retry_count": 0}
+def asked(health: Optional[dict[str, Any]] = None, power: str = "as_was", uri: str = URI) -> RestoreRequest:
+    return restore_request(Path("/nonexistent"), health=health, power=power, uri=uri)
+
+
+def looked_at(
+    request: RestoreRequest, record: Journal, results: Sequence[GuestResult], names: Mapping[str, str]
+) -> list[GuestResult]:
+    return restore_health.looked_at(request.condition, record, results, names, power=request.power, reach=request.reach)
+
+
+def foreseen(request: RestoreRequest, plan_: RestorePlan) -> None:
+    restore_health.foreseen(request.condition, plan_, request.reach)
 
 
 def result(uuid: str, name: str = "web1", **changes: Any) -> GuestResult:
@@ -50,7 +64,7 @@ def journal(*uuids: str, restore_id: str = "r1", before: str = "running") -> Jou
 
 
 def test_a_guest_that_runs_is_healthy_without_asking_libvirt_again() -> None:
-    (found,) = restore_health.looked_at(options(uri="none:///"), journal("u"), [result("u")], {"u": "web1"})
+    (found,) = looked_at(asked(uri="none:///"), journal("u"), [result("u")], {"u": "web1"})
     assert found.healthy is True
     assert found.health == {"condition": "running", "wanted": "it runs", "seen": "it runs", "seconds": 0.0}
 
@@ -65,15 +79,15 @@ def test_a_guest_that_runs_is_healthy_without_asking_libvirt_again() -> None:
     ],
 )
 def test_guests_that_stay_off_or_failed_are_not_looked_at(changes: dict[str, Any], power: str) -> None:
-    asked = options(AGENT, power, uri="none:///")
-    (found,) = restore_health.looked_at(asked, journal("u"), [result("u", **changes)], {"u": "web1"})
+    request = asked(AGENT, power, uri="none:///")
+    (found,) = looked_at(request, journal("u"), [result("u", **changes)], {"u": "web1"})
     assert (found.healthy, found.health) == (None, None)
 
 
 def test_several_guests_are_looked_at_together(guests: Guests) -> None:
     uuids = [guests.add(f"g{number}") for number in range(3)]
     given = [result(uuid, f"g{number}") for number, uuid in enumerate(uuids)]
-    found = restore_health.looked_at(options(NOBODY), journal(*uuids), given, {})
+    found = looked_at(asked(NOBODY), journal(*uuids), given, {})
     assert [each.healthy for each in found] == [False] * 3
     assert all("accepted no connection" in str(each.health) for each in found)
 
@@ -81,8 +95,8 @@ def test_several_guests_are_looked_at_together(guests: Guests) -> None:
 def test_guests_of_an_earlier_run_are_looked_at_when_more_is_asked_than_that_they_run(guests: Guests) -> None:
     uuid = guests.add("web1")
     names = {uuid: "web1", "other": "not restored yet"}
-    assert restore_health.looked_at(options(), journal(uuid), [], names) == []
-    (found,) = restore_health.looked_at(options(AGENT), journal(uuid), [], names)
+    assert looked_at(asked(), journal(uuid), [], names) == []
+    (found,) = looked_at(asked(AGENT), journal(uuid), [], names)
     assert (found.name, found.restored, found.state_after, found.safety) == ("web1", False, "running", SAFETY)
     assert (found.healthy, found.health and found.health["seen"]) == (
         False,
@@ -92,13 +106,13 @@ def test_guests_of_an_earlier_run_are_looked_at_when_more_is_asked_than_that_the
 
 def test_an_earlier_run_left_a_guest_off_that_was_off(guests: Guests) -> None:
     uuid = guests.add("web1", running=False)
-    (found,) = restore_health.looked_at(options(AGENT), journal(uuid, before="shutoff"), [], {uuid: "web1"})
+    (found,) = looked_at(asked(AGENT), journal(uuid, before="shutoff"), [], {uuid: "web1"})
     assert (found.healthy, found.state_after) == (None, "shutoff")
 
 
 def test_a_wrong_condition_is_refused() -> None:
     with pytest.raises(InputError):
-        restore_health.looked_at(options({"condition": "tcp"}), journal(), [], {})
+        looked_at(asked({"condition": "tcp"}), journal(), [], {})
 
 
 def plan(uuid: str, after: str = "running") -> RestorePlan:
@@ -109,11 +123,11 @@ def test_a_guest_without_agent_channel_is_refused_before_anything_is_touched(gue
     uuid = guests.add("web1", running=False)
     for health in (AGENT, {"condition": "command", "command": ["/bin/true"]}):
         with pytest.raises(RestoreRefusedError, match="nothing was touched: guest web1: to see that") as caught:
-            restore_health.foreseen(options(health), plan(uuid))
+            foreseen(asked(health), plan(uuid))
         assert [each["code"] for each in caught.value.fields["problems"]] == ["health-impossible"]
     for health in (None, NOBODY):
-        restore_health.foreseen(options(health, uri="none:///"), plan(uuid))
-    restore_health.foreseen(options(AGENT, uri="none:///"), plan(uuid, after="shutoff"))
+        foreseen(asked(health, uri="none:///"), plan(uuid))
+    foreseen(asked(AGENT, uri="none:///"), plan(uuid, after="shutoff"))
 
 
 def sick(uuid: str = "u", **changes: Any) -> GuestResult:

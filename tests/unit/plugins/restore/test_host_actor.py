@@ -11,9 +11,9 @@ from unittest.mock import Mock
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore

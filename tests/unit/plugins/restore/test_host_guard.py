@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 import samples
 import virt
+from asked import restore_request
 from image_users import make_image, qemu
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.pacemaker import Cluster, ClusterError, ClusterGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 WEB = GuestNow("web1", samples.WEB, "shutoff", False, True, ())
 
@@ -32,10 +34,9 @@ def guests() -> Iterator[virt.Guests]:
     made.close()
 
 
-def options(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """The options of the module that matter here."""
-    made = {"uri": virt.URI, "retry_count": 0, "catalog_dir": str(tmp_path), "other_hosts": None}
-    return {**made, "hosts_off": [], "cluster_off": [], **changes}
+def asked(tmp_path: Path) -> RestoreRequest:
+    """A request to libvirt's test driver."""
+    return restore_request(tmp_path, uri=virt.URI)
 
 
 def codes(now: GuestNow) -> list[str]:
@@ -56,8 +57,11 @@ def codes(now: GuestNow) -> list[str]:
         ({"hv2": False, "hv3": False}, ["hv2"], ["host-not-asked"]),
     ],
 )
-def test_what_the_other_hosts_said(said: dict[str, Any], hosts_off: list[str], found: list[str]) -> None:
-    problems = host_guard.elsewhere(WEB, said, hosts_off)
+def test_what_the_other_hosts_said(
+    tmp_path: Path, said: dict[str, Any], hosts_off: list[str], found: list[str]
+) -> None:
+    others = restore_request(tmp_path, other_hosts=said, hosts_off=hosts_off).others
+    problems = host_guard.elsewhere(WEB, others.active, others.off)
     assert [problem.code for problem in problems] == found
     assert all(problem.guest == "web1" and problem.severity == "error" for problem in problems)
 
@@ -65,7 +69,7 @@ def test_what_the_other_hosts_said(said: dict[str, Any], hosts_off: list[str], f
 def test_the_host_is_named() -> None:
     (active,) = host_guard.elsewhere(WEB, {"hv2": [samples.WEB], "hv3": []}, [])
     assert active.message == f"guest web1 ({samples.WEB}) is active on host hv2"
-    (silent,) = host_guard.elsewhere(WEB, {"hv2": False, "hv3": False}, ["hv2"])
+    (silent,) = host_guard.elsewhere(WEB, {"hv2": None, "hv3": None}, ["hv2"])
     assert "hv3 of the play could not be asked" in silent.message
 
 
@@ -101,7 +105,7 @@ def test_an_image_that_a_qemu_holds(
     now = replace(WEB, uuid=uuid, state=state, disks=(disk,))
     make_image(Path(disk.host_path), image_format=image_format)
     with qemu(Path(disk.host_path), image_format=image_format) if held else nullcontext():
-        seen = host_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
+        seen = host_guard.looked_at(asked(tmp_path), "r1", {uuid: now})[uuid]
     assert [each.code for each in seen.disks[0].obstacles] == found
     assert (host_guard.NO_LOCKS in seen.disks[0].notes) is not locks
     assert "guests of this host: nothing found" in seen.disks[0].notes[-1]
@@ -113,7 +117,7 @@ def test_an_image_that_another_guest_has(tmp_path: Path, guests: virt.Guests) ->
     xml = guests.domain(other).XMLDesc().replace("/web2.img", disk.host_path)
     guests.connection.defineXML(xml)
     now = replace(WEB, uuid=mine, state="shutoff", disks=(disk,))
-    seen = host_guard.looked_at(options(tmp_path), "r1", {mine: now})[mine]
+    seen = host_guard.looked_at(asked(tmp_path), "r1", {mine: now})[mine]
     (problem,) = seen.disks[0].obstacles
     assert problem.code == "disk-used-by-several-guests"
     assert f"guest web2 ({other}), shutoff, has it as its disk vda" in problem.message
@@ -122,28 +126,28 @@ def test_an_image_that_another_guest_has(tmp_path: Path, guests: virt.Guests) ->
 def test_a_guest_on_which_libvirt_works(tmp_path: Path, guests: virt.Guests, monkeypatch: pytest.MonkeyPatch) -> None:
     uuid = guests.add("web1")
     now = replace(WEB, uuid=uuid, state="running", disks=(image(tmp_path, locks=False),))
-    assert codes(host_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]) == []
+    assert codes(host_guard.looked_at(asked(tmp_path), "r1", {uuid: now})[uuid]) == []
     monkeypatch.setattr(Domain, "busy", lambda domain: domain.name == "web1")
     monkeypatch.setattr(Domain, "block_job", lambda domain, target: (domain.name, target) == ("web1", "vda"))
-    seen = host_guard.looked_at(options(tmp_path), "r1", {uuid: now})[uuid]
+    seen = host_guard.looked_at(asked(tmp_path), "r1", {uuid: now})[uuid]
     assert [(problem.code, problem.disk) for problem in seen.obstacles] == [("guest-busy", None), ("guest-busy", "vda")]
     guests.domain(uuid).destroy()
-    assert codes(host_guard.looked_at(options(tmp_path), "r1", {uuid: replace(now, state="crashed")})[uuid]) == []
+    assert codes(host_guard.looked_at(asked(tmp_path), "r1", {uuid: replace(now, state="crashed")})[uuid]) == []
 
 
 def test_a_managed_save_image_of_another_driver_stays_where_it_is(tmp_path: Path, guests: virt.Guests) -> None:
     uuid = guests.add("web1")
     guests.domain(uuid).managedSave(0)
-    seen = host_guard.looked_at(options(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid]
+    seen = host_guard.looked_at(asked(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid]
     assert seen.managed_save
     assert "qemu:///system" in str(seen.save_hindrance)
     guests.domain(uuid).managedSaveRemove(0)
-    assert not host_guard.looked_at(options(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid].managed_save
+    assert not host_guard.looked_at(asked(tmp_path), "r1", {uuid: replace(WEB, uuid=uuid)})[uuid].managed_save
 
 
 def test_a_guest_that_is_gone_is_left_to_the_plan(tmp_path: Path) -> None:
-    assert host_guard.looked_at(options(tmp_path), "r1", {samples.WEB: WEB}) == {samples.WEB: WEB}
-    assert host_guard.looked_at(options(tmp_path), "r1", {}) == {}
+    assert host_guard.looked_at(asked(tmp_path), "r1", {samples.WEB: WEB}) == {samples.WEB: WEB}
+    assert host_guard.looked_at(asked(tmp_path), "r1", {}) == {}
 
 
 CLUSTER = Cluster((ClusterGuest("web1-vm", ("/etc/cluster/web1.xml",), (), True),), maintenance=False)

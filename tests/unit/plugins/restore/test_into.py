@@ -10,15 +10,17 @@ from typing import Any, Optional
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import into as restore_into
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import firmware_plan
@@ -100,7 +102,7 @@ def test_a_definition_that_is_not_that_guest_s_stays_so(xml: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "definition"),
+    ("changes", "definition"),
     [
         ({"definition": None, "disks": []}, "replace"),
         ({"definition": "merge", "disks": []}, "merge"),
@@ -108,9 +110,10 @@ def test_a_definition_that_is_not_that_guest_s_stays_so(xml: str) -> None:
         ({"definition": None, "disks": ["vdb"]}, None),
     ],
 )
-def test_what_becomes_of_the_definition(options: dict[str, Any], definition: Optional[str]) -> None:
-    settled = INTO.settled({"guests": ["web1", samples.WEB.upper(), "db1"], **options})
-    assert (settled["definition"], settled["guests"]) == (definition, [NEW, NEW, "db1"])
+def test_what_becomes_of_the_definition(tmp_path: Path, changes: dict[str, Any], definition: Optional[str]) -> None:
+    asked = replace(restore_request(tmp_path, guests=["web1", samples.WEB.upper(), "db1"]), **changes)
+    settled = INTO.settled(asked)
+    assert (settled.definition, settled.guests) == (definition, (NEW, NEW, "db1"))
 
 
 def disk(path: str = "web1.img", **changes: Any) -> DiskNow:

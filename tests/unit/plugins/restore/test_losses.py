@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow

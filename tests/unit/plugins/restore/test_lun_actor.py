@@ -12,7 +12,6 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
@@ -27,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import lun_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor

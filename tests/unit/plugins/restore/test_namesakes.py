@@ -7,12 +7,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import found
 import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import OURS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import namesakes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestNow, KnownGuest, TwoGuests
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import guests_of
 
 NEW = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
 MAC = "52:54:00:AA:BB:01"
@@ -23,6 +26,10 @@ XML = (
     "<interface type='direct'><source dev='eth0'/></interface>"
     "</devices></domain>"
 )
+MARKED = (
+    f"<metadata><k:copy xmlns:k='{OURS}' owner='hv1' backup-id='b1' guest='web1' guest-uuid='u'"
+    " created='2026-11-21T02:00:00+00:00'/></metadata>"
+)
 WEB = GuestNow("web1", samples.WEB, "shutoff", False, True, (), xml=XML)
 ANEW = replace(WEB, uuid=NEW, two_guests=TwoGuests(KnownGuest("web1", samples.WEB, ()), KnownGuest("web1", NEW, ())))
 
@@ -30,8 +37,12 @@ ANEW = replace(WEB, uuid=NEW, two_guests=TwoGuests(KnownGuest("web1", samples.WE
 def guest(uuid: str, mac: str = "", network: str = "dmz", **changes: Any) -> dict[str, Any]:
     """A guest as a discovery tells it."""
     interfaces = [{"mac": mac.lower(), "network": network}] if mac else []
+    source = f"<mac address='{mac}'/><source network='{network}'/>"
+    devices = f"<interface type='network'>{source}</interface>" if mac else ""
+    marked = MARKED if changes.get("copy") else ""
+    xml = f"<domain><name>other</name><uuid>{uuid}</uuid>{marked}<devices>{devices}</devices></domain>"
     row = {"name": "other", "uuid": uuid, "state": "shutoff", "interfaces": interfaces, "copy": False, "disks": []}
-    return {**row, **changes}
+    return {**row, "xml": xml, **changes}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,7 @@ def guest(uuid: str, mac: str = "", network: str = "dmz", **changes: Any) -> dic
     ],
 )
 def test_what_is_noted(now: GuestNow, here: list[Any], elsewhere: dict[str, Any], said: list[str]) -> None:
-    others = namesakes.others_of(here, elsewhere)
+    others = namesakes.others_of([found.guest(each).guest for each in here], guests_of(elsewhere))
     seen = namesakes.told({now.uuid: now}, others)[now.uuid]
     assert len(seen.notes) == bool(said)
     assert all(word in seen.notes[0] for word in said)
@@ -66,4 +77,4 @@ def test_what_is_noted(now: GuestNow, here: list[Any], elsewhere: dict[str, Any]
 
 def test_what_is_no_list_of_guests_is_refused() -> None:
     with pytest.raises(InputError, match="hv2 does not have a list of guests"):
-        namesakes.others_of([], {"hv2": [{"name": "x"}]})
+        guests_of({"hv2": [{"name": "x"}]})

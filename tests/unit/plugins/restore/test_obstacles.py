@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
+import found
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import _disk_now
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.look import DiskQuestion, disk_now
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
 STORAGE = {
     "kind": "nfs",
@@ -39,13 +43,18 @@ DISK: dict[str, Any] = {
     "reason": "",
     "storage": STORAGE,
 }
-GUEST = {"name": "web1", "state": "shutoff"}
+GUEST = found.guest({"name": "web1", "state": "shutoff", "disks": []})
+
+
+def seen(record: dict[str, Any], problems: Sequence[Problem] = (), *, others_off: bool = False) -> DiskNow:
+    """The disk as a restore sees it."""
+    return disk_now(GUEST, found.disk(record), problems, asked=DiskQuestion("auto", others_off))
 
 
 def obstacles(*codes: str, others_off: bool = False, **disk: Any) -> list[tuple[str, str]]:
     """The codes and severities of what keeps a disk with these findings from being overwritten."""
-    found = [problem_of(code, "disk vdb of guest web1: found", guest="web1", disk="vdb") for code in codes]
-    now = _disk_now(GUEST, {**DISK, **disk}, found, method="auto", others_off=others_off)
+    problems = [problem_of(code, "disk vdb of guest web1: found", guest="web1", disk="vdb") for code in codes]
+    now = seen({**DISK, **disk}, problems, others_off=others_off)
     return [(each.code, each.severity) for each in now.obstacles]
 
 
@@ -56,9 +65,9 @@ def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
 
 
 @pytest.mark.parametrize("others_off", [False, True])
-@pytest.mark.parametrize("code", run.NOT_FREE)
+@pytest.mark.parametrize("code", look.NOT_FREE)
 def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, others_off: bool) -> None:
-    assert [found for found, _severity in obstacles(code, others_off=others_off)] == [code]
+    assert [each for each, _severity in obstacles(code, others_off=others_off)] == [code]
 
 
 LUN_STORAGE = {
@@ -88,9 +97,9 @@ LUN_STORAGE = {
 def test_a_reservation_of_another_host_takes_a_word_of_a_person(
     monkeypatch: pytest.MonkeyPatch, held: Optional[Held], others_off: bool, refused: bool
 ) -> None:
-    monkeypatch.setattr(run.lun_device, "obstacles", lambda *_device, **_how: [])
-    monkeypatch.setattr(run, "reservation_on", lambda device, _own: held if "lun1" in device else None)
-    now = _disk_now(GUEST, {**DISK, "storage": LUN_STORAGE}, [], method="auto", others_off=others_off)
+    monkeypatch.setattr(look.lun_device, "obstacles", lambda *_device, **_how: [])
+    monkeypatch.setattr(look, "reservation_on", lambda device, _own: held if "lun1" in device else None)
+    now = seen({**DISK, "storage": LUN_STORAGE}, others_off=others_off)
     assert [(each.code, each.severity) for each in now.obstacles] == ([("lun-reserved", "error")] if refused else [])
     assert now.notes == ((held.text,) if held else ())
 

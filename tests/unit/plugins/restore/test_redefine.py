@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Optional
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
@@ -16,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import redefine
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.redefine import Redefinition
 
 VOLUMES = ("vol1", "vol2")
 
@@ -43,30 +46,26 @@ def now(saved: SavedGuest, **moved: str) -> GuestNow:
     return GuestNow(saved.name, saved.uuid, "shutoff", False, True, tuple(disks), xml=saved.xml)
 
 
-def asked(**changes: Any) -> dict[str, Any]:
-    return {"definition": "keep", "moved_disks": "refuse", "define_missing": False, "disks": [], **changes}
-
-
 @pytest.mark.parametrize(
-    ("found", "options", "expected"),
+    ("found", "asked", "expected"),
     [
-        pytest.param(now(guest()), {}, None, id="it stays as it is"),
-        pytest.param(None, {}, None, id="not defined, and not to be"),
-        pytest.param(None, {"define_missing": True}, ("replace", ()), id="defined anew"),
-        pytest.param(now(guest()), {"define_missing": True}, None, id="defined already"),
-        pytest.param(now(guest(), vdb="other.img"), {}, None, id="moved: the plan refuses"),
-        pytest.param(now(guest(), vdb="other.img"), {"moved_disks": "old_place"}, ("keep", ("vdb",)), id="moved: back"),
-        pytest.param(now(guest()), {"moved_disks": "old_place"}, None, id="nothing was moved"),
-        pytest.param(now(guest()), {"definition": "replace"}, ("replace", ()), id="replaced"),
-        pytest.param(now(guest()), {"definition": "merge"}, ("merge", ()), id="merged"),
+        pytest.param(now(guest()), Redefinition(), None, id="it stays as it is"),
+        pytest.param(None, Redefinition(), None, id="not defined, and not to be"),
+        pytest.param(None, Redefinition(define_missing=True), ("replace", ()), id="defined anew"),
+        pytest.param(now(guest()), Redefinition(define_missing=True), None, id="defined already"),
+        pytest.param(now(guest(), vdb="other.img"), Redefinition(), None, id="moved: the plan refuses"),
+        pytest.param(now(guest(), vdb="other.img"), Redefinition(old_place=True), ("keep", ("vdb",)), id="moved: back"),
+        pytest.param(now(guest()), Redefinition(old_place=True), None, id="nothing was moved"),
+        pytest.param(now(guest()), Redefinition("replace"), ("replace", ()), id="replaced"),
+        pytest.param(now(guest()), Redefinition("merge"), ("merge", ()), id="merged"),
     ],
 )
 def test_who_gets_which_definition(
-    found: Optional[GuestNow], options: dict[str, Any], expected: Optional[tuple[str, tuple[str, ...]]]
+    found: Optional[GuestNow], asked: Redefinition, expected: Optional[tuple[str, tuple[str, ...]]]
 ) -> None:
     saved = guest()
     there = {saved.uuid: found} if found else {}
-    new = redefine.new_definitions([saved], there, asked(**options), here={}).get(saved.uuid)
+    new = redefine.new_definitions([saved], there, asked, here={}).get(saved.uuid)
     assert (new and (new.policy, new.targets)) == expected
 
 
@@ -76,14 +75,14 @@ def test_a_host_that_has_the_volume_elsewhere_gets_a_definition_that_says_so() -
     assert first is not None
     here = {(first.svm_uuid, first.volume_uuid): HostVolume("/srv/one")}
     new = redefine.new_definitions(
-        [saved], {}, asked(define_missing=True), here=here, real=lambda path: path, exists=lambda _path: True
+        [saved], {}, Redefinition(define_missing=True), here=here, real=lambda path: path, exists=lambda _path: True
     )
     sources = [disk.source for disk in parse_guest(new[saved.uuid].saved).disks]
     assert sources == [f"/srv/one/{first.path}", saved.saved_disks[1].source]
 
 
-@pytest.mark.parametrize("options", [{"definition": "replace"}, {"definition": "merge"}, {"define_missing": True}])
-def test_some_disks_alone_go_with_no_other_definition(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{"definition": "replace"}, {"definition": "merge"}, {"define_missing": True}])
+def test_some_disks_alone_go_with_no_other_definition(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        redefine.check_options(asked(disks=["vda"], **options))
-    redefine.check_options(asked(**options))
+        restore_request(tmp_path, disks=["vda"], **changes)
+    restore_request(tmp_path, **changes)

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
@@ -23,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     SafetySnapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import firmware_files, resume, run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -231,13 +233,12 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("asked", "name"), [("r9", "r9"), (None, "r1")])
 def test_the_name_of_a_restore(tmp_path: Path, asked: Optional[str], name: str) -> None:
     journals.save(tmp_path, journal())
-    options: dict[str, Any] = {"restore_id": asked, "guests": ["web1"], "disks": []}
-    _saved, made = run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
+    request = restore_request(tmp_path, restore_id=asked)
+    _saved, made = run._begun(request, backup(), None, restore_survey.survey(tmp_path))
     assert made.restore_id == name
 
 
 def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"restore_id": None, "guests": ["web1"], "disks": []}
-    _saved, made = run._begun(tmp_path, options, backup(), None, restore_survey.survey(tmp_path))
+    _saved, made = run._begun(restore_request(tmp_path), backup(), None, restore_survey.survey(tmp_path))
     assert made.restore_id.startswith("restore_2")
     assert made.guests == {}

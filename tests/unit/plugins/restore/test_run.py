@@ -7,20 +7,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import found
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     from_snapshots,
-    selection,
     store,
     volume_copies,
 )
@@ -36,9 +36,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     SafetySnapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery, DiscoveryRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestoreRefusedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
 VOLUMES = ("vol1", "vol2")
 SAFETY = "hv1-safety_20261122020000"
@@ -48,38 +50,9 @@ SAVED, BEFORE = b"variables of the backup", b"variables from before"
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
 
-def options(root: Path, **changes: Any) -> dict[str, Any]:
-    asked = {
-        "guests": ["db1"],
-        "disks": [],
-        "backup_id": samples.BACKUP,
-        "restore_id": "r1",
-        "undo": False,
-        "into_uuid": None,
-        "catalog_dir": str(root),
-        "hold_dir": str(root / "run" / "holds"),
-        "config_dir": "/etc/libvirt/qemu",
-        "controllers": [],
-        "uri": "test:///default",
-        "retry_count": 0,
-        "timeout": 60,
-        "method": "auto",
-        "other_hosts_off": False,
-        "multipath_required": True,
-        "other_hosts": {},
-        "hosts_off": [],
-        "cluster_off": [],
-        "power": "as_was",
-        "on_failure": "continue",
-        "unknown_wait": 900,
-        "accept_unknown": None,
-        "definition": "keep",
-        "moved_disks": "refuse",
-        "define_missing": False,
-        "verify": "sampled",
-        "health": None,
-    }
-    return {**asked, **changes}
+def asked(root: Path, **changes: Any) -> RestoreRequest:
+    """A request to restore db1."""
+    return restore_request(root, **{"guests": ["db1"], "backup_id": samples.BACKUP, "restore_id": "r1", **changes})
 
 
 @pytest.fixture
@@ -107,7 +80,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for disk in now["disks"]:
         disk.update(readonly=False)
         disk["storage"].update(locks=True)
-    monkeypatch.setattr(run, "discover", lambda _asked: {"libvirt_available": True, "problems": [], "guests": [now]})
+    monkeypatch.setattr(run, "discover", lambda _asked, **_how: found.discovery(now))
     monkeypatch.setattr(run, "connected", lambda *_args, **_more: nullcontext([]))
     monkeypatch.setattr(
         run,
@@ -156,54 +129,54 @@ def test_a_disk_that_a_guest_of_another_host_uses_is_refused_whatever_is_said(
 ) -> None:
     db2 = {**samples.two_volume_guest(), "uuid": samples.WEB, "name": "db2", "state": state}
     db2["disks"] = [{**db2["disks"][1], "type": "file"}]
-    asked = options(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
+    request = asked(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
     if codes:
         with pytest.raises(RestoreRefusedError, match="db2") as caught:
-            run.run(asked, check=True)
+            run.run(request, check=True)
         assert [each["code"] for each in caught.value.fields["problems"]] == codes
     else:
-        assert "used by guest db2 (vdb) of host hv2, shutoff, too" in str(run.run(asked, check=True)["plan"])
+        assert "used by guest db2 (vdb) of host hv2, shutoff, too" in str(run.run(request, check=True)["plan"])
 
 
 def test_initiators_of_hosts_that_were_asked_are_known_to_the_discovery(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
-    found = run.discover
+    seen: list[tuple[str, ...]] = []
+    really = run.discover
 
-    def discover(wanted: dict[str, Any]) -> dict[str, Any]:
-        asked.append(wanted["known_initiators"])
-        return found(wanted)
+    def discover(wanted: DiscoveryRequest, **how: Any) -> Discovery:
+        seen.append(wanted.known_initiators)
+        return really(wanted, **how)
 
     monkeypatch.setattr(run, "discover", discover)
     passed = {"type": "hostdev", "target": "hostdev-0", "path": None, "source": "0:0:1:0", "storage": None}
     hv3 = [{"name": "x", "uuid": samples.WEB, "state": "shutoff", "disks": [passed]}]
     initiators = {"hv2": ["iqn.hv2"], "hv3": ["iqn.hv3"]}
-    run.run(options(root, other_hosts_guests={"hv2": [], "hv3": hv3}, other_hosts_initiators=initiators), check=True)
-    assert asked
-    assert all(each == ["iqn.hv2"] for each in asked)
+    run.run(asked(root, other_hosts_guests={"hv2": [], "hv3": hv3}, other_hosts_initiators=initiators), check=True)
+    assert seen
+    assert all(each == ("iqn.hv2",) for each in seen)
 
 
 def test_a_restore_takes_all_disks_and_the_saved_variables(root: Path) -> None:
-    result = run.run(options(root), check=True)
+    result = run.run(asked(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": [SAVED]}
     assert f"UEFI variables {root}/vars.fd: as in {root}/backups" in result["diff"]["after"]
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_the_guests_are_looked_at_with_the_restore_s_own_options(
+def test_the_guests_are_looked_at_with_the_restore_s_own_asked(
     root: Path, monkeypatch: pytest.MonkeyPatch, required: bool
 ) -> None:
-    asked: list[dict[str, Any]] = []
-    found = run.discover
-    monkeypatch.setattr(run, "discover", lambda options: asked.append(options) or found(options))
-    run.run(options(root, multipath_required=required), check=True)
-    assert asked
-    assert {each["multipath_required"] for each in asked} == {required}
+    seen: list[DiscoveryRequest] = []
+    really = run.discover
+    monkeypatch.setattr(run, "discover", lambda wanted, **how: seen.append(wanted) or really(wanted, **how))
+    run.run(asked(root, multipath_required=required), check=True)
+    assert seen
+    assert {each.multipath_required for each in seen} == {required}
 
 
 def test_a_restore_of_one_disk_takes_nothing_else(root: Path) -> None:
-    result = run.run(options(root, disks=["vdb"]), check=True)
+    result = run.run(asked(root, disks=["vdb"]), check=True)
     assert planned(result) == {"disks": [("vdb", samples.BACKUP)], "files": []}
     assert "note: disk vda stays as it is: it was not asked for" in result["diff"]["after"]
     assert "a mix of two points in time" in result["diff"]["after"]
@@ -228,13 +201,13 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = run.undo(options(root, undo=True), check=True)
+    result = run.run(asked(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = run.undo(options(root, undo=True), check=True)
+    result = run.run(asked(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
 
 
@@ -257,7 +230,6 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     parts = volume_copies.put_parts(started).parts
     bound, _remarks = volume_copies.put_index(started, parts, owner=found.owner, run_id=RUN)
     shutil.rmtree(root / "backups")
-    monkeypatch.setattr(selection, "connected", run.connected)
     monkeypatch.setattr(from_snapshots, "nfs_points", lambda: [str(mount)])
     monkeypatch.setattr(
         from_snapshots, "volumes_at", lambda _clients, points, _deadline: dict.fromkeys(points, found.volumes[0].key)
@@ -277,7 +249,7 @@ def lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 
 
 def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(root: Path, lost: Manifest) -> None:
-    result = run.run(options(root), check=True)
+    result = run.run(asked(root), check=True)
     assert planned(result) == {"disks": [("vda", samples.BACKUP), ("vdb", samples.BACKUP)], "files": []}
     after = result["diff"]["after"]
     assert "note: the catalog does not have the backup: its manifest is the one in the snapshot of svm1:vol1" in after
@@ -288,7 +260,7 @@ def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(ro
 
 def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, lost: Manifest) -> None:
     written(root)
-    result = run.undo(options(root), check=True)
+    result = run.run(asked(root, undo=True), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
     assert f"its manifest is the one in the snapshot of svm1:{lost.volumes[0].volume}" in result["diff"]["after"]
     assert "kept in the catalog only" not in result["diff"]["after"]
@@ -305,7 +277,7 @@ def test_a_snapshot_that_is_gone_stops_a_restore_without_its_catalog(
 
     monkeypatch.setattr(from_snapshots, "snapshots_of", of_the_first)
     with pytest.raises(manifests.ManifestError, match=f"volume svm1:{VOLUMES[1]} has no snapshot of that name"):
-        run.run(options(root), check=True)
+        run.run(asked(root), check=True)
     assert lost.backup_id == samples.BACKUP
 
 
@@ -321,8 +293,8 @@ def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     option, mine = handed_over(root)
-    asked = options(mine, backup_from=option, safety_snapshot=False)
-    result = run.run(asked, check=True)
+    request = asked(mine, backup_from=option, safety_snapshot=False)
+    result = run.run(request, check=True)
     (guest,) = result["plan"]["guests"]
     kept = store.backup_directory(mine, samples.BACKUP) / "db.nvram"
     assert [file["source"] for file in guest["files"]] == [str(kept)]
@@ -335,43 +307,58 @@ def test_a_backup_of_another_host_is_planned_with_and_kept_only_when_it_is_used(
         return [], Journal("r1", samples.BACKUP)
 
     monkeypatch.setattr(run, "_carried_out", carried_out)
-    assert run.run(asked, check=False)["changed"] is True
+    assert run.run(request, check=False)["changed"] is True
     assert seen == [SAVED]
     assert store.load(mine, samples.BACKUP) == store.load(root, samples.BACKUP)
+
+
+def test_the_backup_of_an_undo_is_asked_of_the_array_only_when_it_is_lost(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_asked: Any, **_more: Any) -> Any:
+        raise AssertionError("a session was opened")
+
+    monkeypatch.setattr(run, "connected", nobody)
+    option, mine = handed_over(root)
+    given = run._backup_of(asked(mine, backup_from=option), samples.BACKUP)
+    assert (given.given is not None, given.origin) == (True, Origin.IMPORTED)
+    assert run._backup_of(asked(root), samples.BACKUP).origin is Origin.OWN_RUN
+    with pytest.raises(AssertionError, match="a session was opened"):
+        run._backup_of(asked(root), "hv1-other_20261121020000")
 
 
 def test_what_a_refused_restore_was_handed_over_is_not_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     option, mine = handed_over(root)
     monkeypatch.setattr(run, "file_size", lambda *_args, **_more: SIZE + 1)
     with pytest.raises(RestoreRefusedError):
-        run.run(options(mine, backup_from=option, safety_snapshot=False), check=False)
+        run.run(asked(mine, backup_from=option, safety_snapshot=False), check=False)
     assert store.entries(mine) == []
     assert not list(mine.rglob("db.nvram"))
 
 
 def test_the_same_id_again_does_nothing_more(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    assert run.run(options(root, disks=["vdb"]), check=True)["changed"] is False
-    assert run.run(options(root), check=True)["changed"] is False
+    assert run.run(asked(root, disks=["vdb"]), check=True)["changed"] is False
+    assert run.run(asked(root), check=True)["changed"] is False
 
 
 @pytest.mark.parametrize("name", ["stop_timeout", "start_timeout", "unknown_wait"])
-@pytest.mark.parametrize("act", [run.run, run.undo])
-def test_a_time_below_zero_is_refused_by_name(root: Path, act: Callable[..., Any], name: str) -> None:
+@pytest.mark.parametrize("undo", [False, True])
+def test_a_time_below_zero_is_refused_by_name(tmp_path: Path, undo: bool, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is -1; give a number of seconds, 0 or more. Nothing was touched$"):
-        act(options(root, **{name: -1}), check=True)
+        asked(tmp_path, undo=undo, **{name: -1})
 
 
 @pytest.mark.parametrize("check", [False, True])
 def test_the_name_of_another_restore_releases_none(root: Path, check: bool) -> None:
     with pytest.raises(InputError, match=r"^accept_unknown names 'r0', and this is restore r1; nothing was touched$"):
-        run.run(options(root, accept_unknown="r0", safety_snapshot=False), check=check)
-    assert run.run(options(root, accept_unknown="r1"), check=True)["changed"]
+        run.run(asked(root, accept_unknown="r0", safety_snapshot=False), check=check)
+    assert run.run(asked(root, accept_unknown="r1"), check=True)["changed"]
 
 
 def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
     typed = {"disks": [" vdb", ""], "hosts_off": [" hv2 "], "other_hosts": {"hv2": False}}
-    result = run.run(options(root, **typed), check=True)
+    result = run.run(asked(root, **typed), check=True)
     assert planned(result)["disks"] == [("vdb", samples.BACKUP)]
 
 

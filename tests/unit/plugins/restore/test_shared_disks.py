@@ -7,11 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Optional
 
+import found
 import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import shared_disks
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
@@ -37,7 +39,7 @@ def shared(target: str = "vdb", **changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "expected"),
     [
         ([row("web1", samples.WEB, shared())], {(samples.WEB, "vdb"): []}),
         (
@@ -55,9 +57,9 @@ def shared(target: str = "vdb", **changed: Any) -> dict[str, Any]:
         ([row("web1", samples.WEB, shared(storage=None))], {}),
     ],
 )
-def test_who_shares_a_disk(rows: list[dict[str, Any]], found: Any) -> None:
-    told = shared_disks.sharers_of(rows)
-    assert {key: [(each.name, each.target, each.active) for each in users] for key, users in told.items()} == found
+def test_who_shares_a_disk(rows: list[dict[str, Any]], expected: Any) -> None:
+    told = shared_disks.sharers_of([found.guest(each) for each in rows])
+    assert {key: [(each.name, each.target, each.active) for each in users] for key, users in told.items()} == expected
 
 
 def now(*sharers: Sharer, shareable: bool = True) -> GuestNow:

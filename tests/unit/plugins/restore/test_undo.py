@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import pytest
 import samples
+from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import selection
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     GuestProgress,
@@ -92,14 +91,13 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": "r1", "guests": ["web1"], "disks": []}
-    options.update(controllers=[], timeout=10, retry_count=0)
-    monkeypatch.setattr(selection, "connected", lambda *_asked, **_more: nullcontext([]))
+    request = restore_request(tmp_path, restore_id="r1", undo=True)
+    monkeypatch.setattr(run, "connected", lambda *_asked, **_more: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
-        run.undo(options, check=False)
+        run.run(request, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
     with pytest.raises(InputError, match=f"There is no backup {samples.BACKUP} in the catalog"):
-        run.undo(options, check=False)
+        run.run(request, check=False)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +106,8 @@ def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
     tmp_path: Path, name: str, said: str
 ) -> None:
-    options: dict[str, Any] = {"catalog_dir": str(tmp_path), "restore_id": name, "guests": ["web1"], "disks": []}
-    options.update(definition="keep", define_missing=False)
     with pytest.raises(InputError, match=said):
-        run.run(options, check=True)
+        restore_request(tmp_path, restore_id=name)
 
 
 def test_a_journal_with_safety_snapshots_survives(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any, Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,

@@ -10,9 +10,9 @@ from typing import Optional
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
