@@ -47,6 +47,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import (
     ways,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import into as restore_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.checks import World
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.decide import restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.definition_diff import with_changes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import file_size
@@ -430,20 +431,18 @@ def _plan(
     )
     found = host_guard.looked_at(request, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
-    plan = restore_plan(
-        manifest,
-        wanted=todo,
+    world = World(
         guests=found,
-        names_now=now.names,
+        names=now.names,
         snapshots=mine,
-        sizes_in_snapshot=sizes,
+        sizes=sizes,
         unseen=unseen,
         undoes=request.undo,
-        restore_id=record.restore_id,
         power=request.power,
         states_before={uuid: progress.state_before for uuid, progress in record.guests.items() if progress.open},
         created={uuid: progress.created for uuid, progress in undone.guests.items()} if undone else {},
     )
+    plan = restore_plan(manifest, world, wanted=todo, restore_id=record.restore_id)
     plan = shared_disks.once(plan, manifest, found, restored=restored)
     return with_changes(with_firmware(plan, manifest, found, directory=saved), manifest, found)
 

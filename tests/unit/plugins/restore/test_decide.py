@@ -17,6 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.checks import World
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
     GuestNow,
@@ -71,14 +72,13 @@ IN_SNAPSHOT = {
 def planned(wanted: list[str], *guests: GuestNow, **changes: Any) -> RestorePlan:
     asked: dict[str, Any] = {
         "snapshots": SNAPSHOTS,
-        "sizes_in_snapshot": IN_SNAPSHOT,
+        "sizes": IN_SNAPSHOT,
         "power": "as_was",
         "states_before": {},
-        "names_now": {guest.name: guest.uuid for guest in guests},
+        "names": {guest.name: guest.uuid for guest in guests},
     }
-    return decide.restore_plan(
-        backup(), wanted=wanted, guests={guest.uuid: guest for guest in guests}, restore_id="r1", **{**asked, **changes}
-    )
+    world = World(guests={guest.uuid: guest for guest in guests}, **{**asked, **changes})
+    return decide.restore_plan(backup(), world, wanted=wanted, restore_id="r1")
 
 
 def test_a_sound_restore_names_source_and_target() -> None:
@@ -145,7 +145,7 @@ def test_disks_in_each_other_s_place_are_refused(targets: tuple[str, str], told:
             "multipathd-not-running",
             ["vol1", "does not answer"],
         ),
-        (web_now(), {"names_now": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
+        (web_now(), {"names": {"web1": "another"}}, "guest-identity", ["another", samples.WEB]),
         (web_now(), {"snapshots": {}}, "snapshot-missing", [samples.BACKUP, "svm1:vol1"]),
         (
             web_now(),
@@ -159,10 +159,10 @@ def test_disks_in_each_other_s_place_are_refused(targets: tuple[str, str], told:
             "snapshot-replaced",
             ["2026-11-22T02:00:00+00:00", "2026-11-21T"],
         ),
-        (web_now(), {"sizes_in_snapshot": {}}, "file-not-in-snapshot", ["web1.img"]),
+        (web_now(), {"sizes": {}}, "file-not-in-snapshot", ["web1.img"]),
         (
             web_now(),
-            {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "web1.img"): 4096}},
+            {"sizes": {("svm1-uuid", "vol1-uuid", "web1.img"): 4096}},
             "size-mismatch",
             ["4096", "67108864"],
         ),
@@ -217,13 +217,14 @@ def mixed(disk: DiskNow, **changes: Any) -> RestorePlan:
     )
     asked: dict[str, Any] = {
         "snapshots": SNAPSHOTS,
-        "sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: SIZE},
+        "sizes": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: SIZE},
         "power": "as_was",
         "states_before": {},
-        "names_now": {"db1": samples.DB},
+        "names": {"db1": samples.DB},
     }
     now = db_now(disk_now("vda", samples.storage("vol1", "db1.img")), disk)
-    return decide.restore_plan(saved, wanted=["db1"], guests={now.uuid: now}, restore_id="r1", **{**asked, **changes})
+    world = World(guests={now.uuid: now}, **{**asked, **changes})
+    return decide.restore_plan(saved, world, wanted=["db1"], restore_id="r1")
 
 
 def test_a_guest_on_files_and_luns_is_planned_as_one() -> None:
@@ -255,10 +256,10 @@ OTHER = "abcdefghijkl"
         (lun_now(os_type="aix"), {}, ["lun-identity"], ["aix", "linux"]),
         (lun_now(size=4096), {}, ["size-mismatch"], ["4096", str(SIZE)]),
         (replace(lun_now(size=4096), size=SIZE), {}, ["size-mismatch"], ["4096", str(SIZE)]),
-        (lun_now(), {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}}, ["file-not-in-snapshot"], []),
+        (lun_now(), {"sizes": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}}, ["file-not-in-snapshot"], []),
         (
             lun_now(),
-            {"sizes_in_snapshot": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: 512}},
+            {"sizes": {("svm1-uuid", "vol1-uuid", "db1.img"): SIZE, LUN_KEY: 512}},
             ["size-mismatch"],
             ["512", str(SIZE)],
         ),
@@ -273,7 +274,7 @@ def test_another_lun_is_never_overwritten(now: DiskNow, changes: Any, codes: lis
 
 
 def test_a_lun_of_which_nobody_may_ask_is_planned_with_a_note() -> None:
-    made = mixed(lun_now(), sizes_in_snapshot={("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}, unseen={LUN_KEY})
+    made = mixed(lun_now(), sizes={("svm1-uuid", "vol1-uuid", "db1.img"): SIZE}, unseen={LUN_KEY})
     assert len(made.guests[0].disks) == 2
     assert any("disk vdb: the account may not look into the snapshot" in note for note in made.guests[0].notes)
 
@@ -318,17 +319,8 @@ def test_a_backing_file_that_changed_since_is_noticed() -> None:
 
     def with_base(modified: int) -> RestorePlan:
         now = web_now(disk_now(format="qcow2", backing=(BackingFile(base, 4096, modified),)))
-        return decide.restore_plan(
-            saved,
-            wanted=["web1"],
-            guests={now.uuid: now},
-            snapshots=SNAPSHOTS,
-            sizes_in_snapshot=IN_SNAPSHOT,
-            restore_id="r1",
-            power="off",
-            states_before={},
-            names_now={},
-        )
+        world = World({now.uuid: now}, SNAPSHOTS, IN_SNAPSHOT, power="off", names={})
+        return decide.restore_plan(saved, world, wanted=["web1"], restore_id="r1")
 
     assert with_base(1).guests
     with pytest.raises(RestoreRefusedError, match="backing chain"):
@@ -360,7 +352,7 @@ def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:
 def test_a_guest_that_was_defined_anew_and_is_asked_for_by_its_new_uuid_is_told_both_ways_on() -> None:
     new = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
     with pytest.raises(RestoreRefusedError) as caught:
-        planned([new.upper()], names_now={"web1": new})
+        planned([new.upper()], names={"web1": new})
     (problem,) = caught.value.fields["problems"]
     assert problem["code"] == "guest-identity"
     for word in (new, samples.WEB, "kvm_restore_as", f"kvm_restore_into_uuid={new}"):

@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import decide, run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.checks import World
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import (
     NOT_ASKED,
     NOT_WRITTEN,
@@ -60,17 +61,14 @@ def planned(saved: Manifest, guest: str = "db1") -> RestorePlan:
         path = f"/mnt/{volume}/db1.img"
         disks.append(DiskNow(target, "raw", path, f"/mnt/{volume}", SIZE, (), storage))
     now = GuestNow("db1", samples.DB, "running", False, True, tuple(disks))
-    return decide.restore_plan(
-        saved,
-        wanted=[guest],
+    world = World(
         guests={samples.DB: now},
         snapshots={("svm1-uuid", f"{name}-uuid"): SnapshotNow(f"{name}-snap", None) for name in VOLUMES},
-        sizes_in_snapshot={("svm1-uuid", f"{name}-uuid", "db1.img"): SIZE for name in VOLUMES},
-        restore_id="r1",
+        sizes={("svm1-uuid", f"{name}-uuid", "db1.img"): SIZE for name in VOLUMES},
         power="as_was",
-        states_before={},
-        names_now={"db1": samples.DB},
+        names={"db1": samples.DB},
     )
+    return decide.restore_plan(saved, world, wanted=[guest], restore_id="r1")
 
 
 @pytest.mark.parametrize(
