@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -55,6 +56,7 @@ class Server:
         self._numbers = itertools.count(1)
         self._run = uuid.uuid4().hex[:8]
         self._runners: list[web.ServerRunner] = []
+        self._stopping = asyncio.Event()
 
     async def start(self) -> None:
         """Open all listeners; the simulator's ``ports`` then have the real port of each address."""
@@ -71,7 +73,8 @@ class Server:
             self.simulator.ports[listener.address] = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close all listeners."""
+        """Close all listeners; an answer that trickles is not sent to its end."""
+        self._stopping.set()
         for runner in self._runners:
             await runner.cleanup()
 
@@ -114,7 +117,9 @@ class Server:
         if answer.status == 0:
             return web.Response(status=500)
         rendered = _render(answer, request.headers, head=request.method == "HEAD", now=self.simulator.clock.now())
-        return await _trickled(request, rendered, answer.pause) if answer.pause else rendered
+        if not answer.pause:
+            return rendered
+        return await _trickled(request, rendered, answer.pause, until=self._stopping)
 
     async def _answer(
         self, request: web.BaseRequest, entry: dict[str, Any], payload: bytes, listener: str | None
@@ -210,15 +215,19 @@ def _large_request(message: Any, payload: Any, protocol: Any, writer: Any, task:
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_LARGEST_REQUEST)
 
 
-async def _trickled(request: web.BaseRequest, whole: web.Response, pause: float) -> web.StreamResponse:
-    """Send an answer byte by byte, until the other side has enough of it."""
+async def _trickled(
+    request: web.BaseRequest, whole: web.Response, pause: float, *, until: asyncio.Event
+) -> web.StreamResponse:
+    """Send an answer byte by byte, until the other side has enough of it or the simulator stops."""
     response = web.StreamResponse(status=whole.status, headers={**whole.headers, "Connection": "close"})
     body = whole.body if isinstance(whole.body, bytes) else b""
     response.content_length = len(body)
     try:
         await response.prepare(request)
         for at in range(len(body)):
-            await asyncio.sleep(pause)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(until.wait(), pause)
+                break
             await response.write(body[at : at + 1])
         await response.write_eof()
     except ConnectionError:
