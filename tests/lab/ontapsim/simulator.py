@@ -11,7 +11,7 @@ import logging
 import subprocess
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Callable, TypeVar
 
@@ -44,6 +44,7 @@ class StartedSnapshot:
 
     snapshot: GroupSnapshot
     until: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Simulator:

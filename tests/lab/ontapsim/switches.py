@@ -39,6 +39,8 @@ class Switches:
     """What depends on the array's state (a name that exists, a busy snapshot) fails the job; off: the request."""
     failure_in_wait: str = "error"
     """A job that fails within `return_timeout`: `error` answers 4xx with the error, `job` 200 with the job's link."""
+    fence_time_factor: float = 1.0
+    """A two-phase snapshot of a group is given up after so many times the seconds that its start names."""
     unknown_volume_code: str = "4"
     """Code for a volume uuid in the path that is not there: `4` (404) or `918235` (400)."""
     status_of_code: dict[str, int] = field(default_factory=dict)

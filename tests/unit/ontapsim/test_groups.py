@@ -166,8 +166,9 @@ def test_two_phases(api: Api, sim: Running, group: str) -> None:
 
 def test_a_commit_that_comes_too_late(api: Api, sim: Running, group: str) -> None:
     sim.control.set_version("9.12.1")
+    sim.control.set_switches(fence_time_factor=0.1)
     path = begin(api, group, 1)
-    time.sleep(1.1)
+    time.sleep(0.11)
     assert api.refused("PATCH", f"{path}?action=commit", {}) == (400, "53411925")
     assert snapshots_of(sim, "kvm_vol1", "kvm_vol2") == [[], []]
     api.ok("PATCH", f"{begin(api, group)}?action=commit", {})

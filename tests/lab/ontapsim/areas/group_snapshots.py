@@ -102,12 +102,13 @@ async def _start(call: Call, group: ConsistencyGroup, snapshot: GroupSnapshot) -
     if not text.isdigit() or not low <= int(text) <= high:
         raise errors.invalid_value(text, "action_timeout", f"{low}..{high}")
     simulator = call.simulator
+    seconds = int(text) * simulator.switches.fence_time_factor
     async with simulator.lock(group.uuid):
         _check(call, group, snapshot.name)
-        simulator.started[group.uuid] = StartedSnapshot(snapshot, time.monotonic() + int(text))
+        started = simulator.started[group.uuid] = StartedSnapshot(snapshot, time.monotonic() + seconds)
         if snapshot.write_fence:
-            await simulator.work(simulator.engine.put_up_fence, snapshot.uuid, int(text))
-    simulator.jobs.background(_abort(call, group, snapshot, int(text)))
+            await simulator.work(simulator.engine.put_up_fence, snapshot.uuid, seconds)
+    simulator.jobs.background(_abort(call, group, started, seconds))
     record = _record(call, group, snapshot)
     headers = {"Location": _href(record)}
     if not call.flag("return_records", default=False):
@@ -116,16 +117,18 @@ async def _start(call: Call, group: ConsistencyGroup, snapshot: GroupSnapshot) -
     return Answer(201, {"num_records": 1, "records": [show(call, record, names, _href)]}, headers)
 
 
-async def _abort(call: Call, group: ConsistencyGroup, snapshot: GroupSnapshot, seconds: int) -> None:
+async def _abort(call: Call, group: ConsistencyGroup, started: StartedSnapshot, seconds: float) -> None:
     """Give a snapshot up that nobody commits."""
     try:
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(started.ended.wait(), seconds)
     finally:
-        started = call.simulator.started.get(group.uuid)
-        if started is not None and started.snapshot is snapshot:
+        given_up = call.simulator.started.get(group.uuid) is started
+        if given_up:
             del call.simulator.started[group.uuid]
-            call.simulator.engine.take_down_fence(snapshot.uuid)
-    await call.simulator.san_changed()
+            call.simulator.engine.take_down_fence(started.snapshot.uuid)
+    if given_up:
+        await call.simulator.san_changed()
 
 
 async def commit_snapshot(call: Call) -> Answer:
@@ -146,6 +149,7 @@ async def commit_snapshot(call: Call) -> Answer:
                 f' "{group.name}".',
             )
         del simulator.started[group.uuid]
+        started.ended.set()
         try:
             await _take(call, group, started.snapshot)
         finally:
