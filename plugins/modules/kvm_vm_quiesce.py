@@ -390,6 +390,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -435,7 +436,8 @@ def main() -> None:
     )
     act = quiesce.quiesce if module.params["state"] == "quiesced" else quiesce.resume
     try:
-        module.exit_json(**presentable(act(module.params, check=module.check_mode)))
+        request = QuiesceRequest.from_options(module.params)
+        module.exit_json(**presentable(act(request, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold, models, quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
@@ -106,7 +107,7 @@ class Run:
             asked=options["consistency"],
             below=options["below_consistency"],
             go_on=options["on_failure"] == "continue",
-            hold_settings=quiesce.settings_of(options),
+            hold_settings=GuardedSettings.from_options(options),
             options=options,
         )
 

@@ -12,8 +12,8 @@ import pytest
 from backup_site import Site
 from virt import Guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
@@ -66,5 +66,5 @@ def site(
 ) -> Site:
     """A site, whose holds are made on libvirt's test driver."""
     made = Site(sim, guests, tmp_path, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
-    monkeypatch.setattr(quiesce, "settings_of", lambda _options: made.settings())
+    monkeypatch.setattr(GuardedSettings, "from_options", lambda _options: made.settings())
     return made

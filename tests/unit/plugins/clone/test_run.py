@@ -775,7 +775,7 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "timeout": 30,
             "uri": URI,
         }
-        result = recovery_run.recover(options, check=check)
+        result = recovery_run.recover(recovery_run.RecoveryRequest.from_options(options), check=check)
         assert result["changed"] is any(item["remedy"] for item in result["leftovers"])
         return [(item["kind"], item["name"], item["remedy"] or item["what"]) for item in result["leftovers"]]
 

@@ -34,7 +34,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import (
     quiesce,
     resume,
-    settings_of,
     wait_for_others,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
@@ -45,6 +44,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import 
     guests_in_holds,
     locked,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Domain,
     DomainState,
@@ -1323,16 +1323,22 @@ def options(settings: HoldSettings, **more: Any) -> dict[str, Any]:
         "vss_hold_deadline": 8.0,
         "unquiesce_timeout": None,
         "concurrency_timeout": 0.0,
+        "state": "quiesced",
         **more,
     }
 
 
+def request_of(settings: HoldSettings, **more: Any) -> QuiesceRequest:
+    return QuiesceRequest.from_options(options(settings, **more))
+
+
 def test_quiesce_and_resume_from_options(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
-    given = options(settings, guests=[{"uuid": None, "name": " sol ", "method": "auto", "disks": None}])
+    given = request_of(settings, guests=[{"uuid": None, "name": " sol ", "method": "auto", "disks": None}])
     assert quiesce(given, check=False)["guests"][0]["uuid"] == uuid
     assert guests.state(uuid)[0] == PAUSED
-    assert resume(given, check=False)["guests"][0]["held"] is True
+    ended = request_of(settings, state="resumed", guests=[{"name": " "}])
+    assert resume(ended, check=False)["guests"][0]["held"] is True, "whom it names does not matter"
     assert guests.state(uuid)[0] == RUNNING
 
 
@@ -1352,19 +1358,29 @@ def test_quiesce_waits_also_for_a_hold_that_was_begun_after_it_had_looked(
             waits(*given)
 
     monkeypatch.setattr(kvm_quiesce, "wait_for_others", late)
-    given = options(settings, guests=[{"name": "sol"}])
+    given = request_of(settings, guests=[{"name": "sol"}])
     with pytest.raises(TakenError, match="held by another hold, h9"):
         quiesce(given, check=False)
     looks.clear()
-    held = quiesce({**given, "concurrency_timeout": 60.0}, check=False)
+    held = quiesce(request_of(settings, guests=[{"name": "sol"}], concurrency_timeout=60.0), check=False)
     assert (held["guests"][0]["held"], len(looks)) == (True, 2)
     resume(given, check=False)
 
 
-@pytest.mark.parametrize("more", [{"retry_count": -1}, {"freeze_timeout": 0}, {"agent_ping_timeout": 0}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"retry_count": -1},
+        {"freeze_timeout": 0},
+        {"agent_ping_timeout": 0},
+        {"hold_deadline": 0.5},
+        {"hold_margin": -0.1},
+        {"unquiesce_timeout": 0.0},
+    ],
+)
 def test_bad_options(settings: HoldSettings, more: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(more))):
-        settings_of(options(settings, **more))
+        request_of(settings, guests=[], **more)
 
 
 def test_a_guest_without_any_name() -> None:
