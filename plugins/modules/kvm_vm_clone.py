@@ -303,7 +303,8 @@ def main() -> None:
         argument_spec=argument_spec(), required_if=[("state", "present", ["guest"])], supports_check_mode=True
     )
     try:
-        module.exit_json(**presentable(run.run(module.params, check=module.check_mode)))
+        request = run.CloneRequest.from_options(module.params)
+        module.exit_json(**presentable(run.run(request, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

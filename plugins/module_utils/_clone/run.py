@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import uuid as uuids
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +56,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
@@ -65,7 +65,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_def
     not_allowed,
     site_of,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,79 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a run works with: its options, where the catalog is, and the two connections."""
+class CloneRequest:
+    """Which copy is to be there, made of which guest of which backup and how, or is not to be there.
 
-    options: Mapping[str, Any]
+    ``given`` is a backup that was handed over. ``method`` is that of restores, ``start_timeout`` in seconds.
+    ``allowed`` is what a definition that this host did not write may name.
+    """
+
+    present: bool
+    name: str
+    owner: str
+    guest: Optional[str]
+    backup_id: str
+    given: Optional[Mapping[str, Any]]
+    trust: Trust
+    network: Optional[str]
+    interfaces: str
+    allowed: Allowed
+    running: bool
+    method: str
+    start_timeout: int
     root: Path
+    hold_dir: Path
+    uri: str
+    array: ArrayAccess
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> CloneRequest:
+        """Read the module's options; raises :class:`InputError`. A copy that is to go need not be described."""
+        present = options["state"] == "present"
+        name, owner = (checked_id(options[what], what=what) for what in ("name", "owner"))
+        guest, network = options["guest"], options["network"]
+        interfaces = options["interfaces"] or clone_record.NO_INTERFACES
+        if present and not guest:
+            raise InputError("guest is empty; name the guest of the backup to copy", option="guest")
+        if present and network == "":
+            raise InputError("network is empty; name one, or leave the option out for none", option="network")
+        if present and network is not None and interfaces == clone_record.ORIGINAL:
+            raise InputError(
+                "network and interfaces=original exclude each other; the copy is on one network or on those that the"
+                " original had. Nothing was made",
+                option="interfaces",
+            )
+        return cls(
+            present=present,
+            name=name,
+            owner=owner,
+            guest=guest,
+            backup_id=options["backup_id"],
+            given=options["backup_from"],
+            trust=Trust.from_options(options) if present else Trust(),
+            network=network,
+            interfaces=interfaces,
+            allowed=Allowed.from_options(options),
+            running=options["running"],
+            method=options["method"],
+            start_timeout=options["start_timeout"],
+            root=Path(options["catalog_dir"]),
+            hold_dir=Path(options["hold_dir"]),
+            uri=options["uri"],
+            array=ArrayAccess.from_options(options),
+        )
+
+    @property
+    def original(self) -> str:
+        """The guest to copy, which a request for a copy always names."""
+        return self.guest or ""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a run works with: what is asked for, and the two connections."""
+
+    request: CloneRequest
     host: Host
     clients: Sequence[Client]
     deadline: Deadline
@@ -94,7 +162,12 @@ class Scene:
     @property
     def name(self) -> str:
         """The copy's name."""
-        return str(self.options["name"])
+        return self.request.name
+
+    @property
+    def root(self) -> Path:
+        """Where the catalog is."""
+        return self.request.root
 
 
 @dataclass(frozen=True)
@@ -115,19 +188,16 @@ class Plan:
         return [*self.definition.notes, *(problem.message for problem in self.remarks), *origin]
 
 
-def run(options: Mapping[str, Any], *, check: bool, ground: Optional[Ground] = None) -> dict[str, Any]:
+def run(request: CloneRequest, *, check: bool, ground: Optional[Ground] = None) -> dict[str, Any]:
     """Return the module's result, with ``check`` that of what would be done.
 
     Raises :class:`InputError`, :class:`CloneRefusedError` and :class:`NotOursError` before anything was touched, and
     :class:`CloneFailedError` when a copy could not be made.
     """
-    root = Path(options["catalog_dir"])
-    for what in ("name", "owner"):
-        checked_id(options[what], what=what)
-    act = _present if options["state"] == "present" else _absent
-    lock = nullcontext() if check else clone_record.alone(root)
-    with lock, _scene(options, root, ground or Ground()) as scene:
-        known = clone_record.load(root, scene.name)
+    act = _present if request.present else _absent
+    lock = nullcontext() if check else clone_record.alone(request.root)
+    with lock, _scene(request, ground or Ground()) as scene:
+        known = clone_record.load(request.root, scene.name)
         own = _claimed(scene, known.uuid) if known is not None and not check else nullcontext()
         with own:
             return act(scene, check)
@@ -135,17 +205,14 @@ def run(options: Mapping[str, Any], *, check: bool, ground: Optional[Ground] = N
 
 def _claimed(scene: Scene, uuid: str) -> AbstractContextManager[None]:
     """Have the copy's guest, and never that of the original, for as long as it is made, started or removed."""
-    return claimed(Path(scene.options["hold_dir"]), [(uuid, scene.name)], purpose="clone", identity=scene.name)
+    return claimed(scene.request.hold_dir, [(uuid, scene.name)], purpose="clone", identity=scene.name)
 
 
 @contextmanager
-def _scene(options: Mapping[str, Any], root: Path, ground: Ground) -> Iterator[Scene]:
-    deadline = Deadline.after(options["timeout"])
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    with ExitStack() as stack:
-        clients = stack.enter_context(connected(options["controllers"], policy=policy, deadline=deadline))
-        host = stack.enter_context(closing(connect(options["uri"], retry_count=options["retry_count"])))
-        yield Scene(options, root, host, clients, deadline, ground)
+def _scene(request: CloneRequest, ground: Ground) -> Iterator[Scene]:
+    deadline, retry_count = request.array.deadline(), request.array.retry_count
+    with request.array.connected(deadline) as clients, closing(connect(request.uri, retry_count=retry_count)) as host:
+        yield Scene(request, host, clients, deadline, ground)
 
 
 def _present(scene: Scene, check: bool) -> dict[str, Any]:
@@ -207,24 +274,15 @@ def _refuse_foreign(scene: Scene) -> None:
 
 def _refuse_other(scene: Scene, known: CloneRecord) -> None:
     """Refuse a copy of that name that is another one than the one that is meant."""
-    options, mark = scene.options, known.mark
+    request, mark = scene.request, known.mark
     meant: list[tuple[str, str, bool]] = [
-        ("owner", f"{mark.owner}, not {options['owner']}", mark.owner == options["owner"]),
-        (
-            "backup",
-            f"{mark.backup_id}, not {options['backup_id']}",
-            options["backup_id"] in (LATEST, mark.backup_id),
-        ),
-        (
-            "guest",
-            f"{mark.guest}, not {options['guest']}",
-            options["guest"] in (None, mark.guest, mark.guest_uuid),
-        ),
+        ("owner", f"{mark.owner}, not {request.owner}", mark.owner == request.owner),
+        ("backup", f"{mark.backup_id}, not {request.backup_id}", request.backup_id in (LATEST, mark.backup_id)),
+        ("guest", f"{mark.guest}, not {request.guest}", request.guest in (None, mark.guest, mark.guest_uuid)),
     ]
-    if options["state"] == "present":
-        wanted = options["network"]
+    if request.present:
+        wanted, own = request.network, request.interfaces
         meant.append(("network", f"{known.network or 'none'}, not {wanted or 'none'}", known.network == wanted))
-        own = _interfaces(options)
         meant.append(("choice of interfaces", f"{known.interfaces}, not {own}", known.interfaces == own))
     wrong = [f"its {what} is {found}" for what, found, fits in meant if not fits]
     if wrong:
@@ -232,10 +290,6 @@ def _refuse_other(scene: Scene, known: CloneRecord) -> None:
             f"Refused to touch copy {scene.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
             guest=scene.name,
         )
-
-
-def _interfaces(options: Mapping[str, Any]) -> str:
-    return str(options.get("interfaces") or clone_record.NO_INTERFACES)
 
 
 def _whole(scene: Scene, known: CloneRecord) -> bool:
@@ -249,41 +303,30 @@ def _whole(scene: Scene, known: CloneRecord) -> bool:
 def _powered(scene: Scene, known: CloneRecord, *, check: bool) -> dict[str, Any]:
     """Start a copy that is there and is to run; one that is not to run is left as it is."""
     domain = own_domain(scene.host, known)
-    start = bool(scene.options["running"]) and domain is not None and not domain.state().active
+    start = scene.request.running and domain is not None and not domain.state().active
     if start and domain is not None and not check:
-        power_on(domain, state="running", timeout=scene.options["start_timeout"])
+        power_on(domain, state="running", timeout=scene.request.start_timeout)
     return _result(scene, known, known, changed=start)
 
 
 def _take_away(scene: Scene, known: CloneRecord) -> None:
     places = places_of(known, scene.clients, deadline=scene.deadline)
-    timeout = scene.options["timeout"]
+    timeout = scene.request.array.timeout
     take_away(scene.root, known, host=scene.host, places=places, san=scene.ground.san, timeout=timeout)
 
 
 def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
-    options = scene.options
-    if not options["guest"]:
-        raise InputError("guest is empty; name the guest of the backup to copy", option="guest")
-    if options["network"] == "":
-        raise InputError("network is empty; name one, or leave the option out for none", option="network")
-    if options["network"] is not None and _interfaces(options) == clone_record.ORIGINAL:
-        raise InputError(
-            "network and interfaces=original exclude each other; the copy is on one network or on those that the"
-            " original had. Nothing was made",
-            option="interfaces",
-        )
-    wanted_backup = known.mark.backup_id if known else options["backup_id"]
+    request = scene.request
     chosen = chosen_backup(
         scene.root,
-        wanted_backup,
-        guests=[options["guest"]],
+        known.mark.backup_id if known else request.backup_id,
+        guests=[request.original],
         clients=scene.clients,
         deadline=scene.deadline,
-        trust=Trust.from_options(options),
-        given=options.get("backup_from"),
+        trust=request.trust,
+        given=request.given,
     )
-    manifest, guest = chosen.manifest, guest_of(chosen, options["guest"])
+    manifest, guest = chosen.manifest, guest_of(chosen, request.original)
     places = locate(scene.clients, manifest.volumes, deadline=scene.deadline)
     snapshots = snapshots_of(places, manifest.volumes, deadline=scene.deadline)
     mounts = scene.ground.mounted(scene.clients, manifest.volumes, scene.deadline)
@@ -295,12 +338,12 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
         Wanted(
             name=scene.name,
             uuid=uuid,
-            owner=options["owner"],
-            network=options["network"],
+            owner=request.owner,
+            network=request.network,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             nvram=f"{scene.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
             tpm=f"{scene.ground.tpm}/{uuid}" if saved.tpm else None,
-            interfaces=_interfaces(options),
+            interfaces=request.interfaces,
         ),
         Seen(
             snapshots={
@@ -344,7 +387,7 @@ def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRe
     made = copy_of(guest.xml, spec)
     if chosen.origin.trusted:
         return made
-    general = site_of(scene.host, Allowed.from_options(scene.options))
+    general = site_of(scene.host, scene.request.allowed)
     site = replace(
         general,
         disks=frozenset(source.path for source in spec.sources.values()),
@@ -394,7 +437,7 @@ def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, Hos
 
 def _made(scene: Scene, plan: Plan) -> list[Made]:
     """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
-    options, record = scene.options, plan.record
+    request, record = scene.request, plan.record
     plan.chosen.keep(scene.root)
     maker = Maker(
         root=scene.root,
@@ -402,8 +445,8 @@ def _made(scene: Scene, plan: Plan) -> list[Made]:
         places=locate(scene.clients, plan.chosen.manifest.volumes, deadline=scene.deadline),
         manifest=plan.chosen.manifest,
         guest=plan.guest,
-        method=options["method"],
-        timeout=options["timeout"],
+        method=request.method,
+        timeout=request.array.timeout,
         mounts=plan.mounts,
         san=scene.ground.san,
         initiators=scene.ground.initiators() if record.luns else (),
@@ -411,8 +454,8 @@ def _made(scene: Scene, plan: Plan) -> list[Made]:
     try:
         record, made = maker.make(record, lambda now: _definition(scene, plan.chosen, plan.guest, now).xml)
         domain = own_domain(scene.host, record)
-        if options["running"] and domain is not None:
-            power_on(domain, state="running", timeout=options["start_timeout"])
+        if request.running and domain is not None:
+            power_on(domain, state="running", timeout=request.start_timeout)
     except KvmsnapError as exc:
         raise CloneFailedError(f"{exc.message}. {_taken_back(scene, record)}", **exc.fields) from exc
     return made

@@ -194,7 +194,11 @@ class Bench:
             "guest": "web1",
             "backup_id": "latest",
             "owner": "drill",
+            "backup_from": None,
             "network": None,
+            "interfaces": "none",
+            "allowed_networks": [],
+            "allowed_paths": [],
             "running": False,
             "method": "auto",
             "start_timeout": 10,
@@ -203,16 +207,18 @@ class Bench:
             "uri": URI,
             "retry_count": 0,
             "timeout": 30,
-            "allowed_networks": [],
-            "allowed_paths": [],
         }
         return {**options, **changes}
 
     def present(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
-        return clone_run.run(self.options(**changes), check=check, ground=self.ground)
+        return self.run(self.options(**changes), check=check)
 
     def absent(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
-        return clone_run.run(self.options(state="absent", **changes), check=check, ground=self.ground)
+        return self.run(self.options(state="absent", **changes), check=check)
+
+    def run(self, options: dict[str, Any], *, check: bool) -> dict[str, Any]:
+        request = clone_run.CloneRequest.from_options(options)
+        return clone_run.run(request, check=check, ground=self.ground)
 
     def world(self) -> dict[str, Any]:
         """Everything that a copy may leave: files of the volume, side files, records, guests."""
@@ -645,6 +651,7 @@ def test_a_copy_that_lost_a_part_is_made_anew(bench: Bench) -> None:
         ({"owner": "a b"}, "owner 'a b' cannot be used"),
         ({"network": ""}, "network is empty"),
         ({"guest": ""}, "guest is empty"),
+        ({"controllers": []}, "the list of controllers is empty"),
     ],
 )
 def test_input_that_cannot_be_used_is_refused(bench: Bench, options: dict[str, Any], words: str) -> None:
