@@ -791,7 +791,7 @@ def test_the_program_is_the_same_every_time_and_needs_nothing_else(tmp_path: Pat
     assert subprocess.run(alone, cwd="/", env={}, timeout=60, check=False).returncode == 0
     again = (
         f"import sys; sys.path.insert(0, {str(path)!r})\n"
-        "from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import deadman\n"
+        "from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman\n"
         "sys.stdout.buffer.write(deadman.program())"
     )
     packed = [sys.executable, "-I", "-c", again]
