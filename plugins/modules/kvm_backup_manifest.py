@@ -279,7 +279,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**presentable(manifest_writer.write(module.params, check=module.check_mode)))
+        request = manifest_writer.ManifestRequest.from_options(module.params)
+        module.exit_json(**presentable(manifest_writer.write(request, check=module.check_mode)))
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
 

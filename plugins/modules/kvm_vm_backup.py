@@ -310,6 +310,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -361,7 +362,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        result = run.back_up(module.params, check=module.check_mode)
+        result = run.back_up(BackupRequest.from_options(module.params), check=module.check_mode)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
     module.exit_json(**presentable(result))

@@ -7,14 +7,18 @@ They are told as not protected, with the code of the problem.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import TypeVar
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import Busy, busy_guests, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
+
+T = TypeVar("T")
 
 HALF_RESTORED = "guest-half-restored"
 
@@ -43,29 +47,25 @@ def half_restored(root: Path, guests: Iterable[tuple[str, str]]) -> dict[str, Pr
     return problems
 
 
-def without(options: Mapping[str, Any], left_out: LeftOut) -> dict[str, Any]:
-    """Return the options of a backup with these guests as not protected; what is said of them elsewhere goes."""
+def without(scope: BackupScope, left_out: LeftOut) -> BackupScope:
+    """Return what a backup is to hold with these guests as not protected; what is said of them elsewhere goes."""
     if not left_out:
-        return dict(options)
-    guests = [
-        {**guest, "protected": False} if str(guest["uuid"]).lower() in left_out else guest
-        for guest in options["guests"]
-    ]
-    known = {str(guest[key]) for guest in guests if guest.get("protected") for key in ("name", "uuid")}
-    return {
-        **options,
-        "guests": guests,
-        "problems": [*options["problems"], *(each.as_dict() for each in left_out.values())],
-        "quiesce": _of_known(options["quiesce"], known | {"*"}),
-        "filesystems": _of_known(options["filesystems"], known),
-        "order": [[word for word in group if word in known] for group in options["order"]],
-    }
+        return scope
+    reasons = dict(scope.reasons)
+    for problem in errors_of(left_out.values()):
+        if problem.guest:
+            reasons[problem.guest] = (*reasons.get(problem.guest, ()), problem.code)
+    guests = tuple(replace(guest, saved=None) if guest.uuid.lower() in left_out else guest for guest in scope.guests)
+    known = {word for guest in guests if guest.saved is not None for word in (guest.name, guest.uuid)}
+    return replace(
+        scope,
+        guests=guests,
+        reasons=reasons,
+        methods=_of_known(scope.methods, known | {"*"}),
+        filesystems=_of_known(scope.filesystems, known),
+        order=tuple(tuple(word for word in group if word in known) for group in scope.order),
+    )
 
 
-def named(guests: Sequence[Mapping[str, Any]], *, all_of_them: bool = False) -> list[tuple[str, str]]:
-    """Return uuid and name of the guests of a discovery that would be saved, or of all of them."""
-    return [(str(guest["uuid"]), str(guest["name"])) for guest in guests if all_of_them or guest.get("protected")]
-
-
-def _of_known(given: Optional[Mapping[str, Any]], known: set[str]) -> dict[str, Any]:
-    return {word: value for word, value in (given or {}).items() if word in known}
+def _of_known(given: Mapping[str, T], known: set[str]) -> dict[str, T]:
+    return {word: value for word, value in given.items() if word in known}

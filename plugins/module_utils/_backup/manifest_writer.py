@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import left_out
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import (
@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import 
     complete,
     without,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope, FoundGuest, read_records
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
@@ -30,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
     SavedGuest,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import Part, digest_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, signing_key
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary import backup_record, lines
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
@@ -43,36 +44,105 @@ class TakenBackError(KvmsnapError):
     """Another run of the same name takes a backup back, or has done so: there is no backup."""
 
 
-def write(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Bring the manifest to ``options['state']`` and return the module's result; with ``check`` nothing is written."""
-    root = Path(options["catalog_dir"])
-    name = checked_id(options["backup_id"], what="backup_id")
-    state = options["state"]
-    if state == "started":
-        return _start(root, name, options, check=check)
-    if state == "indexed":
-        return _indexed(root, name, options, check=check)
-    if state == "complete":
-        return _complete(root, name, options, check=check)
-    if state == "withdrawn":
-        return withdraw(root, name, check=check, run_id=options["run_id"])
-    return remove(root, name, check=check, run_id=options["run_id"])
+@dataclass(frozen=True)
+class IndexStep:
+    """What binds a backup to the manifests of all hosts of one point in time: their parts, and who owns the snapshots.
+
+    ``run_id`` names the run in their comment, ``key`` signs the index.
+    """
+
+    parts: tuple[Part, ...]
+    owner: str
+    run_id: str
+    key: Optional[ManifestKey]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> IndexStep:
+        """Read the options of ``state: indexed``; raises :class:`InputError`."""
+        return cls(
+            parts=read_records(options["parts"], Part.from_record, option="parts"),
+            owner=checked_id(options["snapshot_owner"], what="snapshot_owner"),
+            run_id=options["run_id"],
+            key=ManifestKey.from_options(options),
+        )
 
 
-def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Outcome:
+    """What hold and snapshots came to, as their modules told it, the level asked for, and who is active elsewhere."""
+
+    holds: Sequence[Mapping[str, Any]]
+    snapshots: Sequence[Mapping[str, Any]]
+    asked: str
+    other_hosts: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Outcome:
+        """Read the options of ``state: complete``."""
+        return cls(options["holds"], options["snapshots"], options["consistency"], options["other_hosts"])
+
+
+@dataclass(frozen=True)
+class ManifestRequest:
+    """Which manifest is to be brought where: started, bound, completed, withdrawn or removed.
+
+    With ``run_id`` only that of this run is touched.
+    """
+
+    root: Path
+    name: str
+    run_id: Optional[str]
+    hold_dir: Path
+    step: Union[BackupScope, IndexStep, Outcome, Literal["withdrawn", "absent"]]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ManifestRequest:
+        """Read the module's options, those of the other states left alone; raises :class:`InputError`."""
+        state = options["state"]
+        step: Union[BackupScope, IndexStep, Outcome, Literal["withdrawn", "absent"]]
+        if state == "started":
+            step = BackupScope.from_options(options)
+        elif state == "indexed":
+            step = IndexStep.from_options(options)
+        elif state == "complete":
+            step = Outcome.from_options(options)
+        else:
+            step = state
+        return cls(
+            root=Path(options["catalog_dir"]),
+            name=checked_id(options["backup_id"], what="backup_id"),
+            run_id=options["run_id"],
+            hold_dir=Path(options["hold_dir"]),
+            step=step,
+        )
+
+
+def write(request: ManifestRequest, *, check: bool) -> dict[str, Any]:
+    """Bring the manifest where it is wanted and return the module's result; with ``check`` nothing is written."""
+    step = request.step
+    if isinstance(step, BackupScope):
+        return _start(request, step, check=check)
+    if isinstance(step, IndexStep):
+        return _indexed(request, step, check=check)
+    if isinstance(step, Outcome):
+        return _complete(request, step, check=check)
+    act = withdraw if step == "withdrawn" else remove
+    return act(request.root, request.name, check=check, run_id=request.run_id)
+
+
+def _start(request: ManifestRequest, scope: BackupScope, *, check: bool) -> dict[str, Any]:
+    root, name = request.root, request.name
     known = store.load(root, name)
     if known is not None and (known.complete or not check):
         raise _there_already(root, known)
-    guests = options["guests"]
     left = {
-        **left_out.locked_now(Path(options["hold_dir"]), left_out.named(guests)),
-        **left_out.half_restored(root, left_out.named(guests, all_of_them=True)),
+        **left_out.locked_now(request.hold_dir, scope.protected),
+        **left_out.half_restored(root, scope.everyone),
     }
-    options = left_out.without(options, left)
-    manifest, plan = planned(name, options)
-    holds = plan.holds(options["quiesce"], order=options["order"], filesystems=options["filesystems"])
-    key = signing_key(options)
-    begun = foreseen(manifest, key=key) if check else start(root, manifest, options["guests"], key=key)
+    scope = left_out.without(scope, left)
+    manifest, plan = planned(name, scope)
+    holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
+    begun = foreseen(manifest, key=scope.key) if check else start(root, manifest, scope.guests, key=scope.key)
     result = result_of(begun.manifest, before="absent", remarks=list(begun.remarks))
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
     unprotected = result["backup"]["unprotected"]
@@ -85,39 +155,36 @@ def _start(root: Path, name: str, options: Mapping[str, Any], *, check: bool) ->
     }
 
 
-def _indexed(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _indexed(request: ManifestRequest, step: IndexStep, *, check: bool) -> dict[str, Any]:
     """Bind the backup to the manifests of all hosts that make it at one point in time."""
+    root, name = request.root, request.name
     known = store.load(root, name)
     if known is None or known.complete:
         state = "complete already" if known else "never started"
         raise InputError(f"Backup {name} was {state} in the catalog {root}", backup_id=name, path=str(root))
-    try:
-        parts = [Part.from_record(each) for each in options["parts"]]
-    except (KeyError, TypeError, ValueError) as exc:
-        raise InputError(f"Failed to read parts: {exc} is missing or of a wrong kind", option="parts") from exc
-    given = {(part.host, part.key) for part in parts}
+    given = {(part.host, part.key) for part in step.parts}
     lacking = [volume.label for volume in known.volumes if (known.owner, volume.key) not in given]
     if lacking:
         raise InputError(f"parts lacks what this host has on {', '.join(lacking)}; nothing was touched", option="parts")
-    owner = checked_id(options["snapshot_owner"], what="snapshot_owner")
-    key = signing_key(options)
-    bound, remarks = volume_copies.put_index(known, parts, owner=owner, run_id=options["run_id"], key=key, check=check)
+    bound, remarks = volume_copies.put_index(
+        known, step.parts, owner=step.owner, run_id=step.run_id, key=step.key, check=check
+    )
     if not check:
         _save_own(root, bound)
     return {**result_of(bound, before="started", remarks=remarks), "changed": bound != known}
 
 
-def planned(name: str, options: Mapping[str, Any]) -> tuple[Manifest, BackupPlan]:
+def planned(name: str, scope: BackupScope) -> tuple[Manifest, BackupPlan]:
     """Return the manifest of a backup that is to be made, and its plan, from what a discovery found; writes nothing.
 
     Raises :class:`InputError` when nothing can be protected.
     """
-    plan = backup_plan(options["guests"], volumes=options["volumes"], problems=options["problems"])
+    plan = backup_plan(scope)
     manifest = Manifest(
         backup_id=name,
         phase=STARTED,
-        owner=checked_id(options["owner"], what="owner"),
-        policy=options["policy"],
+        owner=scope.owner,
+        policy=scope.policy,
         run_id=str(uuid.uuid4()),
         created=_now(),
         completed=None,
@@ -146,7 +213,7 @@ def foreseen(manifest: Manifest, *, key: Optional[ManifestKey]) -> Begun:
     return Begun(bound, copies.parts, (*remarks, *copies.remarks))
 
 
-def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]], *, key: Optional[ManifestKey]) -> Begun:
+def start(root: Path, manifest: Manifest, guests: Sequence[FoundGuest], *, key: Optional[ManifestKey]) -> Begun:
     """Write the started manifest into the catalog and into the volumes; nothing is left of it when that fails.
 
     ``guests`` are those of the discovery: their UEFI variables and TPM states go into the catalog, and the manifest
@@ -155,7 +222,7 @@ def start(root: Path, manifest: Manifest, guests: Sequence[Mapping[str, Any]], *
     """
     volume_copies.refuse_foreign(manifest)
     saved = {guest.uuid for guest in manifest.guests}
-    own = [guest for guest in guests if guest["uuid"] in saved]
+    own = [guest for guest in guests if guest.uuid in saved]
     with changing(root, manifest.backup_id):
         known = store.load(root, manifest.backup_id)
         if known is not None:
@@ -182,31 +249,32 @@ def _bound(
     )
 
 
-def _complete(root: Path, name: str, options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dict[str, Any]:
+    root, name = request.root, request.name
     known = store.load(root, name)
-    if options["run_id"] and (known is None or known.run_id != options["run_id"]):
+    if request.run_id and (known is None or known.run_id != request.run_id):
         raise _taken_back(name)
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
-    floor = options["consistency"]
     if known.complete:
-        return {**result_of(known, before="complete", remarks=[]), "weaker": weaker(known, floor), "changed": False}
+        told = result_of(known, before="complete", remarks=[])
+        return {**told, "weaker": weaker(known, outcome.asked), "changed": False}
     # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold. One
     # that is under way now began after the hold, which refuses guests that are locked.
     guests = [(guest.uuid, guest.name) for guest in known.guests]
     half = left_out.half_restored(root, guests)
-    busy = left_out.locked_now(Path(options["hold_dir"]), guests) if half else {}
+    busy = left_out.locked_now(request.hold_dir, guests) if half else {}
     half = {uuid: problem for uuid, problem in half.items() if uuid not in busy}
     done = completed(
         without(known, dict.fromkeys(half, left_out.HALF_RESTORED)),
-        holds=options["holds"],
-        snapshots=options["snapshots"],
-        asked=floor,
-        other_hosts=options["other_hosts"],
+        holds=outcome.holds,
+        snapshots=outcome.snapshots,
+        asked=outcome.asked,
+        other_hosts=outcome.other_hosts,
     )
     if not check:
         finish(root, done)
-    return {**result_of(done, before="started", remarks=[]), "weaker": weaker(done, floor)}
+    return {**result_of(done, before="started", remarks=[]), "weaker": weaker(done, outcome.asked)}
 
 
 def completed(
@@ -341,15 +409,14 @@ def _with_backing_state(guest: SavedGuest) -> SavedGuest:
     return replace(guest, disks=disks)
 
 
-def _side_files(guests: Sequence[Mapping[str, Any]]) -> list[store.SideFile]:
+def _side_files(guests: Sequence[FoundGuest]) -> list[store.SideFile]:
     """Return what of a guest lies on the host: UEFI variables, and the state of an emulated TPM."""
     found = []
     for guest in guests:
-        uuid = str(guest["uuid"])
-        if guest.get("nvram"):
-            found.append(store.SideFile(uuid, "nvram", str(guest["nvram"])))
-        if guest.get("tpm"):
-            found.append(store.SideFile(uuid, "tpm", f"{TPM_STATE}/{uuid}"))
+        if guest.nvram:
+            found.append(store.SideFile(guest.uuid, "nvram", guest.nvram))
+        if guest.tpm:
+            found.append(store.SideFile(guest.uuid, "tpm", f"{TPM_STATE}/{guest.uuid}"))
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     Manifest,
@@ -77,23 +78,16 @@ class BackupPlan:
             )
 
 
-def backup_plan(
-    guests: Iterable[Mapping[str, Any]], *, volumes: Iterable[Mapping[str, Any]], problems: Iterable[Mapping[str, Any]]
-) -> BackupPlan:
+def backup_plan(scope: BackupScope) -> BackupPlan:
     """Decide from what ``kvm_vm_discover`` returned; raises :class:`InputError` when nothing can be protected.
 
     Only volumes that carry an included disk of a protected guest become part of the backup.
     """
-    found = list(guests)
-    codes: dict[str, list[str]] = {}
-    for problem in problems:
-        if problem.get("severity") == "error" and problem.get("guest"):
-            codes.setdefault(str(problem["guest"]), []).append(str(problem["code"]))
-    saved = tuple(SavedGuest.from_record(guest) for guest in found if guest.get("protected"))
+    saved = tuple(guest.saved for guest in scope.guests if guest.saved is not None)
     missed = tuple(
-        Unprotected(name=str(guest["name"]), uuid=str(guest["uuid"]), problems=tuple(codes.get(str(guest["name"]), ())))
-        for guest in found
-        if not guest.get("protected")
+        Unprotected(guest.name, guest.uuid, scope.reasons.get(guest.name, ()))
+        for guest in scope.guests
+        if guest.saved is None
     )
     if not saved:
         raise InputError(
@@ -110,7 +104,7 @@ def backup_plan(
         for disk in guest.saved_disks
         if disk.storage is not None
     }
-    kept = tuple(item for item in map(SavedVolume.from_record, volumes) if item.key in needed)
+    kept = tuple(item for item in scope.volumes if item.key in needed)
     lost = needed - {item.key for item in kept}
     if lost:
         raise KvmsnapError(f"The discovery names disks on volumes that it does not list: {sorted(lost)}")

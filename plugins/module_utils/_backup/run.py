@@ -11,16 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, left_out, manifest_writer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import in_turn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGroup, SavedVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import signing_key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import (
     locate,
     missing_volumes,
@@ -32,8 +31,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold, models, quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import heal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import (
@@ -43,7 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock im
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes, groups
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import (
     NEVER,
     GroupPlan,
@@ -63,10 +60,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Wanted,
     as_planned,
     as_result,
-    check_name,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 FAIL_GUEST = "fail_guest"
 FAIL_RUN = "fail_run"
@@ -77,73 +73,27 @@ class BackupError(KvmsnapError):
     """There is no backup, or it is not what was asked for; the message says what is left."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one backup is asked for: its snapshots, the level that guests are to reach, how guests are held."""
-
-    name: str
-    root: Path
-    wanted: Wanted
-    asked: str
-    below: str
-    go_on: bool
-    hold_settings: models.HoldSettings
-    options: Mapping[str, Any]
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Run:
-        """Read the module's options; raises :class:`InputError`."""
-        name = checked_id(options["backup_id"], what="backup_id")
-        check_name(name, new=True)
-        return cls(
-            name=name,
-            root=Path(options["catalog_dir"]),
-            wanted=Wanted.checked(
-                name=name,
-                owner=checked_id(options["owner"], what="owner"),
-                snapmirror_label=options["snapmirror_label"],
-                expiry_time=options["expiry_time"],
-            ),
-            asked=options["consistency"],
-            below=options["below_consistency"],
-            go_on=options["on_failure"] == "continue",
-            hold_settings=GuardedSettings.from_options(options),
-            options=options,
-        )
-
-    @property
-    def patience(self) -> float:
-        """Seconds to wait for another backup's end."""
-        return float(self.options["concurrency_timeout"]) if self.options["concurrency"] == "wait" else 0.0
-
-    def time(self) -> Deadline:
-        """Return the time for one step outside the hold."""
-        return Deadline.after(self.options["timeout"])
-
-
-def back_up(options: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
-    """Return the result of ``kvm_vm_backup``; ``options`` are the module's.
+def back_up(request: BackupRequest, *, check: bool) -> dict[str, Any]:
+    """Return the result of ``kvm_vm_backup``.
 
     A backup of the name that exists stays as it is; one that was begun and not completed is taken back first.
 
     :raises InputError: it cannot be begun. :raises BusyError: another one is under way.
     :raises BackupError: there is no backup, or the guests of the one there is could not all be released.
     """
-    run = Run.from_options(options)
     began = time.monotonic()
-    policy = RetryPolicy(retry_count=options["retry_count"])
-    with _in_turn(run, check), connected(options["controllers"], policy=policy, deadline=run.time()) as clients:
-        known = store.load(run.root, run.name)
+    with _in_turn(request, check), request.array.connected(request.array.deadline()) as clients:
+        known = store.load(request.root, request.name)
         if known is not None and not known.complete:
             _refuse_shared(known)
         if known is not None and known.complete:
-            result = _as_it_is(run, known, clients, check=check)
+            result = _as_it_is(request, known, clients, check=check)
         elif check:
-            result = _foreseen(run, clients)
+            result = _foreseen(request, clients)
         else:
             if known is not None:
-                _take_back_begun(run, known, clients)
-            result = _made(run, clients)
+                _take_back_begun(request, known, clients)
+            result = _made(request, clients)
     result["timing"]["run_seconds"] = round(time.monotonic() - began, 6)
     return result
 
@@ -172,34 +122,34 @@ def _span(begins: Iterable[Optional[float]], ends: Iterable[Optional[float]]) ->
     return None if first is None or last is None else round(last - first, 6)
 
 
-def _in_turn(run: Run, check: bool) -> AbstractContextManager[None]:
+def _in_turn(request: BackupRequest, check: bool) -> AbstractContextManager[None]:
     if check:
         return nullcontext()
-    return in_turn(run.hold_settings.directory.parent, run.name, wait=run.patience)
+    return in_turn(request.hold_settings.directory.parent, request.name, wait=request.patience)
 
 
-def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:
+def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:
     """Return the backup that exists, once its snapshots have the label and the expiry that an earlier run did not set.
 
     :raises BackupError: it cannot be restored from.
     """
-    places = locate(clients, known.volumes, deadline=run.time())
-    found = snapshots_of(places, known.volumes, deadline=run.time())
-    origin = store.origin_of(run.root, run.name)
+    places = locate(clients, known.volumes, deadline=request.array.deadline())
+    found = snapshots_of(places, known.volumes, deadline=request.array.deadline())
+    origin = store.origin_of(request.root, request.name)
     backup = backup_record(known, missing=missing_volumes(known, found), origin=origin)
     if backup["missing"]:
         raise BackupError(
-            f"Backup {run.name} is in the catalog {run.root} and cannot be restored from: its snapshots are missing on"
-            f" {', '.join(backup['missing'])}. It is left as it is; choose another backup_id",
+            f"Backup {request.name} is in the catalog {request.root} and cannot be restored from: its snapshots are"
+            f" missing on {', '.join(backup['missing'])}. It is left as it is; choose another backup_id",
             backup=backup,
         )
-    there = [snapshots[run.name] for snapshots in found.values()]
+    there = [snapshots[request.name] for snapshots in found.values()]
     lacking = replace(
-        run.wanted,
-        snapmirror_label=run.wanted.snapmirror_label if any(not each.snapmirror_label for each in there) else None,
-        expiry_time=run.wanted.expiry_time if any(each.expiry_time is None for each in there) else None,
+        request.wanted,
+        snapmirror_label=request.wanted.snapmirror_label if any(not each.snapmirror_label for each in there) else None,
+        expiry_time=request.wanted.expiry_time if any(each.expiry_time is None for each in there) else None,
     )
-    late = _set_late(run, lacking, known, clients, check=check)
+    late = _set_late(request, lacking, known, clients, check=check)
     told = manifest_writer.result_of(known, before="complete", remarks=[])
     return {
         **told,
@@ -208,7 +158,7 @@ def _as_it_is(run: Run, known: Manifest, clients: Sequence[Client], *, check: bo
         "diff": {"before": told["diff"]["after"], "after": told["diff"]["after"]},
         "guests": [],
         "snapshots": late["snapshots"] if late else [],
-        "weaker": manifest_writer.weaker(known, run.asked),
+        "weaker": manifest_writer.weaker(known, request.asked),
         "timing": timing_of([], []),
     }
 
@@ -225,28 +175,30 @@ def _refuse_shared(known: Manifest) -> None:
         )
 
 
-def _take_back_begun(run: Run, known: Manifest, clients: Sequence[Client]) -> None:
+def _take_back_begun(request: BackupRequest, known: Manifest, clients: Sequence[Client]) -> None:
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
-    hold.release(run.name, run.hold_settings, check=False)
-    manifest_writer.withdraw(run.root, run.name, check=False, run_id=known.run_id)
-    wanted = Wanted(run.name, owner=run.wanted.owner, keep_foreign=True)
-    refs = refs_of(clients, known, deadline=run.time())
-    with deletable(run.root, [run.name]):
-        ensure_absent(clients, refs, wanted, check_mode=False, deadline=run.time())
-    manifest_writer.remove(run.root, run.name, check=False, run_id=known.run_id)
+    hold.release(request.name, request.hold_settings, check=False)
+    manifest_writer.withdraw(request.root, request.name, check=False, run_id=known.run_id)
+    wanted = Wanted(request.name, owner=request.wanted.owner, keep_foreign=True)
+    refs = refs_of(clients, known, deadline=request.array.deadline())
+    with deletable(request.root, [request.name]):
+        ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.array.deadline())
+    manifest_writer.remove(request.root, request.name, check=False, run_id=known.run_id)
 
 
-def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
+def _foreseen(request: BackupRequest, clients: Sequence[Client]) -> dict[str, Any]:
     """Return what would be done, after trying all that can be tried without a change."""
-    guests = left_out.named(run.options["guests"])
-    run = _without_half_restored(_without(run, left_out.locked_now(run.hold_settings.directory, guests)))
-    manifest, plan = manifest_writer.planned(run.name, run.options)
-    found = find_volumes(clients, _refs(manifest), deadline=run.time())
-    grouped = _grouped(run, found)
+    busy = left_out.locked_now(request.hold_settings.directory, request.scope.protected)
+    request = _without_half_restored(_without(request, busy))
+    manifest, plan = manifest_writer.planned(request.name, request.scope)
+    found = find_volumes(clients, _refs(manifest), deadline=request.array.deadline())
+    grouped = _grouped(request, found)
     manifest = replace(manifest, groups=_saved(grouped))
-    planned = as_planned(critical_section.absent(run.wanted, found, deadline=run.time()), run.wanted)
-    begun = manifest_writer.foreseen(manifest, key=signing_key(run.options))
-    held = hold.hold(_guests(run, plan), run.name, run.hold_settings, check=True, go_on=run.go_on)
+    planned = as_planned(
+        critical_section.absent(request.wanted, found, deadline=request.array.deadline()), request.wanted
+    )
+    begun = manifest_writer.foreseen(manifest, key=request.scope.key)
+    held = hold.hold(_guests(request, plan), request.name, request.hold_settings, check=True, go_on=request.go_on)
     return {
         **manifest_writer.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
         "guests": held["guests"],
@@ -256,66 +208,69 @@ def _foreseen(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
     }
 
 
-def _made(run: Run, clients: Sequence[Client]) -> dict[str, Any]:
+def _made(request: BackupRequest, clients: Sequence[Client]) -> dict[str, Any]:
     """Make the backup of the guests that nobody works on, whose locks are had before the first one is held."""
-    patience = Deadline.after(run.patience)
-    plan = backup_plan(run.options["guests"], volumes=run.options["volumes"], problems=run.options["problems"])
-    healed = heal(run.hold_settings, but=run.name)
-    quiesce.wait_for_others(_guests(run, plan), run.name, run.hold_settings, patience)
+    patience = Deadline.after(request.patience)
+    plan = backup_plan(request.scope)
+    healed = heal(request.hold_settings, but=request.name)
+    quiesce.wait_for_others(_guests(request, plan), request.name, request.hold_settings, patience)
     with ExitStack() as locks:
         busy = locks.enter_context(
             guest_locks(
-                lock_directory(run.hold_settings.directory),
+                lock_directory(request.hold_settings.directory),
                 [(guest.uuid, guest.name) for guest in plan.guests],
                 purpose="backup",
-                identity=run.name,
+                identity=request.name,
                 wait=min(PATIENCE, patience.remaining()),
             )
         )
-        return _made_of(_without_half_restored(_without(run, left_out.locked(busy))), clients, locks, healed)
+        return _made_of(_without_half_restored(_without(request, left_out.locked(busy))), clients, locks, healed)
 
 
-def _without(run: Run, left: left_out.LeftOut) -> Run:
-    """Return the run without guests that are left out; they are not protected by this backup."""
-    return replace(run, options=left_out.without(run.options, left)) if left else run
+def _without(request: BackupRequest, left: left_out.LeftOut) -> BackupRequest:
+    """Return the request without guests that are left out; they are not protected by this backup."""
+    return replace(request, scope=left_out.without(request.scope, left))
 
 
-def _without_half_restored(run: Run) -> Run:
-    """Return the run without guests whose disks are neither old nor new, and with that said of each of them.
+def _without_half_restored(request: BackupRequest) -> BackupRequest:
+    """Return the request without guests whose disks are neither old nor new, and with that said of each of them.
 
     One whose file is moved aside is not protected anyway, and the reason is worth knowing.
     """
-    guests = left_out.named(run.options["guests"], all_of_them=True)
-    return _without(run, left_out.half_restored(run.root, guests))
+    return _without(request, left_out.half_restored(request.root, request.scope.everyone))
 
 
-def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequence[str]) -> dict[str, Any]:
+def _made_of(
+    request: BackupRequest, clients: Sequence[Client], locks: ExitStack, healed: Sequence[str]
+) -> dict[str, Any]:
     """Make the backup and return the result; an error says whether there is one, and what is left of it if not.
 
     The ``locks`` of the guests end with the hold.
     """
-    manifest, plan = manifest_writer.planned(run.name, run.options)
-    guests = _guests(run, plan)
-    found = find_volumes(clients, _refs(manifest), deadline=run.time())
-    critical_section.absent(run.wanted, found, deadline=run.time())
-    grouped = _grouped(run, found)
+    manifest, plan = manifest_writer.planned(request.name, request.scope)
+    guests = _guests(request, plan)
+    found = find_volumes(clients, _refs(manifest), deadline=request.array.deadline())
+    critical_section.absent(request.wanted, found, deadline=request.array.deadline())
+    grouped = _grouped(request, found)
     manifest = replace(manifest, groups=_saved(grouped))
-    wanted = run.wanted
+    wanted = request.wanted
     by_uuid = {volume.uuid: client for client, volume in found}
     made = Made(())
     try:
-        begun = manifest_writer.start(run.root, manifest, run.options["guests"], key=signing_key(run.options))
-        manifest, wanted = begun.manifest, replace(run.wanted, comment=begun.manifest.comment)
-        moment = critical_section.moment(guests, wanted, found, run.hold_settings, go_on=run.go_on, uses=grouped.uses)
+        begun = manifest_writer.start(request.root, manifest, request.scope.guests, key=request.scope.key)
+        manifest, wanted = begun.manifest, replace(request.wanted, comment=begun.manifest.comment)
+        moment = critical_section.moment(
+            guests, wanted, found, request.hold_settings, go_on=request.go_on, uses=grouped.uses
+        )
         made = moment.made
         locks.close()
         if moment.broken is not None:
             raise moment.broken
         taken = settle(made, wanted, clients=by_uuid)
-        done = _completed(run, manifest, moment, taken)
-        manifest_writer.finish(run.root, done)
+        done = _completed(request, manifest, moment, taken)
+        manifest_writer.finish(request.root, done)
     except BaseException as exc:
-        raise _undone(run, exc, wanted, made, run_id=manifest.run_id, clients=by_uuid) from exc
+        raise _undone(request, exc, wanted, made, run_id=manifest.run_id, clients=by_uuid) from exc
     rows = list(moment.rows)
     result = {
         **manifest_writer.result_of(
@@ -323,29 +278,29 @@ def _made_of(run: Run, clients: Sequence[Client], locks: ExitStack, healed: Sequ
         ),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
-        "weaker": manifest_writer.weaker(done, run.asked),
+        "weaker": manifest_writer.weaker(done, request.asked),
         "timing": timing_of(rows, taken),
     }
     try:
-        late = _set_late(run, run.wanted, done, clients, check=False)
+        late = _set_late(request, request.wanted, done, clients, check=False)
     except KvmsnapError as exc:
-        raise _but(run, exc, result) from exc
+        raise _but(request, exc, result) from exc
     if moment.stuck is not None:
-        raise _but(run, moment.stuck, result) from moment.stuck
+        raise _but(request, moment.stuck, result) from moment.stuck
     return {**result, "snapshots": _with_late(result["snapshots"], late)}
 
 
-def _grouped(run: Run, found: Sequence[Found]) -> GroupPlan:
+def _grouped(request: BackupRequest, found: Sequence[Found]) -> GroupPlan:
     """Decide which consistency groups make the snapshots; nothing is asked when none are wanted.
 
     :raises InputError: a volume lacks one that is required, or the hold is too short for any.
     """
-    mode = run.options["consistency_groups"]
+    mode = request.consistency_groups
     if mode == NEVER:
         return GroupPlan()
-    seen = groups.look(found, run.name, deadline=run.time())
+    seen = groups.look(found, request.name, deadline=request.array.deadline())
     grouped = group_plan(mode, [volume for _client, volume in found], seen)
-    check_hold(grouped.uses, run.hold_settings.hold_deadline)
+    check_hold(grouped.uses, request.hold_settings.hold_deadline)
     return grouped
 
 
@@ -367,7 +322,9 @@ def _saved(grouped: GroupPlan) -> tuple[SavedGroup, ...]:
     )
 
 
-def _completed(run: Run, started: Manifest, moment: critical_section.Moment, taken: Sequence[Taken]) -> Manifest:
+def _completed(
+    request: BackupRequest, started: Manifest, moment: critical_section.Moment, taken: Sequence[Taken]
+) -> Manifest:
     """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
     if moment.ended_early:
         raise BackupError("the process was asked to end")
@@ -375,23 +332,29 @@ def _completed(run: Run, started: Manifest, moment: critical_section.Moment, tak
         started,
         holds=[row.as_dict() for row in moment.rows],
         snapshots=[as_result(each) for each in taken],
-        asked=run.asked,
-        other_hosts=run.options["other_hosts"],
+        asked=request.asked,
+        other_hosts=request.other_hosts,
     )
-    weaker = manifest_writer.weaker(done, run.asked)
-    if weaker and run.below == FAIL_RUN:
+    weaker = manifest_writer.weaker(done, request.asked)
+    if weaker and request.below == FAIL_RUN:
         told = "; ".join(
             f"{guest.name} reached {guest.consistency.level} ({guest.consistency.reason or 'no more could be had'})"
             for guest in done.guests
             if guest.consistency and guest.name in weaker
         )
         guests = [row.as_dict() for row in moment.rows]
-        raise BackupError(f"{run.asked} was asked for, and {told}", weaker=weaker, guests=guests)
+        raise BackupError(f"{request.asked} was asked for, and {told}", weaker=weaker, guests=guests)
     return done
 
 
 def _undone(
-    run: Run, exc: BaseException, wanted: Wanted, made: Made, *, run_id: str, clients: Mapping[str, Client]
+    request: BackupRequest,
+    exc: BaseException,
+    wanted: Wanted,
+    made: Made,
+    *,
+    run_id: str,
+    clients: Mapping[str, Client],
 ) -> BaseException:
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
@@ -399,12 +362,12 @@ def _undone(
         left += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
     else:
         left = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
-    if _held_still(run):
+    if _held_still(request):
         left.append("guests that are held")
     if not left:
-        manifest_writer.remove(run.root, run.name, check=False, run_id=run_id)
+        manifest_writer.remove(request.root, request.name, check=False, run_id=run_id)
     if isinstance(exc, Exception) and not isinstance(exc, KvmsnapError):
-        exc = unexpected(exc, f"make backup {run.name}")
+        exc = unexpected(exc, f"make backup {request.name}")
     if not isinstance(exc, KvmsnapError):
         return exc
     fate = "What had been made of it was taken back."
@@ -413,7 +376,7 @@ def _undone(
             f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id: that takes it"
             " back first"
         )
-    message = f"Backup {run.name} was not made: {exc.message.rstrip('.')}. {fate}"
+    message = f"Backup {request.name} was not made: {exc.message.rstrip('.')}. {fate}"
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
 
 
@@ -423,23 +386,23 @@ def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
     return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
 
 
-def _held_still(run: Run) -> bool:
-    known = HoldRecord(run.hold_settings.directory, run.name, boot_id(run.hold_settings.boot))
+def _held_still(request: BackupRequest) -> bool:
+    known = HoldRecord(request.hold_settings.directory, request.name, boot_id(request.hold_settings.boot))
     return known.read()
 
 
-def _but(run: Run, exc: KvmsnapError, result: Mapping[str, Any]) -> BackupError:
-    message = f"Backup {run.name} was made and can be restored from, but: {exc.message}"
+def _but(request: BackupRequest, exc: KvmsnapError, result: Mapping[str, Any]) -> BackupError:
+    message = f"Backup {request.name} was made and can be restored from, but: {exc.message}"
     return BackupError(message, **{**exc.fields, **result, "changed": True})
 
 
 def _set_late(
-    run: Run, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
+    request: BackupRequest, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
 ) -> Optional[dict[str, Any]]:
     """Set label and expiry, now that all snapshots exist; None when there is nothing to set."""
     if wanted.snapmirror_label is None and wanted.expiry_time is None:
         return None
-    return ensure_present(clients, _refs(manifest), wanted, check_mode=check, deadline=run.time())
+    return ensure_present(clients, _refs(manifest), wanted, check_mode=check, deadline=request.array.deadline())
 
 
 def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -449,9 +412,9 @@ def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[st
     return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]
 
 
-def _guests(run: Run, plan: BackupPlan) -> list[models.Wanted]:
-    order, filesystems = run.options["order"], run.options["filesystems"]
-    holds = plan.holds(run.options["quiesce"], order=order, filesystems=filesystems)
+def _guests(request: BackupRequest, plan: BackupPlan) -> list[models.Wanted]:
+    scope = request.scope
+    holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
     return [models.Wanted.from_option(each) for each in holds]
 
 

@@ -50,6 +50,12 @@ class ManifestKey:
             )
         return cls(key_id, secret)
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Optional[ManifestKey]:
+        """Read ``manifest_key``, the key to sign with, None when none was given; raises :class:`InputError`."""
+        given = options.get("manifest_key")
+        return cls.from_option(given, what="manifest_key") if given else None
+
     def mac(self, content: bytes) -> str:
         """Return the HMAC-SHA256 of ``content`` in hexadecimal digits."""
         return hmac.new(self.secret, content, hashlib.sha256).hexdigest()
@@ -79,12 +85,6 @@ class Trust:
         """Return whether the key of that id gave ``mac`` for ``content``, None when no key of that id is known."""
         known = [key for key in self.keys if key.key_id == key_id]
         return any(hmac.compare_digest(key.mac(content), mac) for key in known) if known else None
-
-
-def signing_key(options: Mapping[str, Any]) -> Optional[ManifestKey]:
-    """Return the key to sign with, None when none was given; raises :class:`InputError`."""
-    given = options.get("manifest_key")
-    return ManifestKey.from_option(given, what="manifest_key") if given else None
 
 
 def key_argument() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import read_records
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
@@ -135,7 +136,7 @@ class RecoveryRequest:
         volumes: tuple[SavedVolume, ...] = ()
         try:
             array = ArrayAccess.from_options(options) if options["controllers"] else None
-            volumes = _volumes_of(options["volumes"])
+            volumes = read_records(options["volumes"], SavedVolume.from_record, option="volumes")
         except InputError as exc:
             array = exc
         return cls(
@@ -156,14 +157,6 @@ class RecoveryRequest:
     def time(self) -> Deadline:
         """Return the deadline of one step on the array."""
         return Deadline.after(self.timeout)
-
-
-def _volumes_of(records: Sequence[Mapping[str, Any]]) -> tuple[SavedVolume, ...]:
-    """Read volumes as a discovery tells of them; raises :class:`InputError`."""
-    try:
-        return tuple(map(SavedVolume.from_record, records))
-    except TypeError as exc:
-        raise InputError(f"Failed to read volumes: {exc} is missing or of a wrong kind", option="volumes") from exc
 
 
 def recover(request: RecoveryRequest, *, check: bool) -> dict[str, Any]:

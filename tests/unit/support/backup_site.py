@@ -12,6 +12,7 @@ import samples
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import models
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
@@ -44,7 +45,7 @@ class Site:
 
     def back_up(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
         """Run a backup as the module would."""
-        return run.back_up({**self.options(), **changes}, check=check)
+        return run.back_up(BackupRequest.from_options({**self.options(), **changes}), check=check)
 
     def options(self) -> dict[str, Any]:
         """The module's options."""

@@ -4,17 +4,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+
+
+def backup_plan(
+    guests: list[dict[str, Any]], *, volumes: list[dict[str, Any]], problems: list[dict[str, Any]]
+) -> plan.BackupPlan:
+    """Plan what a discovery found, as the modules do."""
+    options = {"owner": "hv1", "policy": "daily", "guests": guests, "volumes": volumes, "problems": problems}
+    return plan.backup_plan(BackupScope.from_options({**options, "quiesce": {}, "order": [], "filesystems": {}}))
 
 
 def test_only_volumes_with_an_included_disk_of_a_protected_guest_are_taken() -> None:
     lost = samples.guest("lost", "l", protected=False, disks=[samples.disk(storage=samples.storage("vol9"))])
     left_out = samples.disk("vdb", included=False, storage=samples.storage("vol2"))
-    made = plan.backup_plan(
+    made = backup_plan(
         [samples.guest(disks=[samples.disk(), left_out]), lost],
         volumes=[samples.volume("vol1"), samples.volume("vol2"), samples.volume("vol9")],
         problems=[
@@ -28,7 +39,7 @@ def test_only_volumes_with_an_included_disk_of_a_protected_guest_are_taken() -> 
 
 def test_nothing_to_protect_is_an_error_that_says_why() -> None:
     with pytest.raises(InputError, match=r"web1 \(local-file\)"):
-        plan.backup_plan(
+        backup_plan(
             [samples.guest(protected=False)],
             volumes=[],
             problems=[{"severity": "error", "guest": "web1", "code": "local-file"}],
@@ -37,11 +48,11 @@ def test_nothing_to_protect_is_an_error_that_says_why() -> None:
 
 def test_a_volume_the_discovery_forgot_is_an_error_and_not_a_smaller_backup() -> None:
     with pytest.raises(KvmsnapError, match="does not list"):
-        plan.backup_plan([samples.guest()], volumes=[samples.volume("vol2")], problems=[])
+        backup_plan([samples.guest()], volumes=[samples.volume("vol2")], problems=[])
 
 
 def made_plan() -> plan.BackupPlan:
-    return plan.backup_plan(
+    return backup_plan(
         [samples.guest(), samples.two_volume_guest()],
         volumes=[samples.volume("vol1"), samples.volume("vol2")],
         problems=[],
@@ -89,7 +100,5 @@ def test_a_snapshot_that_was_there_before_is_not_taken_for_this_run_s() -> None:
 
 def test_the_hold_is_told_which_disks_count() -> None:
     left_out = samples.disk("vdb", included=False, storage=samples.storage("vol2"))
-    made = plan.backup_plan(
-        [samples.guest(disks=[samples.disk(), left_out])], volumes=[samples.volume("vol1")], problems=[]
-    )
+    made = backup_plan([samples.guest(disks=[samples.disk(), left_out])], volumes=[samples.volume("vol1")], problems=[])
     assert made.holds({})[0]["disks"] == ["vda"]

@@ -13,6 +13,7 @@ import samples
 from backup_site import Site, two_guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer, plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_writer import ManifestRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import Window, outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp
@@ -138,8 +139,8 @@ def test_an_array_whose_clock_is_set_otherwise_agrees(site: Site, skew: float) -
 
 def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     two_guests(site)
-    options = {**site.options(), "state": "started", "hold_dir": str(site.directory / "holds")}
-    started = manifest_writer.write(options, check=False)
+    options = {**site.options(), "state": "started", "run_id": None, "hold_dir": str(site.directory / "holds")}
+    started = manifest_writer.write(ManifestRequest.from_options(options), check=False)
     begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
     wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
@@ -147,7 +148,7 @@ def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
         taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
     by_json = json.loads(json.dumps(taken["snapshots"]))
     complete = {"state": "complete", "run_id": started["run_id"], "holds": [], "snapshots": by_json}
-    done = manifest_writer.write({**options, **complete}, check=False)
+    done = manifest_writer.write(ManifestRequest.from_options({**options, **complete}), check=False)
     assert {volume["create_time_off"] for volume in done["backup"]["volumes"]} == {0.0}
 
 

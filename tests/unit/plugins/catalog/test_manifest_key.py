@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust, signing_key
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 SECRET = b"sixteen bytes ok"
@@ -20,7 +20,7 @@ def option(secret: bytes = SECRET, key_id: str = "k1") -> dict[str, str]:
 
 
 def test_a_key_signs_and_verifies_and_is_not_shown() -> None:
-    key = signing_key({"manifest_key": option()})
+    key = ManifestKey.from_options({"manifest_key": option()})
     assert key is not None
     mac = key.mac(b"content")
     # printf content | openssl dgst -sha256 -hmac 'sixteen bytes ok'

@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a backup is asked for, read once from the options of ``kvm_vm_backup`` and ``kvm_backup_manifest``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest, SavedVolume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted, check_name
+
+T = TypeVar("T")
+
+
+def read_records(
+    records: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], T], *, option: str
+) -> tuple[T, ...]:
+    """Read what an option holds of another module's result; raises :class:`InputError` that names the option."""
+    try:
+        return tuple(map(read, records))
+    except (KeyError, TypeError) as exc:
+        raise InputError(f"Failed to read {option}: {exc} is missing or of a wrong kind", option=option) from exc
+    except ValueError as exc:
+        raise InputError(f"Failed to read {option}: {exc}", option=option) from exc
+
+
+@dataclass(frozen=True)
+class FoundGuest:
+    """A guest of a discovery, and what of it is to be saved: None for one that is not protected.
+
+    ``nvram`` is the file with its UEFI variables; ``tpm`` says whether it has an emulated TPM.
+    """
+
+    name: str
+    uuid: str
+    saved: Optional[SavedGuest]
+    nvram: Optional[str] = None
+    tpm: bool = False
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> FoundGuest:
+        """Read one of the ``guests`` that ``kvm_vm_discover`` returns."""
+        return cls(
+            name=str(record["name"]),
+            uuid=str(record["uuid"]),
+            saved=SavedGuest.from_record(record) if record.get("protected") else None,
+            nvram=str(record["nvram"]) if record.get("nvram") else None,
+            tpm=bool(record.get("tpm")),
+        )
+
+
+@dataclass(frozen=True)
+class BackupScope:
+    """What a backup is to hold, as a discovery found it, and how its guests are held.
+
+    ``reasons`` has the codes of the problems that leave a guest unprotected, by its name. ``methods`` and
+    ``filesystems`` map a guest's name or uuid to a method and to mount points (``*`` in the former stands for all
+    others); ``order`` are groups of names or uuids, the first one held first. ``key`` signs the index of the manifests.
+    """
+
+    owner: str
+    policy: str
+    guests: tuple[FoundGuest, ...]
+    volumes: tuple[SavedVolume, ...]
+    reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[tuple[str, ...], ...] = ()
+    filesystems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    key: Optional[ManifestKey] = None
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> BackupScope:
+        """Read the options that both modules have; raises :class:`InputError`."""
+        reasons: dict[str, tuple[str, ...]] = {}
+        for problem in options["problems"]:
+            if problem.get("severity") == "error" and problem.get("guest"):
+                guest = str(problem["guest"])
+                reasons[guest] = (*reasons.get(guest, ()), str(problem["code"]))
+        return cls(
+            owner=checked_id(options["owner"], what="owner"),
+            policy=options["policy"],
+            guests=read_records(options["guests"], FoundGuest.from_record, option="guests"),
+            volumes=read_records(options["volumes"], SavedVolume.from_record, option="volumes"),
+            reasons=reasons,
+            methods=dict(options["quiesce"] or {}),
+            order=tuple(tuple(group) for group in options["order"]),
+            filesystems={word: tuple(points or ()) for word, points in (options["filesystems"] or {}).items()},
+            key=ManifestKey.from_options(options),
+        )
+
+    @property
+    def protected(self) -> list[tuple[str, str]]:
+        """Uuid and name of the guests that would be saved."""
+        return [(guest.uuid, guest.name) for guest in self.guests if guest.saved is not None]
+
+    @property
+    def everyone(self) -> list[tuple[str, str]]:
+        """Uuid and name of all guests of the discovery."""
+        return [(guest.uuid, guest.name) for guest in self.guests]
+
+
+@dataclass(frozen=True)
+class BackupRequest:
+    """What one backup is asked for: its snapshots, the level that guests are to reach, how guests are held.
+
+    ``patience`` are the seconds to wait for another backup's end.
+    """
+
+    name: str
+    root: Path
+    scope: BackupScope
+    wanted: Wanted
+    asked: str
+    below: str
+    go_on: bool
+    hold_settings: HoldSettings
+    patience: float
+    consistency_groups: str
+    other_hosts: Mapping[str, Sequence[str]]
+    array: ArrayAccess
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> BackupRequest:
+        """Read the module's options; raises :class:`InputError`."""
+        name = checked_id(options["backup_id"], what="backup_id")
+        check_name(name, new=True)
+        scope = BackupScope.from_options(options)
+        return cls(
+            name=name,
+            root=Path(options["catalog_dir"]),
+            scope=scope,
+            wanted=Wanted.checked(
+                name=name,
+                owner=scope.owner,
+                snapmirror_label=options["snapmirror_label"],
+                expiry_time=options["expiry_time"],
+            ),
+            asked=options["consistency"],
+            below=options["below_consistency"],
+            go_on=options["on_failure"] == "continue",
+            hold_settings=GuardedSettings.from_options(options),
+            patience=float(options["concurrency_timeout"]) if options["concurrency"] == "wait" else 0.0,
+            consistency_groups=options["consistency_groups"],
+            other_hosts=options["other_hosts"],
+            array=ArrayAccess.from_options(options),
+        )
