@@ -22,9 +22,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import ho
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import prepare
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     HoldError,
+    HoldRequest,
     HoldSettings,
     RecordLeftError,
-    Wanted,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import known_timer, timer_path
@@ -60,7 +60,7 @@ class Moment:
 
 
 def moment(
-    guests: Sequence[Wanted],
+    guests: Sequence[HoldRequest],
     wanted: snap.Wanted,
     found: Sequence[Found],
     settings: HoldSettings,

@@ -412,10 +412,10 @@ def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[st
     return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]
 
 
-def _guests(request: BackupRequest, plan: BackupPlan) -> list[models.Wanted]:
+def _guests(request: BackupRequest, plan: BackupPlan) -> list[models.HoldRequest]:
     scope = request.scope
     holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
-    return [models.Wanted.from_option(each) for each in holds]
+    return [models.HoldRequest.from_option(each) for each in holds]
 
 
 def _refs(manifest: Manifest) -> list[VolumeRef]:

@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import 
     INCONSISTENT,
     OFFLINE,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, Method, Seen, Step
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, Method, Observation, Step
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import few
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
@@ -23,7 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
 
 
 def decide(
-    asked: Asked, seen: Seen, disks: Optional[Sequence[str]] = None, filesystems: Optional[Sequence[str]] = None
+    asked: Asked, seen: Observation, disks: Optional[Sequence[str]] = None, filesystems: Optional[Sequence[str]] = None
 ) -> Step:
     """Decide how a guest is held; pure. What cannot be had is an ``error``, what is not had by default a ``reason``."""
     if not seen.state.active:
@@ -43,7 +43,9 @@ def _inactive(state: DomainState) -> Step:
     return Step("none", CRASH, f"off, but not known to be cleanly shut down ({why})")
 
 
-def _active(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
+def _active(
+    asked: Asked, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
+) -> Step:
     if asked == "none":
         return Step("none", CRASH, "not to be held")
     if seen.holder is not None:
@@ -63,7 +65,9 @@ def taken_by(holder: str) -> tuple[str, str]:
     return left, f"{left}; release that one first (state=resumed, hold_id={holder})"
 
 
-def _by_agent(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
+def _by_agent(
+    asked: Asked, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
+) -> Step:
     insists = asked in ("agent", "agent+suspend")
     if seen.agent != "connected":
         why = "it has no guest agent" if seen.agent == "none" else "no agent is connected to its agent channel"
@@ -86,7 +90,9 @@ def _by_agent(asked: Asked, seen: Seen, disks: Optional[Sequence[str]], filesyst
     return _covered("agent+suspend" if asked == "agent+suspend" else "agent", seen, disks, filesystems)
 
 
-def _covered(method: Method, seen: Seen, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]) -> Step:
+def _covered(
+    method: Method, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
+) -> Step:
     """Return what a freeze by the agent gives, by what it covers of the guest."""
     level = APPLICATION if seen.vss else FILESYSTEM
     if seen.mounts is None:

@@ -33,10 +33,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import pr
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     GONE,
     HoldError,
+    HoldRequest,
     HoldSettings,
     RecordLeftError,
     TakenError,
-    Wanted,
     names_of,
     not_held,
 )
@@ -70,7 +70,7 @@ _WORK = {"agent": freeze, "suspend": suspend, "agent+suspend": freeze_and_suspen
 
 
 def hold(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[HoldRequest],
     hold_id: str,
     settings: HoldSettings,
     *,
@@ -110,7 +110,7 @@ def hold(
 
 @contextmanager
 def _guest_locks(
-    wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings, *, check: bool, wait: float
+    wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings, *, check: bool, wait: float
 ) -> Iterator[tuple[Busy, ...]]:
     """Lock the guests and yield those that are busy; a check locks none, and no guest is locked that is unknown."""
     if check:
@@ -126,7 +126,9 @@ def _guest_locks(
         yield busy
 
 
-def _without_busy(wanted: Sequence[Wanted], busy: Sequence[Busy], record: HoldRecord) -> tuple[list[Wanted], list[Row]]:
+def _without_busy(
+    wanted: Sequence[HoldRequest], busy: Sequence[Busy], record: HoldRecord
+) -> tuple[list[HoldRequest], list[Row]]:
     """Return the guests that can be held, and rows of those that another process works on: nobody knows their disks.
 
     One that an earlier run of this hold may have left held stays with the former. Raises :class:`HoldError` when none

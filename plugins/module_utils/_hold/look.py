@@ -18,11 +18,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
     UNSEEN,
     Found,
     HoldError,
+    HoldRequest,
     HoldSettings,
-    Seen,
+    Observation,
     TakenError,
     Unseen,
-    Wanted,
     not_held,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row, other_holds
@@ -40,7 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import 
 
 
 def prepare(
-    crew: Crew, wanted: Sequence[Wanted], record: HoldRecord, settings: HoldSettings, *, check: bool, go_on: bool
+    crew: Crew, wanted: Sequence[HoldRequest], record: HoldRecord, settings: HoldSettings, *, check: bool, go_on: bool
 ) -> list[Row]:
     """Read the record, look at all guests and return a row for each that says how it is to be held; holds nothing.
 
@@ -58,14 +58,18 @@ def prepare(
     rows = [_row_of(guest, want, record, settings, go_on=go_on) for guest, want in found]
     refused = [row for row in rows if row.error and not go_on]
     if refused:
-        taken = {guest.uuid for guest in look if isinstance(guest, Seen) and guest.holder}
+        taken = {guest.uuid for guest in look if isinstance(guest, Observation) and guest.holder}
         kind = TakenError if all(row.uuid in taken for row in refused) else HoldError
         raise not_held(refused, rows, "nothing was held", kind)
     return rows
 
 
 def _look_at_all(
-    crew: Crew, wanted: Sequence[Wanted], look: Callable[[Lane, Wanted], Optional[Seen]], *, go_on: bool
+    crew: Crew,
+    wanted: Sequence[HoldRequest],
+    look: Callable[[Lane, HoldRequest], Optional[Observation]],
+    *,
+    go_on: bool,
 ) -> list[Found]:
     """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more.
 
@@ -73,7 +77,7 @@ def _look_at_all(
     for a guest that is known by its name alone.
     """
 
-    def seen(lane: Lane, want: Wanted) -> Found:
+    def seen(lane: Lane, want: HoldRequest) -> Found:
         found = outcome_of(lambda: look(lane, want), what=f"look at guest {want.label}")
         if not isinstance(found, KvmsnapError):
             return found
@@ -85,24 +89,26 @@ def _look_at_all(
     unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
     if unknown:
         raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
-    uuids = [guest.uuid if isinstance(guest, Seen) else want.uuid for want, guest in zip(wanted, found)]
-    names = [guest.name if isinstance(guest, Seen) else want.label for want, guest in zip(wanted, found)]
+    uuids = [guest.uuid if isinstance(guest, Observation) else want.uuid for want, guest in zip(wanted, found)]
+    names = [guest.name if isinstance(guest, Observation) else want.label for want, guest in zip(wanted, found)]
     twice = sorted({name for name, uuid in zip(names, uuids) if uuids.count(uuid) > 1})
     if twice:
         raise InputError(f"The guest {', '.join(twice)} is named twice; nothing was held", guests=twice)
     processes = qemu_processes()
-    return [replace(each, process=processes.get(each.uuid)) if isinstance(each, Seen) else each for each in found]
+    return [
+        replace(each, process=processes.get(each.uuid)) if isinstance(each, Observation) else each for each in found
+    ]
 
 
 def _look(
     lane: Lane,
-    want: Wanted,
+    want: HoldRequest,
     settings: HoldSettings,
     record: HoldRecord,
     holders: Mapping[str, tuple[str, Row]],
     *,
     act: bool,
-) -> Optional[Seen]:
+) -> Optional[Observation]:
     domain = lane.domain(want.uuid, want.name)
     if domain is None:
         return None
@@ -112,7 +118,7 @@ def _look(
         holder = None
     definition = parse_guest(domain.xml())
     agent = domain.agent.channel(definition)
-    seen = Seen(domain.name, domain.uuid, state, definition, agent, holder=holder)
+    seen = Observation(domain.name, domain.uuid, state, definition, agent, holder=holder)
     before = record.row(seen.uuid)
     frozen = before is not None and before.outstanding and before.by_agent
     by_agent = (want.asked in ("auto", "agent", "agent+suspend") or frozen) and agent == "connected"
@@ -140,12 +146,12 @@ def _mounts(domain: Domain, settings: HoldSettings) -> Optional[tuple[FileSystem
         return None
 
 
-def _left_by_us(row: Optional[Row], seen: Seen) -> bool:
+def _left_by_us(row: Optional[Row], seen: Observation) -> bool:
     """Say whether a run of this hold that broke off may have held the guest without knowing it."""
     return row is not None and row.phase == "holding" and row.domain_id == seen.state.domain_id
 
 
-def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
+def _taken_over(before: Optional[Row], seen: Observation) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold holds still, as it is now."""
     if before is None or _still_held(before, seen):
         return before
@@ -154,13 +160,13 @@ def _taken_over(before: Optional[Row], seen: Seen) -> Optional[Row]:
     return None
 
 
-def _unproved(seen: Found, want: Wanted, record: HoldRecord) -> Optional[Row]:
+def _unproved(seen: Found, want: HoldRequest, record: HoldRecord) -> Optional[Row]:
     """Return the row of a guest that an earlier run of this hold may have left held; replacing it would forget that."""
-    before = record.row(seen.uuid if isinstance(seen, Seen) else want.uuid)
+    before = record.row(seen.uuid if isinstance(seen, Observation) else want.uuid)
     if before is None or not before.outstanding:
         return None
     why = seen.error if isinstance(seen, Unseen) else GONE
-    if isinstance(seen, Seen):
+    if isinstance(seen, Observation):
         if _taken_over(before, seen) or not same_run(before, seen.state):
             return None
         if before.by_agent:
@@ -175,13 +181,13 @@ def _unproved(seen: Found, want: Wanted, record: HoldRecord) -> Optional[Row]:
     return replace(before, error=f"{left}; {remedy}")
 
 
-def _row_of(found: Found, want: Wanted, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
-    if isinstance(found, Seen):
+def _row_of(found: Found, want: HoldRequest, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
+    if isinstance(found, Observation):
         return _planned(found, want, record, settings, go_on=go_on)
     return _left_out(want, GONE if found is None else found.error)
 
 
-def _planned(seen: Seen, want: Wanted, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
+def _planned(seen: Observation, want: HoldRequest, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:
     ours = _taken_over(record.row(seen.uuid), seen)
     if ours is not None:
         return ours
@@ -208,12 +214,12 @@ def _planned(seen: Seen, want: Wanted, record: HoldRecord, settings: HoldSetting
     )
 
 
-def _left_out(want: Wanted, why: str) -> Row:
+def _left_out(want: HoldRequest, why: str) -> Row:
     """Return the row of a guest that is not here any more, or cannot be looked at: it may run, and nobody holds it."""
     return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=why, error=why)
 
 
-def _still_held(row: Row, seen: Seen) -> bool:
+def _still_held(row: Row, seen: Observation) -> bool:
     """Say whether a guest is held as an earlier run left it; one whose release was tried is not to be relied on."""
     if row.phase != "held" or row.thaw_sent is not None or row.domain_id != seen.state.domain_id:
         return False

@@ -70,7 +70,7 @@ class NoGuard:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class HoldRequest:
     """A guest to hold; ``disks`` are the targets that the backup holds, None for all.
 
     ``filesystems`` are the mount points to freeze, None for all. Guests of a lower ``order`` are held first and
@@ -85,7 +85,7 @@ class Wanted:
     order: int = 0
 
     @classmethod
-    def from_option(cls, option: Mapping[str, Any]) -> Wanted:
+    def from_option(cls, option: Mapping[str, Any]) -> HoldRequest:
         """Read one entry of the ``guests`` option; raises :class:`InputError`."""
         name, uuid = str(option.get("name") or "").strip(), str(option.get("uuid") or "").strip().lower()
         if not name and not uuid:
@@ -107,7 +107,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What a guest was like just before the hold, and its QEMU ``process`` when it was found.
 
     ``holder`` is another hold that has not released it.
@@ -140,7 +140,7 @@ class Unseen:
     error: str
 
 
-Found = Union[Seen, Unseen, None]
+Found = Union[Observation, Unseen, None]
 
 
 @dataclass(frozen=True)

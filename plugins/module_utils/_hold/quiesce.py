@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import heal, long_over
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings, TakenError, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldRequest, HoldSettings, TakenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import other_holds
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import known_timer
@@ -53,7 +53,7 @@ def resume(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
     return {**release(request.hold_id, request.settings, check=check), "remarks": []}
 
 
-def wait_for_others(wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings, deadline: Deadline) -> None:
+def wait_for_others(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings, deadline: Deadline) -> None:
     """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later.
 
     For a hold that is long over and still has guests, nobody waits: they could not be released, and may never be.
@@ -62,7 +62,7 @@ def wait_for_others(wanted: Sequence[Wanted], hold_id: str, settings: HoldSettin
         deadline.clock.sleep(min(_LOOK_AGAIN, deadline.remaining()))
 
 
-def _to_end(wanted: Sequence[Wanted], hold_id: str, settings: HoldSettings) -> bool:
+def _to_end(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings) -> bool:
     """Say whether another hold that is to end soon has one of the guests."""
     names = {want.uuid or want.name for want in wanted}
     held = other_holds(settings.directory, hold_id, boot_id(settings.boot)).values()

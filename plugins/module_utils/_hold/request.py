@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldRequest, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
 
@@ -63,7 +63,7 @@ class QuiesceRequest:
     """
 
     hold_id: str
-    guests: tuple[Wanted, ...]
+    guests: tuple[HoldRequest, ...]
     settings: HoldSettings
     go_on: bool
     refuse_vss: bool
@@ -75,7 +75,7 @@ class QuiesceRequest:
         named = (options["guests"] or ()) if options["state"] == "quiesced" else ()
         return cls(
             hold_id=options["hold_id"],
-            guests=tuple(map(Wanted.from_option, named)),
+            guests=tuple(map(HoldRequest.from_option, named)),
             settings=GuardedSettings.from_options(options),
             go_on=options["on_failure"] == "continue",
             refuse_vss=options["refuse_vss"],

@@ -29,7 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldRequest, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
     Row,
@@ -87,7 +87,7 @@ def armed(settings: HoldSettings, *, hold_id: str = "h1", **more: Any) -> Path:
 
 
 def take(settings: HoldSettings, *uuids: str) -> Any:
-    return hold([Wanted("", uuid, "auto") for uuid in uuids], "h1", settings, check=False, go_on=False)
+    return hold([HoldRequest("", uuid, "auto") for uuid in uuids], "h1", settings, check=False, go_on=False)
 
 
 def fire(settings: HoldSettings, path: Path, hands: Optional[Hands] = None) -> int:

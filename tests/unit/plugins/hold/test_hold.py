@@ -25,11 +25,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import ho
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.look import prepare
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     HoldError,
+    HoldRequest,
     HoldSettings,
-    Seen,
+    Observation,
     Step,
     TakenError,
-    Wanted,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import (
     quiesce,
@@ -69,12 +69,17 @@ def _given_up_after_the_tries_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
 
 
-def want(uuid: str, asked: str = "auto", disks: Any = None) -> Wanted:
-    return Wanted("", uuid, asked, disks)  # type: ignore[arg-type]
+def want(uuid: str, asked: str = "auto", disks: Any = None) -> HoldRequest:
+    return HoldRequest("", uuid, asked, disks)  # type: ignore[arg-type]
 
 
 def take(
-    settings: HoldSettings, *wanted: Wanted, check: bool = False, go_on: bool = False, hold_id: str = "h1", **more: Any
+    settings: HoldSettings,
+    *wanted: HoldRequest,
+    check: bool = False,
+    go_on: bool = False,
+    hold_id: str = "h1",
+    **more: Any,
 ) -> Any:
     return hold(list(wanted), hold_id, settings, check=check, go_on=go_on, **more)
 
@@ -90,11 +95,11 @@ def left(settings: HoldSettings) -> list[str]:
 # Decisions
 
 
-def seen(state: DomainState = ON, *, cache: str = "none", os: str = "linux", **more: Any) -> Seen:
+def seen(state: DomainState = ON, *, cache: str = "none", os: str = "linux", **more: Any) -> Observation:
     disk = DiskXml("vda", "disk", "file", "/a", cache=cache)
     other = DiskXml("vdb", "disk", "file", "/b", cache="none")
     definition = GuestXml("g", "u", os, None, "none", (disk, other), None, False)  # type: ignore[arg-type]
-    return Seen("g", "u", state, definition, **more)
+    return Observation("g", "u", state, definition, **more)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def seen(state: DomainState = ON, *, cache: str = "none", os: str = "linux", **m
         ),
     ],
 )
-def test_decide(asked: Any, guest: Seen, step: Step) -> None:
+def test_decide(asked: Any, guest: Observation, step: Step) -> None:
     assert decide(asked, guest) == step
 
 
@@ -280,8 +285,8 @@ def test_the_cache_of_a_disk_outside_the_backup_does_not_count() -> None:
 
 def test_the_disks_of_the_backup_come_from_the_options() -> None:
     given = {"name": "g", "uuid": None, "method": "auto"}
-    assert Wanted.from_option({**given, "disks": ["vdb"]}).disks == ("vdb",)
-    assert Wanted.from_option({**given, "disks": None}).disks is None
+    assert HoldRequest.from_option({**given, "disks": ["vdb"]}).disks == ("vdb",)
+    assert HoldRequest.from_option({**given, "disks": None}).disks is None
 
 
 def test_a_guest_of_another_hold_is_left_and_named() -> None:
@@ -334,7 +339,7 @@ def test_agent_and_suspend_and_off_together(guests: Guests, settings: HoldSettin
 def test_by_name_and_the_uuid_wins(guests: Guests, settings: HoldSettings) -> None:
     guests.add("one")
     two = guests.add("two")
-    rows = take(settings, Wanted("one", "", "auto"), Wanted("nonsense", two, "auto"))["guests"]
+    rows = take(settings, HoldRequest("one", "", "auto"), HoldRequest("nonsense", two, "auto"))["guests"]
     assert [row["name"] for row in rows] == ["one", "two"]
     release("h1", settings, check=False)
 
@@ -731,9 +736,10 @@ def test_who_someone_else_froze_or_paused_is_left(guests: Guests, settings: Hold
 
 
 @pytest.mark.parametrize(
-    "wanted", [[], [Wanted("nobody", "", "auto")], [Wanted("", "00000000-0000-0000-0000-000000000000", "auto")]]
+    "wanted",
+    [[], [HoldRequest("nobody", "", "auto")], [HoldRequest("", "00000000-0000-0000-0000-000000000000", "auto")]],
 )
-def test_unknown_guests_stop_before_anything(guests: Guests, settings: HoldSettings, wanted: list[Wanted]) -> None:
+def test_unknown_guests_stop_before_anything(guests: Guests, settings: HoldSettings, wanted: list[HoldRequest]) -> None:
     solaris = guests.add("sol")
     with pytest.raises(InputError):
         take(settings, *([*wanted, want(solaris)] if wanted else []))
@@ -743,7 +749,7 @@ def test_unknown_guests_stop_before_anything(guests: Guests, settings: HoldSetti
 
 def test_going_on_without_a_guest_that_is_gone(guests: Guests, settings: HoldSettings) -> None:
     solaris, gone = guests.add("sol"), "00000000-0000-0000-0000-000000000001"
-    rows = take(settings, Wanted("lost", gone, "agent"), want(solaris), go_on=True)["guests"]
+    rows = take(settings, HoldRequest("lost", gone, "agent"), want(solaris), go_on=True)["guests"]
     assert [(row["name"], row["uuid"], row["method"], row["held"]) for row in rows] == [
         ("lost", gone, "none", False),
         ("sol", solaris, "suspend", True),
@@ -752,7 +758,7 @@ def test_going_on_without_a_guest_that_is_gone(guests: Guests, settings: HoldSet
     assert rows[0]["consistency"] == "crash-consistent"
     release("h1", settings, check=False)
     with pytest.raises(InputError, match="lost is named twice"):
-        take(settings, Wanted("lost", gone, "auto"), Wanted("lost", gone, "auto"), go_on=True)
+        take(settings, HoldRequest("lost", gone, "auto"), HoldRequest("lost", gone, "auto"), go_on=True)
     assert left(settings) == []
 
 
@@ -796,7 +802,7 @@ def test_a_guest_whose_time_is_over_before_all_are_held_is_released_then(
 def test_a_guest_named_twice(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
     with pytest.raises(InputError, match="sol is named twice"):
-        take(settings, want(uuid), Wanted("sol", "", "auto"))
+        take(settings, want(uuid), HoldRequest("sol", "", "auto"))
 
 
 def test_two_holds_on_one_guest(guests: Guests, settings: HoldSettings) -> None:
@@ -1385,7 +1391,7 @@ def test_bad_options(settings: HoldSettings, more: dict[str, Any]) -> None:
 
 def test_a_guest_without_any_name() -> None:
     with pytest.raises(InputError, match="needs a uuid or a name"):
-        Wanted.from_option({"name": " ", "uuid": None})
+        HoldRequest.from_option({"name": " ", "uuid": None})
 
 
 @pytest.mark.parametrize("go_on", [False, True])
@@ -1394,7 +1400,7 @@ def test_a_guest_that_another_process_works_on_is_left_out_and_the_others_are_he
     guests: Guests, settings: HoldSettings, go_on: bool, by_name: bool
 ) -> None:
     busy, free = guests.add("busy"), guests.add("free")
-    asked = Wanted("busy", "", "agent") if by_name else want(busy, "agent")
+    asked = HoldRequest("busy", "", "agent") if by_name else want(busy, "agent")
     with guest_locks(lock_directory(settings.directory), [(busy, "busy")], purpose="restore", identity="r1"):
         first, second = take(settings, asked, want(free, "suspend"), go_on=go_on)["guests"]
         assert guests.domain(busy).state()[0] == RUNNING

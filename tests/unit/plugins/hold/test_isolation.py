@@ -19,9 +19,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
     HoldError,
+    HoldRequest,
     HoldSettings,
     TakenError,
-    Wanted,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import wait_for_others
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row, locked
@@ -54,8 +54,8 @@ def quick(settings: HoldSettings) -> HoldSettings:
     return replace(settings, retry_count=1)
 
 
-def wanted(*uuids: str) -> list[Wanted]:
-    return [Wanted(f"g-{uuid[:4]}", uuid, "auto") for uuid in uuids]
+def wanted(*uuids: str) -> list[HoldRequest]:
+    return [HoldRequest(f"g-{uuid[:4]}", uuid, "auto") for uuid in uuids]
 
 
 def row_of(rows: list[dict[str, Any]], uuid: str) -> dict[str, Any]:

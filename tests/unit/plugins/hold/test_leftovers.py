@@ -16,7 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftove
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, judge
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldRequest, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Holder, HoldRecordError, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, write_timer
 
@@ -63,7 +63,7 @@ def guarded(settings: HoldSettings) -> HoldSettings:
 def held(settings: HoldSettings, *uuids: str, fires_at: float = 0.0) -> None:
     """A hold whose maker died, and whose timer is dead too; it is over at ``fires_at``."""
     without = replace(settings, guard=NoTimer())
-    hold([Wanted("", uuid, "auto") for uuid in uuids], "h1", without, check=False, go_on=False)
+    hold([HoldRequest("", uuid, "auto") for uuid in uuids], "h1", without, check=False, go_on=False)
     timer = replace(TIMER, boot_id="this-boot", fires_at=fires_at, pid=2**22 - 1, started=1)
     write_timer(settings.directory / "h1.timer", timer)
 
