@@ -29,7 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecord, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshots as snap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import Creation, Made, read_known
@@ -77,36 +77,36 @@ def moment(
     """
     clients = {volume.uuid: client for client, volume in found}
     directory, boot = settings.directory, boot_id(settings.boot)
-    crew = Crew(settings.connect, size=len(guests), most=settings.at_once)
+    pool = WorkerPool(settings.connect, size=len(guests), most=settings.at_once)
     creation: Optional[Creation] = None
     with _deferred() as to_end:
         try:
-            with locked(directory, wanted.name), crew:
+            with locked(directory, wanted.name), pool:
                 record = HoldRecord(directory, wanted.name, boot)
-                rows = prepare(crew, guests, record, settings, check=False, go_on=go_on)
-                crew.warm([row.uuid for row in rows])
+                rows = prepare(pool, guests, record, settings, check=False, go_on=go_on)
+                pool.warm([row.uuid for row in rows])
                 plan = absent(wanted, found, deadline=Deadline.after(WARM_SECONDS))
-                hold_all(crew, rows, record, settings, go_on=go_on)
+                hold_all(pool, rows, record, settings, go_on=go_on)
                 try:
                     deadline = Deadline(at=_began(record) + settings.hold_deadline)
                     creation = Creation(plan, wanted, clients=clients, deadline=deadline, uses=uses)
                     begun: set[str] = set()
                     while not (over(creation, deadline) or to_end.is_set()):
                         now_due = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
-                        release_some(crew, now_due, record, settings)
+                        release_some(pool, now_due, record, settings)
                         begun.update(row.uuid for row in now_due)
                 except BaseException:
                     with suppress(RecordLeftError):
-                        release_all(crew, record, settings)
+                        release_all(pool, record, settings)
                     raise
                 stuck, left = None, []
                 try:
-                    rows = release_all(crew, record, settings)
+                    rows = release_all(pool, record, settings)
                 except RecordLeftError as exc:
                     rows, left = list(exc.rows), [exc.message]
                 except HoldError as exc:
                     rows, stuck = record.rows, exc
-                remarks = (*waves(rows, crew.size), *left)
+                remarks = (*waves(rows, pool.size), *left)
                 return Moment(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
         except BaseException as exc:
             if creation is None:

@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import started_at
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 # libvirt's reasons of a guest whose run, with what was done to it, goes on: elsewhere, in a file, or here once more.
@@ -226,9 +226,9 @@ def unheld(row: Row, error: str) -> Row:
     return replace(row, method=method, held=False, consistency=consistency, reason=error, error=error)
 
 
-def let_go_of(lane: Lane, row: Row, record: HoldRecord, bounds: Bounds) -> Row:
+def let_go_of(worker: Worker, row: Row, record: HoldRecord, bounds: Bounds) -> Row:
     """Thaw or resume a guest if it is still the same running one; one whose connection broke can be tried again."""
-    seen = lane.seen(row.uuid)
+    seen = worker.seen(row.uuid)
     if seen is None:
         return _astray(row, "libvirt does not know it any more", record)
     domain, state = seen
@@ -244,13 +244,13 @@ def let_go_of(lane: Lane, row: Row, record: HoldRecord, bounds: Bounds) -> Row:
     return _thawed(domain, row, bounds, state, first=first)
 
 
-def proof_of_freedom(lane: Lane, row: Row, bounds: Bounds) -> Optional[str]:
+def proof_of_freedom(worker: Worker, row: Row, bounds: Bounds) -> Optional[str]:
     """Return why a guest that a hold names is certainly not held any more, None when nothing proves it.
 
     A frozen guest runs for libvirt: only its agent's word, or another process than that of then, is proof. Nothing is
     done to it. Raises :class:`LibvirtError`.
     """
-    seen = lane.seen(row.uuid)
+    seen = worker.seen(row.uuid)
     if seen is None:
         return None
     domain, state = seen

@@ -30,7 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker, WorkerPool
 
 LONG_OVER = 60.0
 """Seconds after its end from which a hold counts as long over: the timer has tried each guest several times then."""
@@ -96,16 +96,16 @@ def _heal(path: Path, site: Site) -> Optional[str]:
         record = HoldRecord(site.directory, hold_id, boot)
         record.read()
         named = [row for row in record.rows if row.outstanding]
-        with Crew(site.connect, size=len(named), most=site.at_once) as crew:
-            freed = [row for row in crew.each(named, partial(_freed, site=site)) if row is not None]
+        with WorkerPool(site.connect, size=len(named), most=site.at_once) as pool:
+            freed = [row for row in pool.each(named, partial(_freed, site=site)) if row is not None]
         if freed:
             record.put(*freed)
     return _sentence(hold_id, freed, [row for row in record.rows if row.outstanding]) if freed else None
 
 
-def _freed(lane: Lane, row: Row, *, site: Site) -> Optional[Row]:
+def _freed(worker: Worker, row: Row, *, site: Site) -> Optional[Row]:
     """Return the row of a guest that is proven free, None for any other."""
-    proof = outcome_of(lambda: proof_of_freedom(lane, row, site), what=f"look at guest {row.name}")
+    proof = outcome_of(lambda: proof_of_freedom(worker, row, site), what=f"look at guest {row.name}")
     if proof is None or isinstance(proof, KvmsnapError):
         return None
     why = f"its hold was long over when it was found free: {proof}"

@@ -52,7 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, known_timer, timer_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker, WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import Busy, guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -94,18 +94,18 @@ def hold(
     with ExitStack() as stack:
         busy = stack.enter_context(_guest_locks(wanted, hold_id, settings, check=check, wait=wait))
         stack.enter_context(_alone(settings, hold_id, check))
-        crew = stack.enter_context(Crew(settings.connect, size=len(wanted), most=settings.at_once))
+        pool = stack.enter_context(WorkerPool(settings.connect, size=len(wanted), most=settings.at_once))
         record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
         free, left = _without_busy(wanted, busy, record)
-        rows = [*prepare(crew, free, record, settings, check=check, go_on=go_on), *left]
+        rows = [*prepare(pool, free, record, settings, check=check, go_on=go_on), *left]
         todo = [row for row in rows if row.method != "none" and not row.held]
         if refuse_vss:
             _refuse_vss(todo)
         if check:
             return _result(record, rows, changed=bool(todo))
         if todo:
-            crew.warm([row.uuid for row in todo])
-        return _result(record, hold_all(crew, rows, record, settings, go_on=go_on), changed=bool(todo))
+            pool.warm([row.uuid for row in todo])
+        return _result(record, hold_all(pool, rows, record, settings, go_on=go_on), changed=bool(todo))
 
 
 @contextmanager
@@ -197,9 +197,9 @@ def release(hold_id: str, settings: HoldSettings, *, check: bool) -> dict[str, A
         changed = any(row.outstanding for row in rows)
         if check:
             return _result(record, rows, changed=changed, timer=timer)
-        with Crew(settings.connect, size=len(rows), most=settings.at_once) as crew:
+        with WorkerPool(settings.connect, size=len(rows), most=settings.at_once) as pool:
             try:
-                return _result(record, release_all(crew, record, settings), changed=changed, timer=timer)
+                return _result(record, release_all(pool, record, settings), changed=changed, timer=timer)
             except RecordLeftError as exc:
                 return {**_result(record, exc.rows, changed=changed, timer=timer), "warnings": [exc.message]}
 
@@ -221,9 +221,9 @@ def expire(
         begin()
         with (
             briefly_locked(settings, held, hold_id),
-            Crew(settings.connect, size=len(held), most=settings.at_once) as crew,
+            WorkerPool(settings.connect, size=len(held), most=settings.at_once) as pool,
         ):
-            crew.each(held, lambda lane, row: _try(lane, row, record, settings, fired=True))
+            pool.each(held, lambda worker, row: _try(worker, row, record, settings, fired=True))
         record.put()
     return held, record.rows
 
@@ -233,7 +233,9 @@ def _alone(settings: HoldSettings, hold_id: str, check: bool) -> AbstractContext
     return nullcontext() if check else locked(settings.directory, hold_id)
 
 
-def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> list[Row]:
+def hold_all(
+    pool: WorkerPool, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings, *, go_on: bool
+) -> list[Row]:
     """Hold what :func:`prepare` planned, all at once, and return the rows as they are then.
 
     The guard is armed before, or made sure of where an earlier run holds guests. A guest whose own time ends before the
@@ -250,32 +252,32 @@ def hold_all(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: Hold
             settings.guard.arm(record.path)
         deadline = Deadline.after(settings.hold_deadline)
 
-        def work(lane: Lane, row: Row) -> Row:
-            held = _hold_one(lane, row, record, settings, stop=stop, deadline=deadline)
+        def work(worker: Worker, row: Row) -> Row:
+            held = _hold_one(worker, row, record, settings, stop=stop, deadline=deadline)
             if held.error and not go_on:
                 stop.set()
             return held
 
         def release_due() -> None:
             over = [row for row in due(record.rows, time.monotonic()) if row.uuid not in begun]
-            release_some(crew, over, record, settings)
+            release_some(pool, over, record, settings)
             begun.update(row.uuid for row in over)
 
         for phase in phases([row for row in rows if row.uuid in todo]):
             if not stop.is_set():
                 record.put(*map(about_to, phase))
                 limited = any(row.limit is not None for row in record.rows)
-                crew.finish(crew.begin(phase, work), meanwhile=release_due if limited else None)
+                pool.finish(pool.begin(phase, work), meanwhile=release_due if limited else None)
                 record.put()
     except BaseException:
         with suppress(RecordLeftError):
-            release_all(crew, record, settings)
+            release_all(pool, record, settings)
         raise
     known = {row.uuid: row for row in record.rows}
     rows = [known[row.uuid] for row in rows]
     broken = [row for row in rows if row.error and row.uuid in todo]
     if broken and not go_on:
-        _undo(crew, record, settings, broken, rows)
+        _undo(pool, record, settings, broken, rows)
     return rows
 
 
@@ -298,9 +300,11 @@ def _unless_taken(row: Row, others: Mapping[str, tuple[str, Row]]) -> Row:
     return unheld(row, taken_by(holder)[1])
 
 
-def _undo(crew: Crew, record: HoldRecord, settings: HoldSettings, broken: Sequence[Row], done: Sequence[Row]) -> None:
+def _undo(
+    pool: WorkerPool, record: HoldRecord, settings: HoldSettings, broken: Sequence[Row], done: Sequence[Row]
+) -> None:
     try:
-        released = release_all(crew, record, settings)
+        released = release_all(pool, record, settings)
     except RecordLeftError as exc:
         released = list(exc.rows)
     except HoldError as exc:
@@ -312,11 +316,11 @@ def _undo(crew: Crew, record: HoldRecord, settings: HoldSettings, broken: Sequen
 
 
 def _hold_one(
-    lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
+    worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
     """Return the row of a guest after the try to hold it; whatever goes wrong is told there, and is of this guest."""
     done = outcome_of(
-        lambda: _held(lane, row, record, settings, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
+        lambda: _held(worker, row, record, settings, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
     )
     if isinstance(done, KvmsnapError):
         known = record.row(row.uuid)
@@ -326,9 +330,9 @@ def _hold_one(
 
 
 def _held(
-    lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
+    worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
-    seen = lane.seen(row.uuid)
+    seen = worker.seen(row.uuid)
     if seen is None:
         raise HoldError(f"Failed to hold guest {row.name}: {GONE}")
     domain, state = seen
@@ -340,7 +344,7 @@ def _held(
     return _WORK[row.method](domain, row, record, settings, stop=stop, deadline=deadline)
 
 
-def release_all(crew: Crew, record: HoldRecord, settings: HoldSettings) -> list[Row]:
+def release_all(pool: WorkerPool, record: HoldRecord, settings: HoldSettings) -> list[Row]:
     """Let go of every guest of the record, all at once, and forget the hold; raises :class:`HoldError`.
 
     Raises :class:`RecordLeftError` when they are free, and the hold cannot be forgotten.
@@ -348,7 +352,7 @@ def release_all(crew: Crew, record: HoldRecord, settings: HoldSettings) -> list[
     Groups are released in the reverse of the order in which they were held, but none waits long for another.
     """
     releasing(record.path)
-    rows = _release(crew, record.rows, record, settings)
+    rows = _release(pool, record.rows, record, settings)
     stuck = [row for row in rows if row.outstanding]
     if stuck:
         said = "; ".join(str(row.error) for row in stuck)
@@ -368,12 +372,12 @@ def release_all(crew: Crew, record: HoldRecord, settings: HoldSettings) -> list[
     return rows
 
 
-def release_some(crew: Crew, rows: Iterable[Row], record: HoldRecord, settings: HoldSettings) -> None:
+def release_some(pool: WorkerPool, rows: Iterable[Row], record: HoldRecord, settings: HoldSettings) -> None:
     """Begin to let go of some guests while the others are held on; :func:`release_all` sees to it that it succeeds."""
-    crew.begin(rows, lambda lane, row: _try(lane, row, record, settings))
+    pool.begin(rows, lambda worker, row: _try(worker, row, record, settings))
 
 
-def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings) -> list[Row]:
+def _release(pool: WorkerPool, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings) -> list[Row]:
     """Try each guest once, then again those that could not be released; nobody waits for another's second try.
 
     That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away.
@@ -389,9 +393,9 @@ def _release(crew: Crew, rows: Sequence[Row], record: HoldRecord, settings: Hold
         begun = []
         for group in reversed(groups):
             quick = sorted(group, key=_quickest_first)
-            begun.append(crew.begin(quick, lambda lane, row: _try(lane, row, record, settings)))
-            crew.wait(begun[-1], seconds=_GROUP_PATIENCE if len(groups) > 1 else None)
-        done.update({row.uuid: row for each in begun for row in crew.finish(each)})
+            begun.append(pool.begin(quick, lambda worker, row: _try(worker, row, record, settings)))
+            pool.wait(begun[-1], seconds=_GROUP_PATIENCE if len(groups) > 1 else None)
+        done.update({row.uuid: row for each in begun for row in pool.finish(each)})
         with suppress(HoldRecordError):
             record.put()
     return [done[row.uuid] for row in rows]
@@ -401,14 +405,14 @@ def _quickest_first(row: Row) -> tuple[bool, bool]:
     return row.phase != "held", row.by_agent
 
 
-def _try(lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, fired: bool = False) -> Row:
+def _try(worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings, *, fired: bool = False) -> Row:
     """Let go of a guest, if that can be done at once; a connection that breaks meanwhile is opened again."""
     if not row.outstanding:
-        return row if row.phase == "released" else _looked_at_again(lane, row)
+        return row if row.phase == "released" else _looked_at_again(worker, row)
     done = row
     for _again in range(2):
-        done = _let_go(lane, replace(row, thaw_sent=done.thaw_sent), record, settings)
-        if not done.outstanding or outcome_of(lambda: lane.alive, what="look at a connection") is True:
+        done = _let_go(worker, replace(row, thaw_sent=done.thaw_sent), record, settings)
+        if not done.outstanding or outcome_of(lambda: worker.alive, what="look at a connection") is True:
             break
     if fired and not done.outstanding and (done.held or row.phase == "holding"):
         done = _expired(done)
@@ -416,9 +420,9 @@ def _try(lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings, *, fi
     return done
 
 
-def _let_go(lane: Lane, row: Row, record: HoldRecord, settings: HoldSettings) -> Row:
+def _let_go(worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings) -> Row:
     """Return the row of a guest after one try to let go of it; whatever goes wrong is told there."""
-    done = outcome_of(lambda: let_go_of(lane, row, record, settings), what=f"let go of guest {row.name}")
+    done = outcome_of(lambda: let_go_of(worker, row, record, settings), what=f"let go of guest {row.name}")
     return replace(row, error=done.message) if isinstance(done, KvmsnapError) else done
 
 
@@ -433,18 +437,18 @@ def _expired(row: Row) -> Row:
     return replace(row, held=False, fired=True, reason="; ".join(filter(None, (row.reason, why))))
 
 
-def _looked_at_again(lane: Lane, row: Row) -> Row:
+def _looked_at_again(worker: Worker, row: Row) -> Row:
     """Return the row of a guest that was not held; one that was off and was started meanwhile wrote to its disks."""
     if row.consistency != OFFLINE:
         return row
-    started = outcome_of(lambda: _active_now(lane, row.uuid), what=f"look at guest {row.name}")
+    started = outcome_of(lambda: _active_now(worker, row.uuid), what=f"look at guest {row.name}")
     if isinstance(started, KvmsnapError):
         return broken(row, f"whether it was started during the hold is not known: {started.message}")
     return broken(row, "it was started during the hold") if started else row
 
 
-def _active_now(lane: Lane, uuid: str) -> bool:
-    domain = lane.domain(uuid)
+def _active_now(worker: Worker, uuid: str) -> bool:
+    domain = worker.domain(uuid)
     return domain is not None and domain.state().active
 
 

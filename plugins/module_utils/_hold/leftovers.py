@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id, own_process
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker, WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.file_lock import LEAST
 
 Fate = Literal["alive", "release", "forget", "keep"]
@@ -128,8 +128,8 @@ def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")
         record = HoldRecord(settings.directory, seen.hold_id, boot_id(settings.boot))
         record.read()
-        with Crew(settings.connect, size=len(record.rows), most=settings.at_once) as crew:
-            release_all(crew, record, settings)
+        with WorkerPool(settings.connect, size=len(record.rows), most=settings.at_once) as pool:
+            release_all(pool, record, settings)
 
 
 def frozen_guests(settings: HoldSettings, *, known: Collection[str]) -> list[str]:
@@ -143,16 +143,16 @@ def frozen_guests(settings: HoldSettings, *, known: Collection[str]) -> list[str
     finally:
         host.close()
 
-    def ask(lane: Lane, uuid: str) -> Optional[str]:
-        name = outcome_of(lambda: _name_if_frozen(lane, uuid, settings), what=f"ask the agent of guest {uuid}")
+    def ask(worker: Worker, uuid: str) -> Optional[str]:
+        name = outcome_of(lambda: _name_if_frozen(worker, uuid, settings), what=f"ask the agent of guest {uuid}")
         return None if isinstance(name, KvmsnapError) else name
 
-    with Crew(settings.connect, size=len(uuids), most=settings.at_once) as crew:
-        return sorted(name for name in crew.each(uuids, ask) if name is not None)
+    with WorkerPool(settings.connect, size=len(uuids), most=settings.at_once) as pool:
+        return sorted(name for name in pool.each(uuids, ask) if name is not None)
 
 
-def _name_if_frozen(lane: Lane, uuid: str, settings: HoldSettings) -> Optional[str]:
-    domain = lane.domain(uuid)
+def _name_if_frozen(worker: Worker, uuid: str, settings: HoldSettings) -> Optional[str]:
+    domain = worker.domain(uuid)
     if domain is None or domain.state().state != "running":
         return None
     if domain.agent.channel(parse_guest(domain.xml())) != "connected":

@@ -36,20 +36,26 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id, qemu_processes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker, WorkerPool
 
 
 def prepare(
-    crew: Crew, wanted: Sequence[HoldRequest], record: HoldRecord, settings: HoldSettings, *, check: bool, go_on: bool
+    pool: WorkerPool,
+    wanted: Sequence[HoldRequest],
+    record: HoldRecord,
+    settings: HoldSettings,
+    *,
+    check: bool,
+    go_on: bool,
 ) -> list[Row]:
     """Read the record, look at all guests and return a row for each that says how it is to be held; holds nothing.
 
-    The crew's connections are open afterwards, and agents that are to freeze have answered. Raises as :func:`hold`.
+    The pool's connections are open afterwards, and agents that are to freeze have answered. Raises as :func:`hold`.
     """
     record.read()
     holders = other_holds(settings.directory, record.hold_id, boot_id(settings.boot))
     look = _look_at_all(
-        crew, wanted, lambda lane, want: _look(lane, want, settings, record, holders, act=not check), go_on=go_on
+        pool, wanted, lambda worker, want: _look(worker, want, settings, record, holders, act=not check), go_on=go_on
     )
     found = list(zip(look, wanted))
     unproved = [row for row in (_unproved(guest, want, record) for guest, want in found) if row]
@@ -65,9 +71,9 @@ def prepare(
 
 
 def _look_at_all(
-    crew: Crew,
+    pool: WorkerPool,
     wanted: Sequence[HoldRequest],
-    look: Callable[[Lane, HoldRequest], Optional[Observation]],
+    look: Callable[[Worker, HoldRequest], Optional[Observation]],
     *,
     go_on: bool,
 ) -> list[Found]:
@@ -77,15 +83,15 @@ def _look_at_all(
     for a guest that is known by its name alone.
     """
 
-    def seen(lane: Lane, want: HoldRequest) -> Found:
-        found = outcome_of(lambda: look(lane, want), what=f"look at guest {want.label}")
+    def seen(worker: Worker, want: HoldRequest) -> Found:
+        found = outcome_of(lambda: look(worker, want), what=f"look at guest {want.label}")
         if not isinstance(found, KvmsnapError):
             return found
         if isinstance(found, (LibvirtUnavailableError, LibvirtMissingError)) or not want.uuid:
             raise found
         return Unseen(f"{UNSEEN}: {found.message}")
 
-    found = crew.each(wanted, seen)
+    found = pool.each(wanted, seen)
     unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
     if unknown:
         raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
@@ -101,7 +107,7 @@ def _look_at_all(
 
 
 def _look(
-    lane: Lane,
+    worker: Worker,
     want: HoldRequest,
     settings: HoldSettings,
     record: HoldRecord,
@@ -109,7 +115,7 @@ def _look(
     *,
     act: bool,
 ) -> Optional[Observation]:
-    domain = lane.domain(want.uuid, want.name)
+    domain = worker.domain(want.uuid, want.name)
     if domain is None:
         return None
     state = domain.state()

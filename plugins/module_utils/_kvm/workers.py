@@ -33,7 +33,7 @@ WARM_SECONDS = 60.0
 _MEANWHILE = 0.1
 
 
-class Lane:
+class Worker:
     """One worker's way to libvirt; opened when it is first needed, and again when it broke."""
 
     def __init__(self, connect: Callable[[], Host]) -> None:
@@ -88,7 +88,7 @@ class Lane:
             host.close()
 
 
-class Crew:
+class WorkerPool:
     """As many workers as there are guests, but no more than ``most``."""
 
     def __init__(self, connect: Callable[[], Host], *, size: int, most: int = MOST_WORKERS) -> None:
@@ -96,9 +96,9 @@ class Crew:
         self.size = max(1, min(size, most))
         self._pool = ThreadPoolExecutor(self.size, thread_name_prefix="guest")
         self._own = threading.local()
-        self._lanes: list[Lane] = []
+        self._workers: list[Worker] = []
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(
@@ -108,17 +108,17 @@ class Crew:
         trace: Optional[TracebackType],
     ) -> None:
         self._pool.shutdown()
-        for lane in self._lanes:
+        for worker in self._workers:
             with suppress(KvmsnapError):
-                lane.close()
+                worker.close()
 
     def warm(self, uuids: Collection[str]) -> None:
         """Open every worker's connection now and look these guests up; in the middle of the work nobody has to."""
         together = threading.Barrier(self.size)
 
-        def open_one(lane: Lane, _number: int) -> None:
+        def open_one(worker: Worker, _number: int) -> None:
             try:
-                lane.learn(uuids)
+                worker.learn(uuids)
             except BaseException:
                 together.abort()
                 raise
@@ -127,7 +127,7 @@ class Crew:
 
         self.each(range(self.size), open_one)
 
-    def each(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[R]:
+    def each(self, items: Iterable[T], work: Callable[[Worker, T], R]) -> list[R]:
         """Do the work on every item and return the results in order.
 
         All that have begun are waited for, also when one raises (then the first exception in order is raised) and
@@ -135,7 +135,7 @@ class Crew:
         """
         return self.finish(self.begin(items, work))
 
-    def begin(self, items: Iterable[T], work: Callable[[Lane, T], R]) -> list[Future[R]]:
+    def begin(self, items: Iterable[T], work: Callable[[Worker, T], R]) -> list[Future[R]]:
         """Begin the work on every item, as far as there are workers."""
         return [self._pool.submit(self._do, work, item) for item in items]
 
@@ -156,9 +156,9 @@ class Crew:
             raise
         return [future.result() for future in begun]
 
-    def _do(self, work: Callable[[Lane, T], R], item: T) -> R:
-        lane: Optional[Lane] = getattr(self._own, "lane", None)
-        if lane is None:
-            lane = self._own.lane = Lane(self._connect)
-            self._lanes.append(lane)
-        return work(lane, item)
+    def _do(self, work: Callable[[Worker, T], R], item: T) -> R:
+        worker: Optional[Worker] = getattr(self._own, "worker", None)
+        if worker is None:
+            worker = self._own.worker = Worker(self._connect)
+            self._workers.append(worker)
+        return work(worker, item)

@@ -54,7 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -823,18 +823,18 @@ def test_a_hold_that_was_begun_after_the_look_keeps_its_guest(
     inside = Inside()
     uuid, other = guests.add("lin", agent=inside), guests.add("other", agent=Inside())
     record = HoldRecord(settings.directory, "h2", "this-boot")
-    with locked(settings.directory, "h2"), Crew(settings.connect, size=2) as crew:
-        rows = prepare(crew, [want(uuid), want(other)], record, settings, check=False, go_on=go_on)
+    with locked(settings.directory, "h2"), WorkerPool(settings.connect, size=2) as pool:
+        rows = prepare(pool, [want(uuid), want(other)], record, settings, check=False, go_on=go_on)
         take(settings, want(uuid), hold_id="h1")
         inside.journal.clear()
         if go_on:
-            mine, beside = hold_all(crew, rows, record, settings, go_on=True)
+            mine, beside = hold_all(pool, rows, record, settings, go_on=True)
             assert (mine.method, mine.held, beside.held) == ("none", False, True)
             assert "it is held by another hold, h1" in mine.reason
-            release_all(crew, record, settings)
+            release_all(pool, record, settings)
         else:
             with pytest.raises(TakenError, match="guest lin, nothing was held: lin: it is held by another hold, h1"):
-                hold_all(crew, rows, record, settings, go_on=False)
+                hold_all(pool, rows, record, settings, go_on=False)
     assert left(settings) == ["h1.json"]
     assert inside.journal == []
     assert not guests.inside[other].frozen
@@ -847,8 +847,8 @@ def test_what_another_hold_is_about_to_hold_is_its_own_while_its_process_lives(
 ) -> None:
     uuid = guests.add("sol")
     about = HoldRecord(settings.directory, "h1", "this-boot")
-    with locked(settings.directory, "h1"), Crew(settings.connect, size=1) as crew:
-        about.put(*prepare(crew, [want(uuid)], about, settings, check=False, go_on=False))
+    with locked(settings.directory, "h1"), WorkerPool(settings.connect, size=1) as pool:
+        about.put(*prepare(pool, [want(uuid)], about, settings, check=False, go_on=False))
         with pytest.raises(TakenError, match="it is held by another hold, h1"):
             take(settings, want(uuid), hold_id="h2")
     assert guests.state(uuid)[0] == RUNNING

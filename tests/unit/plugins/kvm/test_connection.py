@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtUnavailableError,
     connect,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Crew, Lane
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker, WorkerPool
 
 
 def test_no_daemon(tmp_path: Path) -> None:
@@ -213,14 +213,14 @@ def test_a_lane_opens_again_when_its_connection_broke(guests: Guests) -> None:
         opened.append(guests.connect())
         return opened[-1]
 
-    lane = Lane(open_one)
-    assert lane.domain(uuid) is not None
-    assert lane.domain(uuid) is not None
+    worker = Worker(open_one)
+    assert worker.domain(uuid) is not None
+    assert worker.domain(uuid) is not None
     assert len(opened) == 1
     opened[0]._connection = _Dead(opened[0]._connection)
-    assert lane.domain(uuid) is not None
+    assert worker.domain(uuid) is not None
     assert len(opened) == 2
-    lane.close()
+    worker.close()
 
 
 def test_a_lane_asks_for_the_state_alone_where_it_knows_the_handle(guests: Guests) -> None:
@@ -231,8 +231,8 @@ def test_a_lane_asks_for_the_state_alone_where_it_knows_the_handle(guests: Guest
         opened.append(guests.connect())
         return opened[-1]
 
-    lane = Lane(open_one)
-    lane.learn([uuid])
+    worker = Worker(open_one)
+    worker.learn([uuid])
     (host,) = opened
     lookups: list[str] = []
     look_up = host.domain
@@ -240,22 +240,22 @@ def test_a_lane_asks_for_the_state_alone_where_it_knows_the_handle(guests: Guest
     raw = guests.domain(uuid)
     for change in (raw.suspend, raw.destroy, raw.create):
         change()
-        found = lane.seen(uuid)
+        found = worker.seen(uuid)
         assert found is not None
         number = guests.domain(uuid).ID()
         assert (found[0].name, found[1].domain_id) == ("g", number if number >= 0 else None)
     assert lookups == []
-    assert lane.seen(other) is not None
-    assert lane.seen(other) is not None
+    assert worker.seen(other) is not None
+    assert worker.seen(other) is not None
     assert lookups == [other]
     raw.destroy()
     raw.undefine()
-    assert lane.seen(uuid) is None
-    assert lane.seen("77777777-7777-4777-8777-777777777777") is None
+    assert worker.seen(uuid) is None
+    assert worker.seen("77777777-7777-4777-8777-777777777777") is None
     host._connection = _Dead(host._connection)
-    assert lane.seen(other) is not None
+    assert worker.seen(other) is not None
     assert len(opened) == 2, "a handle of a broken connection is no use"
-    lane.close()
+    worker.close()
 
 
 class _Dead:
@@ -276,7 +276,7 @@ def test_an_interrupted_crew_lets_what_began_come_to_its_end(guests: Guests, mon
     done: list[int] = []
     waits: list[Any] = []
 
-    def work(_lane: Lane, number: int) -> None:
+    def work(_worker: Worker, number: int) -> None:
         began.set()
         go.wait(30)
         done.append(number)
@@ -290,8 +290,8 @@ def test_an_interrupted_crew_lets_what_began_come_to_its_end(guests: Guests, mon
         return wait(futures)
 
     monkeypatch.setattr(crew_module, "wait", interrupted)
-    with Crew(guests.connect, size=1) as crew, pytest.raises(KeyboardInterrupt):
-        crew.each([1, 2, 3], work)
+    with WorkerPool(guests.connect, size=1) as pool, pytest.raises(KeyboardInterrupt):
+        pool.each([1, 2, 3], work)
     assert done == [1]
 
 
@@ -299,19 +299,19 @@ def test_a_crew_does_all_work_before_it_raises(guests: Guests) -> None:
     uuids = [guests.add(f"g{n}", agent=Inside()) for n in range(5)]
     done: list[str] = []
 
-    def work(lane: Lane, uuid: str) -> str:
-        domain = lane.domain(uuid)
+    def work(worker: Worker, uuid: str) -> str:
+        domain = worker.domain(uuid)
         assert domain is not None
         if domain.name == "g1":
             raise LibvirtError("no")
         done.append(domain.name)
         return domain.name
 
-    with Crew(guests.connect, size=3) as crew:
+    with WorkerPool(guests.connect, size=3) as pool:
         with pytest.raises(LibvirtError, match="no"):
-            crew.each(uuids, work)
+            pool.each(uuids, work)
         assert sorted(done) == ["g0", "g2", "g3", "g4"]
-        assert crew.each(uuids[2:], work) == ["g2", "g3", "g4"]
+        assert pool.each(uuids[2:], work) == ["g2", "g3", "g4"]
 
 
 def test_a_guest_is_defined_and_forgotten(guests: Guests) -> None:
