@@ -43,7 +43,7 @@ _LOOK_AGAIN = 0.1
 
 
 @dataclass(frozen=True)
-class Moment:
+class CriticalResult:
     """What a hold came to: each guest's row, what came of the snapshots, and who could not be released, if any.
 
     ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer, and of a
@@ -59,7 +59,7 @@ class Moment:
     broken: Optional[BaseException] = None
 
 
-def moment(
+def run(
     guests: Sequence[HoldRequest],
     wanted: snap.Wanted,
     found: Sequence[Found],
@@ -67,7 +67,7 @@ def moment(
     *,
     go_on: bool,
     uses: Sequence[GroupUse] = (),
-) -> Moment:
+) -> CriticalResult:
     """Hold the guests, create the snapshots, release the guests; the name of the snapshots is that of the hold.
 
     The consistency groups ``uses`` make the snapshots of their volumes, started when all guests are held.
@@ -107,11 +107,11 @@ def moment(
                 except HoldError as exc:
                     rows, stuck = record.rows, exc
                 remarks = (*waves(rows, pool.size), *left)
-                return Moment(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
+                return CriticalResult(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
         except BaseException as exc:
             if creation is None:
                 raise
-            return Moment((), creation.outcome(), broken=exc)
+            return CriticalResult((), creation.outcome(), broken=exc)
 
 
 def _began(record: HoldRecord) -> float:

@@ -259,22 +259,22 @@ def _made_of(
     try:
         begun = manifest_writer.start(request.root, manifest, request.scope.guests, key=request.scope.key)
         manifest, wanted = begun.manifest, replace(request.wanted, comment=begun.manifest.comment)
-        moment = critical_section.moment(
+        critical = critical_section.run(
             guests, wanted, found, request.hold_settings, go_on=request.go_on, uses=grouped.uses
         )
-        made = moment.made
+        made = critical.made
         locks.close()
-        if moment.broken is not None:
-            raise moment.broken
+        if critical.broken is not None:
+            raise critical.broken
         taken = settle(made, wanted, clients=by_uuid)
-        done = _completed(request, manifest, moment, taken)
+        done = _completed(request, manifest, critical, taken)
         manifest_writer.finish(request.root, done)
     except BaseException as exc:
         raise _undone(request, exc, wanted, made, run_id=manifest.run_id, clients=by_uuid) from exc
-    rows = list(moment.rows)
+    rows = list(critical.rows)
     result = {
         **manifest_writer.result_of(
-            done, before="absent", remarks=[*healed, *begun.remarks, *grouped.remarks(), *moment.remarks]
+            done, before="absent", remarks=[*healed, *begun.remarks, *grouped.remarks(), *critical.remarks]
         ),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
@@ -285,8 +285,8 @@ def _made_of(
         late = _set_late(request, request.wanted, done, clients, check=False)
     except KvmsnapError as exc:
         raise _but(request, exc, result) from exc
-    if moment.stuck is not None:
-        raise _but(request, moment.stuck, result) from moment.stuck
+    if critical.stuck is not None:
+        raise _but(request, critical.stuck, result) from critical.stuck
     return {**result, "snapshots": _with_late(result["snapshots"], late)}
 
 
@@ -323,14 +323,14 @@ def _saved(grouped: GroupPlan) -> tuple[SavedGroup, ...]:
 
 
 def _completed(
-    request: BackupRequest, started: Manifest, moment: critical_section.Moment, taken: Sequence[Taken]
+    request: BackupRequest, started: Manifest, critical: critical_section.CriticalResult, taken: Sequence[Taken]
 ) -> Manifest:
     """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
-    if moment.ended_early:
+    if critical.ended_early:
         raise BackupError("the process was asked to end")
     done = manifest_writer.completed(
         started,
-        holds=[row.as_dict() for row in moment.rows],
+        holds=[row.as_dict() for row in critical.rows],
         snapshots=[as_result(each) for each in taken],
         asked=request.asked,
         other_hosts=request.other_hosts,
@@ -342,7 +342,7 @@ def _completed(
             for guest in done.guests
             if guest.consistency and guest.name in weaker
         )
-        guests = [row.as_dict() for row in moment.rows]
+        guests = [row.as_dict() for row in critical.rows]
         raise BackupError(f"{request.asked} was asked for, and {told}", weaker=weaker, guests=guests)
     return done
 
