@@ -18,12 +18,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.guest_claim im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
 @dataclass(frozen=True)
-class Copies:
+class OrphanedClones:
     """Where copies are looked for, and how what they consist of is reached; ``timeout`` (seconds) is for each step.
 
     ``wall`` is the time since the epoch. What a killed run asked of the array may yet appear: for ``settle`` seconds
@@ -39,7 +39,7 @@ class Copies:
     san: San
     hold_dir: Path
 
-    def left(self) -> Iterator[Left]:
+    def leftovers(self) -> Iterator[Leftover]:
         """Yield the copies that were begun and not made, or not removed, to the end; none while one is being worked on.
 
         Nothing is touched. Raises :class:`KvmsnapError` when the lock cannot be looked at.
@@ -50,26 +50,26 @@ class Copies:
             try:
                 record = clone_record.load(self.root, name)
             except KvmsnapError as exc:
-                yield Left(name, exc.message)
+                yield Leftover("clone", name, exc.message)
                 continue
             if record is not None and record.phase != "made":
                 yield self._judged(record)
 
-    def _judged(self, record: CloneRecord) -> Left:
+    def _judged(self, record: CloneRecord) -> Leftover:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:
             left = self.settle - max(0.0, self.wall - clone_record.written(self.root, record.name))
             if record.phase == "making" and left > 0:
                 late = "what its run asked of the array may yet appear; it will count as left"
-                return Left(record.name, f"{what}; {late} in {left:.0f} s (settle)")
+                return Leftover("clone", record.name, f"{what}; {late} in {left:.0f} s (settle)")
             with closing(self.connect()) as host:
                 places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
                 deadline = Deadline.after(self.timeout)
                 check_removable(record, host=host, places=places, san=self.san, deadline=deadline)
         except KvmsnapError as exc:
-            return Left(record.name, f"{what}; {exc.message}")
-        return Left(record.name, what, partial(self._remove, record.name))
+            return Leftover("clone", record.name, f"{what}; {exc.message}")
+        return Leftover("clone", record.name, what, "taken away", partial(self._remove, record.name))
 
     def _remove(self, name: str) -> None:
         """Take one away, unless it was made anew or removed meanwhile."""

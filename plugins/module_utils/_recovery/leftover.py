@@ -1,18 +1,34 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the parts of the recovery tell of a thing that was left."""
+"""One thing that a crash left, as every part of the recovery tells of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 
 @dataclass(frozen=True)
-class Left:
-    """A thing by its ``name``, ``what`` is the matter with it, and what removes it: None leaves it alone."""
+class Leftover:
+    """One thing that was left: its ``kind`` and ``name``, ``what`` is the matter, and what is done about it.
 
+    ``remedy`` completes "it is ..." (released, removed); None leaves it alone, as does a missing ``act``.
+    ``fault``: why it could not even be looked at.
+    """
+
+    kind: str
     name: str
     what: str
+    remedy: Optional[str] = None
     act: Optional[Callable[[], object]] = None
+    fault: Optional[str] = None
+
+    def as_dict(self, *, error: Optional[str] = None) -> dict[str, Any]:
+        """Return plain data for the module's result."""
+        return {"kind": self.kind, "name": self.name, "what": self.what, "remedy": self.remedy, "error": error}
+
+    @property
+    def line(self) -> str:
+        """The line that tells a person about it."""
+        return f"{self.kind} {self.name}: {self.what}"

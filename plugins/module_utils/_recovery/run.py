@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,11 +46,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import Copies
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import OrphanedClones
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_snapshots import Keeper, volumes_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_files import left_files
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import left_luns
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_files import leftover_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import leftover_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 BACKUP_LOCK = "backup.lock"
@@ -66,31 +66,6 @@ Snapshots = Mapping[Key, Mapping[str, Snapshot]]
 
 class RecoveryError(KvmsnapError):
     """Not everything could be put right; ``leftovers`` tells of each."""
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """One thing that was left: its ``kind`` and ``name``, ``what`` is the matter, and what is done about it.
-
-    ``remedy`` completes "it is ..." (released, removed); None leaves it alone, as does a missing ``act``.
-    ``fault``: why it could not even be looked at.
-    """
-
-    kind: str
-    name: str
-    what: str
-    remedy: Optional[str] = None
-    act: Optional[Callable[[], object]] = None
-    fault: Optional[str] = None
-
-    def as_dict(self, *, error: Optional[str] = None) -> dict[str, Any]:
-        """Return plain data for the module's result."""
-        return {"kind": self.kind, "name": self.name, "what": self.what, "remedy": self.remedy, "error": error}
-
-    @property
-    def line(self) -> str:
-        """The line that tells a person about it."""
-        return f"{self.kind} {self.name}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -226,8 +201,8 @@ def _on_host(request: RecoveryRequest) -> list[Leftover]:
     found.extend(_frozen_guests(request, known))
     found.extend(_temporary_files(request))
     found.extend(_interrupted_restores(request.root))
-    found.extend(_as_leftovers("file", left_files(request.root, request.hold_settings.connect)))
-    found.extend(_left_locks(request))
+    found.extend(leftover_files(request.root, request.hold_settings.connect))
+    found.extend(_leftover_locks(request))
     return found
 
 
@@ -243,7 +218,7 @@ def _frozen_guests(request: RecoveryRequest, known: Collection[str]) -> Iterator
         yield Leftover("guest", name, "its file systems are frozen, and no hold of this host is known to have done it")
 
 
-def _left_locks(request: RecoveryRequest) -> Iterator[Leftover]:
+def _leftover_locks(request: RecoveryRequest) -> Iterator[Leftover]:
     """Yield the locks on guests and the leases on backups that processes left which died."""
     for path in guest_lock.left_locks(guest_lock.lock_directory(request.hold_settings.directory)):
         act = partial(guest_lock.remove_left, path)
@@ -328,19 +303,16 @@ def _in_backups(request: RecoveryRequest, clients: Sequence[Client]) -> list[Lef
         # Read after the snapshots: a backup that began meanwhile had its manifest there before its first snapshot.
         known = {entry.backup_id for entry in store.entries(root)}
         found.extend(_orphans(request, places, snapshots, known, remove=remove))
-    found.extend(_as_leftovers("safety", keeper.outlived(families, places, snapshots, time=request.time)))
-    found.extend(_as_leftovers("snapshot", keeper.strays(places, snapshots, remove=remove, time=request.time)))
-    found.extend(
-        _as_leftovers(
-            "lun", left_luns(request.root, places, time=request.time, gate=Gate(request.hold_settings.connect))
-        )
-    )
-    found.extend(_as_leftovers("clone", _copies_of_guests(request, clients).left(), "taken away"))
+    found.extend(keeper.outlived(families, places, snapshots, time=request.time))
+    found.extend(keeper.strays(places, snapshots, remove=remove, time=request.time))
+    gate = Gate(request.hold_settings.connect)
+    found.extend(leftover_luns(root, places, time=request.time, gate=gate))
+    found.extend(_orphaned_clones(request, clients).leftovers())
     return found
 
 
-def _copies_of_guests(request: RecoveryRequest, clients: Sequence[Client]) -> Copies:
-    return Copies(
+def _orphaned_clones(request: RecoveryRequest, clients: Sequence[Client]) -> OrphanedClones:
+    return OrphanedClones(
         request.root,
         clients,
         request.hold_settings.connect,
@@ -350,10 +322,6 @@ def _copies_of_guests(request: RecoveryRequest, clients: Sequence[Client]) -> Co
         san=San(),
         hold_dir=request.hold_settings.directory,
     )
-
-
-def _as_leftovers(kind: str, found: Iterable[Left], remedy: str = "removed") -> list[Leftover]:
-    return [Leftover(kind, each.name, each.what, remedy if each.act else None, each.act) for each in found]
 
 
 def _backup_under_way(request: RecoveryRequest) -> bool:

@@ -39,7 +39,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Wanted,
     plan_absent,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Snapshots = Mapping[Key, Mapping[str, Snapshot]]
@@ -63,7 +63,7 @@ class Keeper:
 
     def outlived(
         self, families: Iterable[Family], places: Places, snapshots: Snapshots, *, time: Callable[[], Deadline]
-    ) -> Iterator[Left]:
+    ) -> Iterator[Leftover]:
         """Yield what there is to say of each; ``snapshots`` is what the array has on their volumes, by name."""
         hindrance = self._hindrance()
         for family in families:
@@ -71,13 +71,14 @@ class Keeper:
             what = f"it ended {(self.now - family.ended) / DAY:.0f} days ago{self._kept(family, places, there)}"
             reason = hindrance or self._untouchable(family, places, there, time())
             if reason:
-                yield Left(", ".join(family.ids), f"{what}; {reason}")
+                yield Leftover("safety", ", ".join(family.ids), f"{what}; {reason}")
                 continue
-            yield Left(", ".join(family.ids), what, partial(self._remove, family, places, there, time))
+            act = partial(self._remove, family, places, there, time)
+            yield Leftover("safety", ", ".join(family.ids), what, "removed", act)
 
     def strays(
         self, places: Places, snapshots: Snapshots, *, remove: bool, time: Callable[[], Deadline]
-    ) -> Iterator[Left]:
+    ) -> Iterator[Leftover]:
         """Yield safety snapshots as old that no journal knows, as of a lost catalog, and of any age those nobody needs.
 
         A restore that was killed before it knew of its snapshot takes another one when it goes on.
@@ -103,8 +104,11 @@ class Keeper:
                     continue
                 why = "which ended without it" if each.name in asked else "and no journal knows it"
                 what = f"it is on {place.volume.label}, made before restore {mark.restore_id}, {why}"
+                if not remove and each.name not in asked:
+                    yield Leftover("snapshot", each.name, what)
+                    continue
                 act = partial(self._delete, each.name, places, {key: each}, time)
-                yield Left(each.name, what, act if remove or each.name in asked else None)
+                yield Leftover("snapshot", each.name, what, "removed", act)
 
     def _written(self, restore_id: str) -> float:
         """Return when a journal was last written, in seconds since the epoch."""

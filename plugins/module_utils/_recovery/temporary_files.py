@@ -22,12 +22,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import is_there
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import is_ours
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 
 _SECONDS = 10.0
 
 
-def left_files(root: Path, connect: Callable[[], Host]) -> Iterator[Left]:
+def leftover_files(root: Path, connect: Callable[[], Host]) -> Iterator[Leftover]:
     """Yield the temporary files that are there; none while a restore of this host is under way.
 
     ``root`` is that of the catalog. Raises :class:`KvmsnapError` when the lock cannot be looked at.
@@ -38,9 +38,9 @@ def left_files(root: Path, connect: Callable[[], Host]) -> Iterator[Left]:
         what = f"restore {restore_id} left it, or the array made it late"
         try:
             if bounded(partial(_there, file.place), seconds=_SECONDS, what=f"look for {file.place}"):
-                yield Left(file.place, what, partial(_remove, root, connect, file))
+                yield Leftover("file", file.place, what, "removed", partial(_remove, root, connect, file))
         except OverdueError as exc:
-            yield Left(file.place, f"{what}; {exc.message}")
+            yield Leftover("file", file.place, f"{what}; {exc.message}")
 
 
 def _known(root: Path) -> Iterator[tuple[str, TemporaryFile]]:

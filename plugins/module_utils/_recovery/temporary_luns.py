@@ -22,11 +22,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore i
     temporary_luns,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunMap, lun_maps
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Left
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
-def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline], gate: Gate) -> Iterator[Left]:
+def leftover_luns(root: Path, places: Places, *, time: Callable[[], Deadline], gate: Gate) -> Iterator[Leftover]:
     """Yield the temporary LUNs on the volumes of ``places``; none while a restore of this host is under way.
 
     ``root`` is that of the catalog, ``time`` gives each step its deadline. Raises ``OntapError`` when the array cannot
@@ -39,9 +39,11 @@ def left_luns(root: Path, places: Places, *, time: Callable[[], Deadline], gate:
         volumes = [place.volume.uuid for place in places.values() if place.client.name == name]
         for found in temporary_luns(client, volumes, deadline=time()):
             reason = _refusal(root, client, found, time())
-            act = partial(_remove, root, client, found, time, gate) if reason is None else None
             what = "a restore that broke off left it"
-            yield Left(found.label, f"{what}; {reason}" if reason else what, act)
+            if reason:
+                yield Leftover("lun", found.label, f"{what}; {reason}")
+                continue
+            yield Leftover("lun", found.label, what, "removed", partial(_remove, root, client, found, time, gate))
 
 
 def refusal(found: TemporaryLun, record: Optional[Journal], target: str, maps: Collection[LunMap]) -> Optional[str]:
