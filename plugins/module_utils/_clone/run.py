@@ -150,7 +150,7 @@ class CloneRequest:
 
 
 @dataclass(frozen=True)
-class Scene:
+class CloneContext:
     """What a run works with: what is asked for, and the two connections."""
 
     request: CloneRequest
@@ -196,85 +196,88 @@ def run(request: CloneRequest, *, check: bool, ground: Optional[Ground] = None) 
     """
     act = _present if request.present else _absent
     lock = nullcontext() if check else clone_record.alone(request.root)
-    with lock, _scene(request, ground or Ground()) as scene:
-        known = clone_record.load(request.root, scene.name)
-        own = _claimed(scene, known.uuid) if known is not None and not check else nullcontext()
+    with lock, _context(request, ground or Ground()) as context:
+        known = clone_record.load(request.root, context.name)
+        own = _claimed(context, known.uuid) if known is not None and not check else nullcontext()
         with own:
-            return act(scene, check)
+            return act(context, check)
 
 
-def _claimed(scene: Scene, uuid: str) -> AbstractContextManager[None]:
+def _claimed(context: CloneContext, uuid: str) -> AbstractContextManager[None]:
     """Have the copy's guest, and never that of the original, for as long as it is made, started or removed."""
-    return claimed(scene.request.hold_dir, [(uuid, scene.name)], purpose="clone", identity=scene.name)
+    return claimed(context.request.hold_dir, [(uuid, context.name)], purpose="clone", identity=context.name)
 
 
 @contextmanager
-def _scene(request: CloneRequest, ground: Ground) -> Iterator[Scene]:
+def _context(request: CloneRequest, ground: Ground) -> Iterator[CloneContext]:
     deadline, retry_count = request.array.deadline(), request.array.retry_count
     with request.array.connected(deadline) as clients, closing(connect(request.uri, retry_count=retry_count)) as host:
-        yield Scene(request, host, clients, deadline, ground)
+        yield CloneContext(request, host, clients, deadline, ground)
 
 
-def _present(scene: Scene, check: bool) -> dict[str, Any]:
-    known = clone_record.load(scene.root, scene.name)
+def _present(context: CloneContext, check: bool) -> dict[str, Any]:
+    known = clone_record.load(context.root, context.name)
     if known is None:
-        _refuse_taken(scene)
+        _refuse_taken(context)
     else:
-        _refuse_other(scene, known)
-        if _whole(scene, known):
-            return _powered(scene, known, check=check)
-    plan = _plan(scene, known)
+        _refuse_other(context, known)
+        if _whole(context, known):
+            return _powered(context, known, check=check)
+    plan = _plan(context, known)
     if check:
-        return {**_result(scene, known, plan.record, changed=True, notes=plan.notes), **plan.chosen.protection}
+        return {**_result(context, known, plan.record, changed=True, notes=plan.notes), **plan.chosen.protection}
     if known is not None:
-        _take_away(scene, known)
-    name, source = scene.name, plan.record.mark.backup_id
-    with _claimed(scene, plan.record.uuid), leased(scene.root, source, purpose="clone", identity=name):
-        made = _made(scene, plan)
-    record = clone_record.load(scene.root, scene.name) or plan.record
-    return {**_result(scene, None, record, changed=True, notes=plan.notes, made=made), **plan.chosen.protection}
+        _take_away(context, known)
+    name, source = context.name, plan.record.mark.backup_id
+    with _claimed(context, plan.record.uuid), leased(context.root, source, purpose="clone", identity=name):
+        made = _made(context, plan)
+    record = clone_record.load(context.root, context.name) or plan.record
+    return {**_result(context, None, record, changed=True, notes=plan.notes, made=made), **plan.chosen.protection}
 
 
-def _absent(scene: Scene, check: bool) -> dict[str, Any]:
-    known = clone_record.load(scene.root, scene.name)
+def _absent(context: CloneContext, check: bool) -> dict[str, Any]:
+    known = clone_record.load(context.root, context.name)
     if known is None:
-        _refuse_foreign(scene)
-        return _result(scene, None, None, changed=False)
-    _refuse_other(scene, known)
-    own_domain(scene.host, known)
+        _refuse_foreign(context)
+        return _result(context, None, None, changed=False)
+    _refuse_other(context, known)
+    own_domain(context.host, known)
     if not check:
-        _take_away(scene, known)
-    return _result(scene, known, None, changed=True)
+        _take_away(context, known)
+    return _result(context, known, None, changed=True)
 
 
-def _refuse_taken(scene: Scene) -> None:
+def _refuse_taken(context: CloneContext) -> None:
     """Refuse a name that a guest has of which no record is here."""
-    domain = scene.host.domain(name=scene.name)
+    domain = context.host.domain(name=context.name)
     if domain is None:
         return
     mark = mark_of(domain.xml(inactive=domain.persistent()))
-    whose = f"a copy of {mark.guest} that {mark.owner} made, of which {scene.root} knows nothing" if mark else "no copy"
+    whose = (
+        f"a copy of {mark.guest} that {mark.owner} made, of which {context.root} knows nothing" if mark else "no copy"
+    )
     raise InputError(
-        f"Failed to make copy {scene.name}: a guest of that name is defined, and it is {whose}; nothing was touched",
-        guest=scene.name,
+        f"Failed to make copy {context.name}: a guest of that name is defined, and it is {whose}; nothing was touched",
+        guest=context.name,
     )
 
 
-def _refuse_foreign(scene: Scene) -> None:
+def _refuse_foreign(context: CloneContext) -> None:
     """Refuse to call a name absent that a guest has: there is no record that it is ours."""
-    domain = scene.host.domain(name=scene.name)
+    domain = context.host.domain(name=context.name)
     if domain is None:
         return
     mark = mark_of(domain.xml(inactive=domain.persistent()))
-    whose = f"made by {mark.owner} with another catalog than {scene.root}" if mark else "no copy of ours"
+    whose = f"made by {mark.owner} with another catalog than {context.root}" if mark else "no copy of ours"
     raise NotOursError(
-        f"Refused to remove guest {scene.name} ({domain.uuid}): it is {whose}; nothing was touched", guest=scene.name
+        f"Refused to remove guest {context.name} ({domain.uuid}): it is {whose}; nothing was touched",
+        guest=context.name,
     )
 
 
-def _refuse_other(scene: Scene, known: CloneRecord) -> None:
+def _refuse_other(context: CloneContext, known: CloneRecord) -> None:
     """Refuse a copy of that name that is another one than the one that is meant."""
-    request, mark = scene.request, known.mark
+    request, mark = context.request, known.mark
     meant: list[tuple[str, str, bool]] = [
         ("owner", f"{mark.owner}, not {request.owner}", mark.owner == request.owner),
         ("backup", f"{mark.backup_id}, not {request.backup_id}", request.backup_id in (LATEST, mark.backup_id)),
@@ -287,62 +290,62 @@ def _refuse_other(scene: Scene, known: CloneRecord) -> None:
     wrong = [f"its {what} is {found}" for what, found, fits in meant if not fits]
     if wrong:
         raise NotOursError(
-            f"Refused to touch copy {scene.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
-            guest=scene.name,
+            f"Refused to touch copy {context.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
+            guest=context.name,
         )
 
 
-def _whole(scene: Scene, known: CloneRecord) -> bool:
+def _whole(context: CloneContext, known: CloneRecord) -> bool:
     """Tell whether a copy was made to its end and is all there."""
-    if known.phase != "made" or own_domain(scene.host, known) is None:
+    if known.phase != "made" or own_domain(context.host, known) is None:
         return False
-    places = places_of(known, scene.clients, deadline=scene.deadline)
-    return still_there(known, places, san=scene.ground.san, deadline=scene.deadline)
+    places = places_of(known, context.clients, deadline=context.deadline)
+    return still_there(known, places, san=context.ground.san, deadline=context.deadline)
 
 
-def _powered(scene: Scene, known: CloneRecord, *, check: bool) -> dict[str, Any]:
+def _powered(context: CloneContext, known: CloneRecord, *, check: bool) -> dict[str, Any]:
     """Start a copy that is there and is to run; one that is not to run is left as it is."""
-    domain = own_domain(scene.host, known)
-    start = scene.request.running and domain is not None and not domain.state().active
+    domain = own_domain(context.host, known)
+    start = context.request.running and domain is not None and not domain.state().active
     if start and domain is not None and not check:
-        power_on(domain, state="running", timeout=scene.request.start_timeout)
-    return _result(scene, known, known, changed=start)
+        power_on(domain, state="running", timeout=context.request.start_timeout)
+    return _result(context, known, known, changed=start)
 
 
-def _take_away(scene: Scene, known: CloneRecord) -> None:
-    places = places_of(known, scene.clients, deadline=scene.deadline)
-    timeout = scene.request.array.timeout
-    take_away(scene.root, known, host=scene.host, places=places, san=scene.ground.san, timeout=timeout)
+def _take_away(context: CloneContext, known: CloneRecord) -> None:
+    places = places_of(known, context.clients, deadline=context.deadline)
+    timeout = context.request.array.timeout
+    take_away(context.root, known, host=context.host, places=places, san=context.ground.san, timeout=timeout)
 
 
-def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
-    request = scene.request
+def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
+    request = context.request
     chosen = chosen_backup(
-        scene.root,
+        context.root,
         known.mark.backup_id if known else request.backup_id,
         guests=[request.original],
-        clients=scene.clients,
-        deadline=scene.deadline,
+        clients=context.clients,
+        deadline=context.deadline,
         trust=request.trust,
         given=request.given,
     )
     manifest, guest = chosen.manifest, guest_of(chosen, request.original)
-    places = locate(scene.clients, manifest.volumes, deadline=scene.deadline)
-    snapshots = snapshots_of(places, manifest.volumes, deadline=scene.deadline)
-    mounts = scene.ground.mounted(scene.clients, manifest.volumes, scene.deadline)
+    places = locate(context.clients, manifest.volumes, deadline=context.deadline)
+    snapshots = snapshots_of(places, manifest.volumes, deadline=context.deadline)
+    mounts = context.ground.mounted(context.clients, manifest.volumes, context.deadline)
     uuid = str(uuids.uuid4())
     saved = parse_guest(guest.xml)
     record = plan_clone(
         manifest,
         guest,
         Wanted(
-            name=scene.name,
+            name=context.name,
             uuid=uuid,
             owner=request.owner,
             network=request.network,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            nvram=f"{scene.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
-            tpm=f"{scene.ground.tpm}/{uuid}" if saved.tpm else None,
+            nvram=f"{context.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
+            tpm=f"{context.ground.tpm}/{uuid}" if saved.tpm else None,
             interfaces=request.interfaces,
         ),
         Seen(
@@ -351,29 +354,29 @@ def _plan(scene: Scene, known: Optional[CloneRecord]) -> Plan:
             },
             mounts=mounts,
             directories=_directories(manifest, guest, mounts),
-            igroups=_igroups(scene, guest, places),
+            igroups=_igroups(context, guest, places),
         ),
     )
-    definition = _definition(scene, chosen, guest, record)
+    definition = _definition(context, chosen, guest, record)
     problems = [
-        *network_problems(scene.host, record.network, guest=scene.name),
-        *host_problems(definition.xml, facts_of(scene.host, definition.xml)),
+        *network_problems(context.host, record.network, guest=context.name),
+        *host_problems(definition.xml, facts_of(context.host, definition.xml)),
     ]
-    _refuse(scene, guest, problems)
+    _refuse(context, guest, problems)
     return Plan(chosen, guest, record, definition, mounts, tuple(problems))
 
 
-def _refuse(scene: Scene, guest: SavedGuest, problems: Sequence[Problem]) -> None:
+def _refuse(context: CloneContext, guest: SavedGuest, problems: Sequence[Problem]) -> None:
     if errors_of(problems):
         raise CloneRefusedError(
-            f"Refused to copy guest {guest.name} to {scene.name}, nothing was made: "
+            f"Refused to copy guest {guest.name} to {context.name}, nothing was made: "
             + "; ".join(problem.message for problem in errors_of(problems)),
             problems=[problem.as_dict() for problem in problems],
             guest=guest.name,
         )
 
 
-def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRecord) -> Edited:
+def _definition(context: CloneContext, chosen: Chosen, guest: SavedGuest, record: CloneRecord) -> Edited:
     """Return the copy's definition; one that this host's own runs did not write must pass the allow-list first."""
     spec = CopySpec(
         name=record.name,
@@ -387,31 +390,31 @@ def _definition(scene: Scene, chosen: Chosen, guest: SavedGuest, record: CloneRe
     made = copy_of(guest.xml, spec)
     if chosen.origin.trusted:
         return made
-    general = site_of(scene.host, scene.request.allowed)
+    general = site_of(context.host, context.request.allowed)
     site = replace(
         general,
         disks=frozenset(source.path for source in spec.sources.values()),
         networks=general.networks | {name for name in (record.network,) if name},
         nvram=frozenset(path for path in (record.nvram,) if path),
-        firmware=scene.ground.firmware,
+        firmware=context.ground.firmware,
     )
     seen = checked(made.xml, site)
-    _refuse(scene, guest, not_allowed(guest.name, seen))
+    _refuse(context, guest, not_allowed(guest.name, seen))
     return Edited(seen.xml, (*made.notes, *seen.notes))
 
 
-def _igroups(scene: Scene, guest: SavedGuest, places: Places) -> dict[str, Igroup]:
+def _igroups(context: CloneContext, guest: SavedGuest, places: Places) -> dict[str, Igroup]:
     """Return the igroup of this host alone, for each SVM that has LUNs of the guest."""
     luns = [disk.storage for disk in guest.saved_disks if disk.storage is not None and disk.storage.lun is not None]
-    own = scene.ground.initiators() if luns else ()
+    own = context.ground.initiators() if luns else ()
     found = {}
     for storage in {each.svm_uuid: each for each in luns}.values():
         place = places.get((storage.svm_uuid, storage.volume_uuid))
         if place is None:
             continue
-        groups = list_igroups(place.client, place.volume.svm, deadline=scene.deadline)
+        groups = list_igroups(place.client, place.volume.svm, deadline=context.deadline)
         originals = [each.lun.uuid for each in luns if each.lun and each.svm_uuid == storage.svm_uuid]
-        maps = lun_maps(place.client, originals, deadline=scene.deadline)
+        maps = lun_maps(place.client, originals, deadline=context.deadline)
         igroup = own_igroup(groups, own, preferred={each.igroup_uuid for each in maps})
         if igroup is not None:
             found[storage.svm_uuid] = igroup
@@ -435,42 +438,44 @@ def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, Hos
     return found
 
 
-def _made(scene: Scene, plan: Plan) -> list[Made]:
+def _made(context: CloneContext, plan: Plan) -> list[Made]:
     """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
-    request, record = scene.request, plan.record
-    plan.chosen.keep(scene.root)
+    request, record = context.request, plan.record
+    plan.chosen.keep(context.root)
     maker = Maker(
-        root=scene.root,
-        host=scene.host,
-        places=locate(scene.clients, plan.chosen.manifest.volumes, deadline=scene.deadline),
+        root=context.root,
+        host=context.host,
+        places=locate(context.clients, plan.chosen.manifest.volumes, deadline=context.deadline),
         manifest=plan.chosen.manifest,
         guest=plan.guest,
         method=request.method,
         timeout=request.array.timeout,
         mounts=plan.mounts,
-        san=scene.ground.san,
-        initiators=scene.ground.initiators() if record.luns else (),
+        san=context.ground.san,
+        initiators=context.ground.initiators() if record.luns else (),
     )
     try:
-        record, made = maker.make(record, lambda now: _definition(scene, plan.chosen, plan.guest, now).xml)
-        domain = own_domain(scene.host, record)
+        record, made = maker.make(record, lambda now: _definition(context, plan.chosen, plan.guest, now).xml)
+        domain = own_domain(context.host, record)
         if request.running and domain is not None:
             power_on(domain, state="running", timeout=request.start_timeout)
     except KvmsnapError as exc:
-        raise CloneFailedError(f"{exc.message}. {_taken_back(scene, record)}", **exc.fields) from exc
+        raise CloneFailedError(f"{exc.message}. {_taken_back(context, record)}", **exc.fields) from exc
     return made
 
 
-def _taken_back(scene: Scene, record: CloneRecord) -> str:
+def _taken_back(context: CloneContext, record: CloneRecord) -> str:
     try:
-        _take_away(scene, clone_record.load(scene.root, scene.name) or record)
+        _take_away(context, clone_record.load(context.root, context.name) or record)
     except KvmsnapError as exc:
-        return f"Copy {scene.name} is half made, and taking it away failed too ({exc.message}); run state=absent for it"
-    return f"What was made of copy {scene.name} is gone again"
+        return (
+            f"Copy {context.name} is half made, and taking it away failed too ({exc.message}); run state=absent for it"
+        )
+    return f"What was made of copy {context.name} is gone again"
 
 
 def _result(
-    scene: Scene,
+    context: CloneContext,
     before: Optional[CloneRecord],
     after: Optional[CloneRecord],
     *,
@@ -481,15 +486,15 @@ def _result(
     whole = before if before is not None and before.phase == "made" else None
     return {
         "changed": changed,
-        "clone": _told(scene, after) if after is not None else None,
+        "clone": _told(context, after) if after is not None else None,
         "disks": [asdict(each) for each in made],
         "notes": list(notes),
-        "diff": {"before": described(whole, scene.name), "after": described(after, scene.name)},
+        "diff": {"before": described(whole, context.name), "after": described(after, context.name)},
     }
 
 
-def _told(scene: Scene, record: CloneRecord) -> dict[str, Any]:
-    domain = scene.host.domain(uuid=record.uuid)
+def _told(context: CloneContext, record: CloneRecord) -> dict[str, Any]:
+    domain = context.host.domain(uuid=record.uuid)
     return {
         "name": record.name,
         "uuid": record.uuid,
