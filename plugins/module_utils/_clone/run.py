@@ -29,8 +29,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import C
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
-    Seen,
-    Wanted,
+    NewClone,
+    Observation,
     described,
     lun_label,
     plan_clone,
@@ -338,7 +338,7 @@ def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
     record = plan_clone(
         manifest,
         guest,
-        Wanted(
+        NewClone(
             name=context.name,
             uuid=uuid,
             owner=request.owner,
@@ -348,7 +348,7 @@ def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
             tpm=f"{context.ground.tpm}/{uuid}" if saved.tpm else None,
             interfaces=request.interfaces,
         ),
-        Seen(
+        Observation(
             snapshots={
                 key: found[manifest.backup_id].uuid for key, found in snapshots.items() if manifest.backup_id in found
             },

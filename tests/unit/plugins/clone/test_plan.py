@@ -19,8 +19,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_moun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
-    Seen,
-    Wanted,
+    NewClone,
+    Observation,
     chain_of,
     described,
     plan_clone,
@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy
 
 UUID = "99999999-9999-4999-8999-999999999999"
 VOL1, VOL2 = ("svm1-uuid", "vol1-uuid"), ("svm1-uuid", "vol2-uuid")
-WANTED = Wanted("web1-copy", UUID, "drill", None, "2026-11-22T03:00:00+00:00", nvram="/nv/x.fd")
+WANTED = NewClone("web1-copy", UUID, "drill", None, "2026-11-22T03:00:00+00:00", nvram="/nv/x.fd")
 
 
 def complete(*guests: dict[str, Any], volumes: tuple[str, ...] = ("vol1",)) -> Manifest:
@@ -48,7 +48,7 @@ def planned(manifest: Manifest, **changes: Any) -> CloneRecord:
         "mounts": {VOL1: HostVolume("/mnt/vol1"), VOL2: HostVolume("/mnt/vol2")},
         "directories": {(VOL1, "guests/a")},
     }
-    return plan_clone(manifest, manifest.guests[0], WANTED, Seen(**{**how, **changes}))
+    return plan_clone(manifest, manifest.guests[0], WANTED, Observation(**{**how, **changes}))
 
 
 def at(path: str, **changes: Any) -> dict[str, Any]:
