@@ -60,7 +60,7 @@ class IndexStep:
     def from_options(cls, options: Mapping[str, Any]) -> IndexStep:
         """Read the options of ``state: indexed``; raises :class:`InputError`."""
         return cls(
-            parts=read_records(options["parts"], Part.from_record, option="parts"),
+            parts=read_records(options["parts"], Part.from_record, option="parts", source="kvm_backup_manifest"),
             owner=checked_id(options["snapshot_owner"], what="snapshot_owner"),
             run_id=options["run_id"],
             key=ManifestKey.from_options(options),

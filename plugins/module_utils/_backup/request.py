@@ -22,15 +22,20 @@ T = TypeVar("T")
 
 
 def read_records(
-    records: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], T], *, option: str
+    records: Iterable[Mapping[str, Any]],
+    read: Callable[[Mapping[str, Any]], T],
+    *,
+    option: str,
+    source: str = "kvm_vm_discover",
 ) -> tuple[T, ...]:
-    """Read what an option holds of another module's result; raises :class:`InputError` that names the option."""
+    """Read what an option holds of the result of ``source``; raises :class:`InputError` that names the option."""
     try:
         return tuple(map(read, records))
     except (KeyError, TypeError) as exc:
-        raise InputError(f"Failed to read {option}: {exc} is missing or of a wrong kind", option=option) from exc
+        what = f"{exc} is missing or of a wrong kind"
+        raise InputError(f"Failed to read {option}: {what}; give what {source} returned", option=option) from exc
     except ValueError as exc:
-        raise InputError(f"Failed to read {option}: {exc}", option=option) from exc
+        raise InputError(f"Failed to read {option}: {exc}; give what {source} returned", option=option) from exc
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class GuardedSettings(HoldSettings):
         """
         for name, least in _LEAST.items():
             if options[name] is not None and options[name] < least:
-                raise InputError(f"{name} is {options[name]:g}; it must be at least {least}")
+                raise InputError(f"{name} is {options[name]:g}; it must be at least {least}", option=name)
         uri, retry_count = options["uri"], options["retry_count"]
         deadline = float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
         return cls(

@@ -94,9 +94,9 @@ class RecoveryRequest:
     def from_options(cls, options: Mapping[str, Any]) -> RecoveryRequest:
         """Read the module's options; raises :class:`InputError`."""
         if options["settle"] < 0:
-            raise InputError(f"settle is {options['settle']}; it must be at least 0")
+            raise InputError(f"settle is {options['settle']}; it must be at least 0", option="settle")
         if options["safety_days"] < 0:
-            raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0")
+            raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0", option="safety_days")
         uri, retry_count = options["uri"], options["retry_count"]
         hold_settings = HoldSettings(
             directory=Path(options["hold_dir"]),
