@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import Outcome
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import MAX_RESTORE_ID
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import MAX_RESTORE_ID
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 SIZE = 1 << 26
