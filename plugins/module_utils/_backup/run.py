@@ -55,12 +55,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
     settle,
     undo,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
-    Taken,
-    Wanted,
-    as_planned,
-    as_result,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken, Wanted, as_planned, as_result
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 

@@ -8,15 +8,15 @@ can have chosen: what carries it is the copy's, also when a run was killed half-
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import json_store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError, alone_at
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
@@ -168,16 +168,9 @@ def lun_name(uuid: str, target: str) -> str:
 def load(root: Path, name: str) -> Optional[CloneRecord]:
     """Return what is known of a copy, None when nothing is; raises :class:`CatalogError`."""
     path = _path(root, name)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] != SCHEMA:
-            raise CatalogError(f"Failed to read {path}: its schema is {record['schema']!r}", path=str(path))
-        found = CloneRecord.from_record(record)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise CatalogError(f"Failed to read what is known of copy {name} in {path}: {exc}", path=str(path)) from exc
-    if found.name != name:
+    what = f"what is known of copy {name} in {path}"
+    found = json_store.read(path, CloneRecord.from_record, schema=SCHEMA, what=what)
+    if found is not None and found.name != name:
         raise CatalogError(f"Failed to trust {path}: it is that of copy {found.name}", path=str(path))
     return found
 
@@ -185,13 +178,7 @@ def load(root: Path, name: str) -> Optional[CloneRecord]:
 def save(root: Path, record: CloneRecord) -> None:
     """Write a record, durably; raises :class:`CatalogError`."""
     path = _path(root, record.name)
-    data = json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1, sort_keys=True) + "\n"
-    try:
-        private_directory(root)
-        private_directory(path.parent)
-        write_private(path, data.encode("utf-8"))
-    except OSError as exc:
-        raise CatalogError(f"Failed to write {path}: {exc}", path=str(path)) from exc
+    json_store.write(root, path, record, schema=SCHEMA, what=str(path))
 
 
 def forget(root: Path, name: str) -> None:
@@ -236,11 +223,7 @@ def save_number(root: Path, number: int) -> None:
 
 def under_way(root: Path) -> bool:
     """Say whether a copy is being made or removed on this host now; raises :class:`CatalogError`."""
-    path = root / "clones" / ".lock"
-    try:
-        return is_locked(path)
-    except OSError as exc:
-        raise CatalogError(f"Failed to look at {path}: {exc.strerror}", path=str(path)) from exc
+    return json_store.locked_now(root / "clones" / ".lock")
 
 
 @contextmanager

@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError, alone_at
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import json_store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 
 SCHEMA = "kvmsnap.restore/1"
@@ -20,6 +19,50 @@ MOVE = "move"
 """The kind of a request that moves a disk's file aside."""
 UNDO = ".undo"
 """What the undo of a restore has at the end of its name."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Owner, mode and SELinux label of a file."""
+
+    uid: int
+    gid: int
+    mode: int
+    label: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What was at ``path`` before a restore and is kept as ``stored_as``, which is empty when nothing was there.
+
+    ``kept_by``: the restore that set it aside, when another one took its place.
+    """
+
+    kind: str
+    path: str
+    stored_as: str = ""
+    sha256: str = ""
+    look: Optional[Look] = None
+    kept_by: str = ""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Aside:
+        """Read an entry of a journal; raises :class:`InputError` when its name would lead out of the directory."""
+        look = record.get("look")
+        name, by = str(record["stored_as"]), str(record.get("kept_by") or "")
+        return cls(
+            kind=str(record["kind"]),
+            path=str(record["path"]),
+            stored_as=checked_id(name, what="stored_as") if name else "",
+            sha256=str(record["sha256"]),
+            look=Look(**{field.name: look[field.name] for field in fields(Look)}) if look else None,
+            kept_by=checked_id(by, what="kept_by") if by else "",
+        )
+
+    @property
+    def place(self) -> str:
+        """Where it is kept, seen from the directory of the restore that tells of it; empty when nothing was there."""
+        return f"../{self.kept_by}.files/{self.stored_as}" if self.kept_by and self.stored_as else self.stored_as
 
 
 @dataclass(frozen=True)
@@ -223,6 +266,19 @@ class Journal:
     safety_removed: str = ""
     into: Mapping[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Journal:
+        """Read a journal; raises KeyError, TypeError, ValueError and AttributeError for one that is odd."""
+        return cls(
+            restore_id=str(record["restore_id"]),
+            backup_id=str(record["backup_id"]),
+            guests={str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()},
+            safeties=tuple(Safety.from_record(item) for item in record.get("safeties") or ()),
+            disks=tuple(str(each) for each in record.get("disks") or ()),
+            safety_removed=str(record.get("safety_removed") or ""),
+            into={str(uuid): str(was) for uuid, was in (record.get("into") or {}).items()},
+        )
+
     def with_guest(self, uuid: str, progress: GuestProgress) -> Journal:
         """Return the journal with one guest's progress replaced."""
         return replace(self, guests={**self.guests, uuid: progress})
@@ -270,22 +326,7 @@ def kept_directory(root: Path, restore_id: str) -> Path:
 def load(root: Path, restore_id: str) -> Optional[Journal]:
     """Return the journal of a restore, None when it was never begun; raises :class:`CatalogError`."""
     path = _path(root, restore_id)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] != SCHEMA:
-            raise CatalogError(
-                f"Failed to read restore journal {path}: its schema is {record['schema']!r}", path=str(path)
-            )
-        guests = {str(uuid): GuestProgress.from_record(item) for uuid, item in record["guests"].items()}
-        safeties = tuple(Safety.from_record(item) for item in record.get("safeties") or ())
-        disks = tuple(str(each) for each in record.get("disks") or ())
-        removed = str(record.get("safety_removed") or "")
-        into = {str(uuid): str(was) for uuid, was in (record.get("into") or {}).items()}
-        return Journal(str(record["restore_id"]), str(record["backup_id"]), guests, safeties, disks, removed, into)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise CatalogError(f"Failed to read restore journal {path}: {exc}", path=str(path)) from exc
+    return json_store.read(path, Journal.from_record, schema=SCHEMA, what=f"restore journal {path}")
 
 
 def lock_of(root: Path) -> Path:
@@ -295,11 +336,7 @@ def lock_of(root: Path) -> Path:
 
 def under_way(root: Path) -> bool:
     """Say whether a restore of this host is under way now; raises :class:`CatalogError`."""
-    path = lock_of(root)
-    try:
-        return is_locked(path)
-    except OSError as exc:
-        raise CatalogError(f"Failed to look at {path}: {exc.strerror}", path=str(path)) from exc
+    return json_store.locked_now(lock_of(root))
 
 
 @contextmanager
@@ -313,13 +350,7 @@ def alone(root: Path) -> Iterator[None]:
 def save(root: Path, journal: Journal) -> None:
     """Write the journal; raises :class:`CatalogError`."""
     path = _path(root, journal.restore_id)
-    data = json.dumps({"schema": SCHEMA, **asdict(journal)}, indent=1, sort_keys=True) + "\n"
-    try:
-        private_directory(root)
-        private_directory(path.parent)
-        write_private(path, data.encode("utf-8"))
-    except OSError as exc:
-        raise CatalogError(f"Failed to write restore journal {path}: {exc}", path=str(path)) from exc
+    json_store.write(root, path, journal, schema=SCHEMA, what=f"restore journal {path}")
 
 
 def images_of(root: Path, restore_id: str) -> Path:
@@ -329,47 +360,3 @@ def images_of(root: Path, restore_id: str) -> Path:
 
 def _path(root: Path, restore_id: str) -> Path:
     return root / "restores" / f"{checked_id(restore_id, what='restore_id')}.json"
-
-
-@dataclass(frozen=True)
-class Look:
-    """Owner, mode and SELinux label of a file."""
-
-    uid: int
-    gid: int
-    mode: int
-    label: Optional[str] = None
-
-
-@dataclass(frozen=True)
-class Aside:
-    """What was at ``path`` before a restore and is kept as ``stored_as``, which is empty when nothing was there.
-
-    ``kept_by``: the restore that set it aside, when another one took its place.
-    """
-
-    kind: str
-    path: str
-    stored_as: str = ""
-    sha256: str = ""
-    look: Optional[Look] = None
-    kept_by: str = ""
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Aside:
-        """Read an entry of a journal; raises :class:`InputError` when its name would lead out of the directory."""
-        look = record.get("look")
-        name, by = str(record["stored_as"]), str(record.get("kept_by") or "")
-        return cls(
-            kind=str(record["kind"]),
-            path=str(record["path"]),
-            stored_as=checked_id(name, what="stored_as") if name else "",
-            sha256=str(record["sha256"]),
-            look=Look(**{field.name: look[field.name] for field in fields(Look)}) if look else None,
-            kept_by=checked_id(by, what="kept_by") if by else "",
-        )
-
-    @property
-    def place(self) -> str:
-        """Where it is kept, seen from the directory of the restore that tells of it; empty when nothing was there."""
-        return f"../{self.kept_by}.files/{self.stored_as}" if self.kept_by and self.stored_as else self.stored_as

@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
-    SavedDisk,
-    SavedGuest,
-    SavedVolume,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedDisk, SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem

@@ -31,11 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
     Step,
     TakenError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import (
-    quiesce,
-    resume,
-    wait_for_others,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import quiesce, resume, wait_for_others
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
     HoldRecordError,

@@ -19,11 +19,7 @@ import samples
 from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
-    from_snapshots,
-    store,
-    volume_copies,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import from_snapshots, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
