@@ -26,7 +26,6 @@ from virt import URI, FakeAgent, Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman, deadman_run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import hold as hold_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold, release
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldRequest, HoldSettings
@@ -269,7 +268,6 @@ def test_it_says_why_a_guest_is_held_still_and_never_gives_up(
         assert known_timer(path) is not None, "what may still be frozen stays on record"
         guests.inside[mute].thaws = []
 
-    monkeypatch.setattr(hold_module, "_RELEASE_PATIENCE", 0.0)
     hands = Later(most=10_000, then=answers)
     assert fire(settings, path, hands) == 0
     assert 0 <= hands.now - 30.5 - LONG <= 30
