@@ -8,6 +8,7 @@ of what is safe to repeat. All times are seconds on the host's monotonic clock.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ class Clock:
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    wait: Callable[[threading.Event, float], bool] = threading.Event.wait
+    """Sleep until an event is set at the latest, and say whether it is."""
 
 
 @dataclass(frozen=True)

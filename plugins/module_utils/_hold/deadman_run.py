@@ -53,15 +53,25 @@ AHEAD_TIMEOUT = 2
 """The same while others are held on, also for a thaw: the hold's lock is had meanwhile, which their release needs."""
 
 _ANSWERS = 4
+"""How many times an agent is waited for in one release: to thaw and to ask, each after libvirt got its attention."""
 _LONGEST_NAP = 1.0
+"""Seconds after which the files are looked at again, to see in time that the timer was disarmed or a limit came in."""
 _FIRST_PAUSE = 0.25
+"""Seconds before the second try to release guests, doubled for each further one: what hinders it is often over soon."""
 _URGENT = 60.0
+"""Seconds for which it tries often; a guest that cannot be released in them is one that somebody has to look after."""
 _URGENT_PAUSE = 2.0
+"""The longest pause until then: guests stand still meanwhile."""
 _LONGEST_PAUSE = 30.0
+"""The longest pause after that: each try occupies libvirt's workers, which the guests that are well need, too."""
 _LOCK_SECONDS = 10.0
+"""Seconds to wait for the hold's lock: who has it lets go of guests itself, or has just been ended by force."""
 _PATIENCE = 60.0
+"""Seconds that a process which lets go of the guests has for that, before it counts as hung and is ended."""
 _LOOK_AGAIN = 0.1
+"""Seconds between two looks at who has the lock; a look reads one small file."""
 _END_SECONDS = 0.3
+"""Seconds that the kernel has to end a killed process; one that it cannot end does nothing more to the guests."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import started_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import Worker
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 # libvirt's reasons of a guest whose run, with what was done to it, goes on: elsewhere, in a file, or here once more.
 _RUN_LEFT = ("migrated", "saved", "unknown")
@@ -40,7 +40,9 @@ VSS_SECONDS = 10.0
 _NOT_RUN = re.compile(r"guest-fsfreeze-freeze(-list)? has been disabled")
 
 _FIRST_PAUSE = 0.2
+"""Seconds before the second try to freeze or thaw a guest, doubled for each further one: a busy agent is done soon."""
 _LONGEST_PAUSE = 2.0
+"""The longest such pause: a guest that cannot be released stands still, and is not left so for longer than that."""
 
 
 class Bounds(Protocol):
@@ -57,6 +59,10 @@ class Bounds(Protocol):
     @property
     def ping_timeout(self) -> int:
         """How long an agent may take to answer a question."""
+
+    @property
+    def clock(self) -> Clock:
+        """How time passes between two tries."""
 
 
 def same_run(row: Row, state: DomainState) -> bool:
@@ -91,7 +97,7 @@ def freeze(
     own = Deadline.after(min(bounds.freeze_timeout, deadline.remaining()))
     error, useless = "", False
     for attempt in range(bounds.retry_count + 1):
-        if stop.wait(pause(attempt)) or deadline.remaining() <= 0:
+        if bounds.clock.wait(stop, pause(attempt)) or deadline.remaining() <= 0:
             return unheld(row, error or "given up, since another guest could not be held in time")
         domain.agent.limit(_whole(bounds.freeze_timeout, deadline))
         row = _sent(row, record)
@@ -176,7 +182,7 @@ def suspend(
     """Suspend a running guest; one that is paused afterwards is held, whatever the call said."""
     error = ""
     for attempt in range(bounds.retry_count + 1):
-        if stop.wait(pause(attempt)) or deadline.remaining() <= 0:
+        if bounds.clock.wait(stop, pause(attempt)) or deadline.remaining() <= 0:
             return unheld(row, error or "given up, since another guest could not be held")
         row = _sent(row, record)
         try:
@@ -292,7 +298,7 @@ def thaw(domain: Domain, bounds: Bounds, *, tries: Optional[int] = None, seconds
     early: Optional[bool] = None
     error = ""
     for attempt in range(tries or bounds.retry_count + 1):
-        time.sleep(pause(attempt))
+        bounds.clock.sleep(pause(attempt))
         try:
             count = domain.agent.thaw()
             answered = answered or time.monotonic()

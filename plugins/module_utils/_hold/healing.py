@@ -36,6 +36,7 @@ LONG_OVER = 60.0
 """Seconds after its end from which a hold counts as long over: the timer has tried each guest several times then."""
 
 _LOCK_SECONDS = 2.0
+"""Seconds to wait for the lock of a hold that nobody had a moment ago: a backup waits for no other hold's repair."""
 
 
 class Site(Bounds, Protocol):

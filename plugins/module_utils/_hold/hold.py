@@ -57,8 +57,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 _GROUP_PATIENCE = 1.0
-_RELEASE_PATIENCE = 8.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
+
+_RELEASE_PATIENCE = 8.0
+"""Seconds for which guests that could not be released are tried again at least, however few re-runs are asked for.
+
+After a restart of libvirt's daemon agents need some of them until they are connected again, and one that is asked too
+early costs the five seconds that libvirt waits for its attention.
+"""
 
 _RELEASE_WAIT = 0.5
 """Seconds that a release waits for guests that another process works on.
@@ -383,12 +389,12 @@ def _release(pool: WorkerPool, rows: Sequence[Row], record: HoldRecord, settings
     That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away.
     """
     done = {row.uuid: row for row in rows}
-    patience = Deadline.after(_RELEASE_PATIENCE)
+    patience = Deadline.after(_RELEASE_PATIENCE, settings.clock)
     for attempt in count():
         todo = [row for row in done.values() if attempt == 0 or row.outstanding]
         if not todo or (attempt > settings.retry_count and patience.remaining() <= 0):
             break
-        time.sleep(pause(attempt))
+        settings.clock.sleep(pause(attempt))
         groups = [[row for row in todo if row.order == order] for order in sorted({row.order for row in todo})]
         begun = []
         for group in reversed(groups):

@@ -17,6 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import AgentState, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, Process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import MOST_WORKERS
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 DEADLINE = 30.0
 
@@ -175,6 +176,8 @@ class HoldSettings:
     at_once: int = MOST_WORKERS
     boot: str = BOOT_ID
     guard: Guard = field(default_factory=NoGuard)
+    clock: Clock = field(default_factory=Clock)
+    """How time passes between two tries. Moments of the record are those of this boot, whatever clock this is."""
 
 
 def not_held(broken: Sequence[Row], rows: Sequence[Row], fate: str, kind: type[HoldError] = HoldError) -> HoldError:

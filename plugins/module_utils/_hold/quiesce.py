@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 _LOOK_AGAIN = 0.5
+"""Seconds between two looks at the other holds: a look reads all their records, and a hold lasts some seconds."""
 
 
 def quiesce(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:

@@ -34,6 +34,7 @@ LOCK_TIMEOUT = 60.0
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _INTERNAL = ("phase", "domain_id", "qemu_pid", "qemu_started", "order", "vss", "mountpoints")
 _PAUSE = 0.1
+"""Seconds between two tries to get a lock: short beside a hold, and a try is one call of the kernel."""
 
 
 class HoldRecordError(KvmsnapError):

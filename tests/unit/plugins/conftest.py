@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from backup_site import Site
+from hurried import Hurry
 from virt import Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
@@ -53,7 +54,8 @@ def settings(guests: Guests, tmp_path: Path) -> HoldSettings:
     """Where the holds of a test are made."""
     boot = tmp_path / "boot_id"
     boot.write_text("this-boot\n", encoding="ascii")
-    return HoldSettings(directory=tmp_path / "holds", connect=guests.connect, retry_count=3, boot=str(boot))
+    holds, clock = tmp_path / "holds", Hurry(100.0).clock
+    return HoldSettings(directory=holds, connect=guests.connect, retry_count=3, boot=str(boot), clock=clock)
 
 
 @pytest.fixture
@@ -67,4 +69,13 @@ def site(
     """A site, whose holds are made on libvirt's test driver."""
     made = Site(sim, guests, tmp_path, re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
     monkeypatch.setattr(GuardedSettings, "from_options", lambda _options: made.settings())
+    return made
+
+
+@pytest.fixture
+def hurry(site: Site) -> Hurry:
+    """A clock on which nobody at the site waits long, and an array whose fences fall as much sooner."""
+    made = Hurry(50.0)
+    site.clock = made.clock
+    site.sim.control.set_switches(fence_time_factor=1 / 50)
     return made

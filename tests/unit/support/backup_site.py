@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, list_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy
 from ontapsim.testing import Running
 
 RUNNING = libvirt.VIR_DOMAIN_RUNNING
@@ -32,6 +32,7 @@ class Site:
         self.sim, self.guests, self.directory, self.name = sim, guests, directory, name
         self.root = directory / "catalog"
         self.seconds, self.vss_seconds, self.at_once = 30.0, 8.0, 16
+        self.clock = Clock()
         self.found: list[dict[str, Any]] = []
         with connected([self.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
             self._volumes = {item.name: item for item in list_volumes(clients[0], svms=["svm1"])}
@@ -100,6 +101,7 @@ class Site:
             vss_deadline=self.vss_seconds,
             at_once=self.at_once,
             boot=str(boot),
+            clock=self.clock,
         )
 
     def snapshots(self) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import libvirt
 import pytest
+from hurried import Hurry
 from virt import Guests, Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -927,6 +928,17 @@ def test_thawing_never_stops_and_all_errors_come_back(guests: Guests, settings: 
     assert rows["a"]["thaw_sent"] == first_sent
     assert rows["a"]["error"] is None
     assert left(settings) == []
+
+
+def test_agents_have_eight_seconds_to_come_back_whatever_re_runs_are_asked_for(
+    guests: Guests, settings: HoldSettings
+) -> None:
+    uuid, hurry = guests.add("lin", agent=Inside(thaws=["error"] * 99)), Hurry(100.0)
+    take(settings, want(uuid))
+    with pytest.raises(HoldError, match="said no"):
+        release("h1", replace(settings, retry_count=0, clock=hurry.clock), check=False)
+    assert hurry.slept[:4] == [0.0, 0.2, 0.4, 0.8]
+    assert 8.0 <= sum(hurry.slept) <= 10.0
 
 
 def test_a_guest_that_was_thawed_or_resumed_meanwhile_was_not_held(guests: Guests, settings: HoldSettings) -> None:

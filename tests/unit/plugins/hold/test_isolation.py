@@ -44,11 +44,6 @@ BURSTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _patient_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold._RELEASE_PATIENCE", 0.2)
-
-
 @pytest.fixture
 def quick(settings: HoldSettings) -> HoldSettings:
     return replace(settings, retry_count=1)
