@@ -185,6 +185,7 @@ class ArrayAccess:
     controllers: tuple[Controller, ...]
     retry_count: int
     timeout: float
+    clock: Clock = field(default_factory=Clock)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ArrayAccess:
@@ -193,7 +194,7 @@ class ArrayAccess:
 
     def deadline(self) -> Deadline:
         """Return the time for one step that begins now."""
-        return Deadline.after(self.timeout)
+        return Deadline.after(self.timeout, self.clock)
 
     def connected(self, deadline: Deadline) -> AbstractContextManager[list[Client]]:
         """Log in at every system, and out at the end; raises as ``connect`` does."""

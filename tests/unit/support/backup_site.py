@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class Site:
 
     def back_up(self, *, check: bool = False, **changes: Any) -> dict[str, Any]:
         """Run a backup as the module would."""
-        return run.back_up(BackupRequest.from_options({**self.options(), **changes}), check=check)
+        request = BackupRequest.from_options({**self.options(), **changes})
+        return run.back_up(replace(request, array=replace(request.array, clock=self.clock)), check=check)
 
     def options(self) -> dict[str, Any]:
         """The module's options."""

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import Any, Optional
 
 import pytest
 from backup_site import Site, two_guests
+from hurried import Hurry
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.run import BackupError
@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import SHORTEST_FENCE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
@@ -48,12 +49,6 @@ def grouping(site: Site) -> Iterator[Grouping]:
 
     with ExitStack() as undo:
         yield make
-
-
-@pytest.fixture(autouse=True)
-def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait long for snapshots that come late."""
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.5)
 
 
 def recorded(site: Site, path: str) -> list[str]:
@@ -168,7 +163,7 @@ def test_what_a_group_cannot_do_is_refused_before_anything_is_held(site: Site, g
     ],
 )
 def test_what_happens_between_the_phases(
-    site: Site, grouping: Grouping, phase: tuple[str, str], kind: str, how: dict[str, Any], made: bool
+    site: Site, grouping: Grouping, hurry: Hurry, phase: tuple[str, str], kind: str, how: dict[str, Any], made: bool
 ) -> None:
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
@@ -182,19 +177,21 @@ def test_what_happens_between_the_phases(
             site.back_up(consistency_groups="require")
         assert site.left() == ([], [], [])
         assert recorded(site, path) == []
+        assert sum(hurry.slept) > SHORTEST_FENCE, "the fence is waited for, which nobody took down"
     assert site.free()
     assert sum(each["method"] == "POST" for each in site.sim.control.requests()) <= 4
 
 
-def test_a_commit_that_comes_after_the_fence_leaves_nothing(site: Site, grouping: Grouping) -> None:
+def test_a_commit_that_comes_after_the_fence_leaves_nothing(site: Site, grouping: Grouping, hurry: Hurry) -> None:
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2")
     site.seconds = 7.0
-    disturb(site, COMMIT, "delay", seconds=6.5, count=None)
-    began = time.monotonic()
+    disturb(site, COMMIT, "late", answer="drop", seconds=0.4, count=None)
     with pytest.raises(BackupError) as raised:
         site.back_up(consistency_groups="require")
-    assert time.monotonic() - began < 20
+    assert sum(hurry.slept) > SHORTEST_FENCE
+    site.sim.control.settle()
+    assert {each["status"] for each in site.sim.control.late()} == {400}, "there was nothing left to commit"
     assert site.left() == ([], [], [])
     assert recorded(site, path) == []
     assert site.free()

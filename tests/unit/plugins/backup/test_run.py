@@ -110,9 +110,9 @@ class Crowded(snapshot_sets.Creation):
             super().__init__(*arguments, **more)
 
 
+@pytest.mark.usefixtures("hurry")
 def test_a_thread_that_cannot_be_had_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     two_guests(site)
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
     with monkeypatch.context() as patched:
         patched.setattr(critical_section, "Creation", Crowded)
         with pytest.raises(BackupError, match="no thread could be had") as raised:
@@ -147,11 +147,11 @@ def broken_when(moment: str, error: Exception, monkeypatch: pytest.MonkeyPatch) 
         ("waiting", TypeError("never expected")),
     ],
 )
+@pytest.mark.usefixtures("hurry")
 def test_whatever_breaks_after_the_request_leaves_nothing(
     site: Site, monkeypatch: pytest.MonkeyPatch, moment: str, error: Exception
 ) -> None:
     two_guests(site)
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
     with monkeypatch.context() as patched:
         broken_when(moment, error, patched)
         with pytest.raises(BackupError, match=str(error)):
@@ -187,10 +187,11 @@ def test_a_guest_that_cannot_be_frozen_ends_it_before_any_snapshot(site: Site) -
     assert site.free()
 
 
+@pytest.mark.usefixtures("hurry")
 def test_the_deadline_ends_the_hold_whatever_the_array_does(site: Site) -> None:
     two_guests(site)
-    site.seconds = 1.5
-    site.fault("delay", "kvm_vol2", seconds=6.0)
+    site.seconds = 1.0
+    site.fault("delay", "kvm_vol2", seconds=1.3)
     began = time.monotonic()
     with pytest.raises(BackupError) as raised:
         site.back_up()
@@ -345,18 +346,17 @@ def test_two_backups_of_a_host_take_turns(site: Site) -> None:
     assert site.back_up()["changed"] is True
 
 
-def test_a_guest_that_cannot_be_released_is_told_and_the_backup_kept(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hurry")
+def test_a_guest_that_cannot_be_released_is_told_and_the_backup_kept(site: Site) -> None:
     web, _sol = two_guests(site)
-    site.guests.inside[web].thaws = ["silent"] * 2
-    monkeypatch.setattr(hold, "_RELEASE_PATIENCE", 0.0)
+    site.guests.inside[web].thaws = ["silent"] * 99
     with pytest.raises(BackupError, match="web1") as raised:
         site.back_up()
     assert raised.value.fields["changed"] is True
     assert site.left()[:2] == (["kvm_vol1", "kvm_vol2"], ["complete"])
     record = json.loads((site.directory / "holds" / f"{site.name}.json").read_text())
     assert [row["name"] for row in record["guests"] if row["phase"] == "held"] == ["web1"]
+    site.guests.inside[web].thaws = []
     hold.release(site.name, site.settings(), check=False)
     assert site.free()
 
@@ -436,12 +436,10 @@ def test_frozen_and_suspended(site: Site) -> None:
     assert journal == ["freeze", "thaw"]
 
 
-def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hurry")
+def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(site: Site) -> None:
     two_guests(site)
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
-    site.fault("late", "kvm_vol1", count=9, seconds=4, answer="error", status=503)
+    site.fault("late", "kvm_vol1", count=9, seconds=1.5, answer="error", status=503)
     with pytest.raises(BackupError, match="Run again with the same backup_id") as caught:
         site.back_up()
     assert "kvm_vol1" in str(caught.value)
@@ -453,16 +451,14 @@ def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(
     assert site.back_up()["changed"] is True
 
 
-def test_an_earlier_run_s_snapshot_that_comes_into_the_next_is_not_used(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("hurry")
+def test_an_earlier_run_s_snapshot_that_comes_into_the_next_is_not_used(site: Site) -> None:
     two_guests(site)
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
-    site.fault("late", "kvm_vol1", count=9, seconds=2, answer="error", status=503)
+    site.fault("late", "kvm_vol1", count=9, seconds=1.5, answer="error", status=503)
     with pytest.raises(BackupError):
         site.back_up()
     site.sim.control.clear_faults()
-    site.fault("delay", "kvm_vol1", seconds=4)
+    site.fault("delay", "kvm_vol1", seconds=1.5)
     with pytest.raises(BackupError, match="came meanwhile"):
         site.back_up()
     assert site.left() == (["kvm_vol1"], ["started"], [])
