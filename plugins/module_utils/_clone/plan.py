@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 
 NFS = "nfs"
 UNKNOWN_DEVICE = "/dev/mapper/unknown-until-it-is-made"
@@ -282,7 +282,7 @@ _REMEDIES = {
 }
 
 
-def _problem(code: str, guest: SavedGuest, disk: Optional[SavedDisk], reason: str) -> Problem:
+def _problem(code: Code, guest: SavedGuest, disk: Optional[SavedDisk], reason: str) -> Problem:
     what = f"disk {disk.target} of guest {guest.name}" if disk else f"guest {guest.name}"
     target = disk.target if disk else None
     return Problem(code, "error", f"{what}: {reason}", _REMEDIES[code], guest=guest.name, disk=target)

@@ -31,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network impor
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Held = tuple[Client, Volume]
@@ -280,5 +280,5 @@ def _storage(volume: Volume, found: FileStat) -> HostStorage:
     )
 
 
-def _refused(entry: MappingEntry, code: str, reason: str) -> MappedDisk:
+def _refused(entry: MappingEntry, code: Code, reason: str) -> MappedDisk:
     return MappedDisk(entry, None, None, Refusal(code, reason))

@@ -21,7 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem, errors_of
 
 Places = Mapping[Place, Stored]
 Remarks = Mapping[LunPlace, Sequence[Refusal]]
@@ -80,7 +80,7 @@ class _Verdicts:
     guest: Guest
     found: list[Problem] = field(default_factory=list)
 
-    def say(self, code: str, reason: str, looked: Optional[Looked] = None) -> str:
+    def say(self, code: Code, reason: str, looked: Optional[Looked] = None) -> str:
         name = self.guest.name
         about = (
             f"disk {looked.disk.target} of guest {name} ({looked.disk.source or looked.disk.kind})" if looked else ""

@@ -29,6 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, ask_multipathd
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, bytes_of, find_program
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import serial_of, wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 COMMAND_TIMEOUT = 20.0
@@ -81,7 +82,7 @@ class MapState:
 class Hindrance:
     """Why a LUN must not be written now: a code, the end of a sentence that begins with the disk, and what to do."""
 
-    code: str
+    code: Code
     reason: str
     remedy: str
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -14,5 +16,5 @@ class Refusal:
     As a note it does not keep the disk from being saved.
     """
 
-    code: str
+    code: Code
     reason: str

@@ -37,10 +37,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
 
 Mode = Literal["all", "boot"]
 
-_NOT_FILES = {
+_NOT_FILES: dict[str, tuple[Code, str]] = {
     "network": ("network-disk", "QEMU reaches it over the network"),
     "nvme": ("nvme-disk", "it is a passed-through NVMe namespace"),
     "vhostuser": ("vhost-disk", "another process of the host serves it"),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import domain_element, xml_root
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, Severity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem, Severity
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def host_problems(xml: str, facts: HostFacts) -> list[Problem]:
     ]
 
 
-_Finding = tuple[str, Severity, str, str]
+_Finding = tuple[Code, Severity, str, str]
 
 
 def _machine(xml: str, facts: HostFacts) -> Iterator[_Finding]:
@@ -203,14 +204,15 @@ def _references(xml: str, facts: HostFacts) -> Iterator[_Finding]:
     pools = {each.get("pool", "") for each in domain.findall("devices/disk/source")} - {""}
     secrets = {each.get("uuid", "").lower() for each in domain.iter("secret")} - {""}
     secrets |= {each.get("secret", "").lower() for each in domain.findall("devices/tpm/backend/encryption")} - {""}
-    for what, missing in (
-        ("network", networks - facts.networks),
-        ("storage pool", pools - facts.pools),
-        ("secret", secrets - facts.secrets),
-    ):
+    references: tuple[tuple[Code, str, AbstractSet[str]], ...] = (
+        ("network-missing", "network", networks - facts.networks),
+        ("storage-pool-missing", "storage pool", pools - facts.pools),
+        ("secret-missing", "secret", secrets - facts.secrets),
+    )
+    for code, what, missing in references:
         for name in sorted(missing):
             yield (
-                f"{what.replace(' ', '-')}-missing",
+                code,
                 "error",
                 f"it refers to the {what} {name}, which libvirt does not know on this host",
                 f"Define the {what} on this host.",

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
-MISMATCH, CHANGED = "backing-chain-mismatch", "backing-file-changed"
+MISMATCH: Code = "backing-chain-mismatch"
+CHANGED: Code = "backing-file-changed"
 BRING_BACK = "Bring the backing file back first, from the snapshot of the same backup."
 AS_A_COPY = "Restore the guest as a copy (kvm_vm_clone), which brings the whole chain, or choose a later backup."
 
@@ -24,7 +26,7 @@ AS_A_COPY = "Restore the guest as a copy (kvm_vm_clone), which brings the whole 
 class Fault:
     """What does not fit: a problem code, the end of a sentence that begins with the disk, and what to do."""
 
-    code: str
+    code: Code
     what: str
     remedy: str
 

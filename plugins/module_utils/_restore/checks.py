@@ -16,7 +16,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedDisk, SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import backing_chain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
@@ -81,12 +81,12 @@ class DiskCase:
         """The volume, for people."""
         return f"{self.storage.svm}:{self.storage.volume}"
 
-    def problem(self, code: str, what: str, remedy: str) -> Problem:
+    def problem(self, code: Code, what: str, remedy: str) -> Problem:
         """Return a problem of this disk."""
         return problem_of_disk(code, self.guest.saved, self.disk, what, remedy)
 
 
-def problem_of_disk(code: str, saved: SavedGuest, disk: SavedDisk, what: str, remedy: str) -> Problem:
+def problem_of_disk(code: Code, saved: SavedGuest, disk: SavedDisk, what: str, remedy: str) -> Problem:
     """Return what is wrong with a disk; ``what`` is the end of a sentence that begins with it."""
     return Problem(code, "error", f"disk {disk.target} of guest {saved.name}: {what}", remedy, saved.name, disk.target)
 

@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow, Sharer
 
 Subject = tuple[Optional[str], Optional[str]]
@@ -138,7 +138,7 @@ def _read_only(
     said = any(True for _each in _of_the_discovery(found, problems, asked))
     fixed = disk.device not in ("cdrom", "floppy")
     if storage and fixed and disk.readonly and not found.included and not said:
-        code = "lun-used-by-several-guests" if storage.lun else "disk-used-by-several-guests"
+        code: Code = "lun-used-by-several-guests" if storage.lun else "disk-used-by-several-guests"
         what = f"{_what(owner, found)}: it is {found.reason}"
         yield problem_of(code, what, guest=owner.guest.name, disk=disk.target)
 

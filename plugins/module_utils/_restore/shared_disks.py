@@ -16,7 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskNow,
     GuestNow,
@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherUse
 
-CODE = "shareable-disk"
+CODE: Code = "shareable-disk"
 OTHERS_OFF = "Make sure that no guest of another host uses the disk, then say so with other_hosts_off=true."
 
 

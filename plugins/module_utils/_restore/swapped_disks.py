@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 
-SWAPPED = "disk-swapped"
+SWAPPED: Code = "disk-swapped"
 
 
 def swapped(saved: SavedGuest, now: Iterable[tuple[str, Storage]]) -> list[Problem]:
