@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
@@ -172,6 +172,10 @@ class Problem:
     def __post_init__(self) -> None:
         for sentence in ("message", "remedy"):
             object.__setattr__(self, sentence, visible(getattr(self, sentence)))
+
+    def on(self, subject: str, *, guest: str, disk: Optional[str] = None) -> Problem:
+        """Return the finding as one of a guest or disk, whose message began with what is found of it."""
+        return replace(self, message=f"{subject}: {self.message}", guest=guest, disk=disk)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding as plain data for a module's result."""

@@ -40,9 +40,9 @@ def device_answers(target: LunTarget, claim: Claim, *, proc: Path = PROC, sysfs:
     hindrances = lun_device.obstacles(target.device, wwid=target.wwid, off=not claim.still_run)
     counting = USES[:1] if claim.holders_go else USES
     users = tuple(
-        User("this host", f"uses the LUN: {each.reason}", each.remedy) for each in hindrances if each.code in counting
+        User("this host", f"uses the LUN: {each.message}", each.remedy) for each in hindrances if each.code in counting
     )
-    impossible = "; ".join(each.reason for each in hindrances if each.code not in USES)
+    impossible = "; ".join(each.message for each in hindrances if each.code not in USES)
     try:
         numbers, paths = numbers_of(target.device, sysfs=sysfs), paths_of(target.device, sysfs=sysfs)
     except OSError as exc:

@@ -29,7 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, ask_multipathd
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, bytes_of, find_program
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import serial_of, wwid_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 COMMAND_TIMEOUT = 20.0
@@ -78,15 +78,6 @@ class MapState:
         return sum(path.up for path in self.paths)
 
 
-@dataclass(frozen=True)
-class Hindrance:
-    """Why a LUN must not be written now: a code, the end of a sentence that begins with the disk, and what to do."""
-
-    code: Code
-    reason: str
-    remedy: str
-
-
 def command(arguments: Sequence[str]) -> bytes:
     """Run a program of the system and return what it prints; raises :class:`DeviceError`, also when it does not end."""
     program = find_program(arguments[0])
@@ -98,13 +89,14 @@ def command(arguments: Sequence[str]) -> bytes:
         raise DeviceError(exc.message) from exc
 
 
-def multipathd_hindrance(*, ask: Callable[[], Daemon] = ask_multipathd) -> Optional[Hindrance]:
+def multipathd_hindrance(*, ask: Callable[[], Daemon] = ask_multipathd) -> Optional[Problem]:
     """Return why nothing may be done to any map: the daemon that looks after the paths does not answer."""
     error = ask().error
     if not error:
         return None
-    return Hindrance(
+    return Problem(
         "multipathd-not-running",
+        "error",
         f"nobody looks after this host's paths: {error}",
         "Start multipathd (systemctl start multipathd) and restore again.",
     )
@@ -167,13 +159,14 @@ def paths_of(status: str) -> list[tuple[str, bool]]:
     ]
 
 
-def hindrances(state: MapState, *, wwid: str) -> tuple[Hindrance, ...]:
+def hindrances(state: MapState, *, wwid: str) -> tuple[Problem, ...]:
     """Return why the LUN below a map must not be written, whether its guest runs or not; pure."""
     found = []
     if wwid not in (state.wwid, state.wwid_of_paths):
         found.append(
-            Hindrance(
+            Problem(
                 "lun-identity",
+                "error",
                 f"{state.device} is the map of WWID {state.wwid} on this host, and the LUN's is {wwid}",
                 "Put the guest's definition or the map's alias right.",
             )
@@ -181,16 +174,18 @@ def hindrances(state: MapState, *, wwid: str) -> tuple[Hindrance, ...]:
     if not state.up:
         queued = "; it queues I/O for ever" if state.queueing else ""
         found.append(
-            Hindrance(
+            Problem(
                 "no-working-path",
+                "error",
                 f"none of the {len(state.paths)} paths of {state.device} is up{queued}",
                 "Bring the fabric back, or remove a stale map (multipath -f), and restore again.",
             )
         )
     if state.holders:
         found.append(
-            Hindrance(
+            Problem(
                 "lun-activated-on-host",
+                "error",
                 f"this host itself uses what is inside {state.device}: {', '.join(state.holders)}",
                 "Deactivate it (vgchange -an, kpartx -d), and keep the host off guests' LUNs: skip_kpartx in"
                 " multipath.conf, a devices file or filter for LVM.",
@@ -199,12 +194,12 @@ def hindrances(state: MapState, *, wwid: str) -> tuple[Hindrance, ...]:
     return tuple(found)
 
 
-def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[Hindrance]:
+def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[Problem]:
     """Return all that keeps the LUN at ``device`` from being written; one whose guest is ``off`` must not be open."""
     try:
         state = map_state(device, run=run)
     except DeviceError as exc:
-        return [Hindrance("map-missing", exc.message, "Log in to the array and look at 'multipath -ll'.")]
+        return [Problem("map-missing", "error", exc.message, "Log in to the array and look at 'multipath -ll'.")]
     found = list(hindrances(state, wwid=wwid))
     if state.is_map:
         found += filter(None, [multipathd_hindrance()])
@@ -214,7 +209,7 @@ def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[
     return found
 
 
-def free_hindrance(look: Callable[[], MapState], *, timeout: float = FREE_TIMEOUT) -> Optional[Hindrance]:
+def free_hindrance(look: Callable[[], MapState], *, timeout: float = FREE_TIMEOUT) -> Optional[Problem]:
     """Return why the map of a guest that is off is not free: somebody has it open.
 
     The host's own probing opens it for a moment; so it is asked again for ``timeout`` seconds.
@@ -225,15 +220,16 @@ def free_hindrance(look: Callable[[], MapState], *, timeout: float = FREE_TIMEOU
         if not state.opened:
             return None
         if deadline.remaining() <= 0:
-            return Hindrance(
+            return Problem(
                 "lun-in-use",
+                "error",
                 f"something on this host has {state.device} open ({state.opened} times), though its guest is off",
                 f"End what uses it ('fuser -v {state.device}' names it), and restore again.",
             )
         deadline.clock.sleep(_PAUSE)
 
 
-def claim_hindrance(state: MapState, *, claim: Callable[[str], None] = claimed) -> Optional[Hindrance]:
+def claim_hindrance(state: MapState, *, claim: Callable[[str], None] = claimed) -> Optional[Problem]:
     """Return why a LUN without a map is not free: this host has mounted it, swaps to it, or has built something on it.
 
     A process that merely has it open is not seen: the kernel tells that of maps alone.
@@ -242,8 +238,9 @@ def claim_hindrance(state: MapState, *, claim: Callable[[str], None] = claimed) 
         try:
             bounded(partial(claim, f"/dev/{name}"), seconds=COMMAND_TIMEOUT, what=f"open /dev/{name}")
         except (OSError, OverdueError) as exc:
-            return Hindrance(
+            return Problem(
                 "lun-in-use",
+                "error",
                 f"/dev/{name} cannot be had exclusively, though its guest is off: {exc}",
                 f"End what uses it ('lsblk /dev/{name}' shows mounts and what is built on it), and restore again.",
             )

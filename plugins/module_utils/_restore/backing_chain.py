@@ -9,11 +9,10 @@ something only over the very files that they were written over.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
 MISMATCH: Code = "backing-chain-mismatch"
@@ -22,32 +21,25 @@ BRING_BACK = "Bring the backing file back first, from the snapshot of the same b
 AS_A_COPY = "Restore the guest as a copy (kvm_vm_clone), which brings the whole chain, or choose a later backup."
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What does not fit: a problem code, the end of a sentence that begins with the disk, and what to do."""
-
-    code: Code
-    what: str
-    remedy: str
-
-
-def compared(guest: str, disk: SavedDisk, now: DiskNow) -> Optional[Fault]:
+def compared(guest: str, disk: SavedDisk, now: DiskNow) -> Optional[Problem]:
     """Return what does not fit of the chain below a disk that lies at its place, None when all does."""
     if now.unreadable and disk.backing:
-        return Fault(CHANGED, f"what lies below it cannot be read: {now.unreadable}", BRING_BACK)
+        return Problem(CHANGED, "error", f"what lies below it cannot be read: {now.unreadable}", BRING_BACK)
     if _paths(now.backing) != _paths(disk.backing):
         return _other_chain(guest, disk, now)
     missing = [layer.path for layer in now.backing if layer.size is None]
     if missing:
-        return Fault(CHANGED, f"its backing file {', '.join(missing)} is missing or cannot be read", BRING_BACK)
+        return Problem(
+            CHANGED, "error", f"its backing file {', '.join(missing)} is missing or cannot be read", BRING_BACK
+        )
     changed = [(here, then) for here, then in zip(now.backing, disk.backing) if here != then]
     if changed:
         files = ", ".join(f"{here.path} ({here.size} bytes now, {then.size} then)" for here, then in changed)
-        return Fault(CHANGED, f"a file of its backing chain is not what it was: {files}", BRING_BACK)
+        return Problem(CHANGED, "error", f"a file of its backing chain is not what it was: {files}", BRING_BACK)
     return None
 
 
-def moved_in_chain(guest: str, disk: SavedDisk, label: str, disks: Sequence[DiskNow]) -> Optional[Fault]:
+def moved_in_chain(guest: str, disk: SavedDisk, label: str, disks: Sequence[DiskNow]) -> Optional[Problem]:
     """Return that a disk is not at its place since its chain grew or shrank, None when it is not that.
 
     ``label`` is the place of the disk in the backup, ``disks`` are all of the guest now.
@@ -60,17 +52,17 @@ def moved_in_chain(guest: str, disk: SavedDisk, label: str, disks: Sequence[Disk
                 f"it was {label} in the backup, and lies below {_chain(came)} now: external snapshots that were taken"
                 " since"
             )
-            return Fault(MISMATCH, what, _flatten(guest, now, disk.source))
+            return Problem(MISMATCH, "error", what, _flatten(guest, now, disk.source))
         if now.host_path in _paths(disk.backing):
             what = (
                 f"it was the overlay {_chain((disk.source, *_paths(disk.backing)))} in the backup, and is"
                 f" {now.host_path} now: the overlay was committed or left since"
             )
-            return Fault(MISMATCH, what, AS_A_COPY)
+            return Problem(MISMATCH, "error", what, AS_A_COPY)
     return None
 
 
-def _other_chain(guest: str, disk: SavedDisk, now: DiskNow) -> Fault:
+def _other_chain(guest: str, disk: SavedDisk, now: DiskNow) -> Problem:
     then, here = _paths(disk.backing), _paths(now.backing)
     what = f"its backing chain is {_chain(here)} now and was {_chain(then)} in the backup"
     came, gone = [path for path in here if path not in then], [path for path in then if path not in here]
@@ -80,7 +72,7 @@ def _other_chain(guest: str, disk: SavedDisk, now: DiskNow) -> Fault:
     if told:
         what += f" ({'; '.join(told)})"
     base = next((path for path in here if path in then), None)
-    return Fault(MISMATCH, what, _flatten(guest, now, base) if came else AS_A_COPY)
+    return Problem(MISMATCH, "error", what, _flatten(guest, now, base) if came else AS_A_COPY)
 
 
 def _flatten(guest: str, now: DiskNow, base: Optional[str]) -> str:

@@ -77,6 +77,11 @@ class DiskCase:
     remove: bool
 
     @property
+    def name(self) -> str:
+        """What to call the disk."""
+        return f"disk {self.disk.target} of guest {self.guest.saved.name}"
+
+    @property
     def on_volume(self) -> str:
         """The volume, for people."""
         return f"{self.storage.svm}:{self.storage.volume}"
@@ -160,7 +165,7 @@ def same_chain(case: DiskCase) -> Iterator[Problem]:
     """The image lies over the files over which it was written."""
     chain = backing_chain.compared(case.guest.now.name, case.disk, case.now)
     if chain is not None:
-        yield case.problem(chain.code, chain.what, chain.remedy)
+        yield chain.on(case.name, guest=case.guest.saved.name, disk=case.disk.target)
 
 
 def same_size(case: DiskCase) -> Iterator[Problem]:
@@ -240,7 +245,7 @@ def moved(saved: SavedGuest, disk: SavedDisk, storage: Storage, now: GuestNow) -
     """Return why a disk is not where it was."""
     chain = backing_chain.moved_in_chain(now.name, disk, storage.label, now.disks)
     if chain is not None:
-        return problem_of_disk(chain.code, saved, disk, chain.what, chain.remedy)
+        return chain.on(f"disk {disk.target} of guest {saved.name}", guest=saved.name, disk=disk.target)
     same_target = next((item for item in now.disks if item.target == disk.target), None)
     if same_target is None:
         there = f"the guest has no disk {disk.target} any more"

@@ -13,7 +13,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import Hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held, reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
@@ -97,7 +96,11 @@ def disk_now(
         off = owner.guest.state.state == "shutoff" and not any(each.active for each in sharers)
         known = {each.code for each in obstacles}
         hindrances = _lun_hindrances(lun, off=off, method=asked.method)
-        obstacles += [_obstacle(owner, found, each) for each in hindrances if each.code not in known]
+        obstacles += [
+            each.on(_what(owner, found), guest=owner.guest.name, disk=disk.target)
+            for each in hindrances
+            if each.code not in known
+        ]
     held = reservation_on(lun.device, own_initiators()) if lun and not obstacles else None
     return DiskNow(
         target=disk.target,
@@ -150,15 +153,10 @@ def _reserved(owner: FoundGuest, found: FoundDisk, held: Optional[Held], asked: 
         yield problem_of("lun-reserved", what, guest=owner.guest.name, disk=found.looked.disk.target)
 
 
-def _obstacle(owner: FoundGuest, found: FoundDisk, each: Hindrance) -> Problem:
-    what = f"{_what(owner, found)}: {each.reason}"
-    return Problem(each.code, "error", what, each.remedy, owner.guest.name, found.looked.disk.target)
-
-
-def _lun_hindrances(lun: LunIdentity, *, off: bool, method: str) -> list[Hindrance]:
+def _lun_hindrances(lun: LunIdentity, *, off: bool, method: str) -> list[Problem]:
     """Return why a LUN could not be restored as asked; one whose guest is off must not be open."""
     try:
         choose_lun_method(method)
     except InputError as exc:
-        return [Hindrance("method-not-for-luns", exc.message, "Use auto, file_clone, sfsr_cli or sfsr.")]
+        return [problem_of("method-not-for-luns", exc.message)]
     return lun_device.obstacles(lun.device, wwid=lun.wwid, off=off)

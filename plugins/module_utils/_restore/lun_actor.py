@@ -65,7 +65,7 @@ class LunActor:
         """
         lun = _lun_of(disk)
         for each in lun_device.obstacles(lun.device, wwid=lun.wwid, off=True):
-            raise KvmsnapError(f"Failed to restore LUN {disk.label}: {each.reason}. {each.remedy}", path=disk.label)
+            raise KvmsnapError(f"Failed to restore LUN {disk.label}: {each.message}. {each.remedy}", path=disk.label)
         now = _same(client, volume, disk, lun, deadline)
         with _of(disk, "flush"):
             state = lun_device.map_state(lun.device)

@@ -81,7 +81,7 @@ def test_a_status_tells_the_paths(status: str, paths: list[tuple[str, bool]]) ->
 def test_what_blocks_a_restore(now: MapState, codes: list[str], says: str) -> None:
     found = lun_device.hindrances(now, wwid=WWID)
     assert [each.code for each in found] == codes
-    assert says in "".join(each.reason for each in found)
+    assert says in "".join(each.message for each in found)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_lun_without_a_map_must_be_free_on_each_path() -> None:
     assert asked == ["/dev/sda"]
     found = lun_device.claim_hindrance(state(is_map=False), claim=claim)
     assert found is not None
-    assert (found.code, "busy" in found.reason, "lsblk /dev/sdb" in found.remedy) == ("lun-in-use", True, True)
+    assert (found.code, "busy" in found.message, "lsblk /dev/sdb" in found.remedy) == ("lun-in-use", True, True)
 
 
 def test_a_lun_without_a_map_is_asked_whether_it_is_free_when_its_guest_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_a_lun_without_a_map_is_asked_whether_it_is_free_when_its_guest_is_off(m
     monkeypatch.setattr(lun_device, "map_state", lambda _device, **_how: now)
     assert lun_device.obstacles(DEVICE, wwid=WWID, off=False) == []
     (found,) = lun_device.obstacles(DEVICE, wwid=WWID, off=True)
-    assert (found.code, "No such file" in found.reason) == ("lun-in-use", True)
+    assert (found.code, "No such file" in found.message) == ("lun-in-use", True)
 
 
 def test_a_single_path_is_told_by_its_disk(sysfs: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_daemon_that_answers_is_no_hindrance() -> None:
 def test_a_daemon_that_does_not_answer_is_one() -> None:
     found = lun_device.multipathd_hindrance(ask=lambda: Daemon(error="no answer within 10 s"))
     assert found is not None
-    assert (found.code, "no answer within 10 s" in found.reason) == ("multipathd-not-running", True)
+    assert (found.code, "no answer within 10 s" in found.message) == ("multipathd-not-running", True)
 
 
 def test_a_map_that_is_open_for_a_moment_only_is_free() -> None:
@@ -242,7 +242,7 @@ def test_a_map_that_is_open_for_a_moment_only_is_free() -> None:
 def test_a_map_that_stays_open_is_not_free() -> None:
     found = lun_device.free_hindrance(lambda: state(opened=3), timeout=0.0)
     assert found is not None
-    assert (found.code, "3 times" in found.reason) == ("lun-in-use", True)
+    assert (found.code, "3 times" in found.message) == ("lun-in-use", True)
 
 
 def test_the_paths_are_awaited_and_not_for_ever() -> None:

@@ -90,7 +90,7 @@ def test_a_chain_below_a_disk_at_its_place(
     found = backing_chain.compared("web1", saved, here)
     assert (found.code if found else "") == code
     if found:
-        assert all(word in found.what for word in says), found.what
+        assert all(word in found.message for word in says), found.message
         assert remedy in found.remedy
 
 
@@ -117,5 +117,5 @@ def test_a_disk_that_is_elsewhere_since_its_chain_is_another(
     assert (found is not None) == bool(says)
     if found:
         assert found.code == "backing-chain-mismatch"
-        assert all(word in found.what for word in says), found.what
+        assert all(word in found.message for word in says), found.message
         assert remedy in found.remedy

@@ -19,7 +19,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_dev
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import SAMPLE_BYTES
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import (
     DeviceError,
-    Hindrance,
     MapPath,
     MapState,
 )
@@ -28,6 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import lun_actor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
@@ -62,7 +62,7 @@ class World:
             {"lun": {"uuid": "lun-1"}, "igroup": {"uuid": "ig-1"}, "logical_unit_number": 0}
         ]
         self.maps_refused: Optional[OntapDeniedError] = None
-        self.obstacles: list[Hindrance] = []
+        self.obstacles: list[Problem] = []
         self.host = [NOW] * 3
         self.readable = True
         self.steps: list[str] = []
@@ -132,7 +132,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         assert size == SIZE
         made.step("size")
 
-    def looked(device: str, *, wwid: str, off: bool) -> list[Hindrance]:
+    def looked(device: str, *, wwid: str, off: bool) -> list[Problem]:
         assert (device, wwid, off) == (DEVICE, wwid_of(SERIAL), True)
         return made.obstacles
 
@@ -253,7 +253,7 @@ def test_a_lun_that_is_gone_is_told(world: World) -> None:
 
 
 def test_an_obstacle_stops_before_anything_is_touched(world: World) -> None:
-    world.obstacles = [Hindrance("lun-in-use", "something has it open", "End it.")]
+    world.obstacles = [Problem("lun-in-use", "error", "something has it open", "End it.")]
     with pytest.raises(KvmsnapError, match=r"something has it open\. End it\."):
         restored(world)
     assert world.steps == []
