@@ -65,7 +65,9 @@ LATE_SECONDS = 10.0
 """For so long a snapshot is looked for whose creation was asked for and never answered: it may come to exist late."""
 
 _LOOK_AGAIN = 0.5
+"""Seconds between two looks for a late snapshot: the array is busy, and one more second of it does no harm."""
 _MEETING_SECONDS = 1.0
+"""Seconds that the first requests wait for each other, so that each opens a connection; they begin within a moment."""
 _MAY_COME = (
     "the request for it may still be under way on the array (it was not answered, or its job has not ended); it is not"
     " there now, and may come to be later"
@@ -494,7 +496,9 @@ def undo(
         volume, uuid = place
         client = clients[volume.uuid]
         deadline = Deadline.after(ROLLBACK_SECONDS, client.clock)
-        late = uuid is None and volume.uuid in coming and not _over(client, volume, coming[volume.uuid], deadline)
+        # A job that does not end leaves time to look for its snapshot, and to remove that.
+        job_by = deadline.no_later(deadline.at - 2 * LATE_SECONDS)
+        late = uuid is None and volume.uuid in coming and not _over(client, volume, coming[volume.uuid], job_by)
         there = read_snapshot(client, volume, name=wanted.name, deadline=deadline)
         patience = Deadline.after(LATE_SECONDS if late else 0.0, client.clock)
         while there is None and patience.remaining() > 0:

@@ -7,10 +7,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from hurried import Hurry
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
@@ -36,29 +38,39 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     find_volumes,
     list_volumes,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy
 from ontapsim.testing import Running
 
 ONE, TWO, THREE = VolumeRef("svm1", "kvm_vol1"), VolumeRef("svm1", "kvm_vol2"), VolumeRef("svm2", "kvm_vol3")
 ALL = (ONE, TWO, THREE)
 OURS = "kvmsnap/kvmsnap: nightly"
+SHORT = 1.9
+"""Seconds in which the array is not asked to wait for the job of a creation: its state is asked for."""
 TOMORROW = (datetime.now(timezone.utc) + timedelta(days=1)).replace(microsecond=0)
 
 
 @pytest.fixture
 def clients(sim: Running) -> Iterator[list[Client]]:
     """A client of the least-privilege user; re-runs come quickly."""
-    option = {"hostname": "127.0.0.1", "port": sim.port, "username": "kvmsnap", "password": "lab-Kvmsnap1"}
-    controller = Controller.from_option({**option, "ca_path": sim.ca_pem})
-    with connect(controller, policy=RetryPolicy(first_delay=0.01, max_delay=0.02)) as client:
-        sim.control.clear_requests()
+    with logged_in(sim, Clock()) as client:
         yield [client]
 
 
-@pytest.fixture(autouse=True)
-def _impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait long for snapshots that come late."""
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 0.2)
+@pytest.fixture
+def hurried(sim: Running) -> Iterator[list[Client]]:
+    """The same, on whose clock ten seconds of waiting for a late snapshot are half a one."""
+    with logged_in(sim, Hurry(20.0).clock) as client:
+        yield [client]
+
+
+@contextmanager
+def logged_in(sim: Running, clock: Clock) -> Iterator[Client]:
+    """Log in, and out at the end."""
+    option = {"hostname": "127.0.0.1", "port": sim.port, "username": "kvmsnap", "password": "lab-Kvmsnap1"}
+    controller = Controller.from_option({**option, "ca_path": sim.ca_pem})
+    with connect(controller, policy=RetryPolicy(first_delay=0.01, max_delay=0.02), clock=clock) as client:
+        sim.control.clear_requests()
+        yield client
 
 
 @pytest.fixture
@@ -73,7 +85,8 @@ def present(
     """Call ensure_present with the options of a user."""
     check_mode = options.pop("check_mode", False)
     wanted = Wanted.checked(**{"name": name, "comment": "nightly", **options})
-    return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=Deadline.after(seconds))
+    deadline = Deadline.after(seconds, clients[0].clock)
+    return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=deadline)
 
 
 def absent(clients: list[Client], name: str, *, volumes: Sequence[VolumeRef] = ALL, **options: Any) -> Any:
@@ -283,22 +296,22 @@ def test_a_lost_answer_makes_no_second_snapshot(sim: Running, clients: list[Clie
     assert len(entries) == 3
 
 
-def test_answers_that_stay_lost_leave_nothing(sim: Running, clients: list[Client], name: str) -> None:
+def test_answers_that_stay_lost_leave_nothing(sim: Running, hurried: list[Client], name: str) -> None:
     sim.control.add_fault("drop_before", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")})
     with pytest.raises(SnapshotSetError, match="whether the change took effect is unknown"):
-        present(clients, name)
+        present(hurried, name)
     assert having(sim, name) == []
     assert len([each for each in sim.control.requests() if each["method"] == "POST"]) == 4 + 2
 
 
-def test_a_late_effect_of_a_lost_answer_is_taken_back(sim: Running, clients: list[Client], name: str) -> None:
+def test_a_late_effect_of_a_lost_answer_is_taken_back(sim: Running, hurried: list[Client], name: str) -> None:
     path = uuid_of(sim, "kvm_vol1")
     sim.control.add_fault(
         "status", match={"method": "POST", "path": uuid_of(sim, "kvm_vol2")}, status=400, code="524479"
     )
-    sim.control.add_fault("job_hang", match={"method": "POST", "path": path}, seconds=5, effect=True)
+    sim.control.add_fault("job_hang", match={"method": "POST", "path": path}, seconds=0.8, effect=True)
     with pytest.raises(SnapshotSetError, match="has not ended within the time allowed") as caught:
-        present(clients, name, seconds=0.6)
+        present(hurried, name, seconds=SHORT)
     assert having(sim, name) == []
     assert "svm1:kvm_vol1" in caught.value.fields["removed"]
 
@@ -526,14 +539,12 @@ def test_the_clones_are_asked_for_as_the_array_understands(clients: list[Client]
     assert clones_of(client, volume, name, deadline=Deadline.after(5.0)) == []
 
 
-def test_a_snapshot_that_comes_late_is_removed_too(
-    sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshot_sets, "LATE_SECONDS", 10.0)
+def test_a_snapshot_that_comes_late_is_removed_too(sim: Running, name: str) -> None:
     match = {"method": "POST", "path": uuid_of(sim, "kvm_vol2"), "count": 1}
-    sim.control.add_fault("delay", match=match, seconds=6.0)
-    with pytest.raises(SnapshotSetError):
-        present(clients, name, seconds=2.5)
+    sim.control.add_fault("delay", match=match, seconds=1.2)
+    with logged_in(sim, Hurry(5.0).clock) as client, pytest.raises(SnapshotSetError) as caught:
+        present([client], name, seconds=0.8)
+    assert "svm1:kvm_vol2" in caught.value.fields["removed"]
     assert having(sim, name) == []
 
 
@@ -550,11 +561,11 @@ def test_an_overload_with_effect_makes_the_set(
     assert seen(clients, name)["kvm_vol2"].comment == OURS
 
 
-def test_an_overload_whose_effect_comes_late_is_named(sim: Running, clients: list[Client], name: str) -> None:
+def test_an_overload_whose_effect_comes_late_is_named(sim: Running, hurried: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol2")}
-    sim.control.add_fault("late", match=place, seconds=3, answer="error", status=503)
+    sim.control.add_fault("late", match=place, seconds=1.2, answer="error", status=503)
     with pytest.raises(SnapshotSetError, match="may come to be later") as caught:
-        present(clients, name)
+        present(hurried, name)
     assert having(sim, name) == []
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol2"]
     sim.control.settle()
@@ -562,41 +573,40 @@ def test_an_overload_whose_effect_comes_late_is_named(sim: Running, clients: lis
 
 
 def test_a_job_that_ends_after_its_time_is_waited_for_and_taken_back(
-    sim: Running, clients: list[Client], name: str
+    sim: Running, hurried: list[Client], name: str
 ) -> None:
-    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=3)
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=0.8)
     with pytest.raises(SnapshotSetError, match="has not ended within the time allowed") as caught:
-        present(clients, name, seconds=1.5)
+        present(hurried, name, seconds=SHORT)
     assert caught.value.fields["left_behind"] == []
     assert sorted(caught.value.fields["removed"]) == ["svm1:kvm_vol1", "svm1:kvm_vol2", "svm2:kvm_vol3"]
     sim.control.settle()
     assert having(sim, name) == []
 
 
-def test_a_job_that_does_not_end_is_named(
-    sim: Running, clients: list[Client], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshot_sets, "ROLLBACK_SECONDS", 5.0)
-    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=14)
-    with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
-        present(clients, name, seconds=3)
+def test_a_job_that_does_not_end_is_named(sim: Running, name: str) -> None:
+    sim.control.set_switches(job_seconds=0.0, job_queued_seconds=0.0)
+    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=1.2)
+    ended = pytest.raises(SnapshotSetError, match="or its job has not ended")
+    with logged_in(sim, Hurry(100.0).clock) as client, ended as caught:
+        present([client], name, seconds=SHORT)
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
 
 
-def test_what_may_come_still_later_fails_the_removal(sim: Running, clients: list[Client], name: str) -> None:
+def test_what_may_come_still_later_fails_the_removal(sim: Running, hurried: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol1")}
-    sim.control.add_fault("late", match=place, seconds=3, answer="drop")
+    sim.control.add_fault("late", match=place, seconds=1.2, answer="drop")
     wanted = Wanted.checked(name=name, comment="nightly")
-    time_left = Deadline.after(30.0)
+    time_left = Deadline.after(60.0, hurried[0].clock)
     with pytest.raises(SnapshotSetError, match="What was made of the set is still there") as caught:
-        ensure_present(clients, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
+        ensure_present(hurried, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
     assert having(sim, name) == ["kvm_vol2", "kvm_vol3"]
     coming = [Unanswered.from_option(each) for each in caught.value.fields["unanswered"]]
     gone = Wanted.checked(name=name, comment="nightly", keep_foreign=True)
     with pytest.raises(SnapshotSetError, match="may come to be later"):
-        ensure_absent(clients, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+        ensure_absent(hurried, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert having(sim, name) == []
     sim.control.settle()
     assert having(sim, name) == ["kvm_vol1"]
-    result = ensure_absent(clients, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+    result = ensure_absent(hurried, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert (result["changed"], having(sim, name)) == (True, [])
