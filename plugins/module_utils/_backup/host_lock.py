@@ -23,7 +23,7 @@ class BusyError(KvmsnapError):
 
 
 @contextmanager
-def in_turn(directory: Path, name: str, *, wait: float, clock: Optional[Clock] = None) -> Iterator[None]:
+def backup_lock(directory: Path, name: str, *, wait: float, clock: Optional[Clock] = None) -> Iterator[None]:
     """Keep other backups of this host out, after at most ``wait`` seconds; raises :class:`BusyError` when they pass.
 
     The lock is that of an open file in ``directory``, so a process that dies leaves none. Where the name cannot be

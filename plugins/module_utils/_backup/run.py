@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, left_out, manifest_writer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import backup_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
@@ -77,7 +77,7 @@ def back_up(request: BackupRequest, *, check: bool) -> dict[str, Any]:
     :raises BackupError: there is no backup, or the guests of the one there is could not all be released.
     """
     began = time.monotonic()
-    with _in_turn(request, check), request.array.connected(request.array.deadline()) as clients:
+    with _backup_lock(request, check), request.array.connected(request.array.deadline()) as clients:
         known = store.load(request.root, request.name)
         if known is not None and not known.complete:
             _refuse_shared(known)
@@ -117,10 +117,10 @@ def _span(begins: Iterable[Optional[float]], ends: Iterable[Optional[float]]) ->
     return None if first is None or last is None else round(last - first, 6)
 
 
-def _in_turn(request: BackupRequest, check: bool) -> AbstractContextManager[None]:
+def _backup_lock(request: BackupRequest, check: bool) -> AbstractContextManager[None]:
     if check:
         return nullcontext()
-    return in_turn(request.hold_settings.directory.parent, request.name, wait=request.patience)
+    return backup_lock(request.hold_settings.directory.parent, request.name, wait=request.patience)
 
 
 def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:

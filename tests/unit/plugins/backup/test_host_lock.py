@@ -12,23 +12,23 @@ from typing import NoReturn
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import LOCK, BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import LOCK, BusyError, backup_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 
 
 def test_a_second_backup_is_told_of_the_first(tmp_path: Path) -> None:
-    first, second = in_turn(tmp_path / "run", "first", wait=0), in_turn(tmp_path / "run", "second", wait=0)
+    first, second = backup_lock(tmp_path / "run", "first", wait=0), backup_lock(tmp_path / "run", "second", wait=0)
     busy = pytest.raises(BusyError, match="backup first of this host is under way")
     with first, busy, second:
         pytest.fail("both are under way")
-    with in_turn(tmp_path / "run", "second", wait=0):
+    with backup_lock(tmp_path / "run", "second", wait=0):
         assert stat.S_IMODE((tmp_path / "run" / LOCK).stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_backup_that_has_ended_is_named_no_more(tmp_path: Path, fails: bool) -> None:
     try:
-        with in_turn(tmp_path, "first", wait=0):
+        with backup_lock(tmp_path, "first", wait=0):
             if fails:
                 raise KvmsnapError("the backup failed")
     except KvmsnapError:
@@ -45,9 +45,9 @@ def test_a_full_file_system_keeps_no_backup_from_its_turn(
 
     monkeypatch.setattr(os, call, full)
     busy = pytest.raises(BusyError, match="another backup of this host is under way")
-    with in_turn(tmp_path, "first", wait=0), busy, in_turn(tmp_path, "second", wait=0):
+    with backup_lock(tmp_path, "first", wait=0), busy, backup_lock(tmp_path, "second", wait=0):
         pytest.fail("both are under way")
-    with in_turn(tmp_path, "second", wait=0):
+    with backup_lock(tmp_path, "second", wait=0):
         pass
 
 
@@ -57,6 +57,10 @@ def test_a_backup_that_was_killed_is_not_named_for_one_that_cannot_write(
     (tmp_path / LOCK).write_text('{"backup_id": "killed", "pid": 1}', encoding="utf-8")
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", lambda *_args: 0)
-        with in_turn(tmp_path, "first", wait=0), pytest.raises(BusyError) as busy, in_turn(tmp_path, "second", wait=0):
+        with (
+            backup_lock(tmp_path, "first", wait=0),
+            pytest.raises(BusyError) as busy,
+            backup_lock(tmp_path, "second", wait=0),
+        ):
             pytest.fail("both are under way")
     assert "killed" not in busy.value.message

@@ -18,7 +18,7 @@ from backup_site import Site, two_guests
 from virt import Inside
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import BusyError, in_turn
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import BusyError, backup_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.run import BackupError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
@@ -336,7 +336,7 @@ def test_a_backup_whose_snapshot_is_gone_is_an_error_and_stays(site: Site) -> No
 
 def test_two_backups_of_a_host_take_turns(site: Site) -> None:
     two_guests(site)
-    with in_turn(site.directory, "the-other", wait=0):
+    with backup_lock(site.directory, "the-other", wait=0):
         with pytest.raises(BusyError, match="the-other") as raised:
             site.back_up()
         assert raised.value.fields["backup_id"] == "the-other"

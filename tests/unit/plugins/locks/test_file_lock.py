@@ -25,7 +25,7 @@ LOCKS = [
     pytest.param(restore_journal.alone, "restores/.lock", "Another restore is under way", id="restore"),
     pytest.param(clone_record.alone, "clones/.lock", "Another copy is being made", id="copy"),
     pytest.param(
-        lambda root: host_lock.in_turn(root, "b2", wait=0), host_lock.LOCK, "backup b2 of this host", id="backup"
+        lambda root: host_lock.backup_lock(root, "b2", wait=0), host_lock.LOCK, "backup b2 of this host", id="backup"
     ),
 ]
 
