@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What holds left on a host: looked at, judged (pure), and put right under each hold's own lock."""
+"""What holds left on a host: looked at, assessed (pure), and put right under each hold's own lock."""
 
 from __future__ import annotations
 
@@ -59,30 +59,30 @@ class HoldSeen:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Assessment:
     """What is to become of a hold, and why."""
 
     fate: Fate
     why: str
 
 
-def judge(seen: HoldSeen, *, now: float, settle: float) -> Judged:
+def assess(seen: HoldSeen, *, now: float, settle: float) -> Assessment:
     """Decide about a hold; pure. ``now`` is monotonic; a hold of ``settle`` seconds without a guest is a left one."""
     if seen.holder is not None:
-        return Judged("alive", "a process works on it")
+        return Assessment("alive", "a process works on it")
     if seen.error is not None:
-        return Judged("keep", f"{seen.error}; nobody can say what it holds: look at the guests, then remove it")
+        return Assessment("keep", f"{seen.error}; nobody can say what it holds: look at the guests, then remove it")
     if seen.rows is None:
-        return Judged("forget", "it is of an earlier boot of this host, and no guest of then runs any more")
+        return Assessment("forget", "it is of an earlier boot of this host, and no guest of then runs any more")
     held = ", ".join(row.name for row in seen.outstanding)
     if held:
         left = end_of(seen.outstanding, seen.timer) - now
         if left > 0:
-            return Judged("alive", f"it holds {held} for {left:.0f} s more at most")
-        return Judged("release", f"it outlived its deadline and still holds {held}")
+            return Assessment("alive", f"it holds {held} for {left:.0f} s more at most")
+        return Assessment("release", f"it outlived its deadline and still holds {held}")
     if seen.record and seen.age < settle:
-        return Judged("alive", "it holds nobody, and whoever made it may still ask what became of it")
-    return Judged("forget", "it holds nobody, and whoever made it has not asked what became of it")
+        return Assessment("alive", "it holds nobody, and whoever made it may still ask what became of it")
+    return Assessment("forget", "it holds nobody, and whoever made it has not asked what became of it")
 
 
 def holds_on(settings: HoldSettings, *, wall: float) -> list[HoldSeen]:
@@ -117,14 +117,14 @@ def look_at(hold_id: str, settings: HoldSettings, *, wall: float) -> HoldSeen:
 
 
 def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float, settle: float) -> None:
-    """Release a hold or forget it, as :func:`judge` says, with everything looked at again under its lock.
+    """Release a hold or forget it, as :func:`assess` says, with everything looked at again under its lock.
 
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
     """
     locks = briefly_locked(settings, seen.outstanding, seen.hold_id)
     with locks, locked(settings.directory, seen.hold_id, stage="releasing", timeout=LEAST):
         again = look_at(seen.hold_id, settings, wall=wall)
-        if judge(again, now=now, settle=settle).fate not in ("release", "forget"):
+        if assess(again, now=now, settle=settle).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")
         record = HoldRecord(settings.directory, seen.hold_id, boot_id(settings.boot))
         record.read()

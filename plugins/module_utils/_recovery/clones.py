@@ -53,9 +53,9 @@ class OrphanedClones:
                 yield Leftover("clone", name, exc.message)
                 continue
             if record is not None and record.phase != "made":
-                yield self._judged(record)
+                yield self._assessed(record)
 
-    def _judged(self, record: CloneRecord) -> Leftover:
+    def _assessed(self, record: CloneRecord) -> Leftover:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:

@@ -229,17 +229,17 @@ def _leftover_locks(request: RecoveryRequest) -> Iterator[Leftover]:
 
 
 def _of_hold(seen: HoldSeen, request: RecoveryRequest) -> Optional[Leftover]:
-    judged = leftovers.judge(seen, now=request.now, settle=request.settle)
-    if judged.fate == "alive":
+    assessed = leftovers.assess(seen, now=request.now, settle=request.settle)
+    if assessed.fate == "alive":
         return None
     act, remedy = None, None
-    if judged.fate != "keep":
-        remedy = "released" if judged.fate == "release" else "removed"
+    if assessed.fate != "keep":
+        remedy = "released" if assessed.fate == "release" else "removed"
 
         def act() -> None:
             leftovers.put_right(seen, request.hold_settings, now=request.now, wall=request.wall, settle=request.settle)
 
-    return Leftover("hold", seen.hold_id, judged.why, remedy, act)
+    return Leftover("hold", seen.hold_id, assessed.why, remedy, act)
 
 
 def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
@@ -336,8 +336,8 @@ def _backup_under_way(request: RecoveryRequest) -> bool:
 def _held_now(request: RecoveryRequest) -> set[str]:
     """Return the names of the backups whose hold is in progress."""
     holds = leftovers.holds_on(request.hold_settings, wall=request.wall)
-    judged = {seen.hold_id: leftovers.judge(seen, now=request.now, settle=request.settle) for seen in holds}
-    return {hold_id for hold_id, verdict in judged.items() if verdict.fate == "alive"}
+    assessed = {seen.hold_id: leftovers.assess(seen, now=request.now, settle=request.settle) for seen in holds}
+    return {hold_id for hold_id, verdict in assessed.items() if verdict.fate == "alive"}
 
 
 def _half_made(manifest: Manifest, request: RecoveryRequest, places: Places, snapshots: Snapshots) -> Leftover:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The temporary LUNs that restores of this host left on the array: found, judged, removed under the restores' lock."""
+"""Temporary LUNs that restores of this host left on the array: found, assessed, removed under the restores' lock."""
 
 from __future__ import annotations
 

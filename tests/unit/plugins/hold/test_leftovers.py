@@ -15,7 +15,7 @@ from virt import URI, Guests, Inside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import leftovers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, judge
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, assess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldRequest, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Holder, HoldRecordError, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, write_timer
@@ -51,7 +51,7 @@ FIRED = replace(TIMER, fired_at=130.5)
     ],
 )
 def test_judge(seen: HoldSeen, now: float, fate: str) -> None:
-    assert judge(seen, now=now, settle=60.0).fate == fate
+    assert assess(seen, now=now, settle=60.0).fate == fate
 
 
 @pytest.fixture
@@ -85,8 +85,8 @@ def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, gua
     (seen,) = leftovers.holds_on(guarded, wall=0.0)
     free = replace(seen, rows=(FREE,))
     assert free.age == 0.0
-    assert judge(free, now=1000.0, settle=3600.0).fate == "alive"
-    assert judge(free, now=1000.0, settle=0.0).fate == "forget"
+    assert assess(free, now=1000.0, settle=3600.0).fate == "alive"
+    assert assess(free, now=1000.0, settle=0.0).fate == "forget"
 
 
 def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: HoldSettings) -> None:
@@ -140,7 +140,7 @@ def test_files_of_a_dead_process(guarded: HoldSettings, name: str, content: str,
     path = guarded.directory / name
     path.write_text(content, encoding="ascii")
     (seen,) = leftovers.holds_on(guarded, wall=path.stat().st_mtime)
-    assert judge(seen, now=1.0, settle=60.0).fate == fate
+    assert assess(seen, now=1.0, settle=60.0).fate == fate
     if fate == "forget":
         put_right(seen, guarded)
         assert leftovers.holds_on(guarded, wall=0.0) == []
