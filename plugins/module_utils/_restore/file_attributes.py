@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Owner, mode and SELinux label of an image, which an overwrite out of a snapshot may have taken back in time."""
+"""Owner, mode and SELinux label of a file beside the disks, which the one that takes its place gets as well."""
 
 from __future__ import annotations
 
@@ -21,26 +21,6 @@ def look_of(path: str) -> Optional[Look]:
     except FileNotFoundError:
         return None
     return Look(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode), _label_of(path))
-
-
-def put_look(path: str, wanted: Look) -> Optional[str]:
-    """Give a file the look that it had; return what could not be given back (a server that squashes root)."""
-    now = look_of(path)
-    if now is None or now == wanted:
-        return None
-    try:
-        if (now.uid, now.gid) != (wanted.uid, wanted.gid):
-            os.chown(path, wanted.uid, wanted.gid, follow_symlinks=False)
-        if stat.S_IMODE(os.lstat(path).st_mode) != wanted.mode:
-            os.chmod(path, wanted.mode)
-        if wanted.label is not None and now.label != wanted.label:
-            put_label(path, wanted.label)
-    except OSError as exc:
-        return (
-            f"{path} was of {wanted.uid}:{wanted.gid} with mode {wanted.mode:o} and label {wanted.label or 'none'},"
-            f" which could not be given back ({exc.strerror})"
-        )
-    return None
 
 
 def put_label(path: Union[str, Path], label: str) -> None:
