@@ -34,6 +34,31 @@ OVERWRITING = {
     "delete_temporary": "lun_restore",
     "remove_clone": "lun_clone",
 }
+# What else of `_ontap` sends a change, and why the gate need not be its caller. A new one is placed here or above.
+CHANGES_NO_DISK = {
+    "files": {
+        "clone_file": "a new file; what it overwrites is looked for at its callers",
+        "restore_file_cli": "another place than the file's own is looked for at its callers",
+        "restore_file_rest": "another place than the file's own is looked for at its callers",
+    },
+    "groups": {"create": "snapshots", "delete": "snapshots"},
+    "lun_clone": {"clone_lun": "a new LUN", "map_clone": "the map of a copy's LUN"},
+    "lun_restore": {"revoke": "the temporary LUN out of which an overwrite would be made that must not begin any more"},
+    "snapshot_calls": {"create_one": "a snapshot", "delete_one": "a snapshot", "modify_one": "a snapshot"},
+    "snapshot_sets": dict.fromkeys(
+        (
+            "create_all",
+            "delete_all",
+            "ensure_absent",
+            "ensure_present",
+            "finish_all",
+            "settle",
+            "take_back",
+            "undo",
+        ),
+        "snapshots",
+    ),
+}
 # What writes to a place that it is given: these, but the gate, call it for a file that they made themselves.
 COPIES_TO_OWN_FILE = {
     "plugins/module_utils/_clone/make.py": "the new file of a copy",
@@ -304,6 +329,31 @@ def restores_in_place(tree: ast.Module) -> Iterator[str]:
                 yield f"line {node.lineno}: restores a file in its own place; only the gate does"
 
 
+def check_senders(name: str, tree: ast.Module) -> Iterator[str]:
+    """Every function of `_ontap` that sends a change, itself or through another one of its file, is placed."""
+    room = Path(name).stem
+    if not name.startswith("plugins/module_utils/_ontap/") or room == "client":
+        return
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    named = {
+        name: {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and part.id in functions}
+        for name, node in functions.items()
+    }
+    sending = {name for name, node in functions.items() if _sends(node)}
+    while more := {name for name, others in named.items() if name not in sending and others & sending}:
+        sending |= more
+    for function in sorted(sending):
+        placed = OVERWRITING.get(function) == room or function in CHANGES_NO_DISK.get(room, {})
+        if not function.startswith("_") and not placed:
+            line = functions[function].lineno
+            yield f"line {line}: {function} changes the array; name it in OVERWRITING, or in CHANGES_NO_DISK with why"
+
+
+def _sends(function: ast.FunctionDef) -> bool:
+    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    return any(isinstance(called, ast.Attribute) and called.attr in CHANGING_THE_ARRAY for called in calls)
+
+
 def check_head(name: str, lines: list[str]) -> Iterator[str]:
     """The license lines stand at the top, below a shebang where there is one."""
     head = [line for line in lines[:4] if not line.startswith("#!")]
@@ -325,6 +375,7 @@ def check_file(root: Path, file: Path) -> Iterator[str]:
         found += check_imports(name, tree)
         found += check_exits(name, tree)
         found += check_overwrites(name, tree)
+        found += check_senders(name, tree)
     if name.startswith("plugins/modules/"):
         found += check_module(tree)
     for breach in found:

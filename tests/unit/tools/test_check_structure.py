@@ -109,3 +109,19 @@ def test_each_who_copies_to_a_file_of_its_own_does(name: str, monkeypatch: pytes
     monkeypatch.delitem(check_structure.COPIES_TO_OWN_FILE, name)
     tree = ast.parse((PLUGINS.parent / name).read_text(encoding="utf-8"))
     assert list(check_structure.check_overwrites(name, tree))
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def overwrite_anew(client):\n    client.patch('/storage/luns/u')", ["overwrite_anew"]),
+        ("def new(c):\n    _send(c)\n\n\ndef _send(client):\n    client.change_once('POST', '/x')", ["new"]),
+        ("def clone_over(client):\n    client.patch('/storage/luns/u')", []),
+        ("def revoke(client):\n    client.delete('/storage/luns/u')", []),
+        ("def look(client):\n    return client.records('/storage/luns')", []),
+    ],
+)
+def test_what_changes_the_array_is_placed(code: str, found: list[str]) -> None:
+    breaches = list(check_structure.check_senders("plugins/module_utils/_ontap/lun_restore.py", ast.parse(code)))
+    assert [breach.split()[2] for breach in breaches] == found
+    assert list(check_structure.check_senders("plugins/module_utils/_ontap/client.py", ast.parse(code))) == []
