@@ -342,8 +342,8 @@ def faults_part(session: nox.Session) -> None:
     files = folders(session, *(f"tests/faults/{name}" for name in names if name != "test_kvm_host.py"))
     # The same rounds each time: what is new in a random one is for `make faults` to find.
     rounds = {"KVMSNAP_SEED": os.environ.get("KVMSNAP_SEED", "11"), "KVMSNAP_FROM": os.environ.get("KVMSNAP_FROM", "0")}
-    words = ("-v", "--representative", "-m", "not long", "--timeout=300")
-    pytest(session, *files, *words, report="faults-part", **rounds)
+    chosen = ("--representative", "-m", "not long")
+    pytest(session, *files, *chosen, "-v", "--timeout=300", report="faults-part", **rounds)
 
 
 def write_junit(name: str, cases: list[str], failed: list[str]) -> None:
