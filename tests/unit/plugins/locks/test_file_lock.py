@@ -61,11 +61,17 @@ def test_nobody_is_kept_out_by_a_look(tmp_path: Path, alone: Locking, place: str
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8") as looks:
         fcntl.flock(looks, fcntl.LOCK_SH)
-        end = threading.Timer(LEAST / 3, fcntl.flock, (looks, fcntl.LOCK_UN))
-        end.start()
+        over = threading.Event()
+
+        def end() -> None:
+            over.set()
+            fcntl.flock(looks, fcntl.LOCK_UN)
+
+        timer = threading.Timer(LEAST / 3, end)
+        timer.start()
         with alone(tmp_path):
-            assert end.finished.is_set(), said
-        end.join()
+            assert over.is_set(), said
+        timer.join()
 
 
 @pytest.mark.parametrize(("alone", "place", "said"), LOCKS)
