@@ -17,7 +17,7 @@ import ground
 from checks import Check, Count, Finish, Progress, Runner
 
 # Writes a line now and then, for longer than the limit in which nothing may happen.
-BUSY = "import time\nfor n in range(12):\n    print(n, flush=True)\n    time.sleep(0.25)\n"
+BUSY = "import time\nfor n in range(12):\n    print(n, flush=True)\n    time.sleep(0.12)\n"
 HANGS = "import time\nprint('test_hangs', flush=True)\ntime.sleep(600)\n"
 # Says nothing, and keeps a round of a series now and then.
 SERIES = """\
@@ -27,7 +27,7 @@ for n in range(12):
     new = place / "new"
     new.write_text(str(n))
     new.replace(place / "pairs-7.json")
-    time.sleep(0.25)
+    time.sleep(0.12)
 """
 SLOW_TEST = "import time\n\ndef test_slow():\n    time.sleep(60)\n\ndef test_quick():\n    pass\n"
 
@@ -47,19 +47,19 @@ def run(code: str, *arguments: str, idle: float) -> Finish:
 
 
 def test_a_check_that_gets_on_is_not_ended_however_long_it_takes(build: Path) -> None:
-    assert run(BUSY, idle=1.5) == Finish(True)
+    assert run(BUSY, idle=1.0) == Finish(True)
 
 
 def test_a_check_that_stands_still_is_ended_and_says_where(build: Path) -> None:
-    finish = run(HANGS, idle=1.5)
+    finish = run(HANGS, idle=1.0)
     assert not finish.succeeded
-    assert finish.ended.startswith("no progress for 2 s")
+    assert finish.ended.startswith("no progress for 1 s")
     assert finish.ended.endswith("at: test_hangs")
 
 
 def test_a_round_of_a_long_series_is_progress(build: Path) -> None:
     (build / "series").mkdir()
-    assert run(SERIES, str(build / "series"), idle=1.5) == Finish(True)
+    assert run(SERIES, str(build / "series"), idle=1.0) == Finish(True)
 
 
 def test_a_check_that_fails_by_itself_was_not_ended(build: Path) -> None:

@@ -164,8 +164,8 @@ def test_nothing_is_left_of_a_set_that_fails(user: User) -> None:
 
 
 def test_a_set_that_fails_can_be_left_to_be_taken_back_later(user: User) -> None:
-    user.array.control.add_fault("late", match={"method": "POST", "count": 1}, seconds=4)
-    failed = user.run(comment="run 1", take_back=False, timeout=2)
+    user.array.control.add_fault("late", match={"method": "POST", "count": 1}, seconds=2)
+    failed = user.run(comment="run 1", take_back=False, timeout=1)
     assert (failed["failed"], failed["removed"], failed["left_behind"]) == (True, [], [])
     (unanswered,) = failed["unanswered"]
     assert set(unanswered) == set(yaml.safe_load(ontap_snapshot.RETURN)["unanswered"]["contains"])

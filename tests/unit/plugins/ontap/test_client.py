@@ -159,7 +159,7 @@ def test_a_failed_job_keeps_its_code(sim: Running, client: Client) -> None:
 
 
 def test_a_job_that_hangs_is_named_at_the_deadline(sim: Running, client: Client) -> None:
-    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=3)
+    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=0.8)
     with pytest.raises(JobTimeoutError, match="its state: running") as caught:
         client.post(path_of(sim, "kvm_vol1"), None, {"name": "job-hangs"}, deadline=Deadline.after(0.4))
     assert caught.value.fields["job"] in " ".join(sent(sim, "GET"))
@@ -337,7 +337,7 @@ def test_what_the_array_refused_never_began(sim: Running, client: Client, status
 
 
 def test_the_job_of_what_is_sent_once_is_told_before_its_end(sim: Running, client: Client) -> None:
-    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=1.5)
+    sim.control.add_fault("job_hang", match={"method": "POST"}, seconds=0.8)
     begun: list[str] = []
     path = path_of(sim, "kvm_vol1")
     with pytest.raises(OutcomeUnknownError, match="has not ended") as caught:
@@ -360,7 +360,7 @@ def test_the_failed_job_of_what_is_sent_once_has_ended(sim: Running, client: Cli
 
 
 def test_a_job_that_was_seen_and_is_gone_has_ended(sim: Running, client: Client) -> None:
-    sim.control.set_switches(job_keep_seconds=0.0, job_seconds=0.5)
+    sim.control.set_switches(job_keep_seconds=0.0, job_seconds=0.2)
     with pytest.raises(JobGoneError) as caught:
         once(sim, client, "once-gone")
     sim.control.reset_switches()

@@ -221,7 +221,7 @@ def test_the_cli_may_answer_with_a_job_or_without(sim: Running, root: Path, retu
 def test_a_restore_in_the_background_is_waited_for(
     sim: Running, root: Path, user: str, restore: Callable[[Client], None]
 ) -> None:
-    sim.control.set_switches(sfsr_seconds=0.5, sfsr_bytes_at_end=True)
+    sim.control.set_switches(sfsr_seconds=0.3, sfsr_bytes_at_end=True)
     with log_in(sim, user) as client:
         restore(client)
         assert (root / PATH).read_bytes() == NEW

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from hurried import Hurry
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
@@ -28,10 +29,10 @@ THEN, NOW = b"then" * (SIZE // 4), b"now!" * (SIZE // 4)
 
 
 def log_in(sim: Running, user: str) -> Client:
-    """Log in as one of the array's users; re-runs come quickly."""
+    """Log in as one of the array's users; re-runs come quickly, and pauses are short."""
     option = {"hostname": "127.0.0.1", "port": sim.port, "username": user, "password": PASSWORDS[user]}
     controller = Controller.from_option({**option, "ca_path": sim.ca_pem})
-    return connect(controller, policy=RetryPolicy(first_delay=0.01, max_delay=0.02))
+    return connect(controller, policy=RetryPolicy(first_delay=0.01, max_delay=0.02), clock=Hurry(10.0).clock)
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def restored(client: Client, *, restore_id: str = "r1", look: Any = None, unknow
         snapshot_uuid="s1-uuid",
         restore_id=restore_id,
         look=look or (lambda _lun: None),
-        deadline=Deadline.after(20.0),
+        deadline=Deadline.after(20.0, client.clock),
         unknown_wait=unknown_wait,
         settle=0.1,
     )
@@ -159,7 +160,7 @@ def begun(sim: Running, seconds: float) -> None:
 
 
 def test_the_end_of_an_overwrite_that_had_begun_is_awaited(sim: Running, root: Path, client: Client) -> None:
-    begun(sim, 2.0)
+    begun(sim, 0.6)
     assert "was not answered" in str(restored(client))
     assert sim.control.late()[-1]["status"] == 200, "it ended before the restore went on"
     assert (root / PATH).read_bytes() == THEN
@@ -167,7 +168,7 @@ def test_the_end_of_an_overwrite_that_had_begun_is_awaited(sim: Running, root: P
 
 
 def test_an_overwrite_that_goes_on_leaves_its_fate_unknown(sim: Running, root: Path, client: Client) -> None:
-    begun(sim, 3.0)
+    begun(sim, 1.0)
     with pytest.raises(StillOpenError, match=r"see the end of an overwrite of LUN .*7018919.* after 1 s"):
         restored(client, unknown_wait=1.0)
     assert (root / PATH).read_bytes() == NOW

@@ -424,12 +424,12 @@ def test_a_good_answer_to_a_change_that_cannot_be_read_is_no_refusal(authority: 
 
 def test_an_answer_that_trickles_is_given_up(sim: Any) -> None:
     """Each byte comes in time, all of them would take minutes."""
-    sim.control.add_fault("answer", match={"path": "/storage/volumes$"}, pause=0.3)
+    sim.control.add_fault("answer", match={"path": "/storage/volumes$"}, pause=0.1)
     option = {"hostname": "127.0.0.1", "port": sim.port, "ca_path": sim.ca_pem, "username": "admin", "timeout": 1}
     with log_in(Controller.from_option({**option, "password": "lab-Admin1"})) as client:
         began = time.monotonic()
         with pytest.raises(OntapUnreachableError, match="no whole answer within") as caught:
-            client.records("/storage/volumes", {"svm.name": "svm1"}, deadline=Deadline.after(1.5))
+            client.records("/storage/volumes", {"svm.name": "svm1"}, deadline=Deadline.after(0.5))
     assert time.monotonic() - began < 6
     assert (caught.value.fields["cause"], caught.value.outcome.fate) == ("timeout", "lost")
 
