@@ -348,6 +348,8 @@ NOT_OF_LAYOUTS = {
     "unsupported-disk-type",
     "vhost-disk",
     # the means of looking, and a restore
+    "lun-identity",
+    "lun-in-use",
     "lun-maps-unknown",
     "lun-reserved",
     "luns-not-readable",
