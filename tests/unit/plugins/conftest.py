@@ -15,6 +15,7 @@ from virt import Guests
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import jobs
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
@@ -28,8 +29,12 @@ def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def sim(array: Running) -> Iterator[Running]:
-    """The array without faults, with default switches, and nothing in its request log."""
+def sim(array: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    """The array without faults, with default switches, and nothing in its request log.
+
+    Its jobs end within some milliseconds, and are looked at as soon.
+    """
+    monkeypatch.setattr(jobs, "FIRST_PAUSE", 0.005)
     array.control.clear_faults()
     array.control.reset_switches()
     array.control.set_version("9.19.1")
@@ -75,7 +80,7 @@ def site(
 @pytest.fixture
 def hurry(site: Site) -> Hurry:
     """A clock on which nobody at the site waits long, and an array whose fences fall as much sooner."""
-    made = Hurry(50.0)
+    made = Hurry(100.0)
     site.clock = made.clock
-    site.sim.control.set_switches(fence_time_factor=1 / 50)
+    site.sim.control.set_switches(fence_time_factor=1 / 100)
     return made

@@ -163,7 +163,13 @@ def test_what_a_group_cannot_do_is_refused_before_anything_is_held(site: Site, g
     ],
 )
 def test_what_happens_between_the_phases(
-    site: Site, grouping: Grouping, hurry: Hurry, phase: tuple[str, str], kind: str, how: dict[str, Any], made: bool
+    site: Site,
+    grouping: Grouping,
+    request: pytest.FixtureRequest,
+    phase: tuple[str, str],
+    kind: str,
+    how: dict[str, Any],
+    made: bool,
 ) -> None:
     two_guests(site)
     path = grouping("cg1", "kvm_vol1", "kvm_vol2", "kvm_nested")
@@ -173,6 +179,7 @@ def test_what_happens_between_the_phases(
         assert site.left() == (["kvm_nested", "kvm_vol1", "kvm_vol2"], ["complete"], [])
         assert recorded(site, path) == [site.name]
     else:
+        hurry: Hurry = request.getfixturevalue("hurry")
         with pytest.raises(BackupError, match="What had been made of it was taken back"):
             site.back_up(consistency_groups="require")
         assert site.left() == ([], [], [])

@@ -58,8 +58,16 @@ def clients(sim: Running) -> Iterator[list[Client]]:
 
 @pytest.fixture
 def hurried(sim: Running) -> Iterator[list[Client]]:
-    """The same, on whose clock ten seconds of waiting for a late snapshot are half a one."""
+    """The same, on whose clock ten seconds of waiting for a late snapshot are half a one; jobs end at once."""
+    sim.control.set_switches(job_seconds=0.0, job_queued_seconds=0.0)
     with logged_in(sim, Hurry(20.0).clock) as client:
+        yield [client]
+
+
+@pytest.fixture
+def hasty(sim: Running) -> Iterator[list[Client]]:
+    """The same, on whose clock they are a tenth of one."""
+    with logged_in(sim, Hurry(100.0).clock) as client:
         yield [client]
 
 
@@ -561,11 +569,11 @@ def test_an_overload_with_effect_makes_the_set(
     assert seen(clients, name)["kvm_vol2"].comment == OURS
 
 
-def test_an_overload_whose_effect_comes_late_is_named(sim: Running, hurried: list[Client], name: str) -> None:
+def test_an_overload_whose_effect_comes_late_is_named(sim: Running, hasty: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol2")}
-    sim.control.add_fault("late", match=place, seconds=1.2, answer="error", status=503)
+    sim.control.add_fault("late", match=place, seconds=1.5, answer="error", status=503)
     with pytest.raises(SnapshotSetError, match="may come to be later") as caught:
-        present(hurried, name)
+        present(hasty, name)
     assert having(sim, name) == []
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol2"]
     sim.control.settle()
@@ -584,29 +592,28 @@ def test_a_job_that_ends_after_its_time_is_waited_for_and_taken_back(
     assert having(sim, name) == []
 
 
-def test_a_job_that_does_not_end_is_named(sim: Running, name: str) -> None:
+def test_a_job_that_does_not_end_is_named(sim: Running, hasty: list[Client], name: str) -> None:
     sim.control.set_switches(job_seconds=0.0, job_queued_seconds=0.0)
-    sim.control.add_fault("late", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")}, seconds=1.2)
-    ended = pytest.raises(SnapshotSetError, match="or its job has not ended")
-    with logged_in(sim, Hurry(100.0).clock) as client, ended as caught:
-        present([client], name, seconds=SHORT)
+    sim.control.add_fault("job_hang", match={"method": "POST", "path": uuid_of(sim, "kvm_vol1")})
+    with pytest.raises(SnapshotSetError, match="or its job has not ended") as caught:
+        present(hasty, name, seconds=SHORT)
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol1"]
 
 
-def test_what_may_come_still_later_fails_the_removal(sim: Running, hurried: list[Client], name: str) -> None:
+def test_what_may_come_still_later_fails_the_removal(sim: Running, hasty: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol1")}
-    sim.control.add_fault("late", match=place, seconds=1.2, answer="drop")
+    sim.control.add_fault("late", match=place, seconds=1.5, answer="drop")
     wanted = Wanted.checked(name=name, comment="nightly")
-    time_left = Deadline.after(60.0, hurried[0].clock)
+    time_left = Deadline.after(60.0, hasty[0].clock)
     with pytest.raises(SnapshotSetError, match="What was made of the set is still there") as caught:
-        ensure_present(hurried, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
+        ensure_present(hasty, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
     assert having(sim, name) == ["kvm_vol2", "kvm_vol3"]
     coming = [Unanswered.from_option(each) for each in caught.value.fields["unanswered"]]
     gone = Wanted.checked(name=name, comment="nightly", keep_foreign=True)
     with pytest.raises(SnapshotSetError, match="may come to be later"):
-        ensure_absent(hurried, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+        ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert having(sim, name) == []
     sim.control.settle()
     assert having(sim, name) == ["kvm_vol1"]
-    result = ensure_absent(hurried, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+    result = ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert (result["changed"], having(sim, name)) == (True, [])
