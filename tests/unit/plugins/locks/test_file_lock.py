@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import fcntl
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -53,6 +54,14 @@ def test_a_look_at_the_lock_is_waited_for(tmp_path: Path) -> None:
     with file_lock.locked(tmp_path / "lock", clock=clock) as had:
         assert had is not None
     assert clock.pauses == 1
+
+
+@pytest.mark.parametrize(("alone", "place", "said"), LOCKS)
+def test_a_lock_makes_no_directory_that_others_may_read(tmp_path: Path, alone: Locking, place: str, said: str) -> None:
+    root = tmp_path / "lib" / "catalog"
+    with alone(root):
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in (root / place).parents if tmp_path in path.parents}
+    assert modes == {0o700}, said
 
 
 @pytest.mark.parametrize(("alone", "place", "said"), LOCKS)

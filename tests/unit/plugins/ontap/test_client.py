@@ -87,6 +87,15 @@ def test_a_right_that_is_missing(sim: Running) -> None:
     assert "denied" not in snapshots_of(sim, "kvm_vol1")
 
 
+def test_a_403_whose_code_is_no_denial_is_told_by_its_own_words(sim: Running, client: Client) -> None:
+    fault = {"status": 403, "code": "262282", "message": "The SVM is locked by another operation."}
+    sim.control.add_fault("status", match={"method": "POST"}, **fault)
+    with pytest.raises(OntapError, match=r"locked by another operation \(ONTAP code 262282\)") as caught:
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "refused"})
+    assert not isinstance(caught.value, OntapDeniedError)
+    assert (caught.value.fields["http_status"], caught.value.code) == (403, "262282")
+
+
 def test_a_command_that_a_rest_role_cannot_hold(sim: Running) -> None:
     with log_in(sim, "kvmsnap") as client, pytest.raises(OntapDeniedError, match="traditional role"):
         client.post("/private/cli/volume/snapshot/restore-file", None, {"path": "/a"})

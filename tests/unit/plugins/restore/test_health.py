@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     Safety,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health_watch import Health
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import health as restore_health
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import GuestResult
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -67,6 +68,16 @@ def test_a_guest_that_runs_is_healthy_without_asking_libvirt_again() -> None:
     (found,) = looked_at(asked(uri="none:///"), journal("u"), [result("u")], {"u": "web1"})
     assert found.healthy is True
     assert found.health == {"condition": "running", "wanted": "it runs", "seen": "it runs", "seconds": 0.0}
+
+
+@pytest.mark.parametrize("state", ["shutoff", "paused", "crashed"])
+def test_a_guest_that_was_to_run_and_does_not_is_asked_for_its_health(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    seen = Health(False, "running", "it runs", f"it is {state}", 1.0)
+    monkeypatch.setattr(restore_health, "wait_healthy", lambda _uuid, **_how: seen)
+    (found,) = looked_at(asked(), journal("u"), [result("u", state_after=state)], {"u": "web1"})
+    assert (found.healthy, found.health and found.health["seen"]) == (False, f"it is {state}")
 
 
 @pytest.mark.parametrize(

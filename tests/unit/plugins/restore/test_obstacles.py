@@ -10,13 +10,14 @@ from typing import Any, Optional
 import found
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device import MapPath, MapState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.look import DiskQuestion, disk_now
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, Sharer
 
 STORAGE = {
     "kind": "nfs",
@@ -70,19 +71,15 @@ def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, o
     assert [each for each, _severity in obstacles(code, others_off=others_off)] == [code]
 
 
-LUN_STORAGE = {
-    **STORAGE,
-    "kind": "lun",
-    "path": "lun1",
-    "lun": {
-        "uuid": "lun-1",
-        "serial": "81C91$QXsh5a",
-        "wwid": wwid_of("81C91$QXsh5a"),
-        "size": 4096,
-        "os_type": "linux",
-        "device": "/dev/mapper/lun1",
-    },
+LUN: dict[str, Any] = {
+    "uuid": "lun-1",
+    "serial": "81C91$QXsh5a",
+    "wwid": wwid_of("81C91$QXsh5a"),
+    "size": 4096,
+    "os_type": "linux",
+    "device": "/dev/mapper/lun1",
 }
+LUN_STORAGE = {**STORAGE, "kind": "lun", "path": "lun1", "lun": LUN}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +99,30 @@ def test_a_reservation_of_another_host_takes_a_word_of_a_person(
     now = seen({**DISK, "storage": LUN_STORAGE}, others_off=others_off)
     assert [(each.code, each.severity) for each in now.obstacles] == ([("lun-reserved", "error")] if refused else [])
     assert now.notes == ((held.text,) if held else ())
+
+
+@pytest.mark.parametrize(
+    ("state", "sharers", "refused"),
+    [
+        pytest.param("shutoff", (), True, id="off"),
+        pytest.param("shutoff", (False, False), True, id="off-and-so-are-those-that-share-it"),
+        pytest.param("shutoff", (False, True), False, id="off-and-one-that-shares-it-is-not"),
+        pytest.param("running", (), False, id="running"),
+        pytest.param("running", (False,), False, id="running-and-one-that-shares-it-is-off"),
+    ],
+)
+def test_a_lun_is_in_use_only_where_no_guest_has_it_open(
+    monkeypatch: pytest.MonkeyPatch, state: str, sharers: tuple[bool, ...], refused: bool
+) -> None:
+    """Nothing can be had exclusively here: there is no such device."""
+    path = MapState("/dev/no-such-path", LUN["wwid"], 4096, False, (MapPath("no-such-path", True),), is_map=False)
+    monkeypatch.setattr(look.lun_device, "map_state", lambda _device, **_how: path)
+    monkeypatch.setattr(look, "reservation_on", lambda _device, _own: None)
+    guest = found.guest({"name": "web1", "state": state, "disks": []})
+    others = tuple(Sharer(f"u{at}", f"g{at}", "vdb", active) for at, active in enumerate(sharers))
+    disk = found.disk({**DISK, "storage": LUN_STORAGE})
+    now = disk_now(guest, disk, (), sharers=others, asked=DiskQuestion("auto", others_off=False))
+    assert [each.code for each in now.obstacles] == (["lun-in-use"] if refused else [])
 
 
 @pytest.mark.parametrize("others_off", [False, True])
