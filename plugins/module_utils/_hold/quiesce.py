@@ -28,7 +28,7 @@ def quiesce(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
     Raises :class:`LibvirtError`, and :class:`HoldError` when a guest was not held: then none is.
     """
     wanted, hold_id, settings = request.guests, request.hold_id, request.settings
-    deadline = Deadline.after(0 if check else request.patience)
+    deadline = Deadline.after(0 if check else request.patience, settings.clock)
     remarks = [] if check else heal(settings, but=hold_id)
     while True:
         wait_for_others(wanted, hold_id, settings, deadline)

@@ -15,6 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 
 SYSTEM_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _LAST_WAIT = 2.0
+"""Seconds that a killed program has to be gone: long for a busy host, and nothing beside what it was waited for."""
 _ENVIRONMENT = {"PATH": os.pathsep.join(SYSTEM_DIRECTORIES), "LC_ALL": "C"}
 
 

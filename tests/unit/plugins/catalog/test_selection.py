@@ -179,7 +179,7 @@ def test_a_mount_that_does_not_answer_is_told_and_keeps_nobody_waiting(
         return look(point, backup_id, names)
 
     monkeypatch.setattr(from_snapshots, "read_carried", stuck)
-    monkeypatch.setattr(from_snapshots, "_MOUNT_SECONDS", 0.5)
+    monkeypatch.setattr(from_snapshots, "_MOUNT_SECONDS", 0.25)
     scene.stale = ["/mnt/dead"]
     with pytest.raises(InputError, match=r"/mnt/dead did not answer"):
         scene.chosen()

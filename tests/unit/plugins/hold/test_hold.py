@@ -1369,7 +1369,8 @@ def test_quiesce_waits_also_for_a_hold_that_was_begun_after_it_had_looked(
     with pytest.raises(TakenError, match="held by another hold, h9"):
         quiesce(given, check=False)
     looks.clear()
-    held = quiesce(request_of(settings, guests=[{"name": "sol"}], concurrency_timeout=60.0), check=False)
+    patient = request_of(settings, guests=[{"name": "sol"}], concurrency_timeout=60.0)
+    held = quiesce(replace(patient, settings=replace(patient.settings, clock=Hurry(100.0).clock)), check=False)
     assert (held["guests"][0]["held"], len(looks)) == (True, 2)
     resume(given, check=False)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import programs
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, find_program, output_of
 
 
@@ -47,7 +48,8 @@ def test_a_program_that_hangs_is_given_up_with_its_children() -> None:
     assert time.monotonic() - start < 5
 
 
-def test_one_that_leaves_a_child_behind_which_holds_its_output_is_given_up_too() -> None:
+def test_one_that_leaves_a_child_behind_which_holds_its_output_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "_LAST_WAIT", 0.3)
     start = time.monotonic()
     with pytest.raises(ProgramError, match="no answer"):
         output_of(["/bin/sh", "-c", "setsid sleep 6 & exit 0"], seconds=0.2)
