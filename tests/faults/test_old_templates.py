@@ -94,6 +94,7 @@ def test_a_mapping_that_is_kept_runs_nothing_later(playbooks: Playbooks, form: s
 def test_no_playbook_runs_a_name_that_it_shows_or_hands_on(
     ground: Ground, playbooks: Playbooks, mode: str, core: str | None
 ) -> None:
+    """No assertion is marked: the old commit runs nothing here either, as far as its playbooks come on each core."""
     venv = tools.ensure_venv(core) if core else None
     uuid = ground.guests.domain(HOSTILE).UUIDString()
     backup = f"hv0-{mode}_{'20261122' if core else '20261121'}020000"
