@@ -98,12 +98,7 @@ def backup_plan(scope: BackupScope) -> BackupPlan:
             ),
             unprotected=[guest.name for guest in missed],
         )
-    needed = {
-        (disk.storage.svm_uuid, disk.storage.volume_uuid)
-        for guest in saved
-        for disk in guest.saved_disks
-        if disk.storage is not None
-    }
+    needed = {disk.storage.volume_key for guest in saved for disk in guest.saved_disks if disk.storage is not None}
     kept = tuple(item for item in scope.volumes if item.key in needed)
     lost = needed - {item.key for item in kept}
     if lost:
@@ -194,7 +189,7 @@ def _held_on(key: tuple[str, str], started: Manifest, holds: Mapping[str, Hold])
 
 
 def _volume_keys(guest: SavedGuest) -> list[tuple[str, str]]:
-    keys = [(disk.storage.svm_uuid, disk.storage.volume_uuid) for disk in guest.saved_disks if disk.storage]
+    keys = [disk.storage.volume_key for disk in guest.saved_disks if disk.storage]
     return list(dict.fromkeys(keys))
 
 

@@ -49,7 +49,7 @@ class ClonedFile:
     @property
     def key(self) -> tuple[str, str]:
         """What identifies the volume that it lies on."""
-        return (self.storage.svm_uuid, self.storage.volume_uuid)
+        return self.storage.volume_key
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ClonedFile:

@@ -283,14 +283,14 @@ class Manifest:
 
     def disk_at(self, storage: Storage) -> Optional[SavedDisk]:
         """Return the disk that lay at a place of a volume, None when none did."""
-        wanted = (storage.svm_uuid, storage.volume_uuid, storage.path)
+        wanted = storage.key
         disks = (disk for guest in self.guests for disk in guest.saved_disks)
         found = ((each, each.storage) for each in disks if each.storage)
-        return next((disk for disk, at in found if (at.svm_uuid, at.volume_uuid, at.path) == wanted), None)
+        return next((disk for disk, at in found if at.key == wanted), None)
 
     def volume_of(self, storage: Storage) -> Optional[SavedVolume]:
         """Find the volume that a disk lies on."""
-        return next((item for item in self.volumes if item.key == (storage.svm_uuid, storage.volume_uuid)), None)
+        return next((item for item in self.volumes if item.key == storage.volume_key), None)
 
     def completed_with(self, *, guests: tuple[SavedGuest, ...], volumes: tuple[SavedVolume, ...], at: str) -> Manifest:
         """Return the complete manifest of this started one."""

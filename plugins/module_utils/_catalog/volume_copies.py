@@ -160,4 +160,4 @@ def _put(volume: SavedVolume, name: str, content: bytes) -> Optional[str]:
 
 def _volumes_with_files(manifest: Manifest) -> set[tuple[str, str]]:
     places = (disk.storage for guest in manifest.guests for disk in guest.saved_disks)
-    return {(place.svm_uuid, place.volume_uuid) for place in places if place is not None and place.lun is None}
+    return {place.volume_key for place in places if place is not None and place.lun is None}

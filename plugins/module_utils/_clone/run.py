@@ -409,7 +409,7 @@ def _igroups(context: CloneContext, guest: SavedGuest, places: Places) -> dict[s
     own = context.ground.initiators() if luns else ()
     found = {}
     for storage in {each.svm_uuid: each for each in luns}.values():
-        place = places.get((storage.svm_uuid, storage.volume_uuid))
+        place = places.get(storage.volume_key)
         if place is None:
             continue
         groups = list_igroups(place.client, place.volume.svm, deadline=context.deadline)

@@ -62,7 +62,7 @@ class DomainXmlError(KvmsnapError):
 
 
 @dataclass(frozen=True)
-class BackingFile:
+class BackingXml:
     """One layer below a disk's own image, as the XML names it; ``path`` is None unless it is a file or a device."""
 
     kind: str
@@ -98,7 +98,7 @@ class DiskXml:
     serial: Optional[str] = None
     boot_order: Optional[int] = None
     role: Role = "data"
-    backing: tuple[BackingFile, ...] = ()
+    backing: tuple[BackingXml, ...] = ()
     backing_known: bool = False
     data_store: Optional[str] = None
     block_job: Optional[str] = None
@@ -333,9 +333,9 @@ def _host(host: ET.Element) -> str:
     return f"{name}:{port}" if port else name
 
 
-def _backing(element: ET.Element) -> tuple[list[BackingFile], bool]:
+def _backing(element: ET.Element) -> tuple[list[BackingXml], bool]:
     """Return the layers below and whether the XML names all of them (an empty <backingStore/> ends the chain)."""
-    layers: list[BackingFile] = []
+    layers: list[BackingXml] = []
     store = element.find("backingStore")
     while store is not None:
         kind = store.get("type")
@@ -344,7 +344,7 @@ def _backing(element: ET.Element) -> tuple[list[BackingFile], bool]:
         place = _source(kind, store.find("source"))
         form = store.find("format")
         layer_format = form.get("type") if form is not None else None
-        layers.append(BackingFile(kind=kind, format=layer_format, path=place.path, source=place.source))
+        layers.append(BackingXml(kind=kind, format=layer_format, path=place.path, source=place.source))
         store = store.find("backingStore")
     return layers, False
 

@@ -626,7 +626,7 @@ class _Work:
             return f". {', '.join(names)} may have been overwritten", False
         try:
             for disk in touched:
-                key = (disk.storage.svm_uuid, disk.storage.volume_uuid)
+                key = disk.storage.volume_key
                 old = replace(
                     disk,
                     snapshot=safety.name,

@@ -143,7 +143,7 @@ def _place(disk: SavedDisk, known: Mapping[str, str], here: Mapping[Key, HostVol
         path = f"{_BY_WWID}{storage.lun.wwid}"
         named = _WWID.fullmatch(storage.lun.wwid) is not None
         return path if named and real(path).startswith("/dev/dm-") else None
-    mount = here.get((storage.svm_uuid, storage.volume_uuid))
+    mount = here.get(storage.volume_key)
     file = mount.on_host(storage.path) if mount else None
     if mount is None or file is None or not file.startswith(f"{mount.mount_point.rstrip('/')}/"):
         return None

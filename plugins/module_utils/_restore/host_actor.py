@@ -127,7 +127,7 @@ class HostActor(DiskActor):
         """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""
         places = {(place.volume.svm_uuid, place.volume.uuid): place for place in map(self._found, disks)}
         for key, place in places.items():
-            here = [disk for disk in disks if (disk.storage.svm_uuid, disk.storage.volume_uuid) == key]
+            here = [disk for disk in disks if disk.storage.volume_key == key]
             self._refuse_full(place.client, place.volume, here)
         wanted = Wanted.checked(
             name=name, owner=self.manifest.owner, comment=comment_of(self.restore_id, os.uname().nodename)

@@ -271,7 +271,7 @@ def _paths(
             by_wwid = f"{_BY_WWID}{storage.lun.wwid}"
             path = disk.source if exists(disk.source) or not exists(by_wwid) else by_wwid
         else:
-            mount = here.get((storage.svm_uuid, storage.volume_uuid))
+            mount = here.get(storage.volume_key)
             path = known.get(storage.label) or (mount.on_host(storage.path) if mount else None) or disk.source
         if real(disk.source) != path:
             found[disk.target] = path
@@ -286,7 +286,7 @@ def _or_missing(
     used: Collection[str],
 ) -> DiskNow:
     storage = saved.storage if saved else None
-    mount = here.get((storage.svm_uuid, storage.volume_uuid)) if storage else None
+    mount = here.get(storage.volume_key) if storage else None
     if saved is None or storage is None or storage.lun is not None or disk.storage is not None or mount is None:
         return disk
     place = mount.on_host(storage.path)

@@ -67,7 +67,7 @@ def hindrance(disk: DiskRestore, *, method: str, places: Places, deadline: Deadl
         return None if seen else f"this host does not see {source or 'the snapshot below a mount'}"
     if method in _NO_CLONE:
         return f"method {method} makes no temporary LUN, and no host sees the LUNs inside a snapshot"
-    client = places[(disk.storage.svm_uuid, disk.storage.volume_uuid)].client
+    client = places[disk.storage.volume_key].client
     try:
         missing = lun_restore.lun_ways(unlicensed_methods(client, deadline=deadline))
         lun = lun_restore.read_lun(client, disk.storage.lun.uuid, deadline=deadline)

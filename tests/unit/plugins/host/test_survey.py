@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, LibvirtError, PoolVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingFile, DiskXml, GuestXml
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingXml, DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 
 ALL = Choice("all", ())
@@ -108,7 +108,7 @@ def test_a_layered_image(nfs: Path, look: Callable[..., Looked]) -> None:
 
 def test_the_definition_s_chain_wins(nfs: Path, look: Callable[..., Looked]) -> None:
     (nfs / "top").touch()
-    below = (BackingFile("file", "raw", "/x", "/x"), BackingFile("network", "raw", None, "nbd://h/e"))
+    below = (BackingXml("file", "raw", "/x", "/x"), BackingXml("network", "raw", None, "nbd://h/e"))
     disk = file_disk(nfs / "top", format="qcow2", backing=below, backing_known=True)
     info = ImageInfo(str(nfs / "top"), "qcow2", 1, "/other", "raw", (), ())
     looked = look(disk, chain=lambda *_args, **_how: (info,))
