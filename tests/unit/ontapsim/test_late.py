@@ -20,7 +20,7 @@ from ontapsim.testclient import Api
 from ontapsim.testing import Running
 
 GOOD, BAD = b"good" * 4096, b"bad!" * 4096
-LATE = 0.4
+LATE = 0.25
 
 
 @pytest.fixture

@@ -29,12 +29,14 @@ def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def sim(array: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
-    """The array without faults, with default switches, and nothing in its request log.
-
-    Its jobs end within some milliseconds, and are looked at as soon.
-    """
+def jobs_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at a job when one of the simulated array has ended: within some milliseconds."""
     monkeypatch.setattr(jobs, "FIRST_PAUSE", 0.005)
+
+
+@pytest.fixture
+def sim(array: Running, jobs_end_soon: None) -> Iterator[Running]:
+    """The array without faults, with default switches, and nothing in its request log."""
     array.control.clear_faults()
     array.control.reset_switches()
     array.control.set_version("9.19.1")

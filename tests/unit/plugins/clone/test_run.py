@@ -43,6 +43,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import C
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import CloneRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.remove import NotOursError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import processes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
@@ -312,8 +313,16 @@ class Bench:
         return SavedFile(kind, f"/old/{kind}", stored, hashlib.sha256(content).hexdigest())
 
 
+@pytest.fixture
+def idle_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process but this one has a file open, so that nobody waits for a look at thousands; the gate's tests look."""
+    monkeypatch.setattr(processes, "_processes", lambda _proc: iter(()))
+
+
 @pytest.fixture(name="bench")
-def _bench(array: Running, saved: dict[str, str], tmp_path: Path) -> Iterator[Bench]:
+def _bench(
+    array: Running, saved: dict[str, str], tmp_path: Path, idle_host: None, jobs_end_soon: None
+) -> Iterator[Bench]:
     """A host whose array is without faults; no copy outlives its test."""
     array.control.clear_faults()
     array.control.reset_switches()
