@@ -40,6 +40,7 @@ WARM_SECONDS = 60.0
 """Time for opening the connections and looking for snapshots of the name, before anything is held."""
 
 _LOOK_AGAIN = 0.1
+"""Seconds after which guests whose own time is over are let go, while the snapshots are waited for."""
 
 
 @dataclass(frozen=True)

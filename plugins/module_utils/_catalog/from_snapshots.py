@@ -52,6 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 _MOUNT_SECONDS = 10.0
+"""Seconds that a mount has to answer: that of a server which is gone keeps its readers waiting for ever."""
 _AT_ONCE = 8
 _UNPROVEN = (
     "Nothing was touched. Choose another backup; what was made by a version that wrote no index is read with"

@@ -24,7 +24,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 FIELDS = ("state", "message", "code", "error")
 FIRST_PAUSE = 0.05
+"""Seconds before the second look at a job, doubled for each further one: a small change is done soon."""
 LONGEST_PAUSE = 2.0
+"""The longest such pause: a job of minutes costs the array few requests, and its end is seen soon enough."""
 
 _SUCCESS = frozenset({"success"})
 _FAILURE = frozenset({"failure", "error", "cancelled", "expired", "dead", "quit"})

@@ -70,12 +70,16 @@ _FIELDS = (
     "location.volume.uuid",
 )
 _REMOVAL_SECONDS = 60.0
+"""Time for one step of the removal of a temporary LUN, granted even when the restore's own is used up."""
 UNKNOWN_WAIT = 900.0
 SETTLE = 15.0
 """Seconds that an overwrite which had begun has to end once its source is gone."""
 _CLONE_TRIES = 3
+"""How often a clone that the array would not start is tried: the load that hinders it may pass, a fault does not."""
 _FIRST_PAUSE = 0.5
+"""Seconds before the second try, or look, while the array copies something else; doubled for each further one."""
 _LONGEST_PAUSE = 8.0
+"""The longest such pause: copies of large LUNs take minutes, and a guest is off meanwhile."""
 
 REMEDIES = {
     codes.LUN_IN_IMPORT: "End the foreign LUN import of this LUN first",
