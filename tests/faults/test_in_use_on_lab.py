@@ -393,9 +393,7 @@ def stage() -> Iterator[Stage]:
     lab.up()
     host, second = LabHost(lab), SecondHost(lab)
     # The lab's own guests leave the processor to those of the cells.
-    own = [spec.name for spec in DEFAULTS]
-    lab.ssh("; ".join(f"virsh -q suspend {name}" for name in own))
-    try:
+    with lab.guests.suspended(DEFAULTS):
         host.prepare()
         second.up()
         found = Stage(host, second)
@@ -405,8 +403,6 @@ def stage() -> Iterator[Stage]:
         found.remove()
         second.down()
         host.remove()
-    finally:
-        lab.ssh("; ".join(f"virsh -q resume {name}" for name in own))
 
 
 def _target(stage: Stage, cell: Cell) -> Target:

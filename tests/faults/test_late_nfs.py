@@ -14,6 +14,7 @@ import pytest
 from kvmground.lab_host import LabHost
 from kvmground.late_lab import LabCell, LateOnLab, waiting
 from kvmground.played import Played, Results
+from kvmlab.guests import DEFAULTS
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
@@ -92,14 +93,16 @@ def stage() -> Iterator[NfsStage]:
     lab = Lab()
     lab.up()
     host = LabHost(lab)
-    host.prepare()
-    found = NfsStage(host)
-    found.furnish()
-    yield found
-    found.remove()
-    for path in DISKS:
-        lab.ssh(f"rm -f {Path(path).with_suffix('.link')}")
-    host.remove()
+    # The lab's own guests leave the processor to this one.
+    with lab.guests.suspended(DEFAULTS):
+        host.prepare()
+        found = NfsStage(host)
+        found.furnish()
+        yield found
+        found.remove()
+        for path in DISKS:
+            lab.ssh(f"rm -f {Path(path).with_suffix('.link')}")
+        host.remove()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=[f"{cell.operation}: {cell.fault}" for cell in CELLS])

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from kvmlab.domain import DiskSpec
-from kvmlab.guests import DEFAULTS
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
@@ -148,9 +147,7 @@ class LateOnLab(ABC):
         """Return the volumes of the disks."""
 
     def furnish(self) -> None:
-        """Start the guest and back it up; the lab's other guests leave it the processor."""
-        for spec in DEFAULTS:
-            self.lab.virsh("suspend", spec.name)
+        """Start the guest and back it up."""
         devices = self.devices()
         self.lab.ssh("virsh -q define /dev/stdin", stdin=still_xml(self.guest, [DiskSpec(each) for each in devices]))
         self.lab.virsh("start", self.guest)
@@ -162,13 +159,11 @@ class LateOnLab(ABC):
         self.word = Word(self.lab, self.guest)
 
     def remove(self) -> None:
-        """Take guest, disks and backup away, and let the others run again."""
+        """Take guest, disks and backup away."""
         self.word.close()
         self.lab.control.clear_faults()
         self.host.module("ontap_snapshot", state="absent", name=self.backup, volumes=self.volumes(), owner="hv1")
         self.lab.remove_guest(self.guest)
-        for spec in DEFAULTS:
-            self.lab.virsh("resume", spec.name)
 
     def hashes(self, snapshot: Optional[str] = None) -> list[str]:
         """Return the hashes of the disks' bytes on the storage; empty for one whose name is moved aside."""
