@@ -12,8 +12,9 @@ from typing import Any, Optional
 import pytest
 
 from kvmground.lab_host import LabHost
-from kvmground.late_lab import LabCell, LateOnLab, waiting
+from kvmground.late_lab import OF_COPIES, LabCell, LateOnLab, waiting
 from kvmground.played import Played, Results
+from kvmlab.guests import DEFAULTS
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
@@ -80,7 +81,7 @@ class NfsStage(LateOnLab):
 
     def left(self) -> list[str]:
         found = [each for image in self.stored() for each in image.parent.iterdir()]
-        return [each.name for each in found if ".kvmsnap-tmp-" in each.name or f"{self.guest}-copy" in each.name]
+        return [each.name for each in found if ".kvmsnap-tmp-" in each.name or OF_COPIES in each.name]
 
     def volumes(self) -> list[dict[str, str]]:
         return [{"svm": "svm1", "volume": "kvm_vol1"}, {"svm": "svm1", "volume": "kvm_vol2"}]
@@ -92,14 +93,16 @@ def stage() -> Iterator[NfsStage]:
     lab = Lab()
     lab.up()
     host = LabHost(lab)
-    host.prepare()
-    found = NfsStage(host)
-    found.furnish()
-    yield found
-    found.remove()
-    for path in DISKS:
-        lab.ssh(f"rm -f {Path(path).with_suffix('.link')}")
-    host.remove()
+    # The lab's own guests leave the processor to this one.
+    with lab.guests.suspended(DEFAULTS):
+        host.prepare()
+        found = NfsStage(host)
+        found.furnish()
+        yield found
+        found.remove()
+        for path in DISKS:
+            lab.ssh(f"rm -f {Path(path).with_suffix('.link')}")
+        host.remove()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=[f"{cell.operation}: {cell.fault}" for cell in CELLS])

@@ -111,6 +111,10 @@ class Standing:
         watch.stdin.write(WATCH)
         watch.stdin.close()
         watch.stdin = None
+        if until == "stopped":
+            # That lasts until the safety snapshot is noted, which may be before the module has got its signal.
+            snapshot = {"method": "POST", "path": "/snapshots$", "count": 1}
+            self.lab.control.add_fault("delay", match=snapshot, seconds=5)
         running = self.host.begin("kvm_app_restore", **asked)
         said, _error = watch.communicate(timeout=SECONDS)
         if said.split()[:1] != [until]:

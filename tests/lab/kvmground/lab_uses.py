@@ -106,7 +106,7 @@ class LabUses:
     def nbd_on_device(self, device: str) -> Iterator[None]:
         """Let qemu-nbd serve a device, by a node of its own as libvirt gives each QEMU one."""
         numbers = self.lab.ssh(f"lsblk --noheadings --nodeps --output MAJ:MIN {device}").strip().replace(":", " ")
-        node = "/run/kvmlab-node"
+        node = "/dev/kvmlab-node"
         self.lab.ssh(f"rm -f {node} && mknod {node} b {numbers}")
         with self._nbd([], node, "--format=raw"):
             yield
@@ -140,7 +140,7 @@ class LabUses:
     @contextmanager
     def loop(self, path: str) -> Iterator[None]:
         """Put a loop device over a file."""
-        device = self.lab.ssh(f"losetup --find --show {path}").strip()
+        device = self.lab.ssh(f"modprobe loop && losetup --find --show {path}").strip()
         try:
             yield
         finally:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from kvmlab.domain import DiskSpec
-from kvmlab.guests import DEFAULTS
 from kvmlab.lab import Lab
 from kvmlab.process import wait_until
 
@@ -28,8 +27,10 @@ from .modules import Outcome
 
 ANSWER, LIMIT = 15, 60
 """Seconds for which the product waits for an answer, and for all that it asks of the array for a disk."""
-PATIENCE = 40
-"""Seconds for which the fate of an overwrite is looked for."""
+PATIENCE = 60
+"""Seconds for which the fate of an overwrite is looked for: between ``after`` and ``long after`` below."""
+OF_COPIES = "kvmsnap-clone-"
+"""How the names of a copy's disks begin on the array."""
 MOMENTS = {"before": 2.0, "at": float(ANSWER), "after": ANSWER + 25.0, "long after": ANSWER + 75.0}
 OF_JOB = {"at": float(LIMIT), "after": LIMIT + 10.0}
 """The moments of a request with a job: that is what is waited for, and not the answer."""
@@ -148,9 +149,7 @@ class LateOnLab(ABC):
         """Return the volumes of the disks."""
 
     def furnish(self) -> None:
-        """Start the guest and back it up; the lab's other guests leave it the processor."""
-        for spec in DEFAULTS:
-            self.lab.virsh("suspend", spec.name)
+        """Start the guest and back it up."""
         devices = self.devices()
         self.lab.ssh("virsh -q define /dev/stdin", stdin=still_xml(self.guest, [DiskSpec(each) for each in devices]))
         self.lab.virsh("start", self.guest)
@@ -162,13 +161,11 @@ class LateOnLab(ABC):
         self.word = Word(self.lab, self.guest)
 
     def remove(self) -> None:
-        """Take guest, disks and backup away, and let the others run again."""
+        """Take guest, disks and backup away."""
         self.word.close()
         self.lab.control.clear_faults()
         self.host.module("ontap_snapshot", state="absent", name=self.backup, volumes=self.volumes(), owner="hv1")
         self.lab.remove_guest(self.guest)
-        for spec in DEFAULTS:
-            self.lab.virsh("resume", spec.name)
 
     def hashes(self, snapshot: Optional[str] = None) -> list[str]:
         """Return the hashes of the disks' bytes on the storage; empty for one whose name is moved aside."""
@@ -270,15 +267,10 @@ class LateOnLab(ABC):
             self.host.begin("kvm_vm_clone", **asked).wait(400)
         return first
 
-    @property
-    def of_copies(self) -> str:
-        """The pattern of the names that the disks of this cell's copy have on the array."""
-        return f"*{self.copy}*"
-
     def copies(self) -> Iterator[tuple[str, Path]]:
-        """Yield the hash that each disk of the copy is to have, and where the array keeps it."""
+        """Yield the hash that each disk of the one copy is to have, and where the array keeps it."""
         for saved, image in zip(self.saved, self.stored()):
-            for each in sorted(image.parent.glob(self.of_copies)):
+            for each in sorted(image.parent.glob(f"{OF_COPIES}*")):
                 yield saved, each
 
     def _copy_is_whole(self) -> Iterator[str]:
@@ -305,10 +297,10 @@ class LateOnLab(ABC):
         if again.failed:
             again = self.restore(cell, restore_id=f"{self.guest}_{self.stamp}_{self.count:03d}_again")
         if again.failed:
-            again = self.restore(cell)
-        if again.failed:
-            yield f"no restore goes on afterwards: {again.msg}"
-            return
+            first, again = again, self.restore(cell)
+            if again.failed:
+                yield f"no restore goes on afterwards: a new one says: {first.msg}; the same one: {again.msg}"
+                return
         if outcome.failed and self.hashes() != self.saved:
             yield "a restore afterwards left other bytes"
         wait_until(lambda: self.word.active() is not None, seconds=20, what="word of the guest")

@@ -66,6 +66,11 @@ class Array:
         self.unmount()
 
     @property
+    def serves_files(self) -> bool:
+        """Whether the NFS server runs."""
+        return self.sessions.alive(GANESHA)
+
+    @property
     def target_admin(self) -> list[str]:
         """Return the command that speaks to this array's iSCSI server as ``tgtadm``."""
         return [*self.target_program("tgtadm"), "-C", CONTROL_PORT]

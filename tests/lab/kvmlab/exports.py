@@ -20,12 +20,13 @@ NOBODY = 65534
 GRACE_SECONDS = 15
 LEASE_SECONDS = 15
 
+# By UDP alone statd tells the server's lock manager of a client that has booted anew: the locks of before are given up.
 _HEAD = f"""
 NFS_CORE_PARAM {{
     Protocols = 3, 4;
     Bind_addr = 0.0.0.0;
     mount_path_pseudo = true;
-    Enable_UDP = false;
+    Enable_UDP = true;
     Enable_NLM = true;
     Enable_RQUOTA = false;
 }}

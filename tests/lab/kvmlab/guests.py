@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +22,8 @@ from .san import San
 ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
 CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
 PING = '{"execute": "guest-ping"}'
-READY_SECONDS = 240
+READY_SECONDS = 600
+"""A guest is waited for as long as a busy machine may need; one that hangs is found out by this."""
 DEFAULTS = (
     GuestSpec("web1", [DiskSpec("/mnt/kvm_vol1/web1.img")]),
     GuestSpec(
@@ -77,9 +79,13 @@ class Guests:
         self.wait([spec])
 
     def start(self, specs: Sequence[GuestSpec]) -> None:
-        """Define the guests and start those that do not run; disks and LUNs must have been made."""
-        running = self.names("--state-running", "--state-paused")
-        wanted = [spec for spec in specs if spec.name not in running]
+        """Define the guests, start those that are off and resume those that are paused.
+
+        Disks and LUNs must have been made. Whoever paused a guest may have been killed before it let it go on.
+        """
+        running, paused = self.names("--state-running"), self.names("--state-paused")
+        self._resume([spec for spec in specs if spec.name in paused])
+        wanted = [spec for spec in specs if spec.name not in (*running, *paused)]
         luns = [self.san.luns.get(disk.lun) for spec in wanted for disk in spec.luns]
         if luns:
             self.san.attach(luns)
@@ -106,6 +112,16 @@ class Guests:
                 )
         self.host.ssh("\n".join(lines), timeout=READY_SECONDS + 30)
 
+    @contextmanager
+    def suspended(self, specs: Sequence[GuestSpec]) -> Iterator[None]:
+        """Let running guests leave the processor to others meanwhile."""
+        try:
+            for spec in specs:
+                self.host.virsh("suspend", spec.name)
+            yield
+        finally:
+            self._resume(specs)
+
     def remove(self, name: str, *, with_disks: bool = False) -> None:
         """Stop the guest at once and undefine it; its files and LUNs go too when wanted. An unknown guest is fine."""
         if name not in self.names("--all"):
@@ -130,6 +146,10 @@ class Guests:
         """Return each guest's state in libvirt's words."""
         rows = [line.split(None, 2) for line in self.host.virsh("list", "--all").splitlines()]
         return {row[1]: row[2].strip() for row in rows if len(row) == 3}
+
+    def _resume(self, specs: Iterable[GuestSpec]) -> None:
+        for spec in specs:
+            self.host.virsh("resume", spec.name, timeout=READY_SECONDS)
 
     def _make_disk(self, disk: DiskSpec) -> None:
         place = PurePosixPath(disk.path)

@@ -100,10 +100,14 @@ class Lab:
                     self._stop_daemons()
                     self.network.up()
             self.network.heal()
+            served = self.array.serves_files
             with step("array: disk, ONTAP simulator, NFS and iSCSI server"):
                 self.array.up()
             if not self._host_is_up():
                 with step("KVM host: boot"):
+                    if served:
+                        # The locks of a host that is lost: the new root does not know whom to tell of it.
+                        self.array.restart_nfs()
                     self.host.start()
                     self.guests.make_images(DEFAULTS)
                     self.host.wait()
