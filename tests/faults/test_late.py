@@ -274,7 +274,7 @@ class LateStage:
         guests = self.ground.guests
         if name in guests.names():
             for saved, image in zip(self.saved, self.images()):
-                for copy in image.parent.glob(f"*{name}*"):
+                for copy in image.parent.glob("kvmsnap-clone-*"):
                     if hashlib.sha256(copy.read_bytes()).hexdigest() != saved:
                         yield f"{copy.name} of the copy does not hold what the backup holds"
         gone = self.ground.module("kvm_vm_clone", name=name, state="absent")

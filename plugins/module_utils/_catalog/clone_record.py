@@ -150,6 +150,10 @@ class CloneRecord:
         """Return the record with more known of one of its LUNs."""
         return replace(self, luns=tuple(lun if each.target == lun.target else each for each in self.luns))
 
+    def late(self) -> CloneRecord:
+        """Return the record of what may yet appear of a copy that was taken back: another one may have its name."""
+        return replace(self, name=f"late-{self.uuid}", phase="making")
+
     def comment_of(self, lun: ClonedLun) -> str:
         """Return the comment that marks a LUN of the copy on the array."""
         return f"kvmsnap: disk {_word(lun.target)} of copy {self.uuid}"

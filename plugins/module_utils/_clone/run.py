@@ -57,6 +57,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OutcomeUnknownError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
@@ -460,18 +461,24 @@ def _made(context: CloneContext, plan: Plan) -> list[Made]:
         if request.running and domain is not None:
             power_on(domain, state="running", timeout=request.start_timeout)
     except KvmsnapError as exc:
-        raise CloneFailedError(f"{exc.message}. {_taken_back(context, record)}", **exc.fields) from exc
+        told = _taken_back(context, record, late=isinstance(exc, OutcomeUnknownError))
+        raise CloneFailedError(f"{exc.message}. {told}", **exc.fields) from exc
     return made
 
 
-def _taken_back(context: CloneContext, record: CloneRecord) -> str:
+def _taken_back(context: CloneContext, record: CloneRecord, *, late: bool) -> str:
+    """Take away what was made of a copy that failed; ``late``: the array may make more of it yet."""
     try:
-        _take_away(context, clone_record.load(context.root, context.name) or record)
+        known = clone_record.load(context.root, context.name) or record
+        if late:
+            clone_record.save(context.root, known.late())
+        _take_away(context, known)
     except KvmsnapError as exc:
         return (
             f"Copy {context.name} is half made, and taking it away failed too ({exc.message}); run state=absent for it"
         )
-    return f"What was made of copy {context.name} is gone again"
+    more = ". What the array may make of it yet is taken away by the playbook recover" if late else ""
+    return f"What was made of copy {context.name} is gone again{more}"
 
 
 def _result(

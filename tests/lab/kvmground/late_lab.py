@@ -274,7 +274,11 @@ class LateOnLab(ABC):
                 yield saved, each
 
     def _copy_is_whole(self) -> Iterator[str]:
-        """A copy that is there holds the bytes of the backup after the last effect, and can be removed whole."""
+        """A copy that is there holds the bytes of the backup after the last effect, and can be removed whole.
+
+        What the array made of the first one, after that was taken back, the recovery takes away.
+        """
+        self.host.module("kvm_leftovers", owner="hv1", settle=0, timeout=LIMIT)
         if self.copy in self.lab.virsh("list", "--all", "--name").split():
             disks = 0
             for saved, image in self.copies():

@@ -870,6 +870,24 @@ def test_recovery_tells_of_what_is_not_provably_a_copy(bench: Bench, recovered: 
     clone_record.save(bench.root, record)
 
 
+def test_recovery_takes_away_what_the_array_made_of_a_copy_that_was_taken_back(
+    bench: Bench, recovered: Recovered
+) -> None:
+    bench.back_up()
+    before = bench.world()
+    bench.array.control.add_fault("late", match={**CLONING, "count": 1}, seconds=2, answer="drop")
+    with pytest.raises(CloneFailedError, match=r"is gone again\. What the array may make of it yet is taken away by"):
+        bench.present()
+    (late,) = clone_record.names(bench.root)
+    assert bench.present()["changed"]
+    bench.array.control.settle()
+    assert len(list(bench.volume.rglob("kvmsnap-clone-*.img"))) == 2
+    assert bench.absent()["changed"]
+    assert [name for _kind, name, said in recovered(settle=600) if "may yet appear" in said] == [late]
+    assert recovered() == [("clone", late, "taken away")]
+    assert bench.world() == before
+
+
 @pytest.mark.parametrize("after", [0, 1], ids=["first file", "second file"])
 def test_a_copy_that_fails_is_taken_away_again(bench: Bench, after: int) -> None:
     bench.back_up(bench.chain())
