@@ -38,11 +38,13 @@ BROUGHT = {"restore": AS_SAVED, "undo": AS_BEFORE}
 REFUSED = re.compile(
     r"is locked by|is held by hold|Another restore is under way|Another copy is being made|is already in the catalog"
     r"|another run of this backup_id has taken it back|a snapshot of this name is there already"
+    r"|is complete: without its manifest"
     r"|broke off amid its disks|nothing to back up: app \((?:missing-file|guest-locked|guest-half-restored)\)"
 )
 """How an operation says that another one is at work, which is the only reason it may have to do nothing.
 
-A disk whose name a restore has moved aside, when the guests are discovered, is a file that is missing.
+A disk whose name a restore has moved aside, when the guests are discovered, is a file that is missing. A second run in
+tasks that would take its backup back, and meets what the first one has completed, leaves that.
 """
 
 Bytes = tuple[str, ...]
