@@ -107,7 +107,7 @@ class DiscoveryRequest:
     without ``auto_discovery``, and what drifted with it.
     """
 
-    controllers: Controllers
+    controllers: Controllers = field(repr=False)
     uri: str
     config_dir: Path
     retry_count: int

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -35,7 +35,7 @@ class RestoreRequest:
     becomes of the guests' definitions. ``guests`` and ``disks`` are names, uuids and targets as they were typed.
     """
 
-    controllers: Controllers
+    controllers: Controllers = field(repr=False)
     guests: tuple[str, ...]
     catalog_dir: Path
     hold_dir: Path

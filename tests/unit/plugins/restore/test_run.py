@@ -358,6 +358,12 @@ def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
     assert planned(result)["disks"] == [("vdb", samples.BACKUP)]
 
 
+def test_a_request_that_is_shown_shows_no_password(tmp_path: Path) -> None:
+    request = asked(tmp_path, controllers=[{"hostname": "cluster1", "password": "lab-Secret1"}])
+    assert "lab-Secret1" not in f"{request!r} {request.discovery!r}"
+    assert request.discovery.controllers == request.controllers
+
+
 def test_no_two_safety_snapshots_have_one_name() -> None:
     """A snapshot of the name that is there is taken for the restore's own: it would hold another moment."""
     names = {run._safety_name("hv1") for _each in range(20)}
