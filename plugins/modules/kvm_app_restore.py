@@ -44,6 +44,15 @@ extends_documentation_fragment:
   - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes
 options:
+  state:
+    description:
+      - V(restored) restores the guests from the backup O(backup_id).
+      - V(undone) undoes the restore O(restore_id). It brings the disks of the guests back to the safety snapshot of
+        that restore. This is a restore of its own, called C(<restore_id>.undo), with a safety snapshot of its own.
+        O(backup_id) is not used.
+    type: str
+    choices: [restored, undone]
+    default: restored
   guests:
     description:
       - Guests to restore, by name or UUID. Each must be in the backup, and defined on this host unless
@@ -80,7 +89,7 @@ options:
         takes over the guest's state, its autostart and the safety snapshot from before the earlier one. The plan names
         the earlier one, which cannot be gone on with any more.
       - It has at most 100 characters and does not end in C(.undo), which is the name of an undo.
-      - Needed with O(undo).
+      - Needed with O(state=undone).
     type: str
   method:
     description:
@@ -101,13 +110,6 @@ options:
         finds it old enough.
     type: bool
     default: true
-  undo:
-    description:
-      - Undoes the restore O(restore_id), bringing the disks of the guests back to its safety snapshot. This is a
-        restore of its own, called C(<restore_id>.undo), with a safety snapshot of its own.
-      - O(backup_id) has no say then.
-    type: bool
-    default: false
   into_uuid:
     description:
       - The UUID of a guest of this host that the one guest of O(guests) is restored into. It is that guest defined
@@ -410,7 +412,7 @@ EXAMPLES = r"""
   kvmsnap.ontap.kvm_app_restore:
     guests: [web1]
     restore_id: ticket-4711
-    undo: true
+    state: undone
     controllers:
       - hostname: cluster1.example.com
         username: kvmsnap
@@ -504,6 +506,7 @@ def argument_spec() -> dict[str, Any]:
     methods = ["auto", "file_clone", "sfsr_cli", "sfsr", "copy"]
     return {
         "controllers": controllers_argument(),
+        "state": {"type": "str", "choices": ["restored", "undone"], "default": "restored"},
         "guests": {"type": "list", "elements": "str", "required": True},
         "disks": {"type": "list", "elements": "str", "default": []},
         "backup_id": {"type": "str", "default": "latest"},
@@ -512,7 +515,6 @@ def argument_spec() -> dict[str, Any]:
         "restore_id": {"type": "str"},
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
-        "undo": {"type": "bool", "default": False},
         "into_uuid": {"type": "str"},
         "other_hosts_off": {"type": "bool", "default": False},
         "multipath_required": {"type": "bool", "default": True},
@@ -546,7 +548,7 @@ def argument_spec() -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    needed = [("undo", True, ["restore_id"])]
+    needed = [("state", "undone", ["restore_id"])]
     module = AnsibleModule(argument_spec=argument_spec(), required_if=needed, supports_check_mode=True)
     try:
         module.exit_json(**presentable(run(RestoreRequest.from_options(module.params), check=module.check_mode)))

@@ -460,7 +460,7 @@ def _act(house: House, cell: Cell) -> tuple[bool, str]:
     if cell.step == "clone removal":
         outcome = house.run("kvm_vm_clone", name=COPY, guest=APP, backup_id=BACKUP, state="absent")
     elif cell.step == "undo":
-        outcome = house.restore(cell.guest, restore_id=house.undoable(), undo=True)
+        outcome = house.restore(cell.guest, restore_id=house.undoable(), state="undone")
     else:
         outcome = house.restore(cell.guest)
     return not outcome.failed, outcome.msg if outcome.failed else "done"

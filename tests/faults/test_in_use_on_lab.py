@@ -429,7 +429,7 @@ def _act(stage: Stage, cell: Cell) -> tuple[bool, str]:
     if cell.step == "clone removal":
         outcome = stage.clone(cell.guest, state="absent")
     elif cell.step == "undo":
-        outcome = stage.restore(cell.guest, restore_id=stage.undoable(cell.guest), undo=True)
+        outcome = stage.restore(cell.guest, restore_id=stage.undoable(cell.guest), state="undone")
     else:
         outcome = stage.restore(cell.guest)
     return not outcome.failed, outcome.msg if outcome.failed else "done"

@@ -233,7 +233,7 @@ class LateStage:
         done = self._module(cell)
         assert not done.failed, done.msg
         self._be_late(cell)
-        return self._module(cell, undo=True)
+        return self._module(cell, state="undone")
 
     def _clone(self, cell: Cell) -> Outcome:
         """Copy the guest under another name: late, and once more under the same name at once."""

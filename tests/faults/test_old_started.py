@@ -69,7 +69,7 @@ def begun(ground: Ground, operation: str) -> Running:
     if operation == "undo":
         done = ground.module("kvm_app_restore", **asked)
         assert not done.failed, done.msg
-        asked["undo"] = True
+        asked["state"] = "undone"
     known = len(ground.control.late())
     match = {"method": "POST", "path": CLONE, "count": 1}
     ground.control.add_fault("late", match=match, seconds=SECONDS, answer="now", job="running")

@@ -184,14 +184,14 @@ def test_a_port_that_nobody_serves_fails_in_its_time_and_the_undo_that_is_named_
     found = restored(ground, "still", "closed", backup_id=still, power="running", health=health)
     assert found.failed
     assert found.result["error_kind"] == "RestoreUnhealthyError"
-    assert "restore still with restore_id closed and undo=true" in found.msg
+    assert "restore still with restore_id closed and state=undone" in found.msg
     (guest,) = found.result["guests"]
     assert (guest["restored"], guest["healthy"], guest["state_after"]) == (True, False, "running")
     assert guest["health"]["seen"] == "TCP port 9 accepted no connection (127.0.0.1: Connection refused)"
     assert 2 <= guest["health"]["seconds"] < 4
     assert (content(ground, "still"), ground.guests.state("still").state) == (saved, "running")
     open_port = {**health, "port": topology.REST_PORT, "address": topology.NAMES[CONTROLLER]}
-    undone = restored(ground, "still", "closed", undo=True, power="running", health=open_port)
+    undone = restored(ground, "still", "closed", state="undone", power="running", health=open_port)
     assert undone["guests"][0]["healthy"] is True
     assert content(ground, "still") == before
 

@@ -110,7 +110,7 @@ def test_a_shared_disk_is_restored_once_and_with_both_its_guests(ground: Ground)
     overwritten = [disk["path"] for guest in both["guests"] for disk in guest["disks"]]
     assert sorted(overwritten) == [f"svm1:/vol/{OWN}/{name}.img" for name in NODES] + [f"svm1:/vol/{COMMON}/quorum.img"]
     assert (contents(ground), states(ground)) == (saved, [RUNNING, RUNNING])
-    undone = restore(ground, *NODES, restore_id="both", undo=True)
+    undone = restore(ground, *NODES, restore_id="both", state="undone")
     assert not undone.failed, undone.msg
     assert (contents(ground), states(ground)) == (changed, [RUNNING, RUNNING])
 
@@ -130,7 +130,7 @@ def test_a_shared_disk_is_restored_once_when_one_of_its_guests_was_deleted(groun
         shared = f"svm1:/vol/{COMMON}/quorum.img"
         assert overwritten.count(shared) == 1
         assert [ground.guests.image(name, OWN).read_bytes() for name in NODES] == saved
-        undone = restore(ground, *NODES, restore_id="one-deleted", undo=True)
+        undone = restore(ground, *NODES, restore_id="one-deleted", state="undone")
         assert not undone.failed, undone.msg
         assert victim.name() not in [domain.name() for domain in ground.guests.connection.listAllDomains()]
     finally:
@@ -151,7 +151,7 @@ def test_when_a_disk_of_one_of_them_fails_both_are_as_before(ground: Ground) -> 
     assert not again.failed, again.msg
     assert all(now != before for now, before in zip(contents(ground), changed))
     assert restore(ground, *NODES, restore_id="fails")["changed"] is False
-    assert codes(restore(ground, "node1", restore_id="fails", undo=True)) == ["shareable-disk"]
+    assert codes(restore(ground, "node1", restore_id="fails", state="undone")) == ["shareable-disk"]
 
 
 @pytest.mark.long

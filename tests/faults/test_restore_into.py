@@ -185,7 +185,7 @@ def test_the_present_guest_gets_bytes_and_definition_of_then_and_an_undo_gives_b
     assert site.definition(GUEST) == site.under_new_uuid()
     again = site.restored(restore_id="into", into_uuid=None)
     assert not again["changed"]
-    site.restored(restore_id="into", undo=True, into_uuid=None)
+    site.restored(restore_id="into", state="undone", into_uuid=None)
     assert site.bytes_now() == there
     assert site.uuid_and_state() == (NEW, RUNNING)
     assert site.definition(GUEST) == own
@@ -238,7 +238,7 @@ def test_one_that_was_killed_stays_off_and_goes_on_under_its_name(site: Site, lo
     site.restored(restore_id=name, into_uuid=None)
     assert site.bytes_now() == site.saved
     assert site.uuid_and_state() == (NEW, RUNNING)
-    site.restored(restore_id=name, undo=True)
+    site.restored(restore_id=name, state="undone")
     assert (site.bytes_now(), site.definition(GUEST)) == (there, own)
 
 
@@ -392,7 +392,7 @@ def test_uefi_variables_go_to_where_the_present_uuid_has_them(site: Site) -> Non
         site.restored(**asked)
         assert (files[NEW].read_bytes(), files[old].read_bytes()) == (b"variables of then", b"left behind")
         assert site.definition(FIRMWARE) == own
-        site.restored(undo=True, **asked)
+        site.restored(state="undone", **asked)
         assert (files[NEW].read_bytes(), site.definition(FIRMWARE)) == (b"variables of now", own)
     finally:
         site.forget(FIRMWARE)
@@ -420,6 +420,6 @@ def test_the_playbook_refuses_it_without_a_word_and_restores_and_undoes_it_with_
     play(0, kvm_restore_into_uuid=NEW, kvm_restore_id="played")
     assert (site.bytes_now(), site.uuid_and_state()) == (site.saved, (NEW, RUNNING))
     assert OLD_MAC in site.definition(GUEST)
-    play(0, kvm_restore_id="played", kvm_restore_undo=True)
+    play(0, kvm_restore_id="played", kvm_restore_state="undone")
     assert (site.bytes_now(), site.uuid_and_state()) == (there, (NEW, RUNNING))
     assert site.definition(GUEST) == own

@@ -71,7 +71,7 @@ def test_a_managed_save_image_is_never_resumed_over_a_restored_disk_and_an_undo_
     assert content(ground) != memory
     (aside,) = ground.seen(Path(CATALOG, "restores", "saved.images")).iterdir()
     assert (aside.stat().st_ino, aside.stat().st_mode & 0o777) == (before, 0o600)
-    restored(ground, restore_id="saved", undo=True)
+    restored(ground, restore_id="saved", state="undone")
     assert domain.state() == [RUNNING, RESTORED], "it went on with its memory from before"
     assert content(ground) == memory
     assert not aside.exists()
@@ -97,7 +97,7 @@ def test_a_killed_restore_leaves_a_guest_that_nothing_starts_and_another_takes_i
     assert content(ground) != before
     refused = ground.module("kvm_app_restore", **asked(restore_id="killed"))
     assert "restore other took its place" in refused.msg
-    restored(ground, restore_id="other", undo=True)
+    restored(ground, restore_id="other", state="undone")
     assert (content(ground), domain.autostart()) == (before, 1)
 
 
@@ -130,7 +130,7 @@ def test_what_a_restore_kept_goes_in_time_and_an_undo_says_so(ground: Ground) ->
     assert not images.exists()
     again = restored(ground, restore_id="old", power="off")
     assert (again["changed"], content(ground)) == (False, now)
-    refused = ground.module("kvm_app_restore", **asked(restore_id="old", undo=True))
+    refused = ground.module("kvm_app_restore", **asked(restore_id="old", state="undone"))
     assert "its safety snapshot was removed at" in refused.msg
     assert content(ground) == now
 

@@ -156,7 +156,7 @@ def test_a_deleted_guest_comes_back_with_its_disks_and_an_undo_deletes_it_again(
     assert "a-secret" not in str(result)
     again = restored(ground, define_missing=True, restore_id="deleted")
     assert not again["changed"]
-    restored(ground, restore_id="deleted", undo=True)
+    restored(ground, restore_id="deleted", state="undone")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == ["", left]
     assert sha256(ground.guests.image(NEIGHBOUR, FIRST)) == neighbour
@@ -213,7 +213,7 @@ def test_a_guest_that_was_defined_anew_is_restored_into_when_it_is_named(ground:
     domain = ground.guests.domain(GUEST)
     assert (domain.UUIDString(), domain.state()[0], bytes_now(ground)) == (new, RUNNING, saved(ground))
     assert "52:54:00:aa:bb:cc" in definition(ground)
-    restored(ground, restore_id="anew", undo=True, power="off")
+    restored(ground, restore_id="anew", state="undone", power="off")
     assert (definition(ground), bytes_now(ground)) == (own, there)
 
 
@@ -245,7 +245,7 @@ def test_a_restore_of_a_deleted_guest_that_was_killed_goes_on(ground: Ground) ->
     assert names(ground) == [NEIGHBOUR], "nobody can start it"
     restored(ground, define_missing=True, restore_id="deleted-killed")
     assert bytes_now(ground) == saved(ground)
-    restored(ground, restore_id="deleted-killed", undo=True)
+    restored(ground, restore_id="deleted-killed", state="undone")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground)[0] == ""
 
@@ -257,7 +257,7 @@ def test_a_file_that_is_gone_is_made_anew(ground: Ground) -> None:
     assert bytes_now(ground) == saved(ground)
     now = image(ground, SECOND).stat()
     assert (now.st_uid, now.st_gid, now.st_mode) == (owner.st_uid, owner.st_gid, owner.st_mode)
-    restored(ground, restore_id="file-gone", undo=True)
+    restored(ground, restore_id="file-gone", state="undone")
     assert not image(ground, SECOND).exists()
 
 
@@ -266,10 +266,10 @@ def test_an_undo_makes_a_file_anew_that_is_gone_since(ground: Ground) -> None:
     assert before != saved(ground)
     restored(ground, restore_id="lost-since")
     image(ground, SECOND).unlink()
-    shown = restored(ground, check=True, restore_id="lost-since", undo=True)
+    shown = restored(ground, check=True, restore_id="lost-since", state="undone")
     assert "made anew" in shown["diff"]["after"]
     assert bytes_now(ground) == [saved(ground)[0], ""]
-    assert restored(ground, restore_id="lost-since", undo=True)["changed"]
+    assert restored(ground, restore_id="lost-since", state="undone")["changed"]
     assert bytes_now(ground) == before
 
 
@@ -311,7 +311,7 @@ def test_a_moved_disk_is_refused_and_comes_back_to_its_old_place_when_asked_to(g
     assert str(ground.guests.disk(GUEST, SECOND)) in definition(ground)
     assert "a-secret" in definition(ground), "the password of its screen is kept"
     assert sha256(new) == there
-    restored(ground, restore_id="moved", undo=True)
+    restored(ground, restore_id="moved", state="undone")
     assert definition(ground) == before
     assert not image(ground, SECOND).exists()
     new.unlink()
@@ -336,7 +336,7 @@ def test_the_definition_of_the_backup_comes_back(
     now = definition(ground)
     assert (">2</vcpu>" in now, "of the site" in now, "a-secret" in now) == (memory, title, secret)
     assert bytes_now(ground) == saved(ground)
-    restored(ground, restore_id=f"definition-{policy}", undo=True)
+    restored(ground, restore_id=f"definition-{policy}", state="undone")
     assert definition(ground) == before
 
 
@@ -357,13 +357,13 @@ def test_a_restore_that_defined_a_guest_can_be_undone_while_it_runs_and_starts_w
     left = bytes_now(ground)
     restored(ground, define_missing=True, restore_id="defined-runs", power="running")
     ground.guests.domain(GUEST).setAutostart(1)
-    shown = restored(ground, restore_id="defined-runs", undo=True, verify="full", check=True)
+    shown = restored(ground, restore_id="defined-runs", state="undone", verify="full", check=True)
     assert shown["plan"]["guests"][0]["state_after"] == "absent"
-    result = restored(ground, restore_id="defined-runs", undo=True, verify="full")
+    result = restored(ground, restore_id="defined-runs", state="undone", verify="full")
     assert result["guests"][0]["healthy"] is None
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == left
-    again = restored(ground, restore_id="defined-runs", undo=True, power="running", health={"condition": "agent"})
+    again = restored(ground, restore_id="defined-runs", state="undone", power="running", health={"condition": "agent"})
     assert not again["changed"]
 
 
@@ -372,10 +372,10 @@ def test_an_undo_of_a_deleted_guest_goes_on_once_the_guest_is_gone(ground: Groun
     image(ground, FIRST).unlink()
     left = bytes_now(ground)
     restored(ground, define_missing=True, restore_id="undo-killed")
-    killed(ground, 3, restore_id="undo-killed", undo=True)
+    killed(ground, 3, restore_id="undo-killed", state="undone")
     assert not image(ground, FIRST).exists()
     forget(ground)
-    restored(ground, restore_id="undo-killed", undo=True)
+    restored(ground, restore_id="undo-killed", state="undone")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == left
 
@@ -386,7 +386,7 @@ def test_a_restore_of_a_deleted_guest_that_was_killed_can_be_undone(ground: Grou
     left = bytes_now(ground)
     killed(ground, 2, define_missing=True, restore_id="half-deleted")
     assert image(ground, FIRST).exists()
-    restored(ground, restore_id="half-deleted", undo=True, power="running")
+    restored(ground, restore_id="half-deleted", state="undone", power="running")
     assert names(ground) == [NEIGHBOUR]
     assert bytes_now(ground) == left
 
@@ -414,7 +414,7 @@ def test_uefi_variables_that_outlived_a_deleted_guest_outlive_an_undo_too(ground
         manifest.write_text(signed(text.replace("</os>", firmware)), encoding="utf-8")
         restored(ground, define_missing=True, restore_id="variables")
         assert str(place) in definition(ground)
-        restored(ground, restore_id="variables", undo=True)
+        restored(ground, restore_id="variables", state="undone")
         assert names(ground) == [NEIGHBOUR]
         assert kept.read_bytes() == b"kept when the guest was undefined"
     finally:

@@ -80,7 +80,7 @@ def test_without_the_catalog_the_snapshot_s_manifest_brings_the_disks_back_byte_
     assert hashes(ground) == hashes(ground, snapshot=BACKUP) != before
     assert any("the catalog does not have the backup" in line for line in outcome["summary"])
     assert lost.exists()
-    undone = restore(ground, restore_id="lost", undo=True)
+    undone = restore(ground, restore_id="lost", state="undone")
     assert not undone.failed, undone.msg
     assert hashes(ground) == before
 

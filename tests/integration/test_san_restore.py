@@ -257,7 +257,7 @@ def test_a_restore_is_undone_from_its_safety_snapshot(lab: Any, lun: Any) -> Non
     before, same = (sha256(lab), data_sha256(lab)), identity(lab, lun)
     restored(lab, "san-undone")
     assert (sha256(lab), data_sha256(lab)) == (sha256(lab, BACKUP), data_sha256(lab, BACKUP))
-    restored(lab, "san-undone", kvm_restore_undo=True)
+    restored(lab, "san-undone", kvm_restore_state="undone")
     assert (sha256(lab), data_sha256(lab)) == before
     assert lab.ssh(f"sha256sum {lun.device}").split()[0] == before[0]
     assert identity(lab, lun) == same

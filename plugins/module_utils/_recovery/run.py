@@ -264,7 +264,7 @@ def _interrupted_restores(root: Path) -> Iterator[Leftover]:
         open_guests = [uuid for uuid in found.guests if known.is_open(found, uuid)] if found else []
         if open_guests:
             undone = path.stem[: -len(restore_journal.UNDO)] if path.stem.endswith(restore_journal.UNDO) else ""
-            how = f"with restore_id {undone} and undo=true" if undone else "with this restore_id"
+            how = f"with restore_id {undone} and state=undone" if undone else "with this restore_id"
             what = f"it broke off before {len(open_guests)} of its guests were back: run it again {how}{_held(found)}"
             yield Leftover("restore", path.stem, what)
 

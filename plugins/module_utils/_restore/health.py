@@ -132,7 +132,7 @@ def _remedy(record: Journal, sick: Sequence[GuestResult]) -> str:
     if record.restore_id.endswith(UNDO):
         return f"This was an undo; safety snapshot {', '.join(kept)} holds what was there before it"
     names = ", ".join(each.name for each in sick if each.safety)
-    return f"To undo it, restore {names} with restore_id {record.restore_id} and undo=true"
+    return f"To undo it, restore {names} with restore_id {record.restore_id} and state=undone"
 
 
 def _of_before(name: str, uuid: str, record: Journal, reach: Callable[[], Host]) -> GuestResult:

@@ -94,7 +94,7 @@ class RestoreRequest:
             backup_id=options["backup_id"],
             backup_from=options["backup_from"],
             into_uuid=options["into_uuid"],
-            undo=options["undo"],
+            undo=options["state"] == "undone",
             definition=options["definition"],
             moved_disks=options["moved_disks"],
             define_missing=options["define_missing"],
@@ -174,6 +174,6 @@ def _check_name(restore_id: str) -> None:
     if undone:
         raise InputError(
             f"restore_id {restore_id} is the name of an undo. To go on with the undo of restore {undone}, give"
-            f" restore_id {undone} and undo=true; for another restore give another name. Nothing was touched",
+            f" restore_id {undone} and state=undone; for another restore give another name. Nothing was touched",
             option="restore_id",
         )

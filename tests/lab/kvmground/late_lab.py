@@ -243,7 +243,7 @@ class LateOnLab(ABC):
         )
 
     def _undo(self, cell: LabCell) -> Outcome:
-        return self.restore(cell, undo=True)
+        return self.restore(cell, state="undone")
 
     def _roll_back(self, cell: LabCell) -> Outcome:
         """Restore while something fails, so that the first disk is put back, which is late."""

@@ -20,7 +20,10 @@ import yaml
 SWITCH = "KVMSNAP_OLD_SIDE"
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 # The old names of options and variables, by their new ones.
-RENAMED: Mapping[str, str] = {}
+RENAMED: Mapping[str, str] = {"state": "undo", "kvm_restore_state": "kvm_restore_undo"}
+# The old values of those whose values changed too, by their new ones.
+_UNDO = {"restored": False, "undone": True}
+VALUES: Mapping[str, Mapping[str, Any]] = {"undo": _UNDO, "kvm_restore_undo": _UNDO}
 
 
 def for_module(module: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,10 +53,15 @@ def fit(
         known = name if name in spec else renamed.get(name, name)
         entry = spec.get(known) or {}
         if known in spec:
-            fitted[known] = _fit_value(value, entry.get("options") or {}, renamed)
+            fitted[known] = _fit_value(_old_value(name, known, value), entry.get("options") or {}, renamed)
         elif not drop(name):
-            fitted[known] = value
+            fitted[known] = _old_value(name, known, value)
     return fitted
+
+
+def _old_value(name: str, known: str, value: Any) -> Any:
+    """The value that a renamed option had for the new one."""
+    return VALUES[known][value] if name != known and known in VALUES else value
 
 
 def _fit_value(value: Any, options: Mapping[str, Any], renamed: Mapping[str, str]) -> Any:

@@ -246,7 +246,7 @@ class RestoreStage:
         verdict.add(None if scene.progress().get("done") else "the journal does not say that it is done")
 
     def _undo(self, scene: RestoreScene, before: Bytes, verdict: Verdict) -> None:
-        undone = self.restore(scene, undo=True).wait(WITHIN)
+        undone = self.restore(scene, state="undone").wait(WITHIN)
         verdict.add(f"the undo failed: {undone.msg}" if undone.failed else None)
         verdict.add(None if self.hashes(APP) == before else "the undo did not bring the bytes of before")
 

@@ -143,7 +143,7 @@ class Whole:
 
     def undo(self) -> Done:
         """Undo the restore of the beginning of the round."""
-        options: dict[str, Any] = {"restore_id": self.undone, "undo": True, "stop": "destroy", "start_timeout": 20}
+        options: dict[str, Any] = {"restore_id": self.undone, "state": "undone", "stop": "destroy", "start_timeout": 20}
         return done("undo", self.ground.module("kvm_app_restore", within=WITHIN, guests=[], **options))
 
     def clone(self, name: str) -> Done:

@@ -24,7 +24,8 @@ SPEC = {
         ({"guests": ["a"], "manifest_key": "x"}, {"guests": ["a"]}),
         ({"controllers": [{"hostname": "c", "new": 1}]}, {"controllers": [{"hostname": "c"}]}),
         ({"health": {"condition": "agent", "new": 1}}, {"health": {"condition": "agent"}}),
-        ({"state": True}, {"undo": True}),
+        ({"state": "undone"}, {"undo": True}),
+        ({"state": "restored"}, {"undo": False}),
         ({"health": None}, {"health": None}),
     ],
 )

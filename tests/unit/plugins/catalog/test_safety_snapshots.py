@@ -145,5 +145,5 @@ def test_a_reduced_journal_keeps_what_was_done_and_says_why_there_is_no_undo(tmp
     journals.save(tmp_path, known)
     assert journals.load(tmp_path, "r1") == known
     with pytest.raises(InputError, match="was removed at 2026-12-24T02:00:00") as caught:
-        run.run(restore_request(tmp_path, restore_id="r1", undo=True, guests=[]), check=False)
+        run.run(restore_request(tmp_path, restore_id="r1", state="undone", guests=[]), check=False)
     assert caught.value.fields["safety_removed"] == "2026-12-24T02:00:00+00:00"

@@ -169,7 +169,7 @@ def test_an_undo_leaves_the_disks_alone_that_were_not_written() -> None:
 
 def test_an_undo_takes_no_choice_of_disks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        restore_request(tmp_path, restore_id="r1", undo=True, disks=["vdb"])
+        restore_request(tmp_path, restore_id="r1", state="undone", disks=["vdb"])
 
 
 def test_the_other_guests_of_the_backup_stay_out_of_it() -> None:

@@ -149,7 +149,7 @@ def sick(uuid: str = "u", **changes: Any) -> GuestResult:
 @pytest.mark.parametrize(
     ("restore_id", "found", "remedy"),
     [
-        ("r1", [sick()], "To undo it, restore web1 with restore_id r1 and undo=true"),
+        ("r1", [sick()], "To undo it, restore web1 with restore_id r1 and state=undone"),
         ("r1", [sick(safety=None)], "There is no safety snapshot to undo it by"),
         ("r1.undo", [sick()], f"This was an undo; safety snapshot {SAFETY} holds what was there before it"),
     ],

@@ -197,13 +197,13 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
 
 
@@ -256,7 +256,7 @@ def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(ro
 
 def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, lost: Manifest) -> None:
     written(root)
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
     assert f"its manifest is the one in the snapshot of svm1:{lost.volumes[0].volume}" in result["diff"]["after"]
     assert "kept in the catalog only" not in result["diff"]["after"]
@@ -339,10 +339,10 @@ def test_the_same_id_again_does_nothing_more(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["stop_timeout", "start_timeout", "unknown_wait"])
-@pytest.mark.parametrize("undo", [False, True])
-def test_a_time_below_zero_is_refused_by_name(tmp_path: Path, undo: bool, name: str) -> None:
+@pytest.mark.parametrize("state", ["restored", "undone"])
+def test_a_time_below_zero_is_refused_by_name(tmp_path: Path, state: str, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is -1; give a number of seconds, 0 or more. Nothing was touched$"):
-        asked(tmp_path, undo=undo, **{name: -1})
+        asked(tmp_path, state=state, **{name: -1})
 
 
 @pytest.mark.parametrize("check", [False, True])

@@ -91,7 +91,7 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = restore_request(tmp_path, restore_id="r1", undo=True)
+    request = restore_request(tmp_path, restore_id="r1", state="undone")
     monkeypatch.setattr(run, "connected", lambda *_asked, **_more: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
         run.run(request, check=False)
@@ -101,7 +101,7 @@ def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("r1.undo", "give restore_id r1 and undo=true"), ("r" * 101, "longer than 100 characters")]
+    ("name", "said"), [("r1.undo", "give restore_id r1 and state=undone"), ("r" * 101, "longer than 100 characters")]
 )
 def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
     tmp_path: Path, name: str, said: str
