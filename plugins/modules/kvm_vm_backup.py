@@ -307,13 +307,12 @@ left_behind:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable

@@ -260,12 +260,11 @@ problems:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import backup_from_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import trust_arguments
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 

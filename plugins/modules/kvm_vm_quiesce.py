@@ -386,11 +386,10 @@ remarks:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 

@@ -365,9 +365,8 @@ unanswered:
       type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import (
     controllers_argument,

@@ -24,8 +24,10 @@ GROUND = frozenset(
         "_ids",
         "_isolated",
         "_mapping",
+        "_module",
         "_problem_codes",
         "_problems",
+        "_renames",
         "_retry",
         "_text",
     }
