@@ -125,8 +125,8 @@ CODES: dict[Code, Kind] = {
     "disk-used-elsewhere": Kind(
         "error",
         "a guest of another host of the play uses the file or LUN of the disk, too",
-        "Stop that guest there; when it is off, say that it stays so (kvm_restore_other_hosts_off, other_hosts_off). Or"
-        " restore the other disks alone (kvm_restore_disks, disks).",
+        "Stop that guest there; when it is off, say that it stays so (kvm_restore_disks_unused_elsewhere,"
+        " disks_unused_elsewhere). Or restore the other disks alone (kvm_restore_disks, disks).",
     ),
     "host-not-asked": Kind(
         "error",
@@ -475,8 +475,8 @@ CODES: dict[Code, Kind] = {
     "lun-reserved": Kind(
         "error",
         "another host, or one that cannot be told, holds a persistent reservation on the LUN; a guest may write there",
-        "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_other_hosts_off,"
-        " other_hosts_off).",
+        "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_disks_unused_elsewhere,"
+        " disks_unused_elsewhere).",
     ),
     "lun-maps-unknown": Kind(
         "info",

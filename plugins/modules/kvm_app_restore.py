@@ -173,13 +173,13 @@ options:
       - An undo undefines the guest and removes the files that were made.
     type: bool
     default: false
-  other_hosts_off:
+  disks_unused_elsewhere:
     description:
-      - Says that no guest of another host uses the disks of the guests to restore, and that none begins to.
+      - Your word that no guest of another host uses the disks of the guests to restore, and that none begins to.
       - Without it a restore is refused when a LUN is mapped to initiators that are neither this host's nor known
         (O(other_hosts_initiators)), when it is reserved by initiators that are not this host's, when its maps cannot be
         read, or when a guest in O(other_hosts_guests) uses a disk, though it is off.
-      - It is not believed of a guest in O(other_hosts_guests) that uses a disk and is not off.
+      - It does not help against a guest in O(other_hosts_guests) that uses a disk and is not off.
     type: bool
     default: false
   multipath_required:
@@ -202,7 +202,7 @@ options:
         returns them. Their C(name), C(uuid), C(state) and C(disks) are needed; with C(interfaces) and C(copy) the plan
         notes MAC addresses that another guest has, too.
       - A file or LUN that a guest of another UUID uses there is refused while that guest is not off, and also while it
-        is off unless O(other_hosts_off) says that it stays so. A guest with the same UUID is the same guest.
+        is off unless O(disks_unused_elsewhere) is set. A guest with the same UUID is the same guest.
     type: dict
   other_hosts_initiators:
     description:
@@ -515,7 +515,7 @@ def argument_spec() -> dict[str, Any]:
         "method": {"type": "str", "choices": methods, "default": "auto"},
         "safety_snapshot": {"type": "bool", "default": True},
         "into_uuid": {"type": "str"},
-        "other_hosts_off": {"type": "bool", "default": False},
+        "disks_unused_elsewhere": {"type": "bool", "default": False},
         "multipath_required": {"type": "bool", "default": True},
         "other_hosts": {"type": "dict"},
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"]},

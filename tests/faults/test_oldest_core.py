@@ -102,7 +102,11 @@ def test_booleans_given_as_text_are_what_they_say(site: Site) -> None:
     name = site.back_up(kvm_backup_one_point="false", kvm_backup_allow_unprotected="no", kvm_multipath_required="yes")
     saved = site.content(GUEST)
     site.change(b"text")
-    asked = {"kvm_restore_backup_id": name, "kvm_restore_safety_snapshot": "yes", "kvm_restore_other_hosts_off": "no"}
+    asked = {
+        "kvm_restore_backup_id": name,
+        "kvm_restore_safety_snapshot": "yes",
+        "kvm_restore_disks_unused_elsewhere": "no",
+    }
     site.play("restore", kvm_restore_vm_list=f"{GUEST},", kvm_restore_stop="destroy", **asked)
     assert site.content(GUEST) == saved
 

@@ -77,7 +77,7 @@ def restore(ground: Ground, playbooks: Playbooks, restore_id: str, *, uuid: str,
         "kvm_restore_vm_list": "p1",
         "kvm_restore_backup_id": BACKUP,
         "kvm_restore_id": restore_id,
-        "kvm_restore_other_hosts_off": off,
+        "kvm_restore_disks_unused_elsewhere": off,
     }
     return playbooks.run("kvmsnap.ontap.restore", both(ground, playbooks.work, uuid=uuid, state=state, **asked))
 

@@ -15,16 +15,16 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 MAPS = "hosts that the array gives the LUN to"
 RESERVATIONS = "reservations on the LUN"
-_SAID = "a person said that no other host uses it (others off)"
-_REMEDY = "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_other_hosts_off)."
+_SAID = "a person said that no other host uses it (disks_unused_elsewhere)"
+_REMEDY = "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_disks_unused_elsewhere)."
 
 
 def array_answers(target: LunTarget, claim: Claim, client: Client, *, deadline: Deadline) -> tuple[Answer, ...]:
     """Say which foreign initiators the LUN is mapped to, and whether another host holds a reservation on it.
 
-    ``claim.initiators`` are no news, nor is any when ``claim.others_off``.
+    ``claim.initiators`` are no news, nor is any when ``claim.unused_elsewhere``.
     """
-    if claim.others_off:
+    if claim.unused_elsewhere:
         return (Answer(MAPS, impossible=_SAID), Answer(RESERVATIONS, impossible=_SAID))
     own = own_initiators()
     return (_maps(target, (*own, *claim.initiators), client, deadline), _reservations(target, own))

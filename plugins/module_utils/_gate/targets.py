@@ -43,14 +43,14 @@ class Claim:
     """On whose behalf something is overwritten: ``uuids`` are the guests that may have it as their disk while off.
 
     ``verb`` completes "Refused to ... the disk". ``initiators`` are those of other hosts that were asked and do not use
-    the object, ``others_off``: a person said that no other host does. ``still_run``: the guests may be running yet,
-    since this is only a plan; then their own locks and processes are no users. ``holders_go``: what this host built on
-    the LUN by itself (partitions, logical volumes) is taken down with it, unless it is in use.
+    the object, ``unused_elsewhere``: a person said that no other host does. ``still_run``: the guests may be running
+    yet, since this is only a plan; then their own locks and processes are no users. ``holders_go``: what this host
+    built on the LUN by itself (partitions, logical volumes) is taken down with it, unless it is in use.
     """
 
     uuids: frozenset[str]
     verb: str = "overwrite"
     initiators: tuple[str, ...] = ()
-    others_off: bool = False
+    unused_elsewhere: bool = False
     still_run: bool = False
     holders_go: bool = False

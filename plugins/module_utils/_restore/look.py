@@ -39,7 +39,7 @@ ELSEWHERE = ("lun-mapped-elsewhere", "lun-maps-unknown")
 WORTH_A_NOTE = (*ELSEWHERE, "path-failed", "backing-file-shared")
 """Findings about a disk that a person wants to read in the plan."""
 
-OTHERS_OFF = "Make sure that no guest of another host uses the LUN, then say so with other_hosts_off=true."
+UNUSED_ELSEWHERE = "Make sure that no guest of another host uses the LUN, then say so with disks_unused_elsewhere=true."
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class DiskQuestion:
     """With which method a disk is to be restored, and whether a person says that guests of other hosts are off."""
 
     method: str
-    others_off: bool
+    unused_elsewhere: bool
 
 
 def guest_now(
@@ -129,8 +129,8 @@ def _of_the_discovery(found: FoundDisk, problems: Sequence[Problem], asked: Disk
         if each.code in NOT_FREE or (found.storage is None and each.severity == "error"):
             yield each
     for each in problems:
-        if each.code in ELSEWHERE and not asked.others_off:
-            yield replace(each, severity="error", remedy=OTHERS_OFF)
+        if each.code in ELSEWHERE and not asked.unused_elsewhere:
+            yield replace(each, severity="error", remedy=UNUSED_ELSEWHERE)
 
 
 def _read_only(
@@ -148,7 +148,7 @@ def _read_only(
 
 def _reserved(owner: FoundGuest, found: FoundDisk, held: Optional[Held], asked: DiskQuestion) -> Iterator[Problem]:
     """A reservation of another host on the LUN."""
-    if held is not None and held.foreign and not asked.others_off:
+    if held is not None and held.foreign and not asked.unused_elsewhere:
         what = f"{_what(owner, found)}: {held.text}"
         yield problem_of("lun-reserved", what, guest=owner.guest.name, disk=found.looked.disk.target)
 

@@ -103,15 +103,15 @@ class OtherHosts:
     """What a restore knows of the other hosts of its play.
 
     ``active`` maps each to the uuids of the guests active there; None is a host that could not be asked, which counts
-    as off when ``off`` names it. ``uses`` and ``guests`` are what those tell that were asked; ``guests_off``: a person
-    says that guests there that are off stay off. ``known_initiators``: see :func:`known_initiators`.
+    as off when ``off`` names it. ``uses`` and ``guests`` are what those tell that were asked; ``unused_elsewhere``: a
+    person says that guests there that are off stay off. ``known_initiators``: see :func:`known_initiators`.
     """
 
     active: Mapping[str, Optional[tuple[str, ...]]] = field(default_factory=dict)
     off: tuple[str, ...] = ()
     uses: tuple[OtherUse, ...] = ()
     guests: tuple[OtherGuest, ...] = ()
-    guests_off: bool = False
+    unused_elsewhere: bool = False
     known_initiators: tuple[str, ...] = ()
 
     @classmethod
@@ -124,7 +124,7 @@ class OtherHosts:
             off=tuple(listed(options["hosts_off"])),
             uses=uses,
             guests=guests_of(said),
-            guests_off=options["other_hosts_off"],
+            unused_elsewhere=options["disks_unused_elsewhere"],
             known_initiators=tuple(known_initiators(options["other_hosts_initiators"] or {}, uses)),
         )
 

@@ -322,7 +322,7 @@ def _carried_out(
         claim=Claim(
             frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
             initiators=request.others.known_initiators,
-            others_off=request.others.guests_off,
+            unused_elsewhere=request.others.unused_elsewhere,
         ),
         images=restore_journal.images_of(root, record.restore_id),
         kept=restore_journal.kept_directory(root, record.restore_id),
@@ -427,7 +427,7 @@ def _plan(
         found,
         restored=restored,
         elsewhere=request.others.uses,
-        others_off=request.others.guests_off,
+        unused_elsewhere=request.others.unused_elsewhere,
     )
     found = host_guard.looked_at(request, record.restore_id, found)
     sizes, unseen = _sizes(manifest, wanted, found, set(mine), places, deadline)
@@ -545,7 +545,7 @@ def _guests_now(
     for each in found.problems:
         problems.setdefault((each.guest, each.disk), []).append(each)
     shared = shared_disks.sharers_of(found.found)
-    asked = DiskQuestion(request.method, request.others.guests_off)
+    asked = DiskQuestion(request.method, request.others.unused_elsewhere)
     guests = {
         each.guest.uuid: guest_now(each, problems, shared, asked) for each in found.found if each.guest.uuid in uuids
     }

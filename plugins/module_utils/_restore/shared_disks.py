@@ -27,7 +27,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherUse
 
 CODE: Code = "shareable-disk"
-OTHERS_OFF = "Make sure that no guest of another host uses the disk, then say so with other_hosts_off=true."
+UNUSED_ELSEWHERE = (
+    "Make sure that no guest of another host uses the disk, then say so with disks_unused_elsewhere=true."
+)
 
 
 def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Sharer, ...]]:
@@ -53,13 +55,13 @@ def judged(
     *,
     restored: Collection[str],
     elsewhere: Sequence[OtherUse],
-    others_off: bool,
+    unused_elsewhere: bool,
 ) -> dict[str, GuestNow]:
     """Return the guests (by uuid) with which of their disks must not be overwritten, since other guests use them.
 
     ``restored`` are the uuids of all guests of this restore, ``elsewhere`` the disks of other hosts' guests. A guest of
-    the same uuid there is the same guest, and none that uses the disk, too. ``others_off`` says that those guests which
-    are off stay off; of one that is not off it says nothing.
+    the same uuid there is the same guest, and none that uses the disk, too. ``unused_elsewhere`` says that those guests
+    which are off stay off; of one that is not off it says nothing.
     """
     uses: dict[Place, list[OtherUse]] = {}
     for use in elsewhere:
@@ -69,7 +71,9 @@ def judged(
         uuid: replace(
             now,
             disks=tuple(
-                _judged(now, disk, restored, uses.get(_place(disk.storage), ()), others_off) if disk.storage else disk
+                _judged(now, disk, restored, uses.get(_place(disk.storage), ()), unused_elsewhere)
+                if disk.storage
+                else disk
                 for disk in now.disks
             ),
         )
@@ -111,7 +115,7 @@ def units(parts: Sequence[GuestRestore]) -> list[tuple[GuestRestore, ...]]:
 
 
 def _judged(
-    now: GuestNow, disk: DiskNow, restored: Collection[str], others: Sequence[OtherUse], others_off: bool
+    now: GuestNow, disk: DiskNow, restored: Collection[str], others: Sequence[OtherUse], unused_elsewhere: bool
 ) -> DiskNow:
     what = f"disk {disk.target} of guest {now.name}"
     obstacles, notes = [], []
@@ -125,9 +129,9 @@ def _judged(
     if others:
         reason = f"it is used by {', '.join(map(str, active or others))}, too"
         notes.append(reason)
-        if disk.shareable and not active and not others_off:
-            obstacles.append(Problem(CODE, "error", f"{what}: {reason}", OTHERS_OFF, now.name, disk.target))
-        elif active or not others_off:
+        if disk.shareable and not active and not unused_elsewhere:
+            obstacles.append(Problem(CODE, "error", f"{what}: {reason}", UNUSED_ELSEWHERE, now.name, disk.target))
+        elif active or not unused_elsewhere:
             obstacles.append(problem_of("disk-used-elsewhere", f"{what}: {reason}", guest=now.name, disk=disk.target))
     if disk.shareable and not disk.sharers and not others:
         notes.append("it is marked as shared, and no other guest that this restore knows of uses it")

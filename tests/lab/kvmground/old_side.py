@@ -20,7 +20,12 @@ import yaml
 SWITCH = "KVMSNAP_OLD_SIDE"
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 # The old names of options and variables, by their new ones.
-RENAMED: Mapping[str, str] = {"state": "undo", "kvm_restore_state": "kvm_restore_undo"}
+RENAMED: Mapping[str, str] = {
+    "state": "undo",
+    "kvm_restore_state": "kvm_restore_undo",
+    "disks_unused_elsewhere": "other_hosts_off",
+    "kvm_restore_disks_unused_elsewhere": "kvm_restore_other_hosts_off",
+}
 # The old values of those whose values changed too, by their new ones.
 _UNDO = {"restored": False, "undone": True}
 VALUES: Mapping[str, Mapping[str, Any]] = {"undo": _UNDO, "kvm_restore_undo": _UNDO}

@@ -44,7 +44,7 @@ def test_a_host_that_was_not_asked_and_has_the_lun_is_a_user(client: Client, uui
     found = asked(client, uuid, Claim(frozenset()))
     (user,) = found[MAPS].users
     assert str(user) == f"the array gives the LUN to {INITIATOR}, too"
-    assert "kvm_restore_other_hosts_off" in user.remedy
+    assert "kvm_restore_disks_unused_elsewhere" in user.remedy
     assert found[RESERVATIONS].verdict == "not possible here"
     assert found[RESERVATIONS].impossible == "this host has no device of the LUN"
 
@@ -58,9 +58,9 @@ def test_a_lun_that_is_not_there_is_given_to_nobody(client: Client) -> None:
 
 
 def test_what_a_person_says_of_other_hosts_is_told_as_that(client: Client, uuid: str) -> None:
-    found = asked(client, uuid, Claim(frozenset(), others_off=True))
+    found = asked(client, uuid, Claim(frozenset(), unused_elsewhere=True))
     assert [(each.verdict, each.impossible) for each in found.values()] == [
-        ("not possible here", "a person said that no other host uses it (others off)")
+        ("not possible here", "a person said that no other host uses it (disks_unused_elsewhere)")
     ] * 2
 
 

@@ -47,28 +47,28 @@ DISK: dict[str, Any] = {
 GUEST = found.guest({"name": "web1", "state": "shutoff", "disks": []})
 
 
-def seen(record: dict[str, Any], problems: Sequence[Problem] = (), *, others_off: bool = False) -> DiskNow:
+def seen(record: dict[str, Any], problems: Sequence[Problem] = (), *, unused_elsewhere: bool = False) -> DiskNow:
     """The disk as a restore sees it."""
-    return disk_now(GUEST, found.disk(record), problems, asked=DiskQuestion("auto", others_off))
+    return disk_now(GUEST, found.disk(record), problems, asked=DiskQuestion("auto", unused_elsewhere))
 
 
-def obstacles(*codes: str, others_off: bool = False, **disk: Any) -> list[tuple[str, str]]:
+def obstacles(*codes: str, unused_elsewhere: bool = False, **disk: Any) -> list[tuple[str, str]]:
     """The codes and severities of what keeps a disk with these findings from being overwritten."""
     problems = [problem_of(code, "disk vdb of guest web1: found", guest="web1", disk="vdb") for code in codes]
-    now = seen({**DISK, **disk}, problems, others_off=others_off)
+    now = seen({**DISK, **disk}, problems, unused_elsewhere=unused_elsewhere)
     return [(each.code, each.severity) for each in now.obstacles]
 
 
 @pytest.mark.parametrize("code", ["lun-mapped-elsewhere", "lun-maps-unknown"])
 def test_what_other_hosts_may_use_takes_a_word_of_a_person(code: str) -> None:
     assert obstacles(code) == [(code, "error")]
-    assert obstacles(code, others_off=True) == []
+    assert obstacles(code, unused_elsewhere=True) == []
 
 
-@pytest.mark.parametrize("others_off", [False, True])
+@pytest.mark.parametrize("unused_elsewhere", [False, True])
 @pytest.mark.parametrize("code", look.NOT_FREE)
-def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, others_off: bool) -> None:
-    assert [each for each, _severity in obstacles(code, others_off=others_off)] == [code]
+def test_what_is_not_free_is_not_overwritten_whatever_a_person_says(code: str, unused_elsewhere: bool) -> None:
+    assert [each for each, _severity in obstacles(code, unused_elsewhere=unused_elsewhere)] == [code]
 
 
 LUN: dict[str, Any] = {
@@ -83,7 +83,7 @@ LUN_STORAGE = {**STORAGE, "kind": "lun", "path": "lun1", "lun": LUN}
 
 
 @pytest.mark.parametrize(
-    ("held", "others_off", "refused"),
+    ("held", "unused_elsewhere", "refused"),
     [
         (None, False, False),
         (Held("a reservation by this host", foreign=False), False, False),
@@ -92,11 +92,11 @@ LUN_STORAGE = {**STORAGE, "kind": "lun", "path": "lun1", "lun": LUN}
     ],
 )
 def test_a_reservation_of_another_host_takes_a_word_of_a_person(
-    monkeypatch: pytest.MonkeyPatch, held: Optional[Held], others_off: bool, refused: bool
+    monkeypatch: pytest.MonkeyPatch, held: Optional[Held], unused_elsewhere: bool, refused: bool
 ) -> None:
     monkeypatch.setattr(look.lun_device, "obstacles", lambda *_device, **_how: [])
     monkeypatch.setattr(look, "reservation_on", lambda device, _own: held if "lun1" in device else None)
-    now = seen({**DISK, "storage": LUN_STORAGE}, others_off=others_off)
+    now = seen({**DISK, "storage": LUN_STORAGE}, unused_elsewhere=unused_elsewhere)
     assert [(each.code, each.severity) for each in now.obstacles] == ([("lun-reserved", "error")] if refused else [])
     assert now.notes == ((held.text,) if held else ())
 
@@ -121,14 +121,14 @@ def test_a_lun_is_in_use_only_where_no_guest_has_it_open(
     guest = found.guest({"name": "web1", "state": state, "disks": []})
     others = tuple(Sharer(f"u{at}", f"g{at}", "vdb", active) for at, active in enumerate(sharers))
     disk = found.disk({**DISK, "storage": LUN_STORAGE})
-    now = disk_now(guest, disk, (), sharers=others, asked=DiskQuestion("auto", others_off=False))
+    now = disk_now(guest, disk, (), sharers=others, asked=DiskQuestion("auto", unused_elsewhere=False))
     assert [each.code for each in now.obstacles] == (["lun-in-use"] if refused else [])
 
 
-@pytest.mark.parametrize("others_off", [False, True])
-def test_a_disk_of_several_guests_is_refused_whatever_is_said(others_off: bool) -> None:
+@pytest.mark.parametrize("unused_elsewhere", [False, True])
+def test_a_disk_of_several_guests_is_refused_whatever_is_said(unused_elsewhere: bool) -> None:
     code = "disk-used-by-several-guests"
-    assert obstacles(code, others_off=others_off) == [(code, "error")]
+    assert obstacles(code, unused_elsewhere=unused_elsewhere) == [(code, "error")]
 
 
 @pytest.mark.parametrize(

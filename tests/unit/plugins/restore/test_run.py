@@ -113,7 +113,7 @@ def planned(result: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("state", "others_off", "codes"),
+    ("state", "unused_elsewhere", "codes"),
     [
         ("running", True, ["disk-used-elsewhere"]),
         ("shutoff", False, ["disk-used-elsewhere"]),
@@ -121,11 +121,11 @@ def planned(result: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_disk_that_a_guest_of_another_host_uses_is_refused_whatever_is_said(
-    root: Path, state: str, others_off: bool, codes: list[str]
+    root: Path, state: str, unused_elsewhere: bool, codes: list[str]
 ) -> None:
     db2 = {**samples.two_volume_guest(), "uuid": samples.WEB, "name": "db2", "state": state}
     db2["disks"] = [{**db2["disks"][1], "type": "file"}]
-    request = asked(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
+    request = asked(root, other_hosts_guests={"hv2": [db2]}, disks_unused_elsewhere=unused_elsewhere)
     if codes:
         with pytest.raises(RestoreRefusedError, match="db2") as caught:
             run.run(request, check=True)

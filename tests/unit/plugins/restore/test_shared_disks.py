@@ -81,7 +81,7 @@ def there(
 
 
 @pytest.mark.parametrize(
-    ("guest", "restored", "elsewhere", "others_off", "refused"),
+    ("guest", "restored", "elsewhere", "unused_elsewhere", "refused"),
     [
         (now(), [samples.WEB], [], False, []),
         (now(WITH_DB), [samples.WEB, samples.DB], [], False, []),
@@ -120,9 +120,15 @@ def there(
     ],
 )
 def test_a_disk_takes_all_its_users(
-    guest: GuestNow, restored: list[str], elsewhere: list[OtherUse], others_off: bool, refused: list[tuple[str, str]]
+    guest: GuestNow,
+    restored: list[str],
+    elsewhere: list[OtherUse],
+    unused_elsewhere: bool,
+    refused: list[tuple[str, str]],
 ) -> None:
-    seen = shared_disks.judged({guest.uuid: guest}, restored=restored, elsewhere=elsewhere, others_off=others_off)
+    seen = shared_disks.judged(
+        {guest.uuid: guest}, restored=restored, elsewhere=elsewhere, unused_elsewhere=unused_elsewhere
+    )
     obstacles = seen[guest.uuid].disks[0].obstacles
     assert [each.code for each in obstacles] == [code for code, _word in refused]
     assert all(
@@ -133,7 +139,7 @@ def test_a_disk_takes_all_its_users(
 
 def test_a_user_that_stays_off_is_in_the_plan() -> None:
     seen = shared_disks.judged(
-        {samples.WEB: ALONE}, restored=[samples.WEB], elsewhere=[there("shutoff")], others_off=True
+        {samples.WEB: ALONE}, restored=[samples.WEB], elsewhere=[there("shutoff")], unused_elsewhere=True
     )
     assert seen[samples.WEB].disks[0].notes == ("it is used by guest web2 (vdc) of host hv2, shutoff, too",)
 
