@@ -165,13 +165,13 @@ CODES: dict[Code, Kind] = {
         "error",
         "a Pacemaker cluster manages the guest, and would start it while its disks are overwritten",
         "Take it out of the cluster's hands until it is back ('pcs resource unmanage RESOURCE', or the maintenance mode"
-        " of the cluster); or say that no cluster starts it (kvm_restore_cluster_off, cluster_off).",
+        " of the cluster); or say that no cluster starts it (kvm_restore_unmanaged_guests, unmanaged_guests).",
     ),
     "cluster-unknown": Kind(
         "error",
         "this host belongs to a Pacemaker cluster whose configuration cannot be read",
         "Start Pacemaker here, or let 'cibadmin --query --local' answer; or say that no cluster starts the guest"
-        " (kvm_restore_cluster_off, cluster_off).",
+        " (kvm_restore_unmanaged_guests, unmanaged_guests).",
     ),
     "media-attached": Kind(
         "warning",

@@ -14,12 +14,14 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
     "kvm_app_restore": {
         "undo": "state: undone or restored",
         "other_hosts_off": "disks_unused_elsewhere",
+        "cluster_off": "unmanaged_guests",
     },
 }
 """The new name of each old option, by module."""
 VARIABLES: Mapping[str, str] = {
     "kvm_restore_undo": "kvm_restore_state: undone or restored",
     "kvm_restore_other_hosts_off": "kvm_restore_disks_unused_elsewhere",
+    "kvm_restore_cluster_off": "kvm_restore_unmanaged_guests",
 }
 """The new name of each old variable of the roles."""
 

@@ -215,7 +215,7 @@ options:
     type: list
     elements: str
     default: []
-  cluster_off:
+  unmanaged_guests:
     description:
       - Guests, by name or UUID, that no Pacemaker cluster starts while they are restored, whatever its configuration
         says.
@@ -526,7 +526,7 @@ def argument_spec() -> dict[str, Any]:
         "other_hosts_guests": {"type": "dict"},
         "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
-        "cluster_off": {"type": "list", "elements": "str", "default": []},
+        "unmanaged_guests": {"type": "list", "elements": "str", "default": []},
         "power": {"type": "str", "choices": ["as_was", "running", "off"], "default": "as_was"},
         "stop": {"type": "str", "choices": ["shutdown", "destroy"], "default": "shutdown"},
         "on_failure": {"type": "str", "choices": ["continue", "stop"], "default": "continue"},

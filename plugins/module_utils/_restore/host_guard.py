@@ -36,7 +36,7 @@ def looked_at(request: RestoreRequest, restore_id: str, guests: Mapping[str, Gue
     if not guests:
         return {}
     images = restore_journal.images_of(request.catalog_dir, restore_id)
-    guests = in_cluster(guests, request.uri, request.cluster_off)
+    guests = in_cluster(guests, request.uri, request.unmanaged_guests)
     with closing(connect(request.uri, retry_count=request.retry_count)) as host:
         gate = Gate(lambda: host)
         return {uuid: _looked_at(request, now, host.domain(uuid=uuid), images, gate) for uuid, now in guests.items()}

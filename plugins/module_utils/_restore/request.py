@@ -67,7 +67,7 @@ class RestoreRequest:
     accept_unknown: str
     safety_snapshot: bool
     multipath_required: bool
-    cluster_off: tuple[str, ...]
+    unmanaged_guests: tuple[str, ...]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RestoreRequest:
@@ -110,7 +110,7 @@ class RestoreRequest:
             accept_unknown=options["accept_unknown"] or "",
             safety_snapshot=options["safety_snapshot"],
             multipath_required=options["multipath_required"],
-            cluster_off=tuple(listed(options["cluster_off"])),
+            unmanaged_guests=tuple(listed(options["unmanaged_guests"])),
         ).checked()
 
     def checked(self) -> RestoreRequest:
