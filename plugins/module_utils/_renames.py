@@ -16,12 +16,14 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
         "other_hosts_off": "disks_unused_elsewhere",
         "cluster_off": "unmanaged_guests",
     },
+    "kvm_leftovers": {"settle": "grace_period"},
 }
 """The new name of each old option, by module."""
 VARIABLES: Mapping[str, str] = {
     "kvm_restore_undo": "kvm_restore_state: undone or restored",
     "kvm_restore_other_hosts_off": "kvm_restore_disks_unused_elsewhere",
     "kvm_restore_cluster_off": "kvm_restore_unmanaged_guests",
+    "kvm_recover_settle": "kvm_recover_grace_period",
 }
 """The new name of each old variable of the roles."""
 

@@ -17,8 +17,8 @@ description:
     restores that broke off, and copies that M(kvmsnap.ontap.kvm_vm_clone) never made or removed to the end. What
     restores kept from before them is removed once it is old enough (O(safety_days)).
   - Nothing is touched that is not provably ours, and nothing that may belong to a run that is alive. A hold is alive
-    while a process has its lock or its deadline has not passed. A started backup may be alive for O(settle) seconds,
-    unless the host was booted since.
+    while a process has its lock or its deadline has not passed. A started backup may be alive for O(grace_period)
+    seconds, unless the host was booted since.
   - Frozen guests that no hold of this host explains, records and manifests that cannot be read, snapshots without a
     manifest, temporary LUNs of other hosts, and restores that broke off are reported only; RV(leftovers[].what) says
     what to do.
@@ -68,12 +68,12 @@ options:
       - Safety snapshots as old that no journal in O(catalog_dir) knows are subject to O(orphans).
     type: int
     default: 30
-  settle:
+  grace_period:
     description:
       - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
         that is alive, and for which what a killed run asked of the array for a copy may yet appear.
-      - V(0) says that no run is alive. Then what is dated in the future counts as left, too; else it is waited for,
-        since nobody knows how old it is after a clock was put back.
+      - V(0) says that no run is alive. Then what is dated in the future counts as a leftover, too. Otherwise it stays,
+        since its age is not known after a clock was set back.
     type: float
     default: 3600
   catalog_dir:
@@ -185,7 +185,7 @@ def argument_spec() -> dict[str, Any]:
         "volumes": {"type": "list", "elements": "dict", "default": []},
         "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
         "safety_days": {"type": "int", "default": 30},
-        "settle": {"type": "float", "default": run.SETTLE},
+        "grace_period": {"type": "float", "default": run.GRACE_PERIOD},
         "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
         "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
         "freeze_timeout": {"type": "int", "default": 20},

@@ -39,7 +39,7 @@ def ground(private: Ground) -> Iterator[Ground]:
     yield private
     for name in private.guests.stand_ins():
         private.guests.agent(name).recover()
-    outcome = private.module("kvm_leftovers", owner="hv0", settle=0)
+    outcome = private.module("kvm_leftovers", owner="hv0", grace_period=0)
     assert not outcome.failed, outcome.msg
 
 

@@ -161,7 +161,7 @@ def _stopped_by_it(ground: Ground, name: str) -> Iterator[str]:
         yield f"there is no next backup: {outcome.msg}"
     yield from _held_still(ground, HOLD_DEADLINE)
     yield from _not_saved(ground, name)
-    recovered = ground.module("kvm_leftovers", owner="hv1", settle=0)
+    recovered = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     yield from _unfit(recovered)
     left = recovered.result.get("leftovers")
     if left is None:
@@ -178,12 +178,12 @@ def _afterwards(ground: Ground) -> Iterator[str]:
         wait_until(lambda: not _on_record(ground), seconds=SETTLED, what="the timers' last try", pause=0.2)
     except LabError:
         yield f"{', '.join(_on_record(ground))} on record still"
-    recovered = ground.module("kvm_leftovers", owner="hv1", settle=0)
+    recovered = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     if recovered.failed:
         yield f"recovery failed: {recovered.msg}"
     if ground.guests.agent(BAD).frozen:
         yield f"{BAD} is frozen still"
-    again = ground.module("kvm_leftovers", owner="hv1", settle=0)
+    again = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     if again.failed or again["changed"]:
         yield f"a second recovery found {again.result.get('summary')}"
     for path in ground.seen(HOLDS).rglob("*.json"):

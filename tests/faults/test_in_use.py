@@ -453,7 +453,7 @@ def _target(house: House, cell: Cell) -> Path:
 def _act(house: House, cell: Cell) -> tuple[bool, str]:
     """Do it, and return whether it said that it was done, and what it said."""
     if cell.step == "recover":
-        outcome = house.run("kvm_leftovers", owner="hv1", settle=0)
+        outcome = house.run("kvm_leftovers", owner="hv1", grace_period=0)
         told = [item for item in outcome.result.get("leftovers", []) if item["name"] == HALF]
         done = bool(told) and told[0]["remedy"] == "taken away" and not told[0]["error"] and not outcome.failed
         return done, str(told)

@@ -323,7 +323,7 @@ def _play(theatre: Theatre, cell: LabStage, act: Act, complaints: list[str]) -> 
     if not after.ok:
         complaints.append(f"the next backup failed at {after.msg}")
     put_right = theatre.host.module(
-        "kvm_leftovers", owner=OWNER, volumes=theatre.found["volumes"], settle=0, orphans="absent"
+        "kvm_leftovers", owner=OWNER, volumes=theatre.found["volumes"], grace_period=0, orphans="absent"
     )
     if put_right.failed:
         complaints.append(f"recovery failed: {put_right.msg}")

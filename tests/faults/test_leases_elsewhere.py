@@ -122,7 +122,7 @@ def test_a_backup_stays_while_another_host_reads_it(site: Site, venv: str | None
             # Without its manifest the snapshot is an orphan, which the recovery on the owner's host would remove.
             known.rename(lost)
             try:
-                asked = {"owner": "hv1", "orphans": "absent", "settle": 0, "volumes": volumes}
+                asked = {"owner": "hv1", "orphans": "absent", "grace_period": 0, "volumes": volumes}
                 removal = site.ground.module("kvm_leftovers", **asked)
             finally:
                 lost.rename(known)

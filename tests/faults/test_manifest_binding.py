@@ -144,11 +144,11 @@ def test_a_host_that_cannot_write_down_its_part_leaves_the_other_one_its_snapsho
         refused = " ".join(playbooks.run("kvmsnap.ontap.backup", alone).failures(FIRST))
         assert f"as one point in time with {SECOND}, whose parts of it may need its snapshots" in refused
         assert carried(ground, name)
-    recovered = ground.module("kvm_leftovers", owner=FIRST, settle=0, orphans="absent")
+    recovered = ground.module("kvm_leftovers", owner=FIRST, grace_period=0, orphans="absent")
     assert not recovered.failed, recovered.msg
     assert not ground.seen(entry).exists()
     again = ground.module(
-        "kvm_leftovers", owner=FIRST, settle=0, orphans="absent", volumes=ground.discovered()["volumes"]
+        "kvm_leftovers", owner=FIRST, grace_period=0, orphans="absent", volumes=ground.discovered()["volumes"]
     )
     assert f"{SECOND} may have it as a backup" in str(again.result), "its index names both hosts"
     assert carried(ground, name)

@@ -104,7 +104,7 @@ def test_a_guest_that_is_off_for_its_restore(
     assert "Traceback" not in done.stderr
     assert (not done.failed, content(ground) != before, states(ground)) == (restored, restored, after), done.msg
     ground.control.clear_faults()
-    ground.module("kvm_leftovers", owner="hv1", settle=0)
+    ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     assert states(ground) == after
     assert not list(ground.seen(ground.volume(VOLUME)).glob(".kvmsnap-*"))
 

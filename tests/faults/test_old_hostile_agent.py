@@ -86,7 +86,7 @@ def test_the_timer_frees_one_that_refused_its_first_thaw(ground: Ground, kind: s
 
 def test_recovery_outlives_such_an_agent(ground: Ground) -> None:
     hostile(ground.guests.agent(BAD), "5000 digits")
-    outcome = ground.module("kvm_leftovers", owner="hv1", settle=0)
+    outcome = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     with shown("11.6: recover dies while such an agent runs"):
         assert outcome.result.get("leftovers") is not None, outcome.msg
     assert not outcome.failed, outcome.msg
@@ -98,7 +98,7 @@ def test_recovery_frees_the_others(ground: Ground) -> None:
     for pid in _timers(ground):
         os.kill(pid, signal.SIGKILL)
     _age(ground)
-    outcome = ground.module("kvm_leftovers", owner="hv1", settle=0)
+    outcome = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     with shown("11.6: recover dies and keeps the others held"):
         assert outcome.result.get("leftovers") is not None, outcome.msg
     assert not ground.guests.agent(GOOD).frozen

@@ -40,7 +40,7 @@ def running(ground: Ground) -> Iterator[None]:
         image.write(b"written after the backup")
     domain.create()
     yield
-    ground.module("kvm_leftovers", owner="hv0", settle=0)
+    ground.module("kvm_leftovers", owner="hv0", grace_period=0)
 
 
 def restored(ground: Ground, restore_id: str) -> Any:

@@ -36,9 +36,9 @@ def world(ground: Ground) -> dict[str, Any]:
     }
 
 
-def recovered(ground: Ground, *, settle: int = 0, check: bool = False) -> dict[str, Any]:
+def recovered(ground: Ground, *, grace_period: int = 0, check: bool = False) -> dict[str, Any]:
     """Run the recovery, which must succeed."""
-    outcome = ground.module("kvm_leftovers", check=check, owner="hv1", settle=settle)
+    outcome = ground.module("kvm_leftovers", check=check, owner="hv1", grace_period=grace_period)
     assert not outcome.failed, outcome.msg
     return outcome.result
 
@@ -70,7 +70,7 @@ def test_a_copy_whose_maker_is_killed_is_taken_away(ground: Ground, files: int) 
     ground.control.clear_faults()
     left = world(ground)
     assert left["records"] == [f"{COPY}.json"]
-    young = recovered(ground, settle=3600)
+    young = recovered(ground, grace_period=3600)
     assert told(young) == [("clone", COPY, None)]
     assert world(ground) == left
     shown = recovered(ground, check=True)

@@ -33,7 +33,7 @@ def _let_go(lab: Any) -> Iterator[None]:
     """Leave neither a fault nor a held guest behind, whatever the test finds."""
     yield
     lab.control.clear_faults()
-    lab.playbook("recover", extra_vars={"kvm_recover_settle": 0, "kvm_recover_discover": False})
+    lab.playbook("recover", extra_vars={"kvm_recover_grace_period": 0, "kvm_recover_discover": False})
 
 
 def until(found: Callable[[], Any], *, seconds: float, what: str) -> Any:
@@ -141,7 +141,7 @@ def snapshots(lab: Any) -> list[str]:
 
 
 def recover(lab: Any, *, check: bool = False) -> Any:
-    play = lab.playbook("recover", extra_vars={"kvm_recover_settle": 0}, check=check, diff=True)
+    play = lab.playbook("recover", extra_vars={"kvm_recover_grace_period": 0}, check=check, diff=True)
     assert play.rc == 0, play.stdout
     return play
 

@@ -168,7 +168,7 @@ class Guest:
 
     def _swept(self) -> None:
         """Let the recovery remove what the lost processes left, and see that it finds nothing else, and no more."""
-        asked = {"owner": "hv1", "catalog_dir": self.catalog, "settle": 0}
+        asked = {"owner": "hv1", "catalog_dir": self.catalog, "grace_period": 0}
         found = self.restore.host.module("kvm_leftovers", **asked)
         assert not found.failed, found.msg
         # Snapshots of other catalogs' backups, and temporary LUNs of lost catalogs' restores, are told and left alone.

@@ -66,8 +66,8 @@ class Assessment:
     why: str
 
 
-def assess(seen: HoldSeen, *, now: float, settle: float) -> Assessment:
-    """Decide about a hold; pure. ``now`` is monotonic; a hold of ``settle`` seconds without a guest is a left one."""
+def assess(seen: HoldSeen, *, now: float, grace_period: float) -> Assessment:
+    """Decide about a hold; pure. ``now`` is monotonic; a hold without guests is left over after ``grace_period`` s."""
     if seen.holder is not None:
         return Assessment("alive", "a process works on it")
     if seen.error is not None:
@@ -80,7 +80,7 @@ def assess(seen: HoldSeen, *, now: float, settle: float) -> Assessment:
         if left > 0:
             return Assessment("alive", f"it holds {held} for {left:.0f} s more at most")
         return Assessment("release", f"it outlived its deadline and still holds {held}")
-    if seen.record and seen.age < settle:
+    if seen.record and seen.age < grace_period:
         return Assessment("alive", "it holds nobody, and whoever made it may still ask what became of it")
     return Assessment("forget", "it holds nobody, and whoever made it has not asked what became of it")
 
@@ -116,7 +116,7 @@ def look_at(hold_id: str, settings: HoldSettings, *, wall: float) -> HoldSeen:
     return replace(seen, rows=None if rows is None else tuple(rows), age=age, holder=None if own else holder)
 
 
-def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float, settle: float) -> None:
+def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float, grace_period: float) -> None:
     """Release a hold or forget it, as :func:`assess` says, with everything looked at again under its lock.
 
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
@@ -124,7 +124,7 @@ def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float
     locks = briefly_locked(settings, seen.outstanding, seen.hold_id)
     with locks, locked(settings.directory, seen.hold_id, stage="releasing", timeout=LEAST):
         again = look_at(seen.hold_id, settings, wall=wall)
-        if assess(again, now=now, settle=settle).fate not in ("release", "forget"):
+        if assess(again, now=now, grace_period=grace_period).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")
         record = HoldRecord(settings.directory, seen.hold_id, boot_id(settings.boot))
         record.read()

@@ -26,15 +26,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 class OrphanedClones:
     """Where copies are looked for, and how what they consist of is reached; ``timeout`` (seconds) is for each step.
 
-    ``wall`` is the time since the epoch. What a killed run asked of the array may yet appear: for ``settle`` seconds
-    after it last wrote its record, nothing that it was making is taken away.
+    ``wall`` is the time since the epoch. What a killed run asked of the array may yet appear: for ``grace_period``
+    seconds after it last wrote its record, nothing that it was making is taken away.
     """
 
     root: Path
     clients: Sequence[Client]
     connect: Callable[[], Host]
     timeout: float
-    settle: float
+    grace_period: float
     wall: float
     san: San
     hold_dir: Path
@@ -59,10 +59,10 @@ class OrphanedClones:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:
-            left = self.settle - max(0.0, self.wall - clone_record.written(self.root, record.name))
+            left = self.grace_period - max(0.0, self.wall - clone_record.written(self.root, record.name))
             if record.phase == "making" and left > 0:
-                late = "what its run asked of the array may yet appear; it will count as left"
-                return Leftover("clone", record.name, f"{what}; {late} in {left:.0f} s (settle)")
+                late = "what its run asked of the array may yet appear; it will count as a leftover"
+                return Leftover("clone", record.name, f"{what}; {late} in {left:.0f} s (grace_period)")
             with closing(self.connect()) as host:
                 places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
                 deadline = Deadline.after(self.timeout)

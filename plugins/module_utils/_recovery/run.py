@@ -54,7 +54,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 BACKUP_LOCK = "backup.lock"
-SETTLE = 3600
+GRACE_PERIOD = 3600
 """Seconds for which a started backup, and a hold that holds nobody, may belong to a run that is alive."""
 
 _TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}")
@@ -70,7 +70,7 @@ class RecoveryError(KvmsnapError):
 
 @dataclass(frozen=True)
 class RecoveryRequest:
-    """Where recovery looks, what it may remove, and when it began; ``settle`` and ``timeout`` are in seconds.
+    """Where recovery looks, what it may remove, and when it began; ``grace_period`` and ``timeout`` are in seconds.
 
     ``array`` is None when no array is to be asked, and the error when one cannot be: that keeps nothing on the host
     from being put right. ``volumes`` are looked at beside those of the catalog's backups. ``wall`` is the time since
@@ -80,7 +80,7 @@ class RecoveryRequest:
     root: Path
     hold_settings: HoldSettings
     owner: str
-    settle: float
+    grace_period: float
     timeout: float
     safety_days: int
     remove_orphans: bool
@@ -93,8 +93,8 @@ class RecoveryRequest:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RecoveryRequest:
         """Read the module's options; raises :class:`InputError`."""
-        if options["settle"] < 0:
-            raise InputError(f"settle is {options['settle']}; it must be at least 0", option="settle")
+        if options["grace_period"] < 0:
+            raise InputError(f"grace_period is {options['grace_period']}; it must be at least 0", option="grace_period")
         if options["safety_days"] < 0:
             raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0", option="safety_days")
         uri, retry_count = options["uri"], options["retry_count"]
@@ -118,7 +118,7 @@ class RecoveryRequest:
             root=Path(options["catalog_dir"]),
             hold_settings=hold_settings,
             owner=checked_id(options["owner"], what="owner"),
-            settle=options["settle"],
+            grace_period=options["grace_period"],
             timeout=options["timeout"],
             safety_days=options["safety_days"],
             remove_orphans=options["orphans"] == "absent",
@@ -229,7 +229,7 @@ def _leftover_locks(request: RecoveryRequest) -> Iterator[Leftover]:
 
 
 def _of_hold(seen: HoldSeen, request: RecoveryRequest) -> Optional[Leftover]:
-    assessed = leftovers.assess(seen, now=request.now, settle=request.settle)
+    assessed = leftovers.assess(seen, now=request.now, grace_period=request.grace_period)
     if assessed.fate == "alive":
         return None
     act, remedy = None, None
@@ -237,7 +237,13 @@ def _of_hold(seen: HoldSeen, request: RecoveryRequest) -> Optional[Leftover]:
         remedy = "released" if assessed.fate == "release" else "removed"
 
         def act() -> None:
-            leftovers.put_right(seen, request.hold_settings, now=request.now, wall=request.wall, settle=request.settle)
+            leftovers.put_right(
+                seen,
+                request.hold_settings,
+                now=request.now,
+                wall=request.wall,
+                grace_period=request.grace_period,
+            )
 
     return Leftover("hold", seen.hold_id, assessed.why, remedy, act)
 
@@ -249,7 +255,7 @@ def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
     for place in places:
         for path in sorted(place.glob(".*")) if place.is_dir() else ():
             age = max(0.0, request.wall - _modified(path, request.wall))
-            if _TEMPORARY_FILE.fullmatch(path.name) and age >= request.settle:
+            if _TEMPORARY_FILE.fullmatch(path.name) and age >= request.grace_period:
                 yield Leftover("file", str(path), "it was never finished", "removed", partial(_unlink, path))
 
 
@@ -317,7 +323,7 @@ def _orphaned_clones(request: RecoveryRequest, clients: Sequence[Client]) -> Orp
         clients,
         request.hold_settings.connect,
         timeout=request.timeout,
-        settle=request.settle,
+        grace_period=request.grace_period,
         wall=request.wall,
         san=San(),
         hold_dir=request.hold_settings.directory,
@@ -336,7 +342,9 @@ def _backup_under_way(request: RecoveryRequest) -> bool:
 def _held_now(request: RecoveryRequest) -> set[str]:
     """Return the names of the backups whose hold is in progress."""
     holds = leftovers.holds_on(request.hold_settings, wall=request.wall)
-    assessed = {seen.hold_id: leftovers.assess(seen, now=request.now, settle=request.settle) for seen in holds}
+    assessed = {
+        seen.hold_id: leftovers.assess(seen, now=request.now, grace_period=request.grace_period) for seen in holds
+    }
     return {hold_id for hold_id, verdict in assessed.items() if verdict.fate == "alive"}
 
 
@@ -380,9 +388,9 @@ def _untouchable(
 ) -> Optional[str]:
     """Return why a started backup is not to be taken back, or None; pure; when it began is the request's."""
     created = datetime.fromisoformat(manifest.created).timestamp()
-    left = request.settle - max(0.0, request.wall - created)
+    left = request.grace_period - max(0.0, request.wall - created)
     if created >= request.booted and left > 0:
-        return f"it may be under way still; it will count as left in {left:.0f} s (settle)"
+        return f"it may be under way still; it will count as a leftover in {left:.0f} s (grace_period)"
     unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
     if unseen:
         return f"no controller that was given has {', '.join(unseen)}"

@@ -278,7 +278,7 @@ class LateOnLab(ABC):
 
         What the array made of the first one, after that was taken back, the recovery takes away.
         """
-        self.host.module("kvm_leftovers", owner="hv1", settle=0, timeout=LIMIT)
+        self.host.module("kvm_leftovers", owner="hv1", grace_period=0, timeout=LIMIT)
         if self.copy in self.lab.virsh("list", "--all", "--name").split():
             disks = 0
             for saved, image in self.copies():
@@ -311,7 +311,7 @@ class LateOnLab(ABC):
         if not self.word.active():
             yield "a restore afterwards left the guest off"
         if self.left():
-            self.host.module("kvm_leftovers", owner="hv1", settle=0, timeout=LIMIT)
+            self.host.module("kvm_leftovers", owner="hv1", grace_period=0, timeout=LIMIT)
         for name in self.left():
             yield f"{name} is left"
 

@@ -27,6 +27,8 @@ RENAMED: Mapping[str, str] = {
     "kvm_restore_disks_unused_elsewhere": "kvm_restore_other_hosts_off",
     "unmanaged_guests": "cluster_off",
     "kvm_restore_unmanaged_guests": "kvm_restore_cluster_off",
+    "grace_period": "settle",
+    "kvm_recover_grace_period": "kvm_recover_settle",
 }
 # The old values of those whose values changed too, by their new ones.
 _UNDO = {"restored": False, "undone": True}

@@ -347,7 +347,7 @@ class Stage:
     def _put_right(self, following: Report) -> Outcome:
         """Run what recover.yml runs, for runs that are known to have ended."""
         volumes = following.results["discover"].result.get("volumes", [])
-        return self.ground.module("kvm_leftovers", owner=OWNER, volumes=volumes, settle=0, orphans="absent")
+        return self.ground.module("kvm_leftovers", owner=OWNER, volumes=volumes, grace_period=0, orphans="absent")
 
     def _untold(self, scene: Scene) -> Iterator[str]:
         """Yield the snapshots of this backup that no manifest tells of, begun or complete, and locks."""

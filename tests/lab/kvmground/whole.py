@@ -159,9 +159,9 @@ class Whole:
                 return Done("clone", False, f"the copy cannot be removed: {gone.msg}")
             time.sleep(0.2)
 
-    def recover(self, *, settle: int = 3600) -> Done:
-        """Run the recovery; with ``settle`` 0 as one who knows that no run is alive."""
-        return done("recover", self._recovered(settle))
+    def recover(self, *, grace_period: int = 3600) -> Done:
+        """Run the recovery; with ``grace_period`` 0 as one who knows that no run is alive."""
+        return done("recover", self._recovered(grace_period))
 
     def hashes(self, snapshot: str | None = None) -> Bytes:
         """Return what the array has of the guest's disks; a name that a restore moved aside is `ABSENT`."""
@@ -243,8 +243,13 @@ class Whole:
         yield from self._files()
         yield from self._unknown_snapshots()
 
-    def _recovered(self, settle: int) -> Outcome:
-        options: dict[str, Any] = {"owner": OWNER, "volumes": self._volumes, "settle": settle, "orphans": "absent"}
+    def _recovered(self, grace_period: int) -> Outcome:
+        options: dict[str, Any] = {
+            "owner": OWNER,
+            "volumes": self._volumes,
+            "grace_period": grace_period,
+            "orphans": "absent",
+        }
         return self.ground.module("kvm_leftovers", within=WITHIN, **options)
 
     def _backup(self, operation: str, driver: Driver) -> Done:

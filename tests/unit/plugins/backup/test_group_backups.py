@@ -231,7 +231,7 @@ def recover(site: Site, *, orphans: str = "present", volumes: Sequence[SavedVolu
     options = {
         **site.options(),
         "volumes": [asdict(each) for each in volumes],
-        "settle": 0,
+        "grace_period": 0,
         "orphans": orphans,
         "safety_days": 30,
         "hold_dir": str(site.directory / "holds"),

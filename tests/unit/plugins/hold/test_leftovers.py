@@ -51,7 +51,7 @@ FIRED = replace(TIMER, fired_at=130.5)
     ],
 )
 def test_judge(seen: HoldSeen, now: float, fate: str) -> None:
-    assert assess(seen, now=now, settle=60.0).fate == fate
+    assert assess(seen, now=now, grace_period=60.0).fate == fate
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ class NoTimer:
 
 
 def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float = 100.0) -> None:
-    leftovers.put_right(seen, settings, now=now, wall=0.0, settle=0.0)
+    leftovers.put_right(seen, settings, now=now, wall=0.0, grace_period=0.0)
 
 
 def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, guarded: HoldSettings) -> None:
@@ -85,8 +85,8 @@ def test_a_record_of_the_future_is_left_once_no_run_is_alive(guests: Guests, gua
     (seen,) = leftovers.holds_on(guarded, wall=0.0)
     free = replace(seen, rows=(FREE,))
     assert free.age == 0.0
-    assert assess(free, now=1000.0, settle=3600.0).fate == "alive"
-    assert assess(free, now=1000.0, settle=0.0).fate == "forget"
+    assert assess(free, now=1000.0, grace_period=3600.0).fate == "alive"
+    assert assess(free, now=1000.0, grace_period=0.0).fate == "forget"
 
 
 def test_a_dead_hold_is_released_and_nothing_else(guests: Guests, guarded: HoldSettings) -> None:
@@ -140,7 +140,7 @@ def test_files_of_a_dead_process(guarded: HoldSettings, name: str, content: str,
     path = guarded.directory / name
     path.write_text(content, encoding="ascii")
     (seen,) = leftovers.holds_on(guarded, wall=path.stat().st_mtime)
-    assert assess(seen, now=1.0, settle=60.0).fate == fate
+    assert assess(seen, now=1.0, grace_period=60.0).fate == fate
     if fate == "forget":
         put_right(seen, guarded)
         assert leftovers.holds_on(guarded, wall=0.0) == []

@@ -51,7 +51,7 @@ def test_a_record_of_an_earlier_boot_is_shown_then_removed(options: dict[str, An
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"settle": -1}, "settle is -1"),
+        ({"grace_period": -1}, "grace_period is -1"),
         ({"owner": "../x"}, "owner '../x' cannot be used"),
         ({"uri": "qemu+unix:///system?socket=/no/such"}, "Failed to connect to libvirt"),
     ],

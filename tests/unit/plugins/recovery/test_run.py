@@ -139,7 +139,7 @@ class Host:
             "volumes": [],
             "orphans": "keep",
             "safety_days": 30,
-            "settle": 3600.0,
+            "grace_period": 3600.0,
             "catalog_dir": str(self.catalog),
             "hold_dir": str(self.holds),
             "freeze_timeout": 20,
@@ -190,7 +190,7 @@ def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.
     host.snapshot()
     result = host.recover()
     assert (result["changed"], told(result)) == (False, [("backup", None)])
-    assert "may be under way still; it will count as left in 3" in result["leftovers"][0]["what"]
+    assert "may be under way still; it will count as a leftover in 3" in result["leftovers"][0]["what"]
     assert result["diff"]["before"] == result["diff"]["after"]
     assert host.snapshots() == ["kvm_vol1"]
     monkeypatch.setattr(run, "_booted", time.time)
@@ -203,7 +203,7 @@ def test_a_backup_of_the_future_is_taken_back_once_no_run_is_alive(host: Host, m
     host.start(created=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds"))
     host.snapshot()
     assert told(host.recover()) == [("backup", None)]
-    assert host.recover(settle=0.0)["changed"] is True
+    assert host.recover(grace_period=0.0)["changed"] is True
     assert (host.snapshots(), store.entries(host.catalog)) == ([], [])
 
 
@@ -444,7 +444,7 @@ def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
     assert result["changed"] is False
 
 
-@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}, {"safety_days": -1}])
+@pytest.mark.parametrize("changes", [{"grace_period": -1.0}, {"owner": "../x"}, {"safety_days": -1}])
 def test_bad_options(host: Host, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         host.recover(**changes)

@@ -83,7 +83,7 @@ class Scene:
             "volumes": [{"controller": place.controller, **names}],
             "orphans": "keep",
             "safety_days": 30,
-            "settle": 3600.0,
+            "grace_period": 3600.0,
             "catalog_dir": str(root or self.root),
             "hold_dir": str(self.directory / "run" / "holds"),
             "freeze_timeout": 5,
