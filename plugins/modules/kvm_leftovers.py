@@ -20,7 +20,7 @@ description:
     while a process has its lock or its deadline has not passed. A started backup may be alive for O(grace_period)
     seconds, unless the host was booted since.
   - Frozen guests that no hold of this host explains, records and manifests that cannot be read, snapshots without a
-    manifest, temporary LUNs of other hosts, and restores that broke off are reported only; RV(leftovers[].what) says
+    manifest, temporary LUNs of other hosts, and restores that broke off are reported only; RV(leftovers[].message) says
     what to do.
   - The host comes first and does not wait for the array. With an empty list of O(controllers) only the host is looked
     at, not the backups.
@@ -146,12 +146,12 @@ leftovers:
       returned: success
       type: str
       sample: hv1-daily_20261121020000
-    what:
-      description: What is the matter with it.
+    message:
+      description: What was found.
       returned: success
       type: str
       sample: it outlived its deadline and still holds web1
-    remedy:
+    action:
       description: What was done, or would be; None for what is left alone.
       returned: success
       type: str

@@ -455,7 +455,7 @@ def _act(house: House, cell: Cell) -> tuple[bool, str]:
     if cell.step == "recover":
         outcome = house.run("kvm_leftovers", owner="hv1", grace_period=0)
         told = [item for item in outcome.result.get("leftovers", []) if item["name"] == HALF]
-        done = bool(told) and told[0]["remedy"] == "taken away" and not told[0]["error"] and not outcome.failed
+        done = bool(told) and told[0]["action"] == "taken away" and not told[0]["error"] and not outcome.failed
         return done, str(told)
     if cell.step == "clone removal":
         outcome = house.run("kvm_vm_clone", name=COPY, guest=APP, backup_id=BACKUP, state="absent")

@@ -424,7 +424,7 @@ def _act(stage: Stage, cell: Cell) -> tuple[bool, str]:
     if cell.step == "recover":
         outcome = stage.host.module("kvm_leftovers", within=400, owner="hv1", grace_period=0)
         told = [item for item in outcome.result.get("leftovers", []) if item["name"] == HALF]
-        done = bool(told) and told[0]["remedy"] == "taken away" and not told[0]["error"] and not outcome.failed
+        done = bool(told) and told[0]["action"] == "taken away" and not told[0]["error"] and not outcome.failed
         return done, str(told or outcome.msg)
     if cell.step == "clone removal":
         outcome = stage.clone(cell.guest, state="absent")

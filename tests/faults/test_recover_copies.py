@@ -46,8 +46,8 @@ def recovered(ground: Ground, *, grace_period: int = 0, check: bool = False) -> 
 def told(result: dict[str, Any]) -> list[tuple[str, str, Any]]:
     """Return what is left beside the lock and the lease of a process that died, which are of no use to anybody."""
     dead = [each for each in result["leftovers"] if each["kind"] == "lease" or each["name"].endswith(".lock")]
-    assert {each["remedy"] for each in dead} <= {"removed"}
-    return [(item["kind"], item["name"], item["remedy"]) for item in result["leftovers"] if item not in dead]
+    assert {each["action"] for each in dead} <= {"removed"}
+    return [(item["kind"], item["name"], item["action"]) for item in result["leftovers"] if item not in dead]
 
 
 def cloning(**options: Any) -> dict[str, Any]:

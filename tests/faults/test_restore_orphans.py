@@ -39,7 +39,7 @@ def temporaries(ground: Ground) -> list[str]:
 def found(ground: Ground, *, check: bool = False) -> list[tuple[str, str, Any]]:
     outcome = ground.module("kvm_leftovers", check=check, owner="hv1")
     assert not outcome.failed, outcome.msg
-    return [(each["kind"], Path(each["name"]).name, each["remedy"]) for each in outcome["leftovers"]]
+    return [(each["kind"], Path(each["name"]).name, each["action"]) for each in outcome["leftovers"]]
 
 
 def test_what_the_array_made_late_is_removed_by_the_recovery_and_nothing_else_is(ground: Ground) -> None:

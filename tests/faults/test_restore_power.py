@@ -116,7 +116,7 @@ def test_what_a_restore_kept_goes_in_time_and_an_undo_says_so(ground: Ground) ->
     assert (safety in snapshots, len(list(images.iterdir()))) == (True, 1)
     swept: dict[str, Any] = {"owner": "hv1", "catalog_dir": CATALOG}
     left_by_others = ground.module("kvm_leftovers", **swept)["leftovers"]
-    assert {each["kind"] for each in left_by_others if each["remedy"]} <= {"lease", "file"}, "a lock of a killed run"
+    assert {each["kind"] for each in left_by_others if each["action"]} <= {"lease", "file"}, "a lock of a killed run"
     assert not ground.module("kvm_leftovers", **swept)["changed"]
     assert (images.exists(), ground.snapshots()[f"{SVM}:{VOLUME}"]) == (True, snapshots)
     then = journal.stat().st_mtime - 31 * 86400

@@ -173,7 +173,7 @@ class Guest:
         assert not found.failed, found.msg
         # Snapshots of other catalogs' backups, and temporary LUNs of lost catalogs' restores, are told and left alone.
         told_only = [each for each in found.result["leftovers"] if each["kind"] == "lun" and STAMP not in each["name"]]
-        assert all(each["remedy"] is None for each in told_only), found.result["summary"]
+        assert all(each["action"] is None for each in told_only), found.result["summary"]
         mine = [each for each in found.result["leftovers"] if each["kind"] != "snapshot" and each not in told_only]
         assert {each["kind"] for each in mine} <= {"lease", "file"}, found.result["summary"]
         assert not self.restore.host.module("kvm_leftovers", **asked).result["changed"]

@@ -186,7 +186,7 @@ def _result(found: Sequence[Leftover], errors: Sequence[Optional[str]], *, chang
 
 
 def _told(item: Leftover, error: Optional[str]) -> str:
-    return f"{item.line} - {error or item.remedy or 'left alone'}"
+    return f"{item.line} - {error or item.action or 'left alone'}"
 
 
 def _text(lines: Sequence[str]) -> str:

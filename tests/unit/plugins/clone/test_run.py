@@ -792,8 +792,8 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "uri": URI,
         }
         result = recovery_run.recover(recovery_run.RecoveryRequest.from_options(options), check=check)
-        assert result["changed"] is any(item["remedy"] for item in result["leftovers"])
-        return [(item["kind"], item["name"], item["remedy"] or item["what"]) for item in result["leftovers"]]
+        assert result["changed"] is any(item["action"] for item in result["leftovers"])
+        return [(item["kind"], item["name"], item["action"] or item["message"]) for item in result["leftovers"]]
 
     return run
 

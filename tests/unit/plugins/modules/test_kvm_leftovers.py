@@ -35,7 +35,7 @@ def test_a_record_of_an_earlier_boot_is_shown_then_removed(options: dict[str, An
     stale = holds / "old.json"
     stale.write_text('{"schema": "kvmsnap.hold/1", "boot_id": "another", "guests": []}', encoding="ascii")
     shown = run("kvm_leftovers", options, check=True)
-    assert (shown["changed"], [item["remedy"] for item in shown["leftovers"]]) == (True, ["removed"])
+    assert (shown["changed"], [item["action"] for item in shown["leftovers"]]) == (True, ["removed"])
     assert stale.exists()
     done = run("kvm_leftovers", options)
     assert (done["changed"], done["leftovers"]) == (True, shown["leftovers"])

@@ -158,7 +158,7 @@ def host(sim: Running, tmp_path: Path, request: pytest.FixtureRequest) -> Host:
 
 
 def told(result: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(item["kind"], item["remedy"]) for item in result["leftovers"]]
+    return [(item["kind"], item["action"]) for item in result["leftovers"]]
 
 
 def test_nothing_is_left(host: Host) -> None:
@@ -190,7 +190,7 @@ def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.
     host.snapshot()
     result = host.recover()
     assert (result["changed"], told(result)) == (False, [("backup", None)])
-    assert "may be under way still; it will count as a leftover in 3" in result["leftovers"][0]["what"]
+    assert "may be under way still; it will count as a leftover in 3" in result["leftovers"][0]["message"]
     assert result["diff"]["before"] == result["diff"]["after"]
     assert host.snapshots() == ["kvm_vol1"]
     monkeypatch.setattr(run, "_booted", time.time)
@@ -233,7 +233,7 @@ def test_a_snapshot_of_another_run_keeps_the_backup_from_being_taken_back(host: 
     host.snapshot(comment=comment)
     result = host.recover()
     assert told(result) == [("backup", None)]
-    assert "is not of this run" in result["leftovers"][0]["what"]
+    assert "is not of this run" in result["leftovers"][0]["message"]
     assert host.snapshots() == ["kvm_vol1"]
 
 
@@ -258,7 +258,7 @@ def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
     host.snapshot()
     result = host.recover()
     assert told(result) == [("backup", None)]
-    assert result["leftovers"][0]["what"].endswith("no controller that was given has svm1:gone")
+    assert result["leftovers"][0]["message"].endswith("no controller that was given has svm1:gone")
     assert host.snapshots() == ["kvm_vol1"]
 
 
@@ -309,8 +309,8 @@ def test_snapshots_without_a_manifest_are_kept_unless_asked(host: Host) -> None:
     ]
     assert host.recover()["leftovers"] == [], "no manifest and no option names their volumes"
     kept = host.recover(volumes=volumes)["leftovers"]
-    assert [(item["kind"], item["remedy"]) for item in kept] == [("snapshot", None)]
-    assert "svm1:kvm_vol1, svm1:kvm_vol2" in kept[0]["what"]
+    assert [(item["kind"], item["action"]) for item in kept] == [("snapshot", None)]
+    assert "svm1:kvm_vol1, svm1:kvm_vol2" in kept[0]["message"]
     assert host.recover(volumes=volumes, owner="hv2", orphans="absent")["leftovers"] == []
     assert host.snapshots() == ["kvm_vol1", "kvm_vol2"]
     assert host.recover(volumes=volumes, orphans="absent")["changed"] is True
@@ -435,12 +435,12 @@ def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
     directory.mkdir(parents=True)
     (directory / "manifest.json").write_text(json.dumps({"schema": "x"}), encoding="ascii")
     result = host.recover()
-    assert [(item["kind"], item["name"], item["remedy"]) for item in result["leftovers"]] == [
+    assert [(item["kind"], item["name"], item["action"]) for item in result["leftovers"]] == [
         ("restore", "r1", None),
         ("restore", "r3", None),
         ("backup", "b9", None),
     ]
-    assert "before 1 of its guests were back" in result["leftovers"][0]["what"]
+    assert "before 1 of its guests were back" in result["leftovers"][0]["message"]
     assert result["changed"] is False
 
 
@@ -459,7 +459,7 @@ def test_what_a_restore_kept_is_shown_then_removed_and_its_journal_stays(host: H
     assert (shown["changed"], told(shown)) == (True, [("restore", None), ("safety", "removed")])
     assert shown["leftovers"][1]["name"] == "old"
     for word in ("31 days ago", "svm1:kvm_vol1, svm1:kvm_vol2", "old.files", "old.images"):
-        assert word in shown["leftovers"][1]["what"]
+        assert word in shown["leftovers"][1]["message"]
     assert (host.safeties(), sorted(path.name for path in old.parent.iterdir())) == before
     assert host.recover() == shown
     assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-young"], "kvm_vol2": [f"{host.owner}-safety-broken"]}
@@ -497,7 +497,7 @@ def test_a_safety_snapshot_that_must_stay_keeps_all_of_its_restore(
     text = path.read_text(encoding="utf-8")
     result = host.recover()
     assert (result["changed"], told(result)) == (False, [("safety", None)])
-    assert said in result["leftovers"][0]["what"]
+    assert said in result["leftovers"][0]["message"]
     assert (host.safeties(), path.read_text(encoding="utf-8")) == ({"kvm_vol1": [name], "kvm_vol2": [name]}, text)
     assert (restore_journal.images_of(host.catalog, "old") / "u1.save").exists()
     host.sim.control.change_snapshot("svm1", "kvm_vol2", name, owners=[], expiry_time=None)
@@ -520,12 +520,12 @@ def test_nothing_that_was_kept_is_removed_while_a_restore_is_under_way_or_a_jour
     with restore_journal.alone(host.catalog):
         result = host.recover()
         assert told(result) == [("safety", None)]
-        assert "a restore of this host is under way" in result["leftovers"][0]["what"]
+        assert "a restore of this host is under way" in result["leftovers"][0]["message"]
     unread = path.with_name("r9.json")
     unread.write_text("{", encoding="ascii")
     result = host.recover()
     assert told(result) == [("restore", None), ("safety", None)]
-    assert "what restore r9 needs is not known" in result["leftovers"][1]["what"]
+    assert "what restore r9 needs is not known" in result["leftovers"][1]["message"]
     assert "kvm_vol1" in host.safeties()
     unread.unlink()
     assert told(host.recover()) == [("safety", "removed")]
@@ -539,7 +539,7 @@ def test_a_volume_that_no_controller_has_keeps_all_of_its_restore(host: Host) ->
     host.age(path, 31)
     result = host.recover()
     assert told(result) == [("safety", None)]
-    assert "no controller that was given has svm1:kvm_vol1" in result["leftovers"][0]["what"]
+    assert "no controller that was given has svm1:kvm_vol1" in result["leftovers"][0]["message"]
     assert "kvm_vol1" in host.safeties()
 
 
@@ -600,7 +600,7 @@ def test_a_safety_snapshot_that_a_killed_restore_asked_for_goes_when_that_has_en
     assert host.recover(volumes=host.records(), safety_days=0)["leftovers"] == []
     result = host.recover(volumes=host.records())
     assert told(result) == [("snapshot", "removed")] * 2
-    assert "made before restore killed, which ended without it" in result["leftovers"][0]["what"]
+    assert "made before restore killed, which ended without it" in result["leftovers"][0]["message"]
     assert host.safeties() == {}
     assert host.recover(volumes=host.records())["leftovers"] == []
 
@@ -613,7 +613,7 @@ def test_safety_snapshots_that_no_journal_knows_are_orphans_once_they_are_old(ho
     try:
         result = host.recover(volumes=host.records())
         assert (result["changed"], told(result)) == (False, [("snapshot", None)])
-        assert "before restore lost, and no journal knows it" in result["leftovers"][0]["what"]
+        assert "before restore lost, and no journal knows it" in result["leftovers"][0]["message"]
         assert told(host.recover(volumes=host.records(), orphans="absent")) == [("snapshot", "removed")]
     finally:
         host.sim.control.reset_switches()

@@ -97,7 +97,7 @@ class Scene:
     def told(self, **how: Any) -> list[tuple[str, Any]]:
         """What recovery says of LUNs: each one's name, and what was done or is the matter."""
         found = [item for item in self.recover(**how)["leftovers"] if item["kind"] == "lun"]
-        return [(item["name"], item["remedy"] or item["what"]) for item in found]
+        return [(item["name"], item["action"] or item["message"]) for item in found]
 
 
 @pytest.fixture(name="scene")
