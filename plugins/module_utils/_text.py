@@ -24,7 +24,7 @@ _IN_LINES = re.compile(f"(?![\\n\\t])[{_HIDDEN}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 SENTENCES = frozenset(
-    ("msg", "message", "remedy", "reason", "error", "detail", "action", "remark", "state_reason", "refused", "seen")
+    ("msg", "message", "remedy", "reason", "error", "action", "remark", "state_reason", "refused", "seen")
 )
 LISTS_OF_SENTENCES = frozenset(("summary", "notes", "remarks", "warnings", "changes", "obstacles"))
 TEXTS = frozenset(("diff",))

@@ -109,7 +109,7 @@ findings:
       description: V(error), V(warning) or V(info). V(info) when it is as it should be.
       returned: success
       type: str
-    detail:
+    message:
       description: What was found.
       returned: success
       type: str

@@ -79,10 +79,10 @@ def test_what_is_wrong_on_the_host_is_found_at_once(lab: Any) -> None:
     assert ("nfs-server-name", "svm1-nfs") in _failed(play, "warning")
     findings = _findings(play)
     missing = findings["nfs-server-name", "svm2-nfs"]
-    assert "/etc/hosts does not list it" in missing["detail"]
+    assert "/etc/hosts does not list it" in missing["message"]
     assert "<address> svm2-nfs" in missing["remedy"]
-    assert findings["nfs-server-name", "svm1-nfs"]["detail"].endswith("uses 198.51.100.21")
-    assert findings["host-tool", "sanlun"]["detail"].endswith("version 8.0.386.1644")
+    assert findings["nfs-server-name", "svm1-nfs"]["message"].endswith("uses 198.51.100.21")
+    assert findings["host-tool", "sanlun"]["message"].endswith("version 8.0.386.1644")
     assert "svm2-nfs" in play.stdout.split("Stop where a run would not work")[1]
 
 

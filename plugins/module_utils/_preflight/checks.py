@@ -46,7 +46,7 @@ class Finding:
     object: str
     ok: bool
     severity: Severity
-    detail: str
+    message: str
     source: str = ""
     remedy: str = ""
 
@@ -274,7 +274,7 @@ def as_table(findings: Sequence[Finding]) -> list[str]:
     lines = []
     for row, finding in zip(rows, ordered):
         cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths))
-        lines.append(f"{cells}  {finding.detail}" + (f" [{finding.source}]" if finding.source else ""))
+        lines.append(f"{cells}  {finding.message}" + (f" [{finding.source}]" if finding.source else ""))
         if not finding.ok and finding.remedy:
             lines.append(f"{'':<{widths[0]}}  -> {finding.remedy}")
     return lines
@@ -657,10 +657,10 @@ def _finding(
     check: str,
     thing: str,
     ok: bool,
-    detail: str,
+    message: str,
     *,
     severity: Severity = "error",
     source: str = "",
     remedy: str = "",
 ) -> Finding:
-    return Finding(check, thing, ok, "info" if ok else severity, detail, source, "" if ok else remedy)
+    return Finding(check, thing, ok, "info" if ok else severity, message, source, "" if ok else remedy)

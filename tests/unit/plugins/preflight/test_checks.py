@@ -91,12 +91,12 @@ def test_a_controller_is_found_by_name_or_by_address() -> None:
     assert preflight_checks.check_controller_name(KNOWN, SERVICE).source == "/etc/hosts"
     missing = preflight_checks.check_controller_name(UNKNOWN, SERVICE)
     assert (missing.ok, missing.severity) == (False, "error")
-    assert "/etc/hosts does not list it" in missing.detail
+    assert "/etc/hosts does not list it" in missing.message
     assert "'<address> svm1-nfs'" in missing.remedy
     given = preflight_checks.check_controller_name(ADDRESS, SERVICE)
     assert (given.ok, given.source, given.remedy) == (True, "address", "")
-    assert "known as svm1-nfs" in given.detail
-    assert "no name known" in preflight_checks.check_controller_name(replace(ADDRESS, alias=None), SERVICE).detail
+    assert "known as svm1-nfs" in given.message
+    assert "no name known" in preflight_checks.check_controller_name(replace(ADDRESS, alias=None), SERVICE).message
 
 
 def test_the_own_name_only_warns() -> None:
@@ -125,7 +125,7 @@ def test_the_server_of_a_mount(server: NfsServer, resolution: Resolution, ok: bo
     finding = preflight_checks.check_nfs_server(server, resolution, SERVICE)
     assert (finding.ok, finding.severity) == (ok, severity)
     if not ok and resolution is KNOWN:
-        assert finding.detail == "resolves to 198.51.100.21, yet /mnt/a uses 198.51.100.99"
+        assert finding.message == "resolves to 198.51.100.21, yet /mnt/a uses 198.51.100.99"
 
 
 def test_a_foreign_nfs_server_is_a_note() -> None:
@@ -140,7 +140,7 @@ def test_a_foreign_nfs_server_is_a_note() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tool", "ok", "detail"),
+    ("tool", "ok", "message"),
     [
         (Tool("sanlun", None), False, "is not installed; purpose"),
         (Tool("sanlun", "/usr/sbin/sanlun", "8.0.386"), True, "/usr/sbin/sanlun, version 8.0.386"),
@@ -148,9 +148,9 @@ def test_a_foreign_nfs_server_is_a_note() -> None:
         (Tool("sanlun", "/s"), True, "/s, version unknown (it names none)"),
     ],
 )
-def test_tools(tool: Tool, ok: bool, detail: str) -> None:
+def test_tools(tool: Tool, ok: bool, message: str) -> None:
     finding = preflight_checks.check_tool(tool, purpose="purpose", remedy="Install it.")
-    assert (finding.ok, finding.severity, finding.detail) == (ok, "info", detail)
+    assert (finding.ok, finding.severity, finding.message) == (ok, "info", message)
     warned = preflight_checks.check_tool(tool, purpose="purpose", remedy="Install it.", severity="warning")
     assert warned.severity == ("info" if ok else "warning")
 
@@ -179,7 +179,7 @@ def test_libvirt() -> None:
     assert preflight_checks.check_libvirt(Libvirt("qemu:///system")).ok
     silent = preflight_checks.check_libvirt(Libvirt("qemu:///system", error="no socket"))
     assert (silent.ok, silent.severity) == (False, "error")
-    assert "no socket" in silent.detail
+    assert "no socket" in silent.message
 
 
 @pytest.mark.parametrize(("exists", "readable", "ok"), [(True, True, True), (True, False, False), (False, True, False)])
@@ -205,7 +205,7 @@ def test_catalog_dir(directory: Directory, failed: list[str]) -> None:
     findings = preflight_checks.check_catalog_dir(directory)
     assert [finding.check for finding in findings if not finding.ok] == failed
     if not directory.exists:
-        assert f"it is made under {directory.nearest}" in findings[0].detail
+        assert f"it is made under {directory.nearest}" in findings[0].message
 
 
 def test_hold_dir() -> None:
@@ -234,7 +234,7 @@ def test_hold_dir() -> None:
 )
 def test_a_controller_that_cannot_be_used(failure: preflight_checks.Failure, check: str) -> None:
     findings = preflight_checks.check_array(replace(ARRAY, failure=failure, message="Failed to log in"))
-    assert [(finding.check, finding.severity, finding.detail) for finding in findings if not finding.ok] == [
+    assert [(finding.check, finding.severity, finding.message) for finding in findings if not finding.ok] == [
         (check, "error", "Failed to log in")
     ]
     assert findings[-1].remedy
@@ -255,7 +255,7 @@ def test_a_controller_that_is_fine() -> None:
     ]
     untried = findings[-1]
     assert untried.source == "not tried"
-    assert "create, label and delete snapshots" in untried.detail
+    assert "create, label and delete snapshots" in untried.message
     assert '-api "/api/storage/volumes/*/snapshots" -access all' in untried.remedy
     assert preflight_checks.as_table([untried])[1:] == []
 
@@ -264,7 +264,7 @@ def test_a_controller_that_is_fine() -> None:
 def test_clock_skew(skew: float, ok: bool) -> None:
     [finding] = [each for each in preflight_checks.check_array(replace(ARRAY, skew=skew)) if each.check == "clock-skew"]
     assert (finding.ok, finding.severity) == (ok, "info" if ok else "warning")
-    assert ("behind" in finding.detail) is (skew < 0)
+    assert ("behind" in finding.message) is (skew < 0)
 
 
 @pytest.mark.parametrize(("version", "ok"), [((9, 11, 0), False), ((9, 11, 1), True), ((9, 19, 1), True)])
@@ -356,7 +356,7 @@ def test_a_finding_is_plain_data() -> None:
         "object": "note",
         "ok": False,
         "severity": "info",
-        "detail": "hm",
+        "message": "hm",
         "source": "",
         "remedy": "Read.",
     }

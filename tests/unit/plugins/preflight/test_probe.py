@@ -43,7 +43,7 @@ def test_a_volume_s_directory_that_somebody_else_put_there_is_told(tmp_path: Pat
     (tmp_path / "open" / ".kvmsnap").chmod(0o777)
     (tmp_path / "linked" / ".kvmsnap").symlink_to(tmp_path)
     found = probe.volume_findings(str(tmp_path / name) for name in ("none", "ours", "open", "linked"))
-    assert [(Path(each.object).parent.name, each.ok, each.detail) for each in found] == [
+    assert [(Path(each.object).parent.name, each.ok, each.message) for each in found] == [
         ("ours", True, "is ours"),
         ("open", False, "others may write into it (mode 0777)"),
         ("linked", False, "it is a symbolic link"),
@@ -120,10 +120,10 @@ def test_a_host_that_is_ready(array: testing.Running, tmp_path: Path) -> None:
     assert by_check["nfs-server-name", "svm1-nfs"]["source"] == "/etc/hosts"
     assert by_check["nfs-server-lif", "198.51.100.21"]["ok"]
     assert not by_check["nfs-server-lif", "192.0.2.9"]["ok"]
-    assert by_check["host-name", "hv1"]["detail"] == "127.0.1.1"
-    assert by_check["ontap-version", f"127.0.0.1:{array.port}"]["detail"].startswith("9.19.1 ")
+    assert by_check["host-name", "hv1"]["message"] == "127.0.1.1"
+    assert by_check["ontap-version", f"127.0.0.1:{array.port}"]["message"].startswith("9.19.1 ")
     assert by_check["version", "libvirt"]["ok"]
-    assert by_check["version", "hypervisor"]["detail"].startswith("TEST ")
+    assert by_check["version", "hypervisor"]["message"].startswith("TEST ")
 
 
 def test_nothing_is_changed_or_created(array: testing.Running, tmp_path: Path) -> None:
