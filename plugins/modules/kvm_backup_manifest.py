@@ -103,7 +103,8 @@ options:
     description: Who owns the snapshots, the O(owner) of that host. Needed with O(state=indexed).
     type: str
   consistency:
-    description: The level that every guest is to reach, strongest first. Those below it are returned as RV(weaker).
+    description:
+      - The level that every guest is to reach, strongest first. RV(guests_below_consistency) names those below it.
     type: str
     choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
     default: crash-consistent
@@ -215,7 +216,7 @@ remarks:
   returned: success
   type: list
   elements: str
-weaker:
+guests_below_consistency:
   description: Names of the guests that did not reach O(consistency).
   returned: with O(state=complete)
   type: list

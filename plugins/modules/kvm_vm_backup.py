@@ -105,7 +105,8 @@ options:
   below_consistency:
     description:
       - What to do about a guest that did not reach O(consistency). Its level is recorded in any case.
-      - V(fail_guest) names it in RV(weaker) and keeps the backup, for the playbook to fail when all is done.
+      - V(fail_guest) names it in RV(guests_below_consistency) and keeps the backup, for the playbook to fail when all
+        is done.
       - V(fail_run) takes the whole backup back and fails.
       - V(record) names it and nothing else.
     type: str
@@ -274,7 +275,7 @@ timing:
       returned: success
       type: float
       sample: 2.9
-weaker:
+guests_below_consistency:
   description: Names of the guests that did not reach O(consistency).
   returned: success
   type: list

@@ -258,7 +258,7 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
     if known.complete:
         told = result_of(known, before="complete", remarks=[])
-        return {**told, "weaker": weaker(known, outcome.asked), "changed": False}
+        return {**told, "guests_below_consistency": guests_below(known, outcome.asked), "changed": False}
     # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold. One
     # that is under way now began after the hold, which refuses guests that are locked.
     guests = [(guest.uuid, guest.name) for guest in known.guests]
@@ -274,7 +274,8 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     )
     if not check:
         finish(root, done)
-    return {**result_of(done, before="started", remarks=[]), "weaker": weaker(done, outcome.asked)}
+    below = guests_below(done, outcome.asked)
+    return {**result_of(done, before="started", remarks=[]), "guests_below_consistency": below}
 
 
 def completed(
@@ -307,7 +308,7 @@ def _save_own(root: Path, manifest: Manifest) -> None:
         store.save(root, manifest, origin=Origin.OWN_RUN)
 
 
-def weaker(manifest: Manifest, floor: str) -> list[str]:
+def guests_below(manifest: Manifest, floor: str) -> list[str]:
     """Return the names of the guests that did not reach the level asked for."""
     levels = {guest.name: guest.consistency.level if guest.consistency else UNKNOWN for guest in manifest.guests}
     return [name for name, level in levels.items() if not at_least(level, floor)]

@@ -153,7 +153,7 @@ def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client]
         "diff": {"before": told["diff"]["after"], "after": told["diff"]["after"]},
         "guests": [],
         "snapshots": late["snapshots"] if late else [],
-        "weaker": manifest_writer.weaker(known, request.asked),
+        "guests_below_consistency": manifest_writer.guests_below(known, request.asked),
         "timing": timing_of([], []),
     }
 
@@ -198,7 +198,7 @@ def _foreseen(request: BackupRequest, clients: Sequence[Client]) -> dict[str, An
         **manifest_writer.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
         "guests": held["guests"],
         "snapshots": [as_result(each) for each in planned],
-        "weaker": [],
+        "guests_below_consistency": [],
         "timing": timing_of([], []),
     }
 
@@ -273,7 +273,7 @@ def _made_of(
         ),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],
-        "weaker": manifest_writer.weaker(done, request.asked),
+        "guests_below_consistency": manifest_writer.guests_below(done, request.asked),
         "timing": timing_of(rows, taken),
     }
     try:
@@ -330,15 +330,15 @@ def _completed(
         asked=request.asked,
         other_hosts=request.other_hosts,
     )
-    weaker = manifest_writer.weaker(done, request.asked)
-    if weaker and request.below == FAIL_RUN:
+    below = manifest_writer.guests_below(done, request.asked)
+    if below and request.below == FAIL_RUN:
         told = "; ".join(
             f"{guest.name} reached {guest.consistency.level} ({guest.consistency.reason or 'no more could be had'})"
             for guest in done.guests
-            if guest.consistency and guest.name in weaker
+            if guest.consistency and guest.name in below
         )
         guests = [row.as_dict() for row in critical.rows]
-        raise BackupError(f"{request.asked} was asked for, and {told}", weaker=weaker, guests=guests)
+        raise BackupError(f"{request.asked} was asked for, and {told}", guests_below_consistency=below, guests=guests)
     return done
 
 

@@ -65,7 +65,7 @@ def test_started_then_complete_then_nothing_to_do(tmp_path: Path) -> None:
     assert [hold["name"] for hold in started["plan"]["holds"]] == ["web1"]
     done = write(options(tmp_path, "complete"), check=False)
     assert phases(tmp_path) == ["complete"]
-    assert done["weaker"] == []
+    assert done["guests_below_consistency"] == []
     again = write(options(tmp_path, "complete"), check=False)
     assert again["changed"] is False
 
@@ -75,8 +75,8 @@ def test_a_guest_that_another_host_has_active_is_not_offline(tmp_path: Path) -> 
     write(options(tmp_path, "started"), check=False)
     said = {"hv2": [samples.DB], "hv3": ["", samples.WEB]}
     asked = options(tmp_path, "complete", holds=[off], consistency="offline", other_hosts=said)
-    assert write(asked, check=True)["weaker"] == ["web1"]
-    assert write({**asked, "other_hosts": {"hv2": [samples.DB]}}, check=False)["weaker"] == []
+    assert write(asked, check=True)["guests_below_consistency"] == ["web1"]
+    assert write({**asked, "other_hosts": {"hv2": [samples.DB]}}, check=False)["guests_below_consistency"] == []
 
 
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_an_unreadable_manifest_is_never_removed(tmp_path: Path) -> None:
 def test_guests_below_the_level_asked_for_are_named(tmp_path: Path) -> None:
     write(options(tmp_path, "started"), check=False)
     done = write(options(tmp_path, "complete", consistency="application-consistent"), check=False)
-    assert done["weaker"] == ["web1"]
+    assert done["guests_below_consistency"] == ["web1"]
 
 
 def test_completing_what_was_never_started_is_an_error(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_guest_that_was_taken_after_the_start_is_left_out_at_the_end(tmp_path:
         assert [guest["name"] for guest in done["backup"]["guests"]] == ["third"]
         (left,) = done["backup"]["unprotected"]
         code = "guest-locked" if how.startswith("locked") else "guest-half-restored"
-        assert (left["name"], left["problems"], done["weaker"]) == ("web1", [code], [])
+        assert (left["name"], left["problems"], done["guests_below_consistency"]) == ("web1", [code], [])
     assert phases(tmp_path) == ["complete"]
 
 

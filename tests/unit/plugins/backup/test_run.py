@@ -36,7 +36,7 @@ EXPIRY = "2026-12-31T23:59:00+00:00"
 def test_a_backup_is_made_once(site: Site) -> None:
     web, _sol = two_guests(site)
     result = site.back_up(snapmirror_label="daily", expiry_time=EXPIRY)
-    assert (result["changed"], result["weaker"]) == (True, [])
+    assert (result["changed"], result["guests_below_consistency"]) == (True, [])
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
     assert site.free()
     levels = {guest["name"]: (guest["method"], guest["consistency"]) for guest in result["backup"]["guests"]}
@@ -288,9 +288,9 @@ def test_a_guest_below_the_level_asked_for(site: Site, below: str, left: list[st
     if below == "fail_run":
         with pytest.raises(BackupError, match="sol1 reached crash-consistent") as raised:
             site.back_up(**wanted)
-        assert raised.value.fields["weaker"] == ["sol1"]
+        assert raised.value.fields["guests_below_consistency"] == ["sol1"]
     else:
-        assert site.back_up(**wanted)["weaker"] == ["sol1"]
+        assert site.back_up(**wanted)["guests_below_consistency"] == ["sol1"]
     assert site.left()[1] == left
     assert bool(site.snapshots()) is bool(left)
 
@@ -378,7 +378,7 @@ def test_a_guest_that_thaws_itself_is_let_go_in_time_and_called_what_it_is(site:
     assert rows["web1"]["thaw_sent"] > max(each["confirmed_at"] for each in result["snapshots"])
     levels = {guest["name"]: guest["consistency"] for guest in result["backup"]["guests"]}
     assert levels == {"win1": "inconsistent", "web1": "filesystem-consistent"}
-    assert result["weaker"] == ["win1"]
+    assert result["guests_below_consistency"] == ["win1"]
     assert not site.guests.inside[windows].frozen
 
 

@@ -164,7 +164,7 @@ def test_an_array_whose_clock_is_set_after_a_snapshot_is_told_and_nothing_else(
 
     monkeypatch.setattr(snapshot_calls, "confirmed", clock_goes_on_first)
     result = site.back_up()
-    assert (result["changed"], result["weaker"], site.left()) == (
+    assert (result["changed"], result["guests_below_consistency"], site.left()) == (
         True,
         [],
         (["kvm_vol1", "kvm_vol2"], ["complete"], []),
