@@ -26,7 +26,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 SENTENCES = frozenset(
     ("msg", "message", "remedy", "reason", "error", "action", "remark", "state_reason", "refused", "seen")
 )
-LISTS_OF_SENTENCES = frozenset(("summary", "notes", "remarks", "warnings", "changes", "obstacles"))
+LISTS_OF_SENTENCES = frozenset(("summary", "notes", "warnings", "changes", "obstacles"))
 TEXTS = frozenset(("diff",))
 
 

@@ -211,7 +211,7 @@ run_id:
   description: What names this run in the comment of its snapshots.
   returned: with O(state=started)
   type: str
-remarks:
+notes:
   description: Volumes that could not take the manifest along, one sentence each.
   returned: success
   type: list

@@ -122,7 +122,7 @@ options:
         cannot be used.
       - A group's snapshot is made in two phases once all guests are held, with the writes to all volumes of the group
         kept waiting in between, at most seven seconds. O(hold_deadline) must be at least seven seconds.
-      - Volumes of a group that are not of the backup get the snapshot as well. They are named in RV(remarks) and in
+      - Volumes of a group that are not of the backup get the snapshot as well. They are named in RV(notes) and in
         RV(backup).
       - The account needs all rights on C(/api/application/consistency-groups).
     type: str
@@ -280,7 +280,7 @@ guests_below_consistency:
   returned: success
   type: list
   elements: str
-remarks:
+notes:
   description: What is worth knowing and no reason to fail, such as a volume that could not take the manifest along.
   returned: success
   type: list

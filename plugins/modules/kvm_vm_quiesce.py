@@ -374,7 +374,7 @@ guests:
       description: Whether another process of this collection works on it, so that it has no part in the hold.
       returned: success
       type: bool
-remarks:
+notes:
   description:
     - With O(state=quiesced) a sentence for each other hold whose end was long ago, though guests of it that are proven
       free were still named by it. Its record says so now, and they can be held again.

@@ -120,7 +120,7 @@ def test_a_hold_that_is_long_over_does_not_keep_the_next_night_from_its_guests(g
     outcome = _backed_up(ground, name, ground.discovered(), on_failure="fail")
     with shown("11.6: a record that says 'held' fails the next night's backup for all"):
         assert not outcome.failed, outcome.msg
-    assert any(f"The hold {HOLD} was long over" in each for each in outcome["remarks"])
+    assert any(f"The hold {HOLD} was long over" in each for each in outcome["notes"])
     levels = {guest["name"]: guest["consistency"]["level"] for guest in _manifest(ground, name)["guests"]}
     assert levels == {BAD: "filesystem-consistent", GOOD: "filesystem-consistent", STILL: "crash-consistent"}
 

@@ -167,7 +167,7 @@ def test_a_directory_that_somebody_has_put_there_is_refused_before_the_hold(
         assert not (ground.seen(ground.catalog) / "backups" / backup).exists()
         assert found_at(directory) == state
         # Only a write shows to whom a root-squashed export gives it; so a check cannot know a stranger there.
-        assert looked.failed or (plant is as_stranger and f"belongs to uid {STRANGER}" in str(looked["remarks"]))
+        assert looked.failed or (plant is as_stranger and f"belongs to uid {STRANGER}" in str(looked["notes"]))
     finally:
         for path in (directory, directory.with_name("elsewhere")):
             if path.is_dir() and not path.is_symlink():

@@ -47,7 +47,7 @@ _LOOK_AGAIN = 0.1
 class CriticalResult:
     """What a hold came to: each guest's row, what came of the snapshots, and who could not be released, if any.
 
-    ``ended_early``: the process was asked to end meanwhile. ``remarks`` tell of what made the hold longer, and of a
+    ``ended_early``: the process was asked to end meanwhile. ``notes`` tell of what made the hold longer, and of a
     record of it that is left. ``broken``: what ended it before its end, when snapshots had been asked for already;
     ``made`` is to be taken back then.
     """
@@ -56,7 +56,7 @@ class CriticalResult:
     made: Made
     stuck: Optional[HoldError] = None
     ended_early: bool = False
-    remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     broken: Optional[BaseException] = None
 
 
@@ -107,8 +107,8 @@ def run(
                     rows, left = list(exc.rows), [exc.message]
                 except HoldError as exc:
                     rows, stuck = record.rows, exc
-                remarks = (*waves(rows, pool.size), *left)
-                return CriticalResult(tuple(rows), creation.outcome(), stuck, to_end.is_set(), remarks)
+                notes = (*waves(rows, pool.size), *left)
+                return CriticalResult(tuple(rows), creation.outcome(), stuck, to_end.is_set(), notes)
         except BaseException as exc:
             if creation is None:
                 raise
@@ -148,7 +148,7 @@ def over(creation: Creation, deadline: Deadline) -> bool:
 
 
 def waves(rows: Sequence[Row], at_once: int) -> list[str]:
-    """Return remarks about guests that could not be held at once, since libvirt works on so many at a time; pure."""
+    """Return notes about guests that could not be held at once, since libvirt works on so many at a time; pure."""
     found = []
     for phase in phases([row for row in rows if row.method != "none"]):
         if len(phase) > at_once:

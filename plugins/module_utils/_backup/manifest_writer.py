@@ -143,7 +143,7 @@ def _start(request: ManifestRequest, scope: BackupScope, *, check: bool) -> dict
     manifest, plan = planned(name, scope)
     holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
     begun = foreseen(manifest, key=scope.key) if check else start(root, manifest, scope.guests, key=scope.key)
-    result = result_of(begun.manifest, before="absent", remarks=list(begun.remarks))
+    result = result_of(begun.manifest, before="absent", notes=list(begun.notes))
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
     unprotected = result["backup"]["unprotected"]
     comment = begun.manifest.comment
@@ -166,12 +166,12 @@ def _indexed(request: ManifestRequest, step: IndexStep, *, check: bool) -> dict[
     lacking = [volume.label for volume in known.volumes if (known.owner, volume.key) not in given]
     if lacking:
         raise InputError(f"parts lacks what this host has on {', '.join(lacking)}; nothing was touched", option="parts")
-    bound, remarks = volume_copies.put_index(
+    bound, notes = volume_copies.put_index(
         known, step.parts, owner=step.owner, run_id=step.run_id, key=step.key, check=check
     )
     if not check:
         _save_own(root, bound)
-    return {**result_of(bound, before="started", remarks=remarks), "changed": bound != known}
+    return {**result_of(bound, before="started", notes=notes), "changed": bound != known}
 
 
 def planned(name: str, scope: BackupScope) -> tuple[Manifest, BackupPlan]:
@@ -198,19 +198,19 @@ def planned(name: str, scope: BackupScope) -> tuple[Manifest, BackupPlan]:
 
 @dataclass(frozen=True)
 class Begun:
-    """A started manifest, what its volumes carry of it, and remarks about what could not be done."""
+    """A started manifest, what its volumes carry of it, and notes about what could not be done."""
 
     manifest: Manifest
     parts: tuple[Part, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def foreseen(manifest: Manifest, *, key: Optional[ManifestKey]) -> Begun:
     """Return what :func:`start` would make of a manifest; writes nothing. Raises as that does."""
-    remarks = volume_copies.refuse_foreign(manifest)
+    notes = volume_copies.refuse_foreign(manifest)
     copies = volume_copies.put_parts(manifest, check=True)
     bound, _none = _bound(manifest, copies, key, check=True)
-    return Begun(bound, copies.parts, (*remarks, *copies.remarks))
+    return Begun(bound, copies.parts, (*notes, *copies.notes))
 
 
 def start(root: Path, manifest: Manifest, guests: Sequence[FoundGuest], *, key: Optional[ManifestKey]) -> Begun:
@@ -228,7 +228,7 @@ def start(root: Path, manifest: Manifest, guests: Sequence[FoundGuest], *, key: 
         if known is not None:
             raise _there_already(root, known)
         store.unmark(root, manifest.backup_id)
-        manifest, remarks = store.keep_side_files(root, manifest, _side_files(own))
+        manifest, notes = store.keep_side_files(root, manifest, _side_files(own))
         store.save(root, manifest, origin=Origin.OWN_RUN)
     try:
         copies = volume_copies.put_parts(manifest)
@@ -237,7 +237,7 @@ def start(root: Path, manifest: Manifest, guests: Sequence[FoundGuest], *, key: 
     except BaseException:
         remove(root, manifest.backup_id, check=False, run_id=manifest.run_id)
         raise
-    return Begun(bound, copies.parts, (*remarks, *copies.remarks, *more))
+    return Begun(bound, copies.parts, (*notes, *copies.notes, *more))
 
 
 def _bound(
@@ -257,7 +257,7 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
     if known.complete:
-        told = result_of(known, before="complete", remarks=[])
+        told = result_of(known, before="complete", notes=[])
         return {**told, "guests_below_consistency": guests_below(known, outcome.asked), "changed": False}
     # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold. One
     # that is under way now began after the hold, which refuses guests that are locked.
@@ -275,7 +275,7 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     if not check:
         finish(root, done)
     below = guests_below(done, outcome.asked)
-    return {**result_of(done, before="started", remarks=[]), "guests_below_consistency": below}
+    return {**result_of(done, before="started", notes=[]), "guests_below_consistency": below}
 
 
 def completed(
@@ -370,7 +370,7 @@ def _unfinished(root: Path, name: str, run_id: Optional[str]) -> Optional[Manife
 
 def _without_backup(name: str, *, before: str, after: str, changed: bool) -> dict[str, Any]:
     diff = {"before": f"backup {name}: {before}\n", "after": f"backup {name}: {after}\n"}
-    return {"changed": changed, "backup": None, "summary": [], "remarks": [], "diff": diff}
+    return {"changed": changed, "backup": None, "summary": [], "notes": [], "diff": diff}
 
 
 def _there_already(root: Path, known: Manifest) -> InputError:
@@ -388,7 +388,7 @@ def _taken_back(name: str) -> TakenBackError:
     )
 
 
-def result_of(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[str, Any]:
+def result_of(manifest: Manifest, *, before: str, notes: list[str]) -> dict[str, Any]:
     """Return what modules tell of a backup that they changed from ``before``."""
     record = backup_record(manifest)
     after = "\n".join(lines(record)) + "\n"
@@ -396,7 +396,7 @@ def result_of(manifest: Manifest, *, before: str, remarks: list[str]) -> dict[st
         "changed": True,
         "backup": record,
         "summary": lines(record),
-        "remarks": remarks,
+        "notes": notes,
         "diff": {"before": f"backup {manifest.backup_id}: {before}\n", "after": after},
     }
 

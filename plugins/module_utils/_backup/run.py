@@ -145,7 +145,7 @@ def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client]
         expiry_time=request.wanted.expiry_time if any(each.expiry_time is None for each in there) else None,
     )
     late = _set_late(request, lacking, known, clients, check=check)
-    told = manifest_writer.result_of(known, before="complete", remarks=[])
+    told = manifest_writer.result_of(known, before="complete", notes=[])
     return {
         **told,
         "changed": late is not None and late["changed"],
@@ -195,7 +195,7 @@ def _foreseen(request: BackupRequest, clients: Sequence[Client]) -> dict[str, An
     begun = manifest_writer.foreseen(manifest, key=request.scope.key)
     held = hold.hold(_guests(request, plan), request.name, request.hold_settings, check=True, go_on=request.go_on)
     return {
-        **manifest_writer.result_of(begun.manifest, before="absent", remarks=[*begun.remarks, *grouped.remarks()]),
+        **manifest_writer.result_of(begun.manifest, before="absent", notes=[*begun.notes, *grouped.notes()]),
         "guests": held["guests"],
         "snapshots": [as_result(each) for each in planned],
         "guests_below_consistency": [],
@@ -269,7 +269,7 @@ def _made_of(
     rows = list(critical.rows)
     result = {
         **manifest_writer.result_of(
-            done, before="absent", remarks=[*healed, *begun.remarks, *grouped.remarks(), *critical.remarks]
+            done, before="absent", notes=[*healed, *begun.notes, *grouped.notes(), *critical.notes]
         ),
         "guests": [row.as_dict() for row in rows],
         "snapshots": [as_result(each) for each in taken],

@@ -188,13 +188,13 @@ class SideFile:
 
 
 def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -> tuple[Manifest, list[str]]:
-    """Copy side files into the catalog; return the manifest that names them, and a remark for each not there yet.
+    """Copy side files into the catalog; return the manifest that names them, and a note for each not there yet.
 
     A guest that was never started has none. Raises :class:`CatalogError` when one that is there cannot be kept.
     """
     directory = backup_directory(root, manifest.backup_id)
     kept: dict[str, list[SavedFile]] = {}
-    remarks = []
+    notes = []
     for item in found:
         stored = checked_id(f"{item.uuid}.{item.kind}", what="stored_as")
         try:
@@ -202,12 +202,12 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
             private_directory(directory)
             write_private(directory / stored, content)
         except FileNotFoundError:
-            remarks.append(f"guest {item.uuid} has no {item.kind} state yet at {item.path}; none was saved")
+            notes.append(f"guest {item.uuid} has no {item.kind} state yet at {item.path}; none was saved")
             continue
         except OSError as exc:
             if exc.errno in _NO_STATE:
                 reason = exc.strerror or str(exc)
-                remarks.append(f"guest {item.uuid}: its {item.kind} state at {item.path} was not saved: {reason}")
+                notes.append(f"guest {item.uuid}: its {item.kind} state at {item.path} was not saved: {reason}")
                 continue
             message = f"Failed to save {item.kind} state {item.path} of guest {item.uuid}: {exc}"
             raise CatalogError(message, path=item.path) from exc
@@ -215,7 +215,7 @@ def keep_side_files(root: Path, manifest: Manifest, found: Iterable[SideFile]) -
             SavedFile(item.kind, item.path, stored, hashlib.sha256(content).hexdigest())
         )
     guests = tuple(replace(guest, files=(*guest.files, *kept.get(guest.uuid, ()))) for guest in manifest.guests)
-    return replace(manifest, guests=guests), remarks
+    return replace(manifest, guests=guests), notes
 
 
 def content_of(path: Path) -> bytes:

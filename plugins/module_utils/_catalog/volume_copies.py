@@ -36,19 +36,19 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Copies:
-    """What the volumes carry: one part per volume, and remarks about what they could not take."""
+    """What the volumes carry: one part per volume, and notes about what they could not take."""
 
     parts: tuple[Part, ...]
-    remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def refuse_foreign(manifest: Manifest) -> list[str]:
-    """Refuse volumes whose directory for the copies is not ours; return a remark where only writing can show it.
+    """Refuse volumes whose directory for the copies is not ours; return a note where only writing can show it.
 
     Nothing is changed. Raises ``ForeignDirectoryError``.
     """
     mounts = read_mounts()
-    remarks = []
+    notes = []
     for volume in manifest.volumes:
         if volume.mount_point is None:
             continue
@@ -59,19 +59,19 @@ def refuse_foreign(manifest: Manifest) -> list[str]:
         except OSError:
             continue
         if owner not in (None, os.geteuid()):
-            remarks.append(
+            notes.append(
                 f"{volume.label} at {volume.mount_point}: {volume_directory.VOLUME_DIRECTORY} there belongs to uid"
                 f" {owner}; it is used only if the export gives what this host writes to that user, too"
             )
-    return remarks
+    return notes
 
 
 def put_parts(manifest: Manifest, *, check: bool = False) -> Copies:
     """Put into each mounted NFS volume what it is to carry of the manifest; with ``check`` only say what that were.
 
-    Volumes with nothing but LUNs take none; one remark tells when there is no other. Raises ``ForeignDirectoryError``.
+    Volumes with nothing but LUNs take none; one note tells when there is no other. Raises ``ForeignDirectoryError``.
     """
-    parts, remarks = [], []
+    parts, notes = [], []
     with_files = _volumes_with_files(manifest)
     for volume in manifest.volumes:
         digest = None
@@ -79,15 +79,15 @@ def put_parts(manifest: Manifest, *, check: bool = False) -> Copies:
             content = manifests.dump(part_of(manifest, volume)).encode("utf-8")
             reason = None if check else _put(volume, part_name(manifest.backup_id, manifest.owner), content)
             if reason:
-                remarks.append(f"{volume.label} at {volume.mount_point}: {reason}")
+                notes.append(f"{volume.label} at {volume.mount_point}: {reason}")
             else:
                 digest = digest_of(content)
         elif volume.key in with_files:
-            remarks.append(f"{volume.label} is not mounted on this host")
+            notes.append(f"{volume.label} is not mounted on this host")
         parts.append(Part(manifest.owner, volume.svm_uuid, volume.volume_uuid, volume.label, digest))
     if not any(volume.mount_point or volume.key in with_files for volume in manifest.volumes):
-        remarks.append("no snapshot carries the manifest; it is in the catalog of this host alone")
-    return Copies(tuple(parts), tuple(remarks))
+        notes.append("no snapshot carries the manifest; it is in the catalog of this host alone")
+    return Copies(tuple(parts), tuple(notes))
 
 
 def put_index(
@@ -99,22 +99,22 @@ def put_index(
     key: Optional[ManifestKey] = None,
     check: bool = False,
 ) -> tuple[Manifest, list[str]]:
-    """Put the index of all hosts' parts beside this host's; return the manifest with its snapshots' comment, remarks.
+    """Put the index of all hosts' parts beside this host's; return the manifest with its snapshots' comment, notes.
 
     ``owner`` and ``run_id`` are those of the snapshots. Raises :class:`KvmsnapError`.
     """
     index = made_index(manifest.backup_id, owner=owner, run_id=run_id, parts=tuple(parts)).signed(key)
     content = index.dump()
     carrying = {part.key for part in index.parts if part.host == manifest.owner and part.sha256 is not None}
-    remarks = []
+    notes = []
     for volume in manifest.volumes:
         if volume.mount_point is None or volume.key not in carrying or check:
             continue
         reason = _put(volume, index_name(manifest.backup_id), content)
         if reason:
-            remarks.append(f"{volume.label} at {volume.mount_point}: {reason}")
+            notes.append(f"{volume.label} at {volume.mount_point}: {reason}")
     comment = SnapshotComment.checked(owner=owner, run_id=run_id, index=digest_of(content))
-    return replace(manifest, snapshot_comment=comment.stored, shared_with=_shared(manifest, index)), remarks
+    return replace(manifest, snapshot_comment=comment.stored, shared_with=_shared(manifest, index)), notes
 
 
 def _shared(manifest: Manifest, index: ManifestIndex) -> dict[str, tuple[str, ...]]:

@@ -29,7 +29,7 @@ def quiesce(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
     """
     wanted, hold_id, settings = request.guests, request.hold_id, request.settings
     deadline = Deadline.after(0 if check else request.patience, settings.clock)
-    remarks = [] if check else heal(settings, but=hold_id)
+    notes = [] if check else heal(settings, but=hold_id)
     while True:
         wait_for_others(wanted, hold_id, settings, deadline)
         try:
@@ -42,7 +42,7 @@ def quiesce(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
                 refuse_vss=request.refuse_vss,
                 wait=min(PATIENCE, deadline.remaining()),
             )
-            return {**held, "remarks": remarks}
+            return {**held, "notes": notes}
         except TakenError:
             if deadline.remaining() <= 0 or not _to_end(wanted, hold_id, settings):
                 raise
@@ -51,7 +51,7 @@ def quiesce(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
 
 def resume(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
     """Return the result of ``kvm_vm_quiesce`` ``state: resumed``; raises as :func:`release` does."""
-    return {**release(request.hold_id, request.settings, check=check), "remarks": []}
+    return {**release(request.hold_id, request.settings, check=check), "notes": []}
 
 
 def wait_for_others(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings, deadline: Deadline) -> None:

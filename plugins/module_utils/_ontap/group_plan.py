@@ -86,7 +86,7 @@ class GroupUse:
     foreign: tuple[Volume, ...] = ()
 
     @property
-    def remark(self) -> str:
+    def note(self) -> str:
         """What a person is told of it."""
         told = f"consistency group {self.group.label} takes the snapshots of {_names(self.own)} at once"
         if not self.foreign:
@@ -102,10 +102,10 @@ class GroupPlan:
     reasons: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Return what a person is told of it."""
         alone = [f"without a consistency group, held all the same: {reason}" for reason in self.reasons]
-        return [*(use.remark for use in self.uses), *alone]
+        return [*(use.note for use in self.uses), *alone]
 
 
 def group_plan(mode: str, volumes: Sequence[Volume], seen: Sequence[GroupSeen]) -> GroupPlan:

@@ -111,7 +111,7 @@ def test_other_volumes_of_a_group_are_named_and_go_with_the_backup(site: Site, g
     planned = site.back_up(check=True, consistency_groups="auto")
     result = site.back_up(consistency_groups="auto")
     for told in (planned, result):
-        assert any("it also holds kvm_nested, not of this backup" in remark for remark in told["remarks"])
+        assert any("it also holds kvm_nested, not of this backup" in note for note in told["notes"])
         assert told["backup"]["groups"][0]["foreign_volumes"] == ["kvm_nested"]
     assert {each["volume"] for each in result["snapshots"]} == {"kvm_vol1", "kvm_vol2"}
     assert site.snapshots() == ["kvm_nested", "kvm_vol1", "kvm_vol2"]
@@ -126,7 +126,7 @@ def test_volumes_of_no_group_are_held_and_made_beside_it(site: Site, grouping: G
     grouping("cg1", "kvm_vol2")
     result = site.back_up(consistency_groups="auto")
     assert site.left() == (["kvm_vol1", "kvm_vol2"], ["complete"], [])
-    assert any("svm1:kvm_vol1 is in no consistency group" in remark for remark in result["remarks"])
+    assert any("svm1:kvm_vol1 is in no consistency group" in note for note in result["notes"])
     assert [group["volumes"] for group in result["backup"]["groups"]] == [["kvm_vol2"]]
 
 

@@ -272,7 +272,7 @@ def test_a_backup_stays_when_what_was_written_down_of_its_hold_cannot_be_removed
     with monkeypatch.context() as patched:
         patched.setattr(place, name, fail)
         result = site.back_up()
-    (said,) = [each for each in result["remarks"] if str(error) in each]
+    (said,) = [each for each in result["notes"] if str(error) in each]
     assert said.startswith("All guests of hold")
     assert all(site.guests.state(uuid)[0] == RUNNING for uuid in site.guests.inside)
     assert site.left()[:2] == (["kvm_vol1", "kvm_vol2"], ["complete"])
@@ -387,7 +387,7 @@ def test_guests_that_do_not_fit_go_in_waves_and_the_result_says_so(site: Site) -
     for number in range(5):
         site.add(f"sol{number}", "kvm_vol1")
     result = site.back_up()
-    assert result["remarks"][-1].startswith("5 guests were held in 3 waves")
+    assert result["notes"][-1].startswith("5 guests were held in 3 waves")
     assert all(row["held"] for row in result["guests"])
 
 

@@ -369,8 +369,8 @@ class Bound:
         self.scene = scene
         started = replace(scene.started(), guests=self._guests(scene))
         copies = volume_copies.put_parts(started)
-        self.manifest, remarks = volume_copies.put_index(started, copies.parts, owner="hv1", run_id=RUN, key=key)
-        assert (copies.remarks, remarks) == ((), [])
+        self.manifest, notes = volume_copies.put_index(started, copies.parts, owner="hv1", run_id=RUN, key=key)
+        assert (copies.notes, notes) == ((), [])
         self.index, self.part = volume_copies.names_of(started)
 
     def _guests(self, scene: Scene) -> tuple[manifest.SavedGuest, ...]:

@@ -115,9 +115,9 @@ def test_nvram_is_kept_beside_the_manifest(tmp_path: Path) -> None:
     source = tmp_path / "web1_VARS.fd"
     source.write_bytes(b"variables")
     found = [store.SideFile(samples.WEB, "nvram", str(source)), store.SideFile(samples.WEB, "tpm", "/nowhere")]
-    kept, remarks = store.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
-    assert len(remarks) == 1
-    assert "no tpm state yet" in remarks[0]
+    kept, notes = store.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
+    assert len(notes) == 1
+    assert "no tpm state yet" in notes[0]
     (item,) = kept.guests[0].files
     stored = store.backup_directory(tmp_path / "catalog", samples.BACKUP) / item.stored_as
     assert stored.read_bytes() == b"variables"
@@ -147,10 +147,10 @@ def test_what_is_put_in_the_place_of_variables_is_not_saved(
     honest.mkdir()
     found = [store.SideFile(samples.WEB, "nvram", str(source)), store.SideFile(samples.WEB, "tpm", str(honest))]
     keep = partial(store.keep_side_files, tmp_path / "catalog", samples.manifest(), found)
-    kept, remarks = bounded(keep, seconds=30, what="keep them")
+    kept, notes = bounded(keep, seconds=30, what="keep them")
     assert [item.kind for item in kept.guests[0].files] == ["tpm"]
-    assert len(remarks) == 1
-    assert said in remarks[0]
+    assert len(notes) == 1
+    assert said in notes[0]
 
 
 def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_a_directory_of_tpm_state_is_kept_as_one_private_archive(tmp_path: Path)
     (source / "tpm2").mkdir(parents=True)
     (source / "tpm2" / "tpm2-00.permall").write_bytes(b"state")
     found = [store.SideFile(samples.WEB, "tpm", str(source))]
-    kept, remarks = store.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
+    kept, notes = store.keep_side_files(tmp_path / "catalog", samples.manifest(), found)
     stored = store.backup_directory(tmp_path / "catalog", samples.BACKUP) / kept.guests[0].files[0].stored_as
-    assert remarks == []
+    assert notes == []
     assert stat.S_IMODE(stored.stat().st_mode) == 0o600
     with tarfile.open(stored) as archive:
         assert f"{samples.WEB}/tpm2/tpm2-00.permall" in archive.getnames()

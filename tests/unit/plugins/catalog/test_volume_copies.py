@@ -49,9 +49,9 @@ def carried(root: Path, volume: str, found: manifest.Manifest) -> manifest.Manif
 def put(found: manifest.Manifest) -> manifest.Manifest:
     """Put all there is into the volumes."""
     copies = volume_copies.put_parts(found)
-    assert copies.remarks == ()
-    bound, remarks = volume_copies.put_index(found, copies.parts, owner="hv1", run_id=RUN)
-    assert remarks == []
+    assert copies.notes == ()
+    bound, notes = volume_copies.put_index(found, copies.parts, owner="hv1", run_id=RUN)
+    assert notes == []
     return bound
 
 
@@ -132,7 +132,7 @@ def test_an_unmounted_volume_is_a_remark_and_stands_in_the_index_without_a_manif
     found = samples.manifest()
     gone = replace(found, volumes=tuple(replace(volume, mount_point=None) for volume in found.volumes))
     copies = volume_copies.put_parts(gone)
-    assert copies.remarks == ("svm1:vol1 is not mounted on this host",)
+    assert copies.notes == ("svm1:vol1 is not mounted on this host",)
     assert [part.sha256 for part in copies.parts] == [None]
 
 
@@ -140,7 +140,7 @@ def test_a_volume_that_cannot_be_written_is_a_remark(tmp_path: Path) -> None:
     found = mounted(samples.manifest(), tmp_path)
     (tmp_path / "vol1").rmdir()
     copies = volume_copies.put_parts(found)
-    assert copies.remarks == (f"svm1:vol1 at {tmp_path}/vol1: No such file or directory",)
+    assert copies.notes == (f"svm1:vol1 at {tmp_path}/vol1: No such file or directory",)
     assert [part.sha256 for part in copies.parts] == [None]
 
 
@@ -152,12 +152,12 @@ def test_a_volume_of_luns_takes_no_manifest(tmp_path: Path) -> None:
     homes = {"vol1": str(tmp_path), "san1": None}
     mixed = replace(mixed, volumes=tuple(replace(each, mount_point=homes[each.volume]) for each in mixed.volumes))
     copies = volume_copies.put_parts(mixed)
-    assert copies.remarks == ()
+    assert copies.notes == ()
     assert [part.sha256 is None for part in copies.parts] == [False, True]
     carried_there = (tmp_path / ".kvmsnap" / volume_copies.names_of(mixed)[1]).read_text(encoding="utf-8")
     assert [each.name for each in manifest.parse(carried_there, where="x").guests] == ["web1", "san1"]
     bare = samples.manifest(samples.guest(disks=[samples.disk(storage=place)]), volumes=("san1",))
     bare = replace(bare, volumes=tuple(replace(each, mount_point=None) for each in bare.volumes))
-    assert volume_copies.put_parts(bare).remarks == (
+    assert volume_copies.put_parts(bare).notes == (
         "no snapshot carries the manifest; it is in the catalog of this host alone",
     )

@@ -99,7 +99,7 @@ WITHOUT: list[Any] = [
 def test_volumes_without_a_group(volumes: list[Volume], seen: list[GroupSeen], alone: list[str], reason: str) -> None:
     made = group_plan("auto", volumes, seen)
     assert list(made.volumes) == alone
-    assert reason in made.remarks()[-1]
+    assert reason in made.notes()[-1]
     with pytest.raises(InputError, match="Nothing was touched; put that right") as caught:
         group_plan("require", volumes, seen)
     assert reason in caught.value.message
@@ -108,8 +108,8 @@ def test_volumes_without_a_group(volumes: list[Volume], seen: list[GroupSeen], a
 
 
 def test_foreign_volumes_are_named() -> None:
-    (remark,) = group_plan("auto", [A], [GroupSeen(group("g", "a", "c"), (Known(C, None),))]).remarks()
-    assert "consistency group svm1:g takes the snapshots of a at once; it also holds c, not of this backup" in remark
+    (note,) = group_plan("auto", [A], [GroupSeen(group("g", "a", "c"), (Known(C, None),))]).notes()
+    assert "consistency group svm1:g takes the snapshots of a at once; it also holds c, not of this backup" in note
 
 
 @pytest.mark.parametrize(("remaining", "seconds"), [(30.0, 7), (8.0, 7), (7.9, 6), (6.0, 5), (5.99, None), (0.0, None)])

@@ -71,7 +71,7 @@ class Host:
         store.save(self.catalog, found, origin=Origin.OWN_RUN)
         copies = volume_copies.put_parts(found)
         volume_copies.put_index(found, copies.parts, owner=found.owner, run_id=RUN)
-        assert copies.remarks == ()
+        assert copies.notes == ()
 
     def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
         wanted = Wanted.checked(name=self.backup, owner=self.owner, comment=comment)
