@@ -469,7 +469,7 @@ guests:
         wanted: its agent answers
         seen: its agent answered
         seconds: 21.5
-protected:
+leased:
   description:
     - Whether a lease keeps the backup from being deleted while it is read. It is false, with a warning, where the
       backup belongs to another host, and no lease in that host's catalog is known.

@@ -218,7 +218,7 @@ clone:
           description: The file on the array.
           type: str
           sample: "svm1:/vol/kvm_vol1/kvmsnap-clone-0d5a9c1e-6b0f-4f4e-9d0a-6c0a4b8c2f11-vda.img"
-protected:
+leased:
   description:
     - Whether a lease keeps the backup from being deleted while it is read. It is false, with a warning, where the
       backup belongs to another host, and no lease in that host's catalog is known.

@@ -130,7 +130,7 @@ def test_a_backup_stays_while_another_host_reads_it(site: Site, venv: str | None
     assert f"it is read by clone {name} on {READER}" in removal.msg
     assert BACKUP in site.ground.snapshots()[f"{SVM}:{VOLUME}"]
     assert played.rc == 0, played.stdout
-    assert played.facts(READER)["kvm_clone_result"]["protected"] is True
+    assert played.facts(READER)["kvm_clone_result"]["leased"] is True
     assert not warned(played)
     assert site.leases == []
     site.take_away(name)
@@ -142,7 +142,7 @@ def test_a_check_writes_no_lease(site: Site) -> None:
     before = sorted(str(path) for path in site.catalog.rglob("*"))
     shown = site.restore(check=True)
     assert shown.rc == 0, shown.stdout
-    assert shown.facts(READER)["kvm_restore_result"]["protected"] is True
+    assert shown.facts(READER)["kvm_restore_result"]["leased"] is True
     assert sorted(str(path) for path in site.catalog.rglob("*")) == before
     assert not site.own_catalog.exists()
 
@@ -155,7 +155,7 @@ def test_a_restore_lets_go_though_it_fails(site: Site) -> None:
     assert site.leases == []
     done = site.restore(kvm_restore_id="leased")
     assert done.rc == 0, done.stdout
-    assert done.facts(READER)["kvm_restore_result"]["protected"] is True
+    assert done.facts(READER)["kvm_restore_result"]["leased"] is True
     assert site.leases == []
 
 
@@ -174,7 +174,7 @@ def test_where_no_lease_can_be_written_the_reader_says_so(site: Site) -> None:
         if aside.exists():
             aside.rename(place)
     assert played.rc == 0, played.stdout
-    assert played.facts(READER)["kvm_restore_result"]["protected"] is False
+    assert played.facts(READER)["kvm_restore_result"]["leased"] is False
     assert warned(played)
 
 
@@ -187,7 +187,7 @@ def test_where_the_owner_is_out_of_reach_what_was_read_before_is_used_and_said_t
     assert site.restore(kvm_restore_id="first").rc == 0
     played = site.restore(kvm_restore_id="second", kvm_restore_catalog_host=UNREACHABLE)
     assert played.rc == 0, played.stdout
-    assert played.facts(READER)["kvm_restore_result"]["protected"] is False
+    assert played.facts(READER)["kvm_restore_result"]["leased"] is False
     assert warned(played)
 
 

@@ -65,7 +65,7 @@ class Chosen:
     def protection(self) -> dict[str, Any]:
         """Return what a result says of it: whether a lease keeps the backup from being deleted while it is read."""
         exposed = self._exposed()
-        return {"protected": False, "warnings": [exposed]} if exposed else {"protected": True}
+        return {"leased": False, "warnings": [exposed]} if exposed else {"leased": True}
 
     def _exposed(self) -> str:
         """Return why the backup is not protected, nothing where it is."""
