@@ -122,10 +122,56 @@ backups:
       returned: success
       type: str
     guests:
-      description: Its guests with the consistency each reached, why it is not stronger, the seconds held, the disks.
+      description: Its guests, with the consistency that each reached.
       returned: success
       type: list
       elements: dict
+      contains:
+        name:
+          description: Name of the guest.
+          returned: success
+          type: str
+        uuid:
+          description: UUID of the guest.
+          returned: success
+          type: str
+        state:
+          description: What it was doing, a word of M(kvmsnap.ontap.kvm_vm_discover).
+          returned: success
+          type: str
+        consistency:
+          description: The level that it reached.
+          returned: success
+          type: str
+        requested_consistency:
+          description: The level that it was to reach.
+          returned: success
+          type: str
+        method:
+          description: How it was held, V(agent), V(suspend), V(agent+suspend) or V(none).
+          returned: success
+          type: str
+        reason:
+          description: Why its level is not stronger.
+          returned: success
+          type: str
+        held_seconds:
+          description: Seconds for which it was held.
+          returned: success
+          type: float
+        frozen_at:
+          description: When the freeze was sent, ISO 8601 in UTC by the host's clock.
+          returned: success
+          type: str
+        thawed_at:
+          description: When the thaw was answered, ISO 8601 in UTC by the host's clock.
+          returned: success
+          type: str
+        disks:
+          description: Its disks with their places on ONTAP, and why one is not in the backup.
+          returned: success
+          type: list
+          elements: dict
     volumes:
       description:
         - Its volumes with the UUIDs of their snapshots.

@@ -280,7 +280,7 @@ guests:
       returned: success
       type: str
       sample: 6695eb01-f6a4-8304-79aa-97f2502e193f
-    asked:
+    requested_method:
       description: The method that was asked for.
       returned: success
       type: str

@@ -132,7 +132,7 @@ def _guest(guest: SavedGuest) -> dict[str, Any]:
         "uuid": guest.uuid,
         "state": guest.state,
         "consistency": reached.level if reached else UNKNOWN,
-        "asked": reached.asked if reached else None,
+        "requested_consistency": reached.asked if reached else None,
         "method": reached.method if reached else "none",
         "reason": reached.reason if reached else "",
         "held_seconds": reached.held_seconds if reached else None,

@@ -206,7 +206,7 @@ def left_alone(row: Row, state: DomainState) -> Row:
 def _left(row: Row, why: str) -> Row:
     """Return the row of a guest that others hold; that is no failure unless a freeze was asked for."""
     left = unheld(row, why)
-    return left if row.asked in ("agent", "agent+suspend") else replace(left, error=None)
+    return left if row.requested_method in ("agent", "agent+suspend") else replace(left, error=None)
 
 
 def about_to(row: Row) -> Row:

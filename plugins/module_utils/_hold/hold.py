@@ -152,7 +152,7 @@ def _without_busy(
         Row(
             name=each.name,
             uuid=each.uuid,
-            asked=want.asked,
+            requested_method=want.asked,
             consistency=INCONSISTENT,
             reason=str(each),
             error=str(each),

@@ -203,7 +203,7 @@ def _planned(seen: Observation, want: HoldRequest, record: HoldRecord, settings:
     return Row(
         name=seen.name,
         uuid=seen.uuid,
-        asked=want.asked,
+        requested_method=want.asked,
         method=step.method,
         domain_id=seen.state.domain_id,
         qemu_pid=None if seen.process is None else seen.process.pid,
@@ -222,7 +222,7 @@ def _planned(seen: Observation, want: HoldRequest, record: HoldRecord, settings:
 
 def _left_out(want: HoldRequest, why: str) -> Row:
     """Return the row of a guest that is not here any more, or cannot be looked at: it may run, and nobody holds it."""
-    return Row(name=want.label, uuid=want.uuid, asked=want.asked, consistency=CRASH, reason=why, error=why)
+    return Row(name=want.label, uuid=want.uuid, requested_method=want.asked, consistency=CRASH, reason=why, error=why)
 
 
 def _still_held(row: Row, seen: Observation) -> bool:

@@ -59,7 +59,7 @@ class Row:
 
     name: str
     uuid: str
-    asked: str
+    requested_method: str
     method: str = "none"
     phase: Phase = "planned"
     held: bool = False
