@@ -128,7 +128,7 @@ CODES: dict[Code, Kind] = {
         "Stop that guest there; when it is off, say that it stays so (kvm_restore_disks_unused_elsewhere,"
         " disks_unused_elsewhere). Or restore the other disks alone (kvm_restore_disks, disks).",
     ),
-    "host-not-asked": Kind(
+    "host-unreachable": Kind(
         "error",
         "another host of the play could not be asked whether the guest is active there",
         "Bring the host back, or, when it is certainly off, name it (kvm_restore_hosts_off, hosts_off).",

@@ -59,7 +59,7 @@ Code = Literal[
     "guest-unreadable",
     "health-impossible",
     "host-file-missing",
-    "host-not-asked",
+    "host-unreachable",
     "image-locked",
     "image-on-san-file-system",
     "image-unreadable",

@@ -85,7 +85,7 @@ def elsewhere(
     silent = [host for host, active in said.items() if active is None and host not in hosts_off]
     if silent:
         what = f"guest {now.name}: {', '.join(silent)} of the play could not be asked whether it is active there"
-        problems.append(problem_of("host-not-asked", what, guest=now.name))
+        problems.append(problem_of("host-unreachable", what, guest=now.name))
     return problems
 
 

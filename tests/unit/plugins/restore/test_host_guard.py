@@ -51,10 +51,10 @@ def codes(now: GuestNow) -> list[str]:
         ({"hv2": [samples.DB]}, [], []),
         ({"hv2": [samples.WEB.upper()]}, [], ["guest-active-elsewhere"]),
         ({"hv2": [samples.WEB]}, ["hv2"], ["guest-active-elsewhere"]),
-        ({"hv2": False}, [], ["host-not-asked"]),
-        ({"hv2": None, "hv3": [samples.WEB]}, [], ["guest-active-elsewhere", "host-not-asked"]),
+        ({"hv2": False}, [], ["host-unreachable"]),
+        ({"hv2": None, "hv3": [samples.WEB]}, [], ["guest-active-elsewhere", "host-unreachable"]),
         ({"hv2": False}, ["hv2"], []),
-        ({"hv2": False, "hv3": False}, ["hv2"], ["host-not-asked"]),
+        ({"hv2": False, "hv3": False}, ["hv2"], ["host-unreachable"]),
     ],
 )
 def test_what_the_other_hosts_said(
