@@ -41,7 +41,7 @@ CODES: dict[Code, Kind] = {
     "no-guest-matches": Kind(
         "warning", "a glob in the list of guests matches none", "Correct the glob, or take it out of the list."
     ),
-    "guest-not-here": Kind(
+    "guest-not-found": Kind(
         "info",
         "a guest that was asked for by name or UUID is none of this host's, and such are to be ignored"
         " (unknown_guests=ignore)",

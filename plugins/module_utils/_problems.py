@@ -53,7 +53,7 @@ Code = Literal[
     "guest-half-restored",
     "guest-identity",
     "guest-locked",
-    "guest-not-here",
+    "guest-not-found",
     "guest-not-in-backup",
     "guest-unknown",
     "guest-unreadable",

@@ -38,7 +38,7 @@ options:
     description:
       - What to do about a name or UUID in O(guests) that no guest of this host has.
       - V(fail) fails, so that a mistyped name does not go unnoticed.
-      - V(ignore) reports it in RV(problems) with the code C(guest-not-here), for a list that is meant for several
+      - V(ignore) reports it in RV(problems) with the code C(guest-not-found), for a list that is meant for several
         hosts. Whether any of them has the guest is then for the caller to check.
     type: str
     choices: [fail, ignore]

@@ -149,7 +149,7 @@ def unmatched(guests: Iterable[Named], *, wanted: Sequence[str]) -> list[Problem
     return [
         problem_of("no-guest-matches", f"No guest of this host matches {word!r}")
         if _is_glob(word)
-        else problem_of("guest-not-here", f"guest {word}: this host has no such guest", guest=word)
+        else problem_of("guest-not-found", f"guest {word}: this host has no such guest", guest=word)
         for word in _matchless(list(guests), wanted)
         if word != "*"
     ]

@@ -338,12 +338,12 @@ def test_guests_that_another_host_has(world: World) -> None:
     wanted = ["web*", "db1", "zz*", "db1"]
     found = world.discover(guests=wanted, unknown_guests="ignore")
     assert [guest["name"] for guest in found["guests"]] == ["web1"]
-    assert codes(found) == [("guest-not-here", "db1", None), ("no-guest-matches", None, None)]
-    assert codes(found, "info") == [("guest-not-here", "db1", None)]
+    assert codes(found) == [("guest-not-found", "db1", None), ("no-guest-matches", None, None)]
+    assert codes(found, "info") == [("guest-not-found", "db1", None)]
     with pytest.raises(InputError, match="Guest db1 is not known here"):
         world.discover(guests=wanted)
     alone = world.discover(guests=["db1"], unknown_guests="ignore")
-    assert (alone["guests"], alone["volumes"], codes(alone)) == ([], [], [("guest-not-here", "db1", None)])
+    assert (alone["guests"], alone["volumes"], codes(alone)) == ([], [], [("guest-not-found", "db1", None)])
     given_one = given(world, "web1:svm1:/vol/kvm_vol1/web1.img", guests=wanted, unknown_guests="ignore")
     assert [guest["name"] for guest in given_one["guests"]] == ["web1"]
     assert codes(given_one) == codes(found)

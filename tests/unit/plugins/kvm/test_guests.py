@@ -182,6 +182,6 @@ def test_guests_that_are_not_here_can_be_ignored() -> None:
     wanted = ["web1", "web9", "u-1", "u-9"]
     assert [guest.name for guest in select(HOST, wanted=wanted, exclude=[], unknown="ignore")] == ["db1", "web1"]
     assert [(problem.code, problem.severity, problem.guest) for problem in unmatched(HOST, wanted=wanted)] == [
-        ("guest-not-here", "info", "web9"),
-        ("guest-not-here", "info", "u-9"),
+        ("guest-not-found", "info", "web9"),
+        ("guest-not-found", "info", "u-9"),
     ]

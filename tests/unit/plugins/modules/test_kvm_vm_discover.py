@@ -59,7 +59,7 @@ def test_a_run(options: dict[str, Any], check: bool) -> None:
 def test_a_guest_of_another_host_is_ignored_when_asked(options: dict[str, Any]) -> None:
     result = run("kvm_vm_discover", {**options, "guests": ["g", "elsewhere"], "unknown_guests": "ignore"})
     assert [guest["name"] for guest in result["guests"]] == ["g"]
-    (problem,) = [problem for problem in result["problems"] if problem["code"] == "guest-not-here"]
+    (problem,) = [problem for problem in result["problems"] if problem["code"] == "guest-not-found"]
     assert (problem["severity"], problem["guest"]) == ("info", "elsewhere")
 
 
