@@ -184,7 +184,7 @@ CODES: dict[Code, Kind] = {
         "the backup does not hold a guest that was asked for",
         "Name one of its guests, or choose another backup.",
     ),
-    "guest-unknown": Kind(
+    "guest-not-defined": Kind(
         "error",
         "a guest that is to be restored is not defined on this host",
         "Run the restore on the host that defines it, or let this host define it (define_missing).",

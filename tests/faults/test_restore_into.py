@@ -263,7 +263,7 @@ def test_one_whose_second_disk_fails_is_put_back_and_runs(site: Site) -> None:
 
 def test_a_uuid_that_is_not_here(site: Site) -> None:
     codes, said = site.refused(into_uuid=STRANGER)
-    assert codes == ["guest-unknown"]
+    assert codes == ["guest-not-defined"]
     assert STRANGER in said
 
 

@@ -143,7 +143,7 @@ def test_a_deleted_guest_comes_back_with_its_disks_and_an_undo_deletes_it_again(
     forget(ground)
     image(ground, FIRST).unlink()
     left = sha256(image(ground, SECOND))
-    assert refused(ground, restore_id="deleted") == ["guest-unknown"]
+    assert refused(ground, restore_id="deleted") == ["guest-not-defined"]
     shown = restored(ground, check=True, define_missing=True, restore_id="deleted")
     assert names(ground) == [NEIGHBOUR]
     assert "made anew" in shown["diff"]["after"]

@@ -103,7 +103,7 @@ def test_pacemaker_s_agent_cannot_start_a_guest_that_is_half_restored(ground: Gr
     assert contents(ground) == half
 
     refused = restore(ground).wait()
-    assert [problem["code"] for problem in refused.result["problems"]] == ["guest-unknown"]
+    assert [problem["code"] for problem in refused.result["problems"]] == ["guest-not-defined"]
     assert contents(ground) == half
     ground.guests.connection.defineXML(agent.config.read_text(encoding="utf-8"))
     done = restore(ground).wait()

@@ -78,7 +78,7 @@ def _found(manifest: Manifest, world: World, name: str) -> Union[GuestCase, Prob
     if now is None:
         what = f"Guest {saved.name} ({saved.uuid}) is not defined on this host"
         remedy = "Run the restore on the host that defines the guest, or let this host define it (define_missing)."
-        return Problem("guest-unknown", "error", what, remedy, guest=saved.name)
+        return Problem("guest-not-defined", "error", what, remedy, guest=saved.name)
     return GuestCase(saved, now, world)
 
 

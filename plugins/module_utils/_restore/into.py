@@ -132,7 +132,7 @@ def unfit(
     if present is None:
         known = ", ".join(f"{name} ({uuid})" for name, uuid in sorted(names_now.items())) or "none"
         what = f"guest {into.uuid}, which {saved.name} is to be restored into, is not on this host, which has {known}"
-        return [Problem("guest-unknown", "error", what, "Name the guest by the uuid that it has now.", saved.name)]
+        return [Problem("guest-not-defined", "error", what, "Name the guest by the uuid that it has now.", saved.name)]
     reasons = []
     own = next((name for name, uuid in names_now.items() if uuid == saved.uuid), None)
     if own is not None:

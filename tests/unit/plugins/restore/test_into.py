@@ -165,7 +165,7 @@ def test_a_guest_that_fits_and_those_that_do_not(
 
 def test_a_guest_that_is_not_here() -> None:
     (problem,) = restore_into.unfit(INTO, None, {"web1": THIRD}, SAVED.saved_disks, begun=True)
-    assert problem.code == "guest-unknown"
+    assert problem.code == "guest-not-defined"
     assert NEW in problem.message
     assert f"web1 ({THIRD})" in problem.message
 
