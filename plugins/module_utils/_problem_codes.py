@@ -406,7 +406,7 @@ CODES: dict[Code, Kind] = {
         " by its devices file or a filter.",
     ),
     # LUNs, as the array sees them
-    "unknown-lun": Kind(
+    "lun-not-found": Kind(
         "error",
         "none of the given controllers has the LUN",
         "Add the controller of the LUN to 'controllers'.",

@@ -86,7 +86,7 @@ def lun_of(
         return place.unresolved or Refusal("unresolvable-wwid", f"{place.device} does not tell which LUN it is")
     if not found:
         what = f"serial {place.serial}, WWID {place.wwid}" if place.serial else f"named {said} by sanlun"
-        return Refusal("unknown-lun", f"no LUN {what} is known to the given controllers")
+        return Refusal("lun-not-found", f"no LUN {what} is known to the given controllers")
     if len(found) > 1:
         where = ", ".join(f"{lun.label} at {lun.controller}" for lun in found)
         return Refusal("ambiguous-lun", f"several LUNs have serial {place.serial or found[0].serial}: {where}")
@@ -183,7 +183,7 @@ def _no_look(exc: OntapError) -> bool:
 
 def _denied(stored: Stored, denials: Sequence[str]) -> Stored:
     """Say that a LUN which was not found may be one of a system that allows no look."""
-    if denials and isinstance(stored, Refusal) and stored.code == "unknown-lun":
+    if denials and isinstance(stored, Refusal) and stored.code == "lun-not-found":
         return Refusal("luns-not-readable", f"{stored.reason}, and not all of them allow a look: {'; '.join(denials)}")
     return stored
 

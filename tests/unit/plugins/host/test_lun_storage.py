@@ -57,7 +57,7 @@ def test_a_lun_by_its_wwid(entries: list[SanlunLun]) -> None:
 @pytest.mark.parametrize(
     ("place", "found", "entries", "code", "said"),
     [
-        (PLACE, [], [], "unknown-lun", SERIAL),
+        (PLACE, [], [], "lun-not-found", SERIAL),
         (PLACE, [LUN, replace(LUN, uuid="l2", controller="c2")], [], "ambiguous-lun", "at c2"),
         (PLACE, [LUN], [LIES], "sanlun-disagrees", "svm1:/vol/san1/luns/a, by sanlun it is svm1:/vol/san1/luns/b"),
         (PLACE, [LUN], [AGREES, LIES], "sanlun-disagrees", "luns/b"),
@@ -67,7 +67,7 @@ def test_a_lun_by_its_wwid(entries: list[SanlunLun]) -> None:
         (PLACE, [replace(LUN, volume_uuid="unknown")], [], "lun-outside-volume", "no volume"),
         (UNTOLD, [], [], "unresolvable-wwid", "does not tell"),
         (replace(UNTOLD, unresolved=None), [], [], "unresolvable-wwid", "mpatha"),
-        (UNTOLD, [], [AGREES], "unknown-lun", "named svm1:/vol/san1/luns/a by sanlun"),
+        (UNTOLD, [], [AGREES], "lun-not-found", "named svm1:/vol/san1/luns/a by sanlun"),
         (
             replace(UNTOLD, unit_serials=("another12345",)),
             [LUN],

@@ -247,7 +247,7 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
         {"luns": [replace(LUN, name="web1", volume="")]},
     ),
     ("a LUN of VMware's virtual volumes", "unsupported-lun-class", {"luns": [replace(LUN, lun_class="vvol")]}),
-    ("a LUN that no given controller knows", "unknown-lun", {"luns": []}),
+    ("a LUN that no given controller knows", "lun-not-found", {"luns": []}),
     (
         "a LUN whose serial several controllers know",
         "ambiguous-lun",
