@@ -536,7 +536,7 @@ CODES: dict[Code, Kind] = {
         f"Start and refresh the storage pool ('virsh pool-start', 'virsh pool-refresh'), {_EXCLUDE}.",
     ),
     # the image
-    "missing-file": Kind(
+    "image-missing": Kind(
         "error",
         "the file that the definition names does not exist",
         f"Mount its storage or correct the definition, {_EXCLUDE}.",

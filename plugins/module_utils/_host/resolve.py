@@ -164,7 +164,7 @@ def place_of(
 ) -> Placed:
     """Return the NFS place of a file or the LUN that a device is, or why there is none."""
     if facts.kind == "missing":
-        return Refusal("missing-file", f"there is no such file on this host ({facts.error})")
+        return Refusal("image-missing", f"there is no such file on this host ({facts.error})")
     if facts.kind == "block":
         return _block_place(facts, sysfs, multipath_required)
     if facts.kind != "file":

@@ -156,7 +156,7 @@ class Survey:
         elif disk.kind not in ("file", "block"):
             return Looked(disk, placed=Refusal("unsupported-disk-type", f"its type {disk.kind!r} is not known"))
         if not path or not path.startswith("/"):
-            return Looked(disk, placed=Refusal("missing-file", "the definition names no file"))
+            return Looked(disk, placed=Refusal("image-missing", "the definition names no file"))
         facts = self._files.look(path)
         if isinstance(facts, Refusal):
             return Looked(replace(disk, path=path), path=path, placed=facts)

@@ -292,7 +292,7 @@ def _or_missing(
     place = mount.on_host(storage.path)
     if place is None or os.path.realpath(disk.host_path) != place or not _is_free(place, mount.mount_point):
         return disk
-    obstacles = [each for each in disk.obstacles if each.code != "missing-file"]
+    obstacles = [each for each in disk.obstacles if each.code != "image-missing"]
     if place in used:
         what = f"disk {disk.target} of guest {now.name}: its file {place} is gone, and another guest is to have it"
         obstacles.append(problem_of("disk-used-by-several-guests", what, guest=now.name, disk=disk.target))

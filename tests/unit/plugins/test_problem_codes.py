@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Cod
 ROOT = Path(__file__).parents[3]
 TABLES = ("_problem_codes", "_problems")
 # What a restore looks for among a disk's findings without refusing it for that.
-NO_REFUSALS = {"backing-file-shared", "image-unreadable", "missing-file", "path-failed"}
+NO_REFUSALS = {"backing-file-shared", "image-unreadable", "image-missing", "path-failed"}
 
 
 def used() -> set[str]:

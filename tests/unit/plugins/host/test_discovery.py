@@ -205,7 +205,7 @@ def test_what_cannot_be_saved_does_not_stop_the_others(world: World) -> None:
         "rbd": False,
     }
     assert codes(found) == [
-        ("missing-file", "gone", "vda"),
+        ("image-missing", "gone", "vda"),
         ("local-file", "local", "vda"),
         ("network-disk", "rbd", "vda"),
     ]

@@ -146,7 +146,7 @@ def test_an_svm_without_a_volume_on_the_way() -> None:
 @pytest.mark.parametrize(
     ("facts", "code"),
     [
-        (FileFacts("/x", "/x", "missing", error="No such file or directory"), "missing-file"),
+        (FileFacts("/x", "/x", "missing", error="No such file or directory"), "image-missing"),
         (FileFacts("/etc", "/etc", "directory"), "not-a-file"),
         (FileFacts("/dev/null", "/dev/null", "other"), "not-a-file"),
         (FileFacts("/etc/hosts", "/etc/hosts", "file"), "local-file"),

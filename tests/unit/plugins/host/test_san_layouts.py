@@ -331,7 +331,7 @@ NOT_OF_LAYOUTS = {
     "inside-snapshot",
     "internal-snapshots",
     "local-file",
-    "missing-file",
+    "image-missing",
     "mount-not-responding",
     "not-a-file",
     "unsupported-file-system",

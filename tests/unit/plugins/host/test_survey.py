@@ -114,7 +114,7 @@ def test_the_definition_s_chain_wins(nfs: Path, look: Callable[..., Looked]) -> 
     looked = look(disk, chain=lambda *_args, **_how: (info,))
     assert [layer.source for layer in looked.layers] == ["/x", "nbd://h/e"]
     assert [layer.placed.code for layer in looked.layers if isinstance(layer.placed, Refusal)] == [
-        "missing-file",
+        "image-missing",
         "backing-file-outside",
     ]
 
@@ -173,7 +173,7 @@ def test_files_that_are_not_there(nfs: Path, look: Callable[..., Looked]) -> Non
     ):
         placed = look(disk).placed
         assert isinstance(placed, Refusal)
-        assert placed.code == "missing-file"
+        assert placed.code == "image-missing"
 
 
 def test_pool_volumes(nfs: Path, look: Callable[..., Looked]) -> None:
