@@ -245,7 +245,7 @@ CODES: dict[Code, Kind] = {
     "lun-in-use": Kind(
         "error", "the guest is off, and something on this host has its LUN open", "End what uses it, and restore again."
     ),
-    "map-missing": Kind(
+    "lun-device-missing": Kind(
         "error", "the device of the LUN is not there", "Log in to the array and look at 'multipath -ll'."
     ),
     "method-not-for-luns": Kind(

@@ -199,7 +199,7 @@ def obstacles(device: str, *, wwid: str, off: bool, run: Run = command) -> list[
     try:
         state = map_state(device, run=run)
     except DeviceError as exc:
-        return [Problem("map-missing", "error", exc.message, "Log in to the array and look at 'multipath -ll'.")]
+        return [Problem("lun-device-missing", "error", exc.message, "Log in to the array and look at 'multipath -ll'.")]
     found = list(hindrances(state, wwid=wwid))
     if state.is_map:
         found += filter(None, [multipathd_hindrance()])

@@ -348,6 +348,7 @@ NOT_OF_LAYOUTS = {
     "unsupported-disk-type",
     "vhost-disk",
     # the means of looking, and a restore
+    "lun-device-missing",
     "lun-identity",
     "lun-in-use",
     "lun-maps-unknown",
