@@ -411,7 +411,7 @@ CODES: dict[Code, Kind] = {
         "none of the given controllers has the LUN",
         "Add the controller of the LUN to 'controllers'.",
     ),
-    "luns-not-readable": Kind(
+    "luns-unreadable": Kind(
         "error",
         "the LUN was not found, and the account's role on a controller allows no look at LUNs",
         "Give the role /api/storage/luns (readonly for a backup, all for a restore).",

@@ -83,7 +83,7 @@ Code = Literal[
     "lun-reserved",
     "lun-size-differs",
     "lun-used-by-several-guests",
-    "luns-not-readable",
+    "luns-unreadable",
     "machine-type-missing",
     "managed-save",
     "manifest-incomplete",

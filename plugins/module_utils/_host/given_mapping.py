@@ -255,7 +255,7 @@ def _checked(entry: MappingEntry, volumes: Union[list[Held], Refusal], deadline:
         try:
             lun = lun_by_path(client, svm=volume.svm, name=entry.path, deadline=deadline)
         except OntapDeniedError as exc:
-            return _refused(entry, "luns-not-readable", exc.message)
+            return _refused(entry, "luns-unreadable", exc.message)
         if lun is not None:
             refusal = unfit_lun(lun, volume)
             return MappedDisk(entry, None if refusal else lun_record(lun, device=""), lun.size, refusal)

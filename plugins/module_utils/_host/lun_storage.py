@@ -184,7 +184,7 @@ def _no_look(exc: OntapError) -> bool:
 def _denied(stored: Stored, denials: Sequence[str]) -> Stored:
     """Say that a LUN which was not found may be one of a system that allows no look."""
     if denials and isinstance(stored, Refusal) and stored.code == "lun-not-found":
-        return Refusal("luns-not-readable", f"{stored.reason}, and not all of them allow a look: {'; '.join(denials)}")
+        return Refusal("luns-unreadable", f"{stored.reason}, and not all of them allow a look: {'; '.join(denials)}")
     return stored
 
 

@@ -276,7 +276,7 @@ def test_without_the_right_the_guests_on_nfs_are_still_protected(host: Host) -> 
     host.guest("san1", on_lun("a"))
     host.guest("web1", on_nfs(host.nfs / "c.img", "vda"))
     found = host.discover("nas_only", "lab-Nas1")
-    assert codes(found) == [("luns-not-readable", "san1", "vda")]
+    assert codes(found) == [("luns-unreadable", "san1", "vda")]
     assert protected(found) == {"san1": False, "web1": True}
 
 
@@ -346,4 +346,4 @@ def test_given_luns_that_cannot_be_saved(host: Host) -> None:
     found = host.discover(mapping="san1:svm1:/vol/kvm_san1/luns/a", auto_discovery=False)
     assert codes(found) == [("lun-size-differs", "san1", "vda"), ("mapping-format-unknown", "san1", "disk1")]
     found = host.discover("nas_only", "lab-Nas1", mapping="san1:svm1:/vol/kvm_san1/luns/a", auto_discovery=False)
-    assert ("luns-not-readable", "san1", "disk1") in codes(found)
+    assert ("luns-unreadable", "san1", "disk1") in codes(found)

@@ -228,7 +228,7 @@ DENIED = OntapDeniedError("list LUNs at c1", "not authorized for that command", 
 
 def test_a_role_without_the_right_keeps_luns_from_being_saved_and_nothing_else() -> None:
     found = answers(Array(storage_luns=DENIED))
-    assert code_of(found.stored[PLACE]) == "luns-not-readable"
+    assert code_of(found.stored[PLACE]) == "luns-unreadable"
     assert "not authorized" in found.stored[PLACE].reason
     assert code_of(answers(Array(storage_luns=DENIED), Array("c2")).stored[PLACE]) is None
 

@@ -353,7 +353,7 @@ NOT_OF_LAYOUTS = {
     "lun-in-use",
     "lun-maps-unknown",
     "lun-reserved",
-    "luns-not-readable",
+    "luns-unreadable",
     "pool-volume-unresolved",
 }
 
