@@ -436,7 +436,7 @@ CODES: dict[Code, Kind] = {
         "sanlun is installed and did not answer; what it would say was not compared",
         "Run 'sanlun lun show -p' by hand and follow what it says.",
     ),
-    "sanlun-silent": Kind(
+    "sanlun-device-unknown": Kind(
         "warning",
         "sanlun is installed and does not name the device, so its word on the LUN was not compared",
         "Look for the device in 'sanlun lun show -p'; where it is missing, rescan the host or update the Linux Host"

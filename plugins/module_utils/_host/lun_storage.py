@@ -236,7 +236,8 @@ def not_compared(place: LunPlace, sanlun: Sanlun, entries: Sequence[SanlunLun]) 
     """Return a note when sanlun answered and says nothing of a LUN; pure. ``entries`` are what it says of it."""
     if sanlun.path is None or sanlun.error or entries:
         return []
-    return [Refusal("sanlun-silent", f"'sanlun lun show -p' does not name {place.device}, so nothing was compared")]
+    reason = f"'sanlun lun show -p' does not name {place.device}, so nothing was compared"
+    return [Refusal("sanlun-device-unknown", reason)]
 
 
 def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:

@@ -259,7 +259,7 @@ def test_sanlun_agrees_lies_and_fails(host: Host) -> None:
     assert codes(host.discover()) == [("lun-mapped-elsewhere", "san-b", "vda")]
     host.sanlun = Sanlun("/usr/sbin/sanlun", (entries[1],))
     found = host.discover()
-    assert codes(found, "warning") == [("sanlun-silent", "san-a", "vda")]
+    assert codes(found, "warning") == [("sanlun-device-unknown", "san-a", "vda")]
     assert protected(found) == {"san-a": True, "san-b": True}
     lie = SanlunLun("svm1", "/vol/kvm_san1/luns/b", "cDOT", "a", wwid_of(host.serials["a"]))
     host.sanlun = Sanlun("/usr/sbin/sanlun", (lie, entries[1]))

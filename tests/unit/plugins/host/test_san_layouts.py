@@ -172,7 +172,11 @@ LAYOUTS: list[tuple[str, str, dict[str, Any]]] = [
         {"maps": [LunMap("l1", "", "all", "i1", 0, ("iqn.own", "iqn.other"))]},
     ),
     ("a LUN that `sanlun` names as the array does", "", {"sanlun": [TOLD]}),
-    ("a LUN of which an installed `sanlun` says nothing", "sanlun-silent", {"installed": Sanlun("/usr/sbin/sanlun")}),
+    (
+        "a LUN of which an installed `sanlun` says nothing",
+        "sanlun-device-unknown",
+        {"installed": Sanlun("/usr/sbin/sanlun")},
+    ),
     (
         "a LUN whose WWID tells nothing, where `sanlun` names it and the serials agree",
         "",
