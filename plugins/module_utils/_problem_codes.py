@@ -150,7 +150,7 @@ CODES: dict[Code, Kind] = {
         " built on the device",
         "End what uses it; the message names it.",
     ),
-    "full-check-impossible": Kind(
+    "full-verify-impossible": Kind(
         "error",
         "all of a restored disk was to be compared with the snapshot's copy (verify=full), which cannot be read",
         "Let the host see .snapshot, give the role the LUNs' data (GET /api/storage/luns), use method auto, or use"

@@ -47,7 +47,7 @@ Code = Literal[
     "flexcache",
     "flexgroup",
     "format-mismatch",
-    "full-check-impossible",
+    "full-verify-impossible",
     "guest-active-elsewhere",
     "guest-busy",
     "guest-half-restored",

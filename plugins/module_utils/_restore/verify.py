@@ -45,7 +45,7 @@ def with_verification(
     """Return the plan with how its disks are compared; ``look`` says why all of a disk cannot be compared."""
     faults = [
         problem_of(
-            "full-check-impossible",
+            "full-verify-impossible",
             f"disk {disk.target} of guest {guest.name} cannot be compared whole: {reason}",
             guest=guest.name,
             disk=disk.target,

@@ -64,8 +64,8 @@ def test_all_disks_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     with pytest.raises(RestoreRefusedError, match="nothing was touched: disk vda of guest web1 cannot") as caught:
         with_verification(plan(*two), verify="full", undo=False, look=look)
     assert [(each["code"], each["disk"]) for each in caught.value.fields["problems"]] == [
-        ("full-check-impossible", "vda"),
-        ("full-check-impossible", "vdb"),
+        ("full-verify-impossible", "vda"),
+        ("full-verify-impossible", "vdb"),
     ]
 
 
