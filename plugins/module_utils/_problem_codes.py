@@ -28,7 +28,7 @@ CODES: dict[Code, Kind] = {
         "libvirt's daemon did not answer; the guests were read from their XML files, and what runs is not known",
         "Start libvirt's daemon (libvirtd or virtqemud) and discover again; guests cannot be held without it.",
     ),
-    "unreadable-definition": Kind(
+    "definition-unreadable": Kind(
         "error",
         "the definition of a guest is no XML that can be read",
         "Look at the file or at 'virsh dumpxml' of the guest and define it again.",

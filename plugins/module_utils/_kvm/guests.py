@@ -79,7 +79,7 @@ def guests_of(host: Host) -> tuple[list[Guest], list[Problem]]:
         if isinstance(found, Guest):
             guests.append(found)
         elif isinstance(found, DomainXmlError):
-            problems.append(problem_of("unreadable-definition", found.message, guest=domain.name))
+            problems.append(problem_of("definition-unreadable", found.message, guest=domain.name))
         elif isinstance(found, LibvirtError) and not host.alive:
             raise found
         elif not isinstance(found, LibvirtError) or found.code != NO_DOMAIN:
@@ -103,7 +103,7 @@ def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
         try:
             guests.append(_guest_in(path, autostart=path.name in started))
         except (OSError, DomainXmlError, UnicodeDecodeError) as exc:
-            problems.append(problem_of("unreadable-definition", f"Failed to use {path}: {exc}", guest=path.stem))
+            problems.append(problem_of("definition-unreadable", f"Failed to use {path}: {exc}", guest=path.stem))
     return guests, problems
 
 

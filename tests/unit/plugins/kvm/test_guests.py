@@ -82,7 +82,7 @@ def test_persistent_and_transient(guests: Guests) -> None:
     [
         (ValueError("Exceeds the limit"), "guest-unreadable"),
         (LibvirtError("Failed to read the state of guest bad: no"), "guest-unreadable"),
-        (DomainXmlError("Refused to read the definition"), "unreadable-definition"),
+        (DomainXmlError("Refused to read the definition"), "definition-unreadable"),
         (LibvirtError("Failed to look at guest bad: it is gone", libvirt_code=NO_DOMAIN), None),
     ],
 )
@@ -126,9 +126,9 @@ def test_files(tmp_path: Path) -> None:
     assert "geheim" not in found[0].xml
     assert found[0].xml.count("<domain") == 1
     assert [(problem.code, problem.guest) for problem in problems] == [
-        ("unreadable-definition", "broken"),
-        ("unreadable-definition", "dir"),
-        ("unreadable-definition", "network"),
+        ("definition-unreadable", "broken"),
+        ("definition-unreadable", "dir"),
+        ("definition-unreadable", "network"),
     ]
 
 
