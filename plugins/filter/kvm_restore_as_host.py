@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Filter that tells on which host a guest is brought back beside the original."""
+"""Filter that tells on which host a guest is brought back alongside the original."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ CODES: dict[Code, Kind] = {
     ),
     "guest-half-restored": Kind(
         "error",
-        "a restore of the guest broke off amid its disks, which are neither old nor new, so that a backup leaves it"
-        " out",
+        "a restore of the guest failed part-way through its disks, which are neither old nor new, so that a backup"
+        " leaves it out",
         "Run that restore again (its restore_id, or the same backup without one), undo it, or restore another backup.",
     ),
     "restore-unfinished": Kind(
@@ -474,7 +474,7 @@ CODES: dict[Code, Kind] = {
     ),
     "lun-reserved": Kind(
         "error",
-        "another host, or one that cannot be told, holds a persistent reservation on the LUN; a guest may write there",
+        "another host, or an unknown one, holds a persistent reservation on the LUN; a guest may write there",
         "Make sure that no guest of another host uses the LUN, then say so (kvm_restore_disks_unused_elsewhere,"
         " disks_unused_elsewhere).",
     ),

@@ -74,20 +74,20 @@ options:
   backup_id:
     description:
       - The backup to restore from; V(latest) is the newest that holds the guests and has all its snapshots.
-      - One that is named and not in the catalog is looked for in its snapshots, below every NFS mount of this host. It
-        must be borne out by the snapshots of its name on the array. Its levels are unknown then, and side files that
+      - The module looks for one that is named and not in the catalog in its snapshots, below every NFS mount of this
+        host. The snapshots of its name on the array must confirm it. Its levels are unknown then, and side files that
         the catalog alone had stay as they are; the plan says so.
     type: str
     default: latest
   restore_id:
     description:
-      - Name of this restore. Run again with the same name, it goes on where it broke, and leaves alone what it has
-        brought back. A new name is a new decision and restores again.
-      - Without a name, a restore of these guests from the same backup that broke off is gone on with; when there is
-        none, a new one is begun and called C(restore_<time>).
+      - Name of this restore. A second run with the same name continues where the first broke off, and does not touch
+        what it has restored. A new name starts a new restore.
+      - Without a name, the module continues a restore of these guests from the same backup that broke off. When there
+        is none, it starts a new one called C(restore_<time>).
       - A new restore of a guest whose earlier one broke off takes the place of that one. It brings all disks anew, and
         takes over the guest's state, its autostart and the safety snapshot from before the earlier one. The plan names
-        the earlier one, which cannot be gone on with any more.
+        the earlier one, which cannot be continued any more.
       - It has at most 100 characters and does not end in C(.undo), which is the name of an undo.
       - Needed with O(state=undone).
     type: str
@@ -206,8 +206,8 @@ options:
     type: dict
   other_hosts_initiators:
     description:
-      - The initiators of hosts that told all of their guests in O(other_hosts_guests), by the name of the host; a list
-        of C(initiators) as M(kvmsnap.ontap.kvm_vm_discover) returns them. A LUN may be mapped to them.
+      - The initiators of hosts that reported all of their guests in O(other_hosts_guests), by the name of the host; a
+        list of C(initiators) as M(kvmsnap.ontap.kvm_vm_discover) returns them. A LUN may be mapped to them.
       - Those of a host do not count while one of its guests has a device of which the host cannot tell which LUN it is.
     type: dict
   hosts_off:
@@ -289,7 +289,7 @@ options:
       command:
         description:
           - With V(command), the program and its arguments, run without a shell, again after it failed.
-          - At most 200 characters of what it prints are told, and only when it fails.
+          - The result has at most 200 characters of what it prints, and only when it fails.
         type: list
         elements: str
       port:

@@ -18,8 +18,8 @@ description:
     of UEFI variables stay in the catalog.
   - An index beside these manifests has the SHA-256 of each, and the comment for the snapshots has that of the index.
   - A volume in which somebody else has put something where these files go is refused.
-  - A guest whose restore broke off amid its disks is left out (C(guest-half-restored)), since they are neither old nor
-    new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
+  - A guest whose restore failed part-way through its disks is left out (C(guest-half-restored)), since they are neither
+    old nor new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
   - The role P(kvmsnap.ontap.kvm_backup#role) calls it; a playbook of your own may do the same.
 author:
   - The kvmsnap.ontap authors (@kvmsnap)

@@ -14,8 +14,8 @@ description:
   - Looks at names, tools, libraries, libvirt, directories, credentials, rights and clocks, and returns each finding
     with what to do about it. Only reads, on the host and on ONTAP.
   - Every controller, every server of an NFS mount and the host's own name must resolve on the KVM host. The answer of
-    the host's resolver counts; which source gave it is told from C(/etc/hosts) and the order in
-    C(/etc/nsswitch.conf). Addresses given instead of names are accepted.
+    the host's resolver counts; the module derives from C(/etc/hosts) and C(/etc/nsswitch.conf) which
+    source gave it. Addresses given instead of names are accepted.
   - Rights are tried by reading each kind of object that the collection uses. What would change the array is not tried
     and is returned as such, with the commands that grant it.
 author:

@@ -18,10 +18,11 @@ description:
   - The hold is bounded by O(hold_deadline), whatever ONTAP or an agent does. A dead-man timer on the host, armed before
     the first guest is held, ends it shortly after that when this module cannot.
   - All or nothing. A backup that breaks is taken back after the guests run again, and the message says whether all of
-    it was. What could not be taken back stays in the catalog as begun; the same O(backup_id) again removes it first.
+    it was. What could not be taken back stays in the catalog as started; run again with the same O(backup_id) to
+    finish the roll-back.
   - A backup of the name that exists stays as it is.
-  - A guest whose restore broke off amid its disks is left out (C(guest-half-restored)), since they are neither old nor
-    new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
+  - A guest whose restore failed part-way through its disks is left out (C(guest-half-restored)), since they are neither
+    old nor new, and so is one that another process of this collection works on (C(guest-locked)). The others are saved.
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes

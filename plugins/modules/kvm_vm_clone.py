@@ -11,9 +11,9 @@ module: kvm_vm_clone
 short_description: Make an isolated copy of a KVM guest out of a backup
 version_added: 0.1.0
 description:
-  - Makes a copy of a guest beside the original, as it was in a backup that P(kvmsnap.ontap.kvm_backup#role) made. Each
-    disk is a clone of its own on the array, out of the snapshot; the original and its disks stay as they are and may
-    run.
+  - Makes a copy of a guest alongside the original, as it was in a backup that P(kvmsnap.ontap.kvm_backup#role) made.
+    Each disk is a clone of its own on the array, out of the snapshot; the original and its disks stay as they are and
+    may run.
   - The copy has a new UUID, new MAC addresses, and no network or interfaces on an isolated one, unless it is to have
     those of the original. What could collide with
     the original or reach out of the copy is renewed or left out, and RV(notes) tells of each.

@@ -309,7 +309,7 @@ guests:
           sample: 67108864
         storage:
           description:
-            - Where it lies on ONTAP; nothing when it does not, or that cannot be told.
+            - Where it lies on ONTAP; nothing when it does not, or when its place is unknown.
             - Its C(kind) is C(nfs) or C(lun). C(lun) is nothing for a file, and for a LUN a dictionary with C(uuid),
               C(serial), C(wwid), C(size) (bytes, as the array says), C(os_type) and the host's C(device).
           returned: success

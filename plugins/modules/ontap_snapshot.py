@@ -139,7 +139,7 @@ options:
         description: UUID of the job that makes it.
         type: str
       seen:
-        description: Whether the system has told of that job.
+        description: Whether the system has shown that job.
         type: bool
         default: false
   timeout:
@@ -361,7 +361,7 @@ unanswered:
       description: UUID of the job that makes it, V(null) when the system did not tell one.
       type: str
     seen:
-      description: Whether the system has told of that job.
+      description: Whether the system has shown that job.
       type: bool
 """
 

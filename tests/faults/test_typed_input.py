@@ -20,11 +20,11 @@ SECRET = "c2VjcmV0IG9mIHRoZSBzaXRl"
 TYPED: dict[str, tuple[dict[str, Any], str]] = {
     "a misspelt variable": (
         {"kvm_restore_backup": "hv0-daily_20261121020000"},
-        "kvm_restore_backup, given to hv0, is no variable of a restore",
+        "The role kvm_restore does not know kvm_restore_backup, which hv0 has",
     ),
     "a misspelt variable of what is believed": (
         {"kvm_manifest_requires": "signed"},
-        "kvm_manifest_requires, given to hv0, is no variable of a restore",
+        "The role kvm_restore does not know kvm_manifest_requires, which hv0 has",
     ),
     "an old name of a variable": (
         {"kvm_restore_undo": True},

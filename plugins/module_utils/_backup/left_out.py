@@ -42,8 +42,9 @@ def half_restored(root: Path, guests: Iterable[tuple[str, str]]) -> dict[str, Pr
     for uuid, name in guests:
         half = found.half_restored(uuid)
         if half is not None:
-            what = f"guest {name}: restore {half.restore_id} from backup {half.backup_id} broke off amid its disks"
-            problems[uuid] = problem_of("guest-half-restored", what, guest=name)
+            which = f"restore {half.restore_id} from backup {half.backup_id}"
+            message = f"guest {name}: {which} failed part-way through its disks"
+            problems[uuid] = problem_of("guest-half-restored", message, guest=name)
     return problems
 
 

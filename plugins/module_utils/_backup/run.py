@@ -3,7 +3,7 @@
 """A whole backup in one process: what ``kvm_vm_backup`` does around the critical section.
 
 The started manifest is written before the first guest is held, and what breaks is taken back. What cannot be taken back
-stays in the catalog as begun, so that the same name again removes it.
+stays in the catalog as started, so that a second run with the same name removes it.
 """
 
 from __future__ import annotations
@@ -368,8 +368,8 @@ def _undone(
     fate = "What had been made of it was taken back."
     if left:
         fate = (
-            f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id: that takes it"
-            " back first"
+            f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id to finish the"
+            " roll-back"
         )
     message = f"Backup {request.name} was not made: {exc.message.rstrip('.')}. {fate}"
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
@@ -377,7 +377,7 @@ def _undone(
 
 def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
     """Return the failures that met a snapshot of the name: before the hold there was none. An earlier run's may come
-    late; its manifest stays, so that the same name again removes it."""
+    late; its manifest stays, so that a second run with the same name removes it."""
     return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
 
 

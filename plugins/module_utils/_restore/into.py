@@ -100,9 +100,9 @@ def refuse_half_restored(into: Into, found: Survey) -> None:
     half = found.half_restored(into.saved.uuid)
     if half is not None:
         raise InputError(
-            f"Restore {half.restore_id} of guest {into.saved.name} ({into.saved.uuid}) broke off amid its disks, and"
-            f" knows what they held before. Take guest {into.uuid} out of libvirt's hands (virsh dumpxml, virsh"
-            f" undefine) and end that restore first, with define_missing. Nothing was touched",
+            f"Restore {half.restore_id} of guest {into.saved.name} ({into.saved.uuid}) failed part-way through its"
+            f" disks, and knows what they held before. Take guest {into.uuid} out of libvirt's hands (virsh dumpxml,"
+            " virsh undefine) and end that restore first, with define_missing. Nothing was touched",
             restore_id=half.restore_id,
         )
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On which host of a play a guest is brought back beside the original. Pure."""
+"""On which host of a play a guest is brought back alongside the original. Pure."""
 
 from __future__ import annotations
 

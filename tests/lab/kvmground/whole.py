@@ -39,7 +39,7 @@ REFUSED = re.compile(
     r"is locked by|is held by hold|Another restore is under way|Another copy is being made|is already in the catalog"
     r"|another run of this backup_id has taken it back|a snapshot of this name is there already"
     r"|is complete: without its manifest"
-    r"|broke off amid its disks|nothing to back up: app \((?:image-missing|guest-locked|guest-half-restored)\)"
+    r"|failed part-way through its disks|nothing to back up: app \((?:image-missing|guest-locked|guest-half-restored)\)"
 )
 """How an operation says that another one is at work, which is the only reason it may have to do nothing.
 

@@ -189,7 +189,8 @@ def test_disks_that_a_restore_of_the_old_uuid_left_half_written(progress: GuestP
     if not refused:
         restore_into.refuse_half_restored(INTO, found)
         return
-    with pytest.raises(InputError, match=f"Restore old of guest web1 .*{samples.WEB}.* broke off amid its disks"):
+    said = f"Restore old of guest web1 .*{samples.WEB}.* failed part-way through its disks"
+    with pytest.raises(InputError, match=said):
         restore_into.refuse_half_restored(INTO, found)
 
 
