@@ -10,7 +10,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import present
 
 
 class KvmsnapError(Exception):
-    """A failure told in one sentence: "Failed to *verb* *named object*: *what the system said*".
+    """A failure in one sentence: "Failed to *verb* *named object*: *what the system said*".
 
     ``fields`` are what a playbook may branch on: ``ontap_code`` (str), ``http_status`` (int), ``libvirt_code`` (int),
     ``controller``, ``svm``, ``volume``, ``snapshot``, ``guest``, ``disk``, ``path``, ``problems`` (list of dicts).

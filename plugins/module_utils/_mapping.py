@@ -45,7 +45,7 @@ class MappingEntry:
 
     @property
     def writable(self) -> bool:
-        """Whether the one-line form can hold the entry: names with its separators in them cannot be told apart."""
+        """Whether the one-line form can hold the entry: names with its separators in them cannot be distinguished."""
         text = self.as_text()
         blank_ends = any(value != value.strip(_BLANKS) for value in (self.guest, self.controller, self.path))
         return not (blank_ends or ";" in text or ":" in self.guest)

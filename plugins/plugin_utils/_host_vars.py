@@ -26,7 +26,7 @@ _AWX = ("awx_job_id", "tower_job_id")
 
 
 class HostVarsError(KvmsnapError):
-    """The file for a host's variable cannot be told."""
+    """The file for a host's variable cannot be determined."""
 
 
 @dataclass(frozen=True)

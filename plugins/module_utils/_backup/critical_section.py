@@ -72,7 +72,7 @@ def run(
     """Hold the guests, create the snapshots, release the guests; the name of the snapshots is that of the hold.
 
     The consistency groups ``uses`` make the snapshots of their volumes, started when all guests are held.
-    From the first request for a snapshot on, what fails is told, not raised: what was made is known in any case.
+    From the first request for a snapshot on, what fails is returned, not raised: what was made is known in any case.
     :raises HoldError: a guest could not be held as asked; none is held any more, or the error names it.
     :raises InputError: a snapshot of the name is there; nothing was held.
     """

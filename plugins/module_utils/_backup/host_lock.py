@@ -19,7 +19,7 @@ LOCK = "backup.lock"
 
 
 class BusyError(KvmsnapError):
-    """Another backup of this host is under way; ``backup_id`` is its name, when it told it."""
+    """Another backup of this host is under way; ``backup_id`` is its name, where the lock has it."""
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def backup_lock(directory: Path, name: str, *, wait: float, clock: Optional[Cloc
         except OSError as exc:
             raise KvmsnapError(f"Failed to lock this host for backup {name}: {path}: {exc.strerror}") from exc
         if descriptor is None:
-            other = _told(path)
+            other = _other_backup(path)
             which = f"backup {other}" if other else "another backup"
             message = f"Failed to begin backup {name}: {which} of this host is under way; nothing was touched"
             raise BusyError(message, backup_id=other)
@@ -50,7 +50,7 @@ def backup_lock(directory: Path, name: str, *, wait: float, clock: Optional[Cloc
                 os.ftruncate(descriptor, 0)
 
 
-def _told(path: Path) -> Optional[str]:
+def _other_backup(path: Path) -> Optional[str]:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["backup_id"])
     except (OSError, ValueError, KeyError, TypeError):

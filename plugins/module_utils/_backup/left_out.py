@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Guests that a backup leaves out, since somebody works on them or a restore of them broke off; the others are saved.
 
-They are told as not protected, with the code of the problem.
+The result has them as not protected, with the code of the problem.
 """
 
 from __future__ import annotations

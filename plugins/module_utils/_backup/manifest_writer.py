@@ -69,7 +69,7 @@ class IndexStep:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What hold and snapshots came to, as their modules told it, the level asked for, and who is active elsewhere."""
+    """What the modules of hold and snapshots returned, the level asked for, and who is active elsewhere."""
 
     holds: Sequence[Mapping[str, Any]]
     snapshots: Sequence[Mapping[str, Any]]
@@ -257,8 +257,8 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     if known is None:
         raise InputError(f"Backup {name} was never started in the catalog {root}", backup_id=name, path=str(root))
     if known.complete:
-        told = result_of(known, before="complete", notes=[])
-        return {**told, "guests_below_consistency": guests_below(known, outcome.asked), "changed": False}
+        result = result_of(known, before="complete", notes=[])
+        return {**result, "guests_below_consistency": guests_below(known, outcome.asked), "changed": False}
     # In tasks a guest that was whole at the start may have been taken by a restore that broke off before the hold. One
     # that is under way now began after the hold, which refuses guests that are locked.
     guests = [(guest.uuid, guest.name) for guest in known.guests]

@@ -113,8 +113,8 @@ def without(started: Manifest, codes: Mapping[str, str]) -> Manifest:
     """
     kept = tuple(guest for guest in started.guests if guest.uuid not in codes)
     if not kept:
-        told = ", ".join(f"{guest.name} ({codes[guest.uuid]})" for guest in started.guests)
-        raise KvmsnapError(f"Failed to complete backup {started.backup_id}: no guest is left of {told}")
+        named = ", ".join(f"{guest.name} ({codes[guest.uuid]})" for guest in started.guests)
+        raise KvmsnapError(f"Failed to complete backup {started.backup_id}: no guest is left of {named}")
     gone = tuple(
         Unprotected(guest.name, guest.uuid, (codes[guest.uuid],)) for guest in started.guests if guest.uuid in codes
     )

@@ -145,12 +145,12 @@ def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client]
         expiry_time=request.wanted.expiry_time if any(each.expiry_time is None for each in there) else None,
     )
     late = _set_late(request, lacking, known, clients, check=check)
-    told = manifest_writer.result_of(known, before="complete", notes=[])
+    result = manifest_writer.result_of(known, before="complete", notes=[])
     return {
-        **told,
+        **result,
         "changed": late is not None and late["changed"],
         "backup": backup,
-        "diff": {"before": told["diff"]["after"], "after": told["diff"]["after"]},
+        "diff": {"before": result["diff"]["after"], "after": result["diff"]["after"]},
         "guests": [],
         "snapshots": late["snapshots"] if late else [],
         "guests_below_consistency": manifest_writer.guests_below(known, request.asked),
@@ -332,13 +332,13 @@ def _completed(
     )
     below = manifest_writer.guests_below(done, request.asked)
     if below and request.below == FAIL_RUN:
-        told = "; ".join(
+        levels = "; ".join(
             f"{guest.name} reached {guest.consistency.level} ({guest.consistency.reason or 'no more could be had'})"
             for guest in done.guests
             if guest.consistency and guest.name in below
         )
         guests = [row.as_dict() for row in critical.rows]
-        raise BackupError(f"{request.asked} was asked for, and {told}", guests_below_consistency=below, guests=guests)
+        raise BackupError(f"{request.asked} was asked for, and {levels}", guests_below_consistency=below, guests=guests)
     return done
 
 
@@ -401,7 +401,7 @@ def _set_late(
 
 
 def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what was told of the snapshots, with the label and the expiry that they have now."""
+    """Return the snapshots of the result, with the label and the expiry that they have now."""
     now = {each["uuid"]: each for each in late["snapshots"]} if late else {}
     names = ("snapmirror_label", "expiry_time")
     return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]

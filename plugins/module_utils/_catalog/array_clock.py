@@ -54,7 +54,7 @@ def outside(create_time: Optional[str], ahead: Any, within: Optional[Window]) ->
     return round(max(0.0, earliest - within[1]), 3)
 
 
-def told(create_time: Optional[str], seconds: float) -> str:
+def describe_difference(create_time: Optional[str], seconds: float) -> str:
     """Return the phrase that tells a person about a snapshot whose ``create_time`` is outside."""
     side = "before" if seconds < 0 else "after"
     return (

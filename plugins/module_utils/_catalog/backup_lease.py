@@ -88,7 +88,7 @@ def _present(request: LeaseRequest, check: bool) -> dict[str, Any]:
         purpose=request.purpose,
         identity=request.identity,
         host=request.reader,
-        since=_told(now),
+        since=_formatted(now),
         ends=now + request.seconds,
     )
     if not check:
@@ -96,7 +96,7 @@ def _present(request: LeaseRequest, check: bool) -> dict[str, Any]:
     return {
         "changed": True,
         "lease_id": wanted.lease_id,
-        "ends": _told(wanted.ends),
+        "ends": _formatted(wanted.ends),
         "owner": manifest.owner,
         "owned": store.origin_of(request.root, request.backup_id).owned,
     }
@@ -109,5 +109,5 @@ def _absent(request: LeaseRequest, check: bool) -> dict[str, Any]:
     return {"changed": there, "lease_id": request.lease_id}
 
 
-def _told(moment: float) -> str:
+def _formatted(moment: float) -> str:
     return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="seconds")

@@ -181,9 +181,9 @@ def _indexed(backup_id: str, places: Sequence[_Place], trust: Trust) -> tuple[Ma
         raise _error(backup_id, "its snapshots are of different runs")
     first = places[0]
     index = parse_index(first.content, where=f"{index_name(backup_id)} in the snapshot below {first.point}")
-    told = (index.backup_id, index.owner, index.run_id)
-    if told != (backup_id, first.comment.owner, first.comment.run_id):
-        raise _error(backup_id, f"its index is that of backup {told[0]} of {told[1]}, run {told[2]}")
+    named = (index.backup_id, index.owner, index.run_id)
+    if named != (backup_id, first.comment.owner, first.comment.run_id):
+        raise _error(backup_id, f"its index is that of backup {named[0]} of {named[1]}, run {named[2]}")
     _refuse_unsigned(index, trust)
     found: dict[Part, Manifest] = {}
     for place in places:
@@ -282,8 +282,8 @@ def _comments(
         comment = SnapshotComment.parse(snapshot.comment) if snapshot else None
         if comment is None:
             label = places[volume.key].volume.label if volume.key in places else volume.volume_uuid
-            told = f"the comment {snapshot.comment!r}, which no backup gave" if snapshot else "gone"
-            raise _error(backup_id, f"the snapshot on {label} {'has ' if snapshot else 'is '}{told}")
+            state = f"the comment {snapshot.comment!r}, which no backup gave" if snapshot else "gone"
+            raise _error(backup_id, f"the snapshot on {label} {'has ' if snapshot else 'is '}{state}")
         comments[volume.key] = comment
     return comments
 
@@ -324,9 +324,9 @@ def _agreed(copies: Mapping[str, bytes], backup_id: str) -> Manifest:
     """Return the manifest that all copies are."""
     sums = {point: digest_of(content) for point, content in copies.items()}
     if len(set(sums.values())) > 1:
-        told = ", ".join(f"{point} (sha256 {digest})" for point, digest in sums.items())
+        digests = ", ".join(f"{point} (sha256 {digest})" for point, digest in sums.items())
         raise ManifestError(
-            f"Failed to trust the manifests of backup {backup_id} in its snapshots: they differ below {told}."
+            f"Failed to trust the manifests of backup {backup_id} in its snapshots: they differ below {digests}."
             " Nothing was touched",
             backup_id=backup_id,
         )
@@ -338,10 +338,10 @@ def _agreed(copies: Mapping[str, bytes], backup_id: str) -> Manifest:
 
 
 def _refuse_other(found: Manifest, where: str, backup_id: str) -> None:
-    for what, told, wanted in (("backup", found.backup_id, backup_id), ("phase", found.phase, STARTED)):
-        if told != wanted:
+    for what, value, wanted in (("backup", found.backup_id, backup_id), ("phase", found.phase, STARTED)):
+        if value != wanted:
             raise ManifestError(
-                f"Failed to trust manifest {where}: its {what} is {told}, not {wanted}; nothing was touched"
+                f"Failed to trust manifest {where}: its {what} is {value}, not {wanted}; nothing was touched"
             )
 
 

@@ -41,7 +41,7 @@ class Survey:
 
 
 def survey(root: Path) -> Survey:
-    """Read all journals; one that cannot be read is left out here, and told by the recovery."""
+    """Read all journals; one that cannot be read is left out here; the recovery reports it."""
     found = []
     for path in sorted((root / "restores").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
         try:

@@ -93,36 +93,35 @@ def lines(record: dict[str, Any]) -> list[str]:
     """Return the lines that tell a person about one backup: what it is, each guest, who is not in it."""
     state = {True: "", False: " - CANNOT BE RESTORED FROM", None: ""}[record["exists"]]
     origin = "" if record["origin"] in (None, Origin.OWN_RUN.value) else f", {record['origin']}"
-    told = [f"{record['backup_id']} ({record['phase']}, {record['completed'] or record['created']}{origin}){state}"]
+    lines = [f"{record['backup_id']} ({record['phase']}, {record['completed'] or record['created']}{origin}){state}"]
     if record["error"]:
-        told.append(f"  {record['error']}")
+        lines.append(f"  {record['error']}")
     if record["missing"]:
-        told.append(f"  snapshots missing on {', '.join(record['missing'])}")
+        lines.append(f"  snapshots missing on {', '.join(record['missing'])}")
     for guest in record["guests"]:
         held = f", held {guest['held_seconds']:.2f} s" if guest["held_seconds"] is not None else ", not held"
         why = f" ({guest['reason']})" if guest["reason"] else ""
-        told.append(f"  {guest['name']}: {guest['consistency']} by {guest['method']}{held}{why}")
-        told.extend(
+        lines.append(f"  {guest['name']}: {guest['consistency']} by {guest['method']}{held}{why}")
+        lines.extend(
             f"    {disk['target']} is not in the backup: {disk['reason']}"
             for disk in guest["disks"]
             if not disk["included"]
         )
-    told.extend(
-        f"  {item['svm']}:{item['volume']}: {array_clock.told(item['create_time'], item['create_time_off'])}"
-        for item in record["volumes"]
-        if item["create_time_off"]
-    )
+    for item in record["volumes"]:
+        if item["create_time_off"]:
+            difference = array_clock.describe_difference(item["create_time"], item["create_time_off"])
+            lines.append(f"  {item['svm']}:{item['volume']}: {difference}")
     for group in record["groups"]:
         foreign = f", and of {', '.join(group['foreign_volumes'])} (not of this backup)"
-        told.append(
+        lines.append(
             f"  consistency group {group['svm']}:{group['name']}: the snapshots of {', '.join(group['volumes'])}"
             + (foreign if group["foreign_volumes"] else "")
         )
-    told.extend(
+    lines.extend(
         f"  {guest['name']}: NOT PROTECTED ({', '.join(guest['problems']) or 'see the discovery'})"
         for guest in record["unprotected"]
     )
-    return told
+    return lines
 
 
 def _guest(guest: SavedGuest) -> dict[str, Any]:

@@ -165,8 +165,8 @@ class Maker:
         try:
             for offset in sample_offsets(lun.size, length=LUN_SAMPLE, count=LUN_SAMPLES):
                 length = min(LUN_SAMPLE, lun.size - offset)
-                told = lun_restore.read_data(client, lun, offset, length=length, deadline=self._deadline())
-                if told != self.san.read(device, offset, length=length):
+                content = lun_restore.read_data(client, lun, offset, length=length, deadline=self._deadline())
+                if content != self.san.read(device, offset, length=length):
                     raise KvmsnapError(f"Failed to check {device}: it differs from LUN {lun.name} at byte {offset}")
         except OntapDeniedError:
             return "size"

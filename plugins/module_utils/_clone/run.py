@@ -461,8 +461,8 @@ def _made(context: CloneContext, plan: Plan) -> list[Made]:
         if request.running and domain is not None:
             power_on(domain, state="running", timeout=request.start_timeout)
     except KvmsnapError as exc:
-        told = _taken_back(context, record, late=isinstance(exc, OutcomeUnknownError))
-        raise CloneFailedError(f"{exc.message}. {told}", **exc.fields) from exc
+        fate = _taken_back(context, record, late=isinstance(exc, OutcomeUnknownError))
+        raise CloneFailedError(f"{exc.message}. {fate}", **exc.fields) from exc
     return made
 
 
@@ -493,14 +493,14 @@ def _result(
     whole = before if before is not None and before.phase == "made" else None
     return {
         "changed": changed,
-        "clone": _told(context, after) if after is not None else None,
+        "clone": _reported(context, after) if after is not None else None,
         "disks": [asdict(each) for each in made],
         "notes": list(notes),
         "diff": {"before": described(whole, context.name), "after": described(after, context.name)},
     }
 
 
-def _told(context: CloneContext, record: CloneRecord) -> dict[str, Any]:
+def _reported(context: CloneContext, record: CloneRecord) -> dict[str, Any]:
     domain = context.host.domain(uuid=record.uuid)
     return {
         "name": record.name,

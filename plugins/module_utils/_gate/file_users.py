@@ -94,7 +94,7 @@ def file_id(path: str, volumes: NfsVolumes, *, proc: Path = PROC, seconds: float
 def file_answers(target: FileTarget, claim: Claim, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
     """Say who uses a file: by locks, by what is open on this host, and by what the kernel has open.
 
-    While the guests of the claim may run, whose a lock is cannot be told. A file that is not there has no users.
+    While the guests of the claim may run, the owner of a lock is unknown. A file that is not there has no users.
     """
     volumes = NfsVolumes()
     try:
@@ -156,12 +156,12 @@ def _loop_status(device: str) -> Optional[tuple[int, int]]:
     except OSError:
         return None
     try:
-        told = fcntl.ioctl(descriptor, _LOOP_GET_STATUS64, b"\0" * _LOOP_INFO_BYTES)
+        status = fcntl.ioctl(descriptor, _LOOP_GET_STATUS64, b"\0" * _LOOP_INFO_BYTES)
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    on, inode, _whole = _LOOP_INFO.unpack_from(told)
+    on, inode, _whole = _LOOP_INFO.unpack_from(status)
     return on, inode
 
 

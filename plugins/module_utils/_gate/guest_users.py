@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which guests of this host have an object as a disk, or below one: compared by what it is, told apart by uuid."""
+"""Which guests of this host have an object as a disk, or below one: compared by what it is, guests by uuid."""
 
 from __future__ import annotations
 

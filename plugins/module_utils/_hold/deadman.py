@@ -130,7 +130,7 @@ def watches(timer: Timer) -> bool:
     if timer.kind == "process":
         return timer.process is not None and timer.process.running
     units = [f"{timer.unit}.timer", f"{timer.unit}.service"]
-    states = _told(["systemctl", "is-active", *units]).split()
+    states = _output_of(["systemctl", "is-active", *units]).split()
     return any(state in ("active", "activating") for state in states)
 
 
@@ -139,7 +139,7 @@ def stop(timer: Optional[Timer]) -> None:
     if timer is None:
         return
     if timer.kind == "systemd":
-        _told(["systemctl", "stop", f"{timer.unit}.timer", f"{timer.unit}.service"])
+        _output_of(["systemctl", "stop", f"{timer.unit}.timer", f"{timer.unit}.service"])
     elif timer.process is not None:
         end(timer.process)
 
@@ -278,8 +278,8 @@ def _done(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def _told(command: Sequence[str]) -> str:
-    """Run a program that only tells or stops something; where it cannot, there is nothing to tell or to stop."""
+def _output_of(command: Sequence[str]) -> str:
+    """Return what a program prints that only shows or stops something; nothing where it cannot run."""
     if shutil.which(command[0]) is None:
         return ""
     with suppress(OSError, subprocess.TimeoutExpired):

@@ -189,9 +189,9 @@ def _refuse_vss(todo: Sequence[Row]) -> None:
 def release(hold_id: str, settings: HoldSettings, *, check: bool) -> dict[str, Any]:
     """Thaw and resume exactly what the hold's record names, all at once, and forget the hold and its timer.
 
-    An unknown hold is no change. What is left of a hold whose guests are free is told in ``warnings``, and removed by
-    the next one. Raises :class:`HoldError` when a guest could not be released; then the record stays,
-    and another call, or the timer, tries again.
+    An unknown hold is no change. ``warnings`` name what is left of a hold whose guests are free; the next release
+    removes it. Raises :class:`HoldError` when a guest could not be released; then the record stays, and another call,
+    or the timer, tries again.
     """
     record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
     record.read()
@@ -324,7 +324,7 @@ def _undo(
 def _hold_one(
     worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings, *, stop: threading.Event, deadline: Deadline
 ) -> Row:
-    """Return the row of a guest after the try to hold it; whatever goes wrong is told there, and is of this guest."""
+    """Return the row of a guest after the try to hold it; whatever goes wrong is its error, and no other guest's."""
     done = outcome_of(
         lambda: _held(worker, row, record, settings, stop=stop, deadline=deadline), what=f"hold guest {row.name}"
     )
@@ -373,8 +373,8 @@ def release_all(pool: WorkerPool, record: HoldRecord, settings: HoldSettings) ->
 
     left = outcome_of(forget, what=f"forget hold {record.hold_id}")
     if isinstance(left, KvmsnapError):
-        told = f"All guests of hold {record.hold_id} were released, but what was written down of it is left"
-        raise RecordLeftError(f"{told}: {left.message}", rows) from left
+        message = f"All guests of hold {record.hold_id} were released, but what was written down of it is left"
+        raise RecordLeftError(f"{message}: {left.message}", rows) from left
     return rows
 
 
@@ -427,7 +427,7 @@ def _try(worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings, *
 
 
 def _let_go(worker: Worker, row: Row, record: HoldRecord, settings: HoldSettings) -> Row:
-    """Return the row of a guest after one try to let go of it; whatever goes wrong is told there."""
+    """Return the row of a guest after one try to let go of it; whatever goes wrong is its error."""
     done = outcome_of(lambda: let_go_of(worker, row, record, settings), what=f"let go of guest {row.name}")
     return replace(row, error=done.message) if isinstance(done, KvmsnapError) else done
 

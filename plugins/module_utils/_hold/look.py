@@ -79,8 +79,8 @@ def _look_at_all(
 ) -> list[Found]:
     """Return what each guest is like; with ``go_on`` None for one with a uuid that libvirt does not know any more.
 
-    What goes wrong with one guest is told of that one. Raises :class:`LibvirtError` when libvirt itself is away, and
-    for a guest that is known by its name alone.
+    What goes wrong with one guest is an error of that guest. Raises :class:`LibvirtError` when libvirt itself is away,
+    and for a guest that is known by its name alone.
     """
 
     def seen(worker: Worker, want: HoldRequest) -> Found:

@@ -55,7 +55,7 @@ def resume(request: QuiesceRequest, *, check: bool) -> dict[str, Any]:
 
 
 def wait_for_others(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings, deadline: Deadline) -> None:
-    """Wait until no other hold has any of the guests, at most until the deadline; a holder is told of later.
+    """Wait until no other hold has any of the guests, at most until the deadline; the hold names a holder later.
 
     For a hold that is long over and still has guests, nobody waits: they could not be released, and may never be.
     """

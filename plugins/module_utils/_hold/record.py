@@ -275,7 +275,7 @@ def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: 
         descriptor = _lock(path, deadline)
         if descriptor is not None:
             with suppress(OSError):
-                _tell(path, stage)
+                _write_holder(path, stage)
     except OSError as exc:
         raise HoldRecordError(f"Failed to lock the hold {hold_id}: {path}: {exc.strerror}") from exc
     if descriptor is None:
@@ -291,27 +291,27 @@ def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: 
 def releasing(record: Path) -> None:
     """Say that this process, if it has the lock of the hold with this record, lets go of the guests from now on."""
     path = record.with_suffix(".lock")
-    holder = _told(path)
+    holder = _read_holder(path)
     if holder.process == own_process() and holder.stage != "releasing":
         with suppress(OSError):
-            _tell(path, "releasing")
+            _write_holder(path, "releasing")
 
 
 def lock_holder(directory: Path, hold_id: str) -> Optional[Holder]:
     """Return who has the lock of a hold now, None when nobody has; raises :class:`HoldRecordError`."""
     path = directory / f"{checked_hold_id(hold_id)}.lock"
     try:
-        return _told(path) if is_locked(path) else None
+        return _read_holder(path) if is_locked(path) else None
     except OSError as exc:
         raise HoldRecordError(f"Failed to look at the lock of the hold {hold_id}: {path}: {exc.strerror}") from exc
 
 
-def _tell(path: Path, stage: Stage) -> None:
+def _write_holder(path: Path, stage: Stage) -> None:
     process = own_process()
     path.write_text(json.dumps({"pid": process.pid, "started": process.started, "stage": stage}), encoding="ascii")
 
 
-def _told(path: Path) -> Holder:
+def _read_holder(path: Path) -> Holder:
     try:
         record = json.loads(path.read_bytes())
         return Holder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")

@@ -68,8 +68,8 @@ class Timer:
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for a module's result."""
         hidden = ("hold_id", "boot_id", "token", "uri", "started")
-        told = {key: value for key, value in asdict(self).items() if key not in hidden}
-        return {**told, "fired": self.fired}
+        shown = {key: value for key, value in asdict(self).items() if key not in hidden}
+        return {**shown, "fired": self.fired}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Timer:

@@ -375,7 +375,7 @@ def _addresses_of(server: str) -> Sequence[str]:
 
 
 def volumes_of(stored: Iterable[tuple[str, HostStorage]]) -> list[dict[str, Any]]:
-    """Return each volume once with the guests on it; of several mounts that of the volume's root is told."""
+    """Return each volume once with the guests on it; of several mounts, with that of the volume's root."""
     volumes: dict[tuple[str, str], dict[str, Any]] = {}
     for guest, storage in stored:
         row = volumes.setdefault(

@@ -103,12 +103,12 @@ def judge(
     to what the array has to say of it.
     """
     uses = uses_of(surveyed.values(), places)
-    told = {
+    noted = {
         uuid: (guest, [_with_remarks(looked, remarks or {}) for looked in disks])
         for uuid, (guest, disks) in surveyed.items()
         if uuid in chosen
     }
-    return [_judge(guest, disks, places, uses) for guest, disks in told.values()]
+    return [_judge(guest, disks, places, uses) for guest, disks in noted.values()]
 
 
 def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
@@ -154,8 +154,8 @@ def drift(
             sorted(entry.as_text() for entry in entries if entry.guest == name) for entries in (stored, found)
         )
         if before != now:
-            told = " ".join(before) or "nothing"
-            message = f"guest {name}: the stored mapping says {told}, found was {' '.join(now) or 'nothing'}"
+            expected = " ".join(before) or "nothing"
+            message = f"guest {name}: the stored mapping says {expected}, found was {' '.join(now) or 'nothing'}"
             problems.append(problem_of("mapping-drift", message, guest=name))
     for name in dict.fromkeys(entry.guest for entry in stored if entry.guest not in known):
         message = f"the stored mapping names guest {name}, which this host does not have"

@@ -107,10 +107,10 @@ class San:
         found = []
         for node in sorted((self.sysfs / "block").glob("sd*")):
             try:
-                told = (node / "device" / "wwid").read_text(encoding="utf-8", errors="replace").strip().lower()
+                identifier = (node / "device" / "wwid").read_text(encoding="utf-8", errors="replace").strip().lower()
             except OSError:
                 continue
-            if told == naa:
+            if identifier == naa:
                 found.append(node.name)
         return found
 

@@ -136,8 +136,8 @@ def map_state(device: str, *, sysfs: Path = SYSFS, run: Run = command) -> MapSta
 
 def wwid_of_paths(found: BlockDevice, paths: Sequence[BlockDevice]) -> str:
     """Return the WWID of the LUN that all paths of a map are of; empty when the map's own tells one; pure."""
-    told = {serial_of(path.wwid) for path in paths}
-    serial = told.pop() if serial_of(found.map_wwid) is None and len(told) == 1 else None
+    serials = {serial_of(path.wwid) for path in paths}
+    serial = serials.pop() if serial_of(found.map_wwid) is None and len(serials) == 1 else None
     return wwid_of(serial) if serial else ""
 
 

@@ -92,8 +92,8 @@ def lun_of(
         return Refusal("ambiguous-lun", f"several LUNs have serial {place.serial or found[0].serial}: {where}")
     lun = found[0]
     if place.serial is None and lun.serial not in _confirmed(place, entries):
-        told = ", ".join(_confirmed(place, entries)) or "none"
-        reason = f"sanlun calls {place.device} {said}, which has serial {lun.serial}; the device tells {told}"
+        confirmed = ", ".join(_confirmed(place, entries)) or "none"
+        reason = f"sanlun calls {place.device} {said}, which has serial {lun.serial}; the device tells {confirmed}"
         return Refusal("sanlun-unconfirmed", reason)
     if any(entry.label != lun.label for entry in entries):
         return Refusal("sanlun-disagrees", f"by its WWID {place.device} is {lun.label}, by sanlun it is {said}")
@@ -241,7 +241,7 @@ def not_compared(place: LunPlace, sanlun: Sanlun, entries: Sequence[SanlunLun]) 
 
 
 def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:
-    """Return notes when a LUN is mapped to initiators that are none of this host's, or are not told; pure."""
+    """Return notes when a LUN is mapped to initiators that are none of this host's, or are unknown; pure."""
     notes = []
     others = foreign_initiators(maps, initiators)
     if others:

@@ -19,7 +19,7 @@ _LOCAL_LOCKS = ("all", "posix")
 
 @dataclass(frozen=True)
 class NfsSource:
-    """An NFS mount's ``server:/export``; ``address`` is what the kernel talks to (``addr=``), None when not told."""
+    """An NFS mount's ``server:/export``; ``address`` is what the kernel talks to (``addr=``), None when not shown."""
 
     server: str
     export: str

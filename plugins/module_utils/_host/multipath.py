@@ -180,8 +180,8 @@ def holder_notes(place: LunPlace, *, sysfs: Path = SYSFS) -> list[Refusal]:
     found = holders_of(place.block, sysfs=sysfs)
     if not found:
         return []
-    told = ", ".join(f"{holder.device} ({holder.kind})" for holder in found)
-    return [Refusal("lun-activated-on-host", f"this host has activated what is inside of it: {told}")]
+    listed = ", ".join(f"{holder.device} ({holder.kind})" for holder in found)
+    return [Refusal("lun-activated-on-host", f"this host has activated what is inside of it: {listed}")]
 
 
 def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE) -> tuple[str, ...]:
@@ -194,17 +194,17 @@ def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE
 
 def _of_map(realpath: str, device: BlockDevice, paths: list[BlockDevice]) -> Union[LunPlace, Refusal]:
     serial = serial_of(device.map_wwid)
-    told = {found for path in paths if (found := serial_of(path.wwid))}
-    if serial is not None and told - {serial}:
-        reason = f"{realpath} is the map of serial {serial}, its paths lead to {', '.join(sorted(told))}"
+    serials = {found for path in paths if (found := serial_of(path.wwid))}
+    if serial is not None and serials - {serial}:
+        reason = f"{realpath} is the map of serial {serial}, its paths lead to {', '.join(sorted(serials))}"
         return Refusal("paths-disagree", reason)
     unresolved = None
     if serial is None:
         refusal = _no_lun(realpath, device.map_wwid, paths)
         if refusal.code != "unresolvable-wwid":
             return refusal
-        if len(told) == 1:
-            serial = next(iter(told))
+        if len(serials) == 1:
+            serial = next(iter(serials))
         else:
             unresolved = refusal
     return LunPlace(

@@ -3,7 +3,7 @@
 """Guests that Pacemaker manages: it starts one that is off, on this host or on another, whatever anybody does with it.
 
 The cluster's configuration (the CIB) is foreign data, read from ``cibadmin`` or, when the cluster does not answer here,
-from the file that it keeps. What cannot be told for certain (a value that depends on a rule) counts as managed.
+from the file that it keeps. What is not certain (a value that depends on a rule) counts as managed.
 https://clusterlabs.org/projects/pacemaker/doc/ (Pacemaker Explained: resource meta-attributes, cluster options).
 """
 

@@ -219,8 +219,8 @@ def directory_of(path: str) -> Iterator[int]:
 def _in_child(act: Callable[[], None], seconds: float, *, keep: Collection[int]) -> Optional[int]:
     """Do it in a child that has only the descriptors ``keep``; return its ``errno``, 0 for none, None without answer.
 
-    A child that the kernel keeps waiting for the file system is told to end and left behind. It gets the same signal
-    from the kernel when its parent dies.
+    A child that the kernel keeps waiting for the file system gets a signal to end and is left behind. It gets the same
+    signal from the kernel when its parent dies.
     """
     parent = os.getpid()
     child = os.fork()

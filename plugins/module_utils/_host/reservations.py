@@ -26,7 +26,7 @@ _PORT = re.compile(r"(?<![0-9a-f])[0-9a-f]{2}(?:[ :][0-9a-f]{2}){7}(?![0-9a-f])"
 
 @dataclass(frozen=True)
 class Registrant:
-    """Who has registered a key with a LUN; ``initiator`` is an iSCSI name or a WWPN, empty when it is not told."""
+    """Who has registered a key with a LUN; ``initiator`` is an iSCSI name or a WWPN, empty when unknown."""
 
     key: str
     initiator: str
@@ -35,7 +35,7 @@ class Registrant:
 
 @dataclass(frozen=True)
 class Held:
-    """A reservation that is held; ``foreign``: by another host, or by one that cannot be told. ``text`` says so."""
+    """A reservation that is held; ``foreign``: by another host, or by an unknown one. ``text`` says so."""
 
     text: str
     foreign: bool
@@ -90,7 +90,7 @@ def judged(
         return Held(f"{what}, by this host", foreign=False)
     if own_key is not None and own_key == key and not all_write:
         return Held(f"{what}, by this host", foreign=False)
-    return Held(f"{what}, and by which host cannot be told", foreign=True)
+    return Held(f"{what}, and the host that holds it is unknown", foreign=True)
 
 
 def _ask(service: str, device: str, run: Run) -> str:

@@ -171,7 +171,7 @@ def place_of(
         return Refusal("not-a-file", f"{facts.realpath} is {'a directory' if facts.kind == 'directory' else 'no file'}")
     mount = mount_of(mounts, facts.realpath)
     if mount is None:
-        return Refusal("local-file", f"the mount of {facts.realpath} cannot be told")
+        return Refusal("local-file", f"the mount of {facts.realpath} is unknown")
     source = mount.nfs()
     if source is None:
         return _other_file_system(facts, mount, sysfs)

@@ -31,7 +31,7 @@ _NAMED = re.compile(r"(?P<name>.+?)\s*\((?P<wwid>[^()\s]{16,})\)")
 class SanlunLun:
     """One LUN as ``sanlun`` tells it: ``owner`` is the SVM (or the 7-Mode controller), ``path`` ``/vol/…``.
 
-    ``device`` is the multipath map's name; ``wwid`` is told beside it when the map has an alias.
+    ``device`` is the multipath map's name; a map with an alias has its ``wwid`` as well.
     """
 
     owner: str
@@ -61,8 +61,8 @@ class Sanlun:
 
     def of(self, *, name: str, wwid: Optional[str]) -> tuple[SanlunLun, ...]:
         """Return what it says of a multipath map, by its name and WWID."""
-        told = {name, wwid or name}
-        return tuple(lun for lun in self.luns if (lun.wwid or lun.device) in told or lun.device == name)
+        names = {name, wwid or name}
+        return tuple(lun for lun in self.luns if (lun.wwid or lun.device) in names or lun.device == name)
 
 
 def ask_sanlun(

@@ -53,7 +53,7 @@ _NOT_FILES: dict[str, tuple[Code, str]] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """A file below a disk's image; ``placed`` tells where it is, or why that cannot be told."""
+    """A file below a disk's image; ``placed`` tells where it is, or why that is unknown."""
 
     source: str
     placed: Placed

@@ -98,7 +98,7 @@ _STATES: dict[int, tuple[State, tuple[str, ...]]] = {
 # that is undefined takes with it its managed save, its snapshots' and checkpoints' descriptions, NVRAM and TPM state.
 _UNDEFINE_ALWAYS = 1 | 2
 _UNDEFINE_NEWER = (32, 16, 4)
-# A guest that runs on as a transient one keeps its UEFI variables, and its TPM's state where libvirt can be told so.
+# A guest that runs on as a transient one keeps its UEFI variables, and its TPM's state where libvirt can be asked to.
 _UNDEFINE_KEEP = 8
 _UNDEFINE_KEEP_NEWER = (64,)
 _UNDEFINE_CHECKPOINTS = 16
@@ -222,7 +222,7 @@ class Agent:
         return self._ask("guest-exec", timeout, agent_answers.pid, asked)
 
     def executed(self, pid: int, timeout: int) -> Executed:
-        """Ask how far a program is (guest-exec-status); once it was told to have ended, it is forgotten."""
+        """Ask how far a program is (guest-exec-status); once the agent has reported its end, it forgets it."""
         return self._ask("guest-exec-status", timeout, agent_answers.executed, {"pid": pid})
 
     def addresses(self, timeout: int) -> tuple[str, ...]:
@@ -268,11 +268,11 @@ class Domain:
         import libvirt
 
         with self._telling("read the state of"):
-            told = self._domain.connect().domainListGetStats([self._domain], libvirt.VIR_DOMAIN_STATS_STATE, 0)
-        if not told:
+            stats = self._domain.connect().domainListGetStats([self._domain], libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        if not stats:
             message = f"Failed to read the state of guest {self.name}: libvirt does not know it any more"
             raise LibvirtError(message, libvirt_code=NO_DOMAIN, guest=self.name)
-        found, values = told[0]
+        found, values = stats[0]
         number, reason, domain_id = values["state.state"], values["state.reason"], int(found.ID())
         state, reasons = _STATES.get(number, ("unknown", ()))
         word = reasons[reason] if 0 <= reason < len(reasons) else "unknown"

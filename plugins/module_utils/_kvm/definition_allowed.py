@@ -61,7 +61,8 @@ _PORTS = ("serial", "console", "parallel")
 _MADE_CHANNELS = ("/var/lib/libvirt/qemu/channel/", "/run/libvirt/qemu/channel/", "/var/run/libvirt/qemu/channel/")
 _MADE_TARGET = re.compile(r"(vnet|macvtap|veth)[0-9]+")
 _INERT = re.compile(r"[\w .:,;+@%=()\[\]-]{0,256}")
-# libvirt makes so many vCPUs or controllers as it is told, with all of the host's memory if need be. A USB port is 1.2.
+# libvirt makes as many vCPUs or controllers as the definition says, with all of the host's memory if need be. A USB
+# port is 1.2.
 _COUNT = re.compile(r"0x[0-9A-Fa-f]{1,3}|[0-9]{1,4}(\.[0-9]{1,4}){0,8}")
 _SHOWN = 160
 

@@ -4,8 +4,8 @@
 
 One line per element: its path below ``<domain>``, then its attributes, then ``#`` and the kind of its text. A kind
 stands behind ``=``; without one the value is *inert*: it has no slash, and names nothing outside of the guest. What
-libvirt makes so many of as it is told (vCPUs, controllers, queues) is a ``count``. Elements and attributes that no line
-has are not allowed. Source: https://libvirt.org/formatdomain.html.
+libvirt makes as many of as the definition says (vCPUs, controllers, queues) is a ``count``. Elements and attributes
+that no line has are not allowed. Source: https://libvirt.org/formatdomain.html.
 """
 
 from __future__ import annotations

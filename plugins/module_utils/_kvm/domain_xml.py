@@ -117,7 +117,7 @@ class DiskXml:
 
 @dataclass(frozen=True)
 class GuestXml:
-    """What a definition says of a guest. ``agent`` is only told apart in the XML of a running guest.
+    """What a definition says of a guest. only the XML of a running guest says how ``agent`` is.
 
     ``passthrough`` names the host's devices that are the guest's own: they go on working while it is suspended.
     """

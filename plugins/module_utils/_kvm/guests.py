@@ -88,7 +88,7 @@ def guests_of(host: Host) -> tuple[list[Guest], list[Problem]]:
 
 
 def guests_in_files(config_dir: Path) -> tuple[list[Guest], list[Problem]]:
-    """Return the guests whose XML lies in libvirt's directory; what runs cannot be told from there.
+    """Return the guests whose XML lies in libvirt's directory; that does not show what runs.
 
     Raises :class:`InputError` when the directory cannot be read; a file that cannot is a problem.
     """

@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 RUNNING, AGENT, COMMAND, TCP = KINDS = ("running", "agent", "command", "tcp")
 TIMEOUT = 300
 TAIL = 200
-"""Characters of what a command printed that are told."""
+"""Characters of a command's output that the result has."""
 
 _NEEDS = {COMMAND: "command", TCP: "port"}
 _BELONGS = {"command": COMMAND, "port": TCP, "address": TCP}

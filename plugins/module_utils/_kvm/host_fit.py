@@ -225,10 +225,10 @@ def facts_of(host: Host, xml: str) -> HostFacts:
     system = domain.find("os/type")
     capabilities = HostCapabilities.from_xml(host.capabilities())
     emulator = domain.findtext("devices/emulator")
-    told = None
+    offered = None
     # libvirt runs the emulator to tell what it can do: none is named that it does not list by itself.
     if emulator is None or any(emulator in each.emulators for each in capabilities.machines):
-        told = host.domain_capabilities(
+        offered = host.domain_capabilities(
             emulator=emulator,
             arch=system.get("arch") if system is not None else None,
             machine=system.get("machine") if system is not None else None,
@@ -236,7 +236,7 @@ def facts_of(host: Host, xml: str) -> HostFacts:
         )
     return HostFacts(
         capabilities=capabilities,
-        domain=DomainCapabilities.from_xml(told) if told is not None else None,
+        domain=DomainCapabilities.from_xml(offered) if offered is not None else None,
         networks=frozenset(host.networks()),
         pools=frozenset(host.pools()),
         secrets=frozenset(secret.lower() for secret in host.secrets()),

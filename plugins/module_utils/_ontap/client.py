@@ -399,10 +399,10 @@ class Client:
             try:
                 jobs.wait(uuid, read=lambda path: self.get(path, deadline=deadline), action=action, deadline=deadline)
             except OntapError as exc:
-                told = during(exc, action, controller=self.name, job=uuid)
+                failure = during(exc, action, controller=self.name, job=uuid)
                 if isinstance(exc, JobFailedError) or (isinstance(exc, JobGoneError) and exc.fields["seen"]):
-                    raise told from exc
-                raise _unknown(told) from exc
+                    raise failure from exc
+                raise _unknown(failure) from exc
         return answer
 
     def job(self, uuid: str, *, deadline: Optional[Deadline] = None) -> Optional[jobs.Job]:
@@ -483,10 +483,10 @@ class Client:
             for uuid in jobs.job_uuids(answer):
                 jobs.wait(uuid, read=lambda path: self.get(path, deadline=deadline), action=action, deadline=deadline)
         except OntapError as exc:
-            told = during(exc, action, controller=self.name)
+            failure = during(exc, action, controller=self.name)
             if not isinstance(exc, JobFailedError):
-                told.outcome = Outcome("lost")
-            raise told from exc
+                failure.outcome = Outcome("lost")
+            raise failure from exc
         return answer
 
     def _send(self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline) -> dict[str, Any]:
@@ -559,10 +559,10 @@ class Client:
     def _note_time(self, date: Optional[str], sent: float, received: float) -> None:
         """Keep what the system says of its time; a date that is none says nothing."""
         try:
-            told = email.utils.parsedate_tz(date) if date else None
-            if told is None:
+            parsed = email.utils.parsedate_tz(date) if date else None
+            if parsed is None:
                 return
-            second = email.utils.mktime_tz(told)
+            second = email.utils.mktime_tz(parsed)
             skew = datetime.fromtimestamp(second, timezone.utc) - datetime.now(timezone.utc)
         except (ValueError, OverflowError, OSError, TypeError, IndexError):
             return
@@ -707,25 +707,25 @@ def _answered_error(
     status = response.status_code
     code = str(error["code"])[:_LONGEST_MESSAGE] if "code" in error else None
     outcome = Outcome("answered", status, code, retry_after_seconds(response.headers.get("Retry-After")))
-    told = {**fields, "http_status": status, "ontap_code": code}
+    details = {**fields, "http_status": status, "ontap_code": code}
     if status == 401:
         which = f"user name or password of user {controller.username}"
         if controller.cert_filepath:
             which = f"client certificate {controller.cert_filepath}"
-        return OntapLoginError(action, f"the system does not accept the {which}", outcome=outcome, **told)
+        return OntapLoginError(action, f"the system does not accept the {which}", outcome=outcome, **details)
     if code in codes.DENIALS or (status == 403 and code is None):
         reason = _denial(controller, str(fields["method"]), str(fields["path"]))
         said = f"; ONTAP says: {_message(error)}" if error.get("message") else ""
-        return OntapDeniedError(action, reason + said, outcome=outcome, **told)
+        return OntapDeniedError(action, reason + said, outcome=outcome, **details)
     if code is not None:
         said = _message(error).rstrip(".")
         target = f", field {str(error['target'])[:_LONGEST_MESSAGE]}" if error.get("target") else ""
-        return OntapError(action, f"{said} (ONTAP code {code}{target})", outcome=outcome, **told)
+        return OntapError(action, f"{said} (ONTAP code {code}{target})", outcome=outcome, **details)
     if status in _REASONLESS:
-        return OntapError(action, f"the system answers HTTP {status} without a reason", outcome=outcome, **told)
+        return OntapError(action, f"the system answers HTTP {status} without a reason", outcome=outcome, **details)
     kind = response.headers.get("Content-Type", "no content type").split(";")[0]
     reason = f"the answer (HTTP {status}, {kind}) is not that of an ONTAP REST API; check hostname and port"
-    return NotOntapError(action, reason, outcome=_unless_done(outcome, fields), **told)
+    return NotOntapError(action, reason, outcome=_unless_done(outcome, fields), **details)
 
 
 def _message(error: Mapping[str, Any]) -> str:

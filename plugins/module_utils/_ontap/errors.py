@@ -92,5 +92,5 @@ class FencedError(OntapError):
 
 
 def during(exc: E, action: str, **fields: Any) -> E:
-    """Return the same failure told as a failure to ``action``, with ``fields`` added; to be raised ``from exc``."""
+    """Return the same failure as a failure to ``action``, with ``fields`` added; to be raised ``from exc``."""
     return type(exc)(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **fields})

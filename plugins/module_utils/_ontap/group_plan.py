@@ -87,11 +87,12 @@ class GroupUse:
 
     @property
     def note(self) -> str:
-        """What a person is told of it."""
-        told = f"consistency group {self.group.label} takes the snapshots of {_names(self.own)} at once"
+        """A sentence about it for people."""
+        sentence = f"consistency group {self.group.label} takes the snapshots of {_names(self.own)} at once"
         if not self.foreign:
-            return told
-        return f"{told}; it also holds {_names(self.foreign)}, not of this backup; the snapshot is made there as well"
+            return sentence
+        foreign = _names(self.foreign)
+        return f"{sentence}; it also holds {foreign}, not of this backup; the snapshot is made there as well"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class GroupPlan:
     volumes: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
-        """Return what a person is told of it."""
+        """Return sentences about it for people."""
         alone = [f"without a consistency group, held all the same: {reason}" for reason in self.reasons]
         return [*(use.note for use in self.uses), *alone]
 

@@ -112,9 +112,9 @@ def create(client: Client, use: GroupUse, steps: Sequence[Step], wanted: Wanted,
 
 def _fenced(client: Client, exc: OntapError, action: str, group: Group, wanted: Wanted, seconds: float) -> FencedError:
     """Return the failure with the moment from which writes are certainly not kept waiting any more."""
-    told = FencedError(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **_named(group, wanted.name)})
-    told.until = client.clock.monotonic() + max(0.0, seconds)
-    return told
+    fenced = FencedError(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **_named(group, wanted.name)})
+    fenced.until = client.clock.monotonic() + max(0.0, seconds)
+    return fenced
 
 
 def snapshot_of(client: Client, group: str, name: str, *, deadline: Deadline) -> Optional[GroupSnapshot]:
@@ -206,7 +206,7 @@ def _commit(
     deadline: Deadline,
     commit_by: Deadline,
 ) -> None:
-    """Commit in time. Whether one took effect whose answer got lost is told by the volumes themselves."""
+    """Commit in time. The volumes themselves show whether one took effect whose answer got lost."""
 
     def made() -> Optional[dict[str, Any]]:
         def ours(step: Step) -> bool:

@@ -157,10 +157,10 @@ class TemporaryLun:
         """Read a record of ``GET /storage/luns``."""
         lun = LunNow.from_record(record)
         svm, name = str((record.get("svm") or {}).get("name", "")), posixpath.basename(lun.name)
-        told = _COMMENT.fullmatch(lun.comment)
-        if told is None:
+        parts = _COMMENT.fullmatch(lun.comment)
+        if parts is None:
             return cls(lun, svm, "", "")
-        of, snapshot, restore_id = told.group("of", "snapshot", "restore_id")
+        of, snapshot, restore_id = parts.group("of", "snapshot", "restore_id")
         if name != temporary_path(name, restore_id=restore_id, lun_uuid=of, snapshot_uuid=snapshot):
             return cls(lun, svm, "", "")
         return cls(lun, svm, of, restore_id)
@@ -347,7 +347,7 @@ def clone_over(
         return f"its overwrite was not answered ({exc.reason}); its source was taken away, and the content decided"
     except OntapError as exc:
         action = f"bring LUN {label} back to snapshot {snapshot}"
-        said = [_told(exc), *filter(None, (_removed(client, volume, lun) for lun in made))]
+        said = [_reason_with_remedy(exc), *filter(None, (_removed(client, volume, lun) for lun in made))]
         raise type(exc)(action, "; ".join(said), outcome=exc.outcome, **{**exc.fields, **names}) from exc
     except BaseException:
         for lun in made:
@@ -544,11 +544,11 @@ def _removed(client: Client, volume: Volume, lun: LunNow) -> Optional[str]:
     try:
         delete_temporary(client, lun, deadline=Deadline.after(_REMOVAL_SECONDS, client.clock))
     except OntapError as exc:
-        return f"the temporary LUN {volume.svm}:{lun.name} is left behind, delete it ({_told(exc)})"
+        return f"the temporary LUN {volume.svm}:{lun.name} is left behind, delete it ({_reason_with_remedy(exc)})"
     return None
 
 
-def _told(exc: OntapError) -> str:
+def _reason_with_remedy(exc: OntapError) -> str:
     """Return the reason with what to do about it."""
     remedy = REMEDIES.get(exc.code or "")
     return f"{exc.reason}. {remedy}" if remedy else exc.reason

@@ -93,7 +93,7 @@ def lifs_by_address(lifs: Iterable[Lif]) -> dict[str, tuple[Lif, ...]]:
     """Return the LIFs of each address; pure.
 
     More than one under an address means that the address exists in several IPspaces or on several systems: which SVM
-    answers a client cannot be told from the address. The same LIF found through two entries counts once.
+    answers a client does not follow from the address. The same LIF found through two entries counts once.
     """
     by_address: dict[str, dict[str, Lif]] = {}
     for lif in lifs:

@@ -107,6 +107,6 @@ def delete_one(client: Client, volume: Volume, snapshot: Snapshot, wanted: Wante
             there = read_snapshot(client, volume, name=snapshot.name, deadline=deadline)
             refusal = there and undeletable(volume, there, wanted, now=client.array_time())
             if refusal:
-                told = {**exc.fields, **fields, "owners": list(refusal.owners)}
-                raise OntapError(action, refusal.reason, outcome=exc.outcome, **told) from exc
+                details = {**exc.fields, **fields, "owners": list(refusal.owners)}
+                raise OntapError(action, refusal.reason, outcome=exc.outcome, **details) from exc
         raise during(exc, action, **fields) from exc

@@ -95,7 +95,7 @@ class Unanswered:
 
     @classmethod
     def from_option(cls, option: Mapping[str, Any]) -> Unanswered:
-        """Read an entry of what ``as_result`` told."""
+        """Read an entry of what ``as_result`` returned."""
         return cls(VolumeRef.from_option(option), option.get("job"), bool(option.get("seen")))
 
     @classmethod
@@ -567,8 +567,8 @@ def _set_failed(
         if not isinstance(exc, KvmsnapError):
             raise exc
     first = failures[0][1]
-    told = "; ".join(f"{volume.label}: {_reason(exc)}" for volume, exc in failures)
-    sentences = [f"Failed to {action}: {told}"]
+    reasons = "; ".join(f"{volume.label}: {_reason(exc)}" for volume, exc in failures)
+    sentences = [f"Failed to {action}: {reasons}"]
     if kept:
         sentences.append("What was made of the set is still there (take_back is off); state=absent removes it")
     if removed:

@@ -209,9 +209,9 @@ class SnapshotPlan:
         """
         if not self.refusals:
             return
-        told = "; ".join(f"{refusal.volume.label}: {refusal.reason}" for refusal in self.refusals)
+        reasons = "; ".join(f"{refusal.volume.label}: {refusal.reason}" for refusal in self.refusals)
         raise SnapshotRefusedError(
-            f"Failed to {action} snapshot {self.name!r}: {told}",
+            f"Failed to {action} snapshot {self.name!r}: {reasons}",
             snapshot=self.name,
             refusals=[_refusal_data(refusal) for refusal in self.refusals],
         )
@@ -223,7 +223,7 @@ class Taken:
 
     The name was absent when asked at ``absent_at``, the request went out at ``requested_at``, and that it exists was
     answered at ``confirmed_at``. All three are ``None`` for one that existed before. ``array_ahead`` is how far the
-    array's clock was ahead of the host's monotonic one then, least and most, where it told its time.
+    array's clock was ahead of the host's monotonic one then, least and most, where it gave its time.
     """
 
     volume: Volume

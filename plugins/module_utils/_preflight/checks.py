@@ -337,12 +337,12 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
     if server.ours is None:
         return None
     shown = server.address or server.name
-    told = "is" if server.ours else "is not"
+    verb = "is" if server.ours else "is not"
     return _finding(
         "nfs-server-lif",
         shown,
         server.ours,
-        f"{told} a LIF of the given controllers; mounted at {', '.join(server.mount_points)}",
+        f"{verb} a LIF of the given controllers; mounted at {', '.join(server.mount_points)}",
         severity="info",
         source="network/ip/interfaces",
         remedy="Add its cluster or SVM to kvm_controllers if guests live there; other NFS servers are left alone.",
@@ -350,7 +350,7 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
 
 
 def check_san(san: San) -> list[Finding]:
-    """Whether the LUNs of this host can be told and reached; a host without any needs nothing."""
+    """Whether the LUNs of this host can be identified and reached; a host without any needs nothing."""
     if not san.luns and not san.others:
         return [_finding("multipath", "LUNs", True, "this host has no multipath devices")]
     findings = [
@@ -392,9 +392,9 @@ def check_software(software: Software) -> Finding:
     """A library or program with a version; below its floor, or absent where one is demanded, nothing works."""
     if software.version is None:
         missing = f"is not installed, {software.floor} or later is needed" if software.floor else "is not installed"
-        told = missing if software.required else "version not known"
+        found = missing if software.required else "version not known"
         return _finding(
-            "version", software.name, not software.required, told, source=software.source, remedy=software.remedy
+            "version", software.name, not software.required, found, source=software.source, remedy=software.remedy
         )
     enough = not software.floor or version_key(software.version) >= version_key(software.floor)
     return _finding(

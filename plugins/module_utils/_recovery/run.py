@@ -156,8 +156,8 @@ def recover(request: RecoveryRequest, *, check: bool) -> dict[str, Any]:
     result = _result(found, errors, changed=done)
     failed = [item for item in result["leftovers"] if item["error"]]
     if failed:
-        told = "; ".join(f"{item['kind']} {item['name']}: {item['error']}" for item in failed)
-        raise RecoveryError(f"Failed to put right what was left: {told}", **result)
+        faults = "; ".join(f"{item['kind']} {item['name']}: {item['error']}" for item in failed)
+        raise RecoveryError(f"Failed to put right what was left: {faults}", **result)
     return result
 
 
@@ -180,12 +180,12 @@ def _result(found: Sequence[Leftover], errors: Sequence[Optional[str]], *, chang
     return {
         "changed": changed,
         "leftovers": [item.as_dict(error=error) for item, error in zip(found, errors)],
-        "summary": [_told(item, error) for item, error in zip(found, errors)] or ["Nothing is left of any crash."],
+        "summary": [_line(item, error) for item, error in zip(found, errors)] or ["Nothing is left of any crash."],
         "diff": {"before": _text(before), "after": _text(after)},
     }
 
 
-def _told(item: Leftover, error: Optional[str]) -> str:
+def _line(item: Leftover, error: Optional[str]) -> str:
     return f"{item.line} - {error or item.action or 'left alone'}"
 
 
@@ -280,8 +280,8 @@ def _held(found: Optional[restore_journal.Journal]) -> str:
     guests = found.guests.values() if found else ()
     aside = [progress.moved_aside.path for progress in guests if progress.moved_aside]
     disks = [request.disk for progress in guests for request in progress.pending]
-    told = f". {', '.join(aside)} has another name until then" if aside else ""
-    return told + (f". The array may still overwrite {', '.join(disks)}: do not start its guest" if disks else "")
+    names = f". {', '.join(aside)} has another name until then" if aside else ""
+    return names + (f". The array may still overwrite {', '.join(disks)}: do not start its guest" if disks else "")
 
 
 def _in_backups(request: RecoveryRequest, clients: Sequence[Client]) -> list[Leftover]:

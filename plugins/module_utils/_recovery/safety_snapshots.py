@@ -132,12 +132,12 @@ class Keeper:
         return f"what restore {', '.join(unread)} needs is not known, its journal cannot be read" if unread else None
 
     def _kept(self, family: Family, places: Places, there: Mapping[str, Mapping[Key, Snapshot]]) -> str:
-        told = [
+        parts = [
             f"; safety snapshot {name} is on {', '.join(sorted(places[key].volume.label for key in found))}"
             for name, found in there.items()
         ]
         aside = [str(path) for each in family.ids for path in self._set_aside(each) if _is_there(path)]
-        return "".join(told) + (f"; it set aside {', '.join(aside)}" if aside else "")
+        return "".join(parts) + (f"; it set aside {', '.join(aside)}" if aside else "")
 
     def _untouchable(
         self, family: Family, places: Places, there: Mapping[str, Mapping[Key, Snapshot]], deadline: Deadline
@@ -153,8 +153,8 @@ class Keeper:
                 return f"snapshot {name} on {places[key].volume.label} is not of it ({found[key].comment!r})"
             refusals = self._plan(name, places, found, deadline).refusals
             if refusals:
-                told = "; ".join(f"{each.volume.label}: {each.reason}" for each in refusals)
-                return f"snapshot {name} stays, {told}"
+                reasons = "; ".join(f"{each.volume.label}: {each.reason}" for each in refusals)
+                return f"snapshot {name} stays, {reasons}"
         return None
 
     def _plan(self, name: str, places: Places, found: Mapping[Key, Snapshot], deadline: Deadline) -> SnapshotPlan:

@@ -66,11 +66,11 @@ def _other_chain(guest: str, disk: SavedDisk, now: DiskNow) -> Problem:
     then, here = _paths(disk.backing), _paths(now.backing)
     what = f"its backing chain is {_chain(here)} now and was {_chain(then)} in the backup"
     came, gone = [path for path in here if path not in then], [path for path in then if path not in here]
-    told = [
+    described = [
         f"{', '.join(paths)} {word} since" for paths, word in ((came, "came"), (gone, "was pulled in or left")) if paths
     ]
-    if told:
-        what += f" ({'; '.join(told)})"
+    if described:
+        what += f" ({'; '.join(described)})"
     base = next((path for path in here if path in then), None)
     return Problem(MISMATCH, "error", what, _flatten(guest, now, base) if came else AS_A_COPY)
 

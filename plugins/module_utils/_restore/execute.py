@@ -432,9 +432,9 @@ class _Work:
 
     def _give_up(self, unit: Sequence[GuestRestore], failed: GuestRestore, why: str) -> None:
         """Put back the disks of all guests, and only then their power."""
-        told = [self._disks_back(guest) for guest in unit]
-        whole = all(back for _text, back in told)
-        for guest, (text, _back) in zip(unit, told):
+        outcomes = [self._disks_back(guest) for guest in unit]
+        whole = all(back for _text, back in outcomes)
+        for guest, (text, _back) in zip(unit, outcomes):
             reason = why if guest is failed else f"Guest {failed.name}, which shares a disk with it, was not restored"
             power = self._power_back(guest) if whole else ""
             self.errors[guest.uuid] = f"{reason}{text}{power}"
@@ -653,8 +653,8 @@ class _Work:
     def _holding(self, guest: GuestRestore) -> str:
         """Say which of the guest's disks holds what, when they are of several times."""
         holds = self._progress(guest).holds
-        told = [f"{disk.target} as in {holds[disk.label]}" for disk in guest.disks if disk.label in holds]
-        return f" (now: {', '.join(told)}, the others as before)" if told else ""
+        contents = [f"{disk.target} as in {holds[disk.label]}" for disk in guest.disks if disk.label in holds]
+        return f" (now: {', '.join(contents)}, the others as before)" if contents else ""
 
     def _put_definition_back(self, guest: GuestRestore) -> None:
         kept = self._progress(guest).definition

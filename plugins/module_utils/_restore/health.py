@@ -86,17 +86,17 @@ def looked_at(
     return [_with_health(each, found.get(each.uuid)) for each in results]
 
 
-def refuse_unhealthy(record: Journal, told: Mapping[str, Any], results: Sequence[GuestResult]) -> None:
-    """Raise :class:`RestoreUnhealthyError` when a guest was brought back and is not healthy; ``told`` is the result."""
+def refuse_unhealthy(record: Journal, result: Mapping[str, Any], results: Sequence[GuestResult]) -> None:
+    """Raise :class:`RestoreUnhealthyError` when a guest was brought back and is not healthy."""
     said = unhealthy(record, results)
     if said:
         raise RestoreUnhealthyError(
             f"Restore {record.restore_id} from backup {record.backup_id} brought back its guests, but {said}",
             restore_id=record.restore_id,
             backup_id=record.backup_id,
-            changed=told["changed"],
-            guests=told["guests"],
-            summary=told["summary"],
+            changed=result["changed"],
+            guests=result["guests"],
+            summary=result["summary"],
         )
 
 

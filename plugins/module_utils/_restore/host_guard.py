@@ -130,7 +130,7 @@ def _jobs(now: GuestNow, domain: Domain) -> list[Problem]:
 def _with_users(disk: DiskNow, now: GuestNow, gate: Gate) -> DiskNow:
     """Return the disk with who else uses it, and which looks for that were possible and which not.
 
-    While its guest, or one that shares it, is not off, its own use cannot be told from another one by locks; it is
+    While its guest, or one that shares it, is not off, locks do not distinguish its own use from another one; it is
     asked again when all are off. One that must not be written anyway is not looked at.
     """
     if disk.storage is None or disk.obstacles or disk.missing:

@@ -216,10 +216,10 @@ class RestorePlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for the module's result, without the definitions, which may hold passwords."""
-        told = asdict(self)
-        for guest, part in zip(told["guests"], self.guests):
+        result = asdict(self)
+        for guest, part in zip(result["guests"], self.guests):
             guest["definition"] = part.definition.policy if part.definition else None
-        return told
+        return result
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Other guests that have something of a restored guest's identity and hinder nothing: notes for the plan. Pure.
 
-What must not be is an obstacle, and told elsewhere: the same uuid active on another host, the same name under another
-uuid here, the same disk. Our own marked copies have an identity of their own and never count.
+What must not be is an obstacle, and refused elsewhere: the same uuid active on another host, the same name under
+another uuid here, the same disk. Our own marked copies have an identity of their own and never count.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def others_of(here: Iterable[Guest], elsewhere: Iterable[OtherGuest]) -> tuple[O
     return tuple(each for each in found if not each.copy)
 
 
-def told(guests: Mapping[str, GuestNow], others: Sequence[OtherGuest]) -> dict[str, GuestNow]:
+def with_notes(guests: Mapping[str, GuestNow], others: Sequence[OtherGuest]) -> dict[str, GuestNow]:
     """Return the guests (by uuid) with a note for each other guest that shares a uuid, or the address of an interface.
 
     The interfaces are those of the definition that the guest is to have.

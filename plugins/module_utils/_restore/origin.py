@@ -23,7 +23,7 @@ def with_notes(chosen: Chosen, plan: RestorePlan) -> RestorePlan:
 
 
 def planned(chosen: Chosen, root: Path, plan: Callable[[Path], RestorePlan]) -> RestorePlan:
-    """Return the plan that ``plan`` makes with the directory of the side files, with what is to be told of it."""
+    """Return the plan that ``plan`` makes with the directory of the side files, with notes about it."""
     directory = store.backup_directory(root, chosen.manifest.backup_id)
     found = _with_given(directory, chosen.given, plan) if chosen.given else plan(directory)
     parts = (replace(each, notes=(*each.notes, *chosen.notes_on(each.uuid, instead=_INSTEAD))) for each in found.guests)

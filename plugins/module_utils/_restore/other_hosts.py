@@ -72,7 +72,7 @@ class OtherGuest:
 
     @classmethod
     def from_record(cls, host: str, record: Mapping[str, Any]) -> OtherGuest:
-        """Read a guest as ``kvm_vm_discover`` returns it, interfaces and mark only if they are told."""
+        """Read a guest as ``kvm_vm_discover`` returns it, interfaces and mark only if it has them."""
         return cls(
             host=host,
             name=str(record["name"]),
@@ -160,7 +160,7 @@ def guests_of(said: Mapping[str, Any]) -> tuple[OtherGuest, ...]:
 
 
 def known_initiators(initiators: Mapping[str, Sequence[str]], uses: Sequence[OtherUse]) -> list[str]:
-    """Return the initiators of the hosts that told of each device of their guests which LUN it is.
+    """Return the initiators of the hosts that reported the LUN of each device of their guests.
 
     A guest whose device could not be placed may use any LUN that its host sees, so the host counts as not asked.
     """

@@ -129,9 +129,9 @@ def redefined(
     with closing(reach()) as host:
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
-                told = with_definition(seen[saved.uuid], found.get(saved.uuid), saved, new[saved.uuid])
+                redefined = with_definition(seen[saved.uuid], found.get(saved.uuid), saved, new[saved.uuid])
                 keeps = new[saved.uuid].policy == KEEP
-                result[saved.uuid] = told if keeps else fit(told, host, xml[saved.uuid])
+                result[saved.uuid] = redefined if keeps else fit(redefined, host, xml[saved.uuid])
     return result
 
 

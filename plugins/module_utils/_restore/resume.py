@@ -105,7 +105,7 @@ def _definition(others: Sequence[Journal], uuid: str) -> Optional[Aside]:
     return None
 
 
-def told(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
+def with_notes(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
     """Return the plan with notes about what each guest's unfinished restores left.
 
     Raises :class:`RestoreRefusedError` when one of them began a disk or a file that this one does not bring back.

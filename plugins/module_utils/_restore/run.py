@@ -113,7 +113,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
         _accepted(request.accept_unknown, record)
         trusted = chosen.origin.trusted
         planned = partial(_plan, request, manifest, record, todo, places, deadline, trusted=trusted, into=into)
-        plan = resume.told(origin.planned(chosen, root, planned), record, found)
+        plan = resume.with_notes(origin.planned(chosen, root, planned), record, found)
         plan = _checked(request, plan, places, deadline, undo=False)
         if check:
             return {**_result(plan, record, [], changed=bool(todo)), **chosen.protection}
@@ -121,7 +121,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
             chosen.keep(root)
         results, record = _carried_out(request, manifest, record, plan, places) if todo else ([], record)
     results = _with_health(request, record, results, _names(manifest, request.guests))
-    return {**_told(plan, record, results, changed=bool(todo)), **chosen.protection}
+    return {**_reported(plan, record, results, changed=bool(todo)), **chosen.protection}
 
 
 def _begun(
@@ -207,7 +207,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
         saved = restore_journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
         planned = _plan(request, before, again, todo, places, deadline, saved, trusted=trusted, undone=known, into=into)
-        plan = resume.told(origin.with_notes(chosen, planned), again, found)
+        plan = resume.with_notes(origin.with_notes(chosen, planned), again, found)
         again, plan = resume.with_images(known, again, plan)
         plan = _checked(request, plan, places, deadline, undo=True)
         if check:
@@ -217,7 +217,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
         results, again = _carried_out(request, before, again, plan, places) if todo else ([], again)
     gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
     results = _with_health(request, again, results, _names(before, names), forgotten=gone)
-    return _told(plan, again, results, changed=bool(todo))
+    return _reported(plan, again, results, changed=bool(todo))
 
 
 def _checked(
@@ -412,7 +412,7 @@ def _plan(
     wanted = [guest for guest in map(manifest.guest, todo) if guest is not None]
     snapshots = snapshots_of(places, manifest.volumes, deadline=deadline) if wanted else {}
     mine = {
-        key: SnapshotNow(found[manifest.backup_id].uuid, _told_time(found[manifest.backup_id].create_time))
+        key: SnapshotNow(found[manifest.backup_id].uuid, _formatted(found[manifest.backup_id].create_time))
         for key, found in snapshots.items()
         if manifest.backup_id in found
     }
@@ -422,7 +422,7 @@ def _plan(
     both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
     found = _intended(request, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
-    found = namesakes.told(found, namesakes.others_of(now.everyone, request.others.guests))
+    found = namesakes.with_notes(found, namesakes.others_of(now.everyone, request.others.guests))
     found = shared_disks.judged(
         found,
         restored=restored,
@@ -506,7 +506,7 @@ def _intended(
     return found
 
 
-def _told_time(moment: Optional[datetime]) -> Optional[str]:
+def _formatted(moment: Optional[datetime]) -> Optional[str]:
     return format_time(moment) if moment else None
 
 
@@ -636,7 +636,9 @@ def _with_health(
     )
 
 
-def _told(plan: RestorePlan, record: Journal, results: list[execute.GuestResult], *, changed: bool) -> dict[str, Any]:
+def _reported(
+    plan: RestorePlan, record: Journal, results: list[execute.GuestResult], *, changed: bool
+) -> dict[str, Any]:
     result = _result(plan, record, results, changed=changed)
     failed = [each for each in results if each.error is not None]
     if failed:

@@ -94,7 +94,7 @@ def test_a_file_that_was_begun_must_not_be_left_out() -> None:
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     plan_ = RestorePlan("another", "r2", (part("web1.img"),))
     with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
-        resume.told(plan_, heir, found)
+        resume.with_notes(plan_, heir, found)
 
 
 def part(*paths: str) -> GuestRestore:
@@ -197,7 +197,7 @@ def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
 def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(record_, found, [samples.WEB])
-    told = resume.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
+    told = resume.with_notes(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
     assert told.guests[0].notes == (says,)
     assert says in told.after()
 
@@ -206,7 +206,7 @@ def test_a_disk_that_was_begun_is_never_left_out() -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
-        resume.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
+        resume.with_notes(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
 
 
