@@ -22,8 +22,8 @@ UNDO = ".undo"
 
 
 @dataclass(frozen=True)
-class Look:
-    """Owner, mode and SELinux label of a file."""
+class SideFileAttributes:
+    """Owner, mode and SELinux label of a side file, such as the UEFI variables."""
 
     uid: int
     gid: int
@@ -42,20 +42,23 @@ class Aside:
     path: str
     stored_as: str = ""
     sha256: str = ""
-    look: Optional[Look] = None
+    attributes: Optional[SideFileAttributes] = None
     kept_by: str = ""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Aside:
         """Read an entry of a journal; raises :class:`InputError` when its name would lead out of the directory."""
-        look = record.get("look")
+        # Journals that were begun with an earlier version have them as the look of the file.
+        kept = record.get("attributes") or record.get("look")
         name, by = str(record["stored_as"]), str(record.get("kept_by") or "")
         return cls(
             kind=str(record["kind"]),
             path=str(record["path"]),
             stored_as=checked_id(name, what="stored_as") if name else "",
             sha256=str(record["sha256"]),
-            look=Look(**{field.name: look[field.name] for field in fields(Look)}) if look else None,
+            attributes=SideFileAttributes(**{each.name: kept[each.name] for each in fields(SideFileAttributes)})
+            if kept
+            else None,
             kept_by=checked_id(by, what="kept_by") if by else "",
         )
 

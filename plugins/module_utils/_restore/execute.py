@@ -23,11 +23,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     Aside,
     GuestProgress,
     Journal,
-    Look,
     MovedAside,
     Pending,
     Safety,
     SafetySnapshot,
+    SideFileAttributes,
     TemporaryFile,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
@@ -162,8 +162,8 @@ class Actor(Fenced, Protocol):
     def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
         """Set aside what is at the file's place."""
 
-    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
-        """Replace what is at the file's place; ``look`` is that of what was set aside."""
+    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
+        """Replace what is at the file's place; ``attributes`` are those of what was set aside."""
 
     def put_file_back(self, aside: Aside) -> None:
         """Bring back what was set aside."""
@@ -566,7 +566,7 @@ class _Work:
         if aside is None:
             aside = self._actor.keep_file(guest, file)
             self._note(guest, replace(progress, files=(*progress.files, aside)))
-        self._actor.put_file(file, aside.look)
+        self._actor.put_file(file, aside.attributes)
 
     def _brought(self, guest: GuestRestore, disk: DiskRestore) -> DiskResult:
         """Bring a disk out of its snapshot: by the name of a file that is made and proved, or in place.

@@ -9,18 +9,18 @@ import stat
 from pathlib import Path
 from typing import Optional, Union
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import SideFileAttributes
 
 _LABEL = "security.selinux"
 
 
-def look_of(path: str) -> Optional[Look]:
-    """Return the look of a file, None when it is not there; raises :class:`OSError`."""
+def attributes_of(path: str) -> Optional[SideFileAttributes]:
+    """Return the attributes of a file, None when it is not there; raises :class:`OSError`."""
     try:
         state = os.lstat(path)
     except FileNotFoundError:
         return None
-    return Look(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode), _label_of(path))
+    return SideFileAttributes(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode), _label_of(path))
 
 
 def put_label(path: Union[str, Path], label: str) -> None:

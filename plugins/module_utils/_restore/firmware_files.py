@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import TPM, WHAT
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, SideFileAttributes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import look_of, put_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import attributes_of, put_label
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 
 
@@ -41,8 +41,8 @@ def fault(file: FileRestore) -> Optional[str]:
 
 def keep(directory: Path, uuid: str, file: FileRestore) -> Aside:
     """Copy what is at the file's place into a private directory; raises :class:`KvmsnapError`."""
-    look = _there(file.kind, file.path)
-    if look is None:
+    attributes = _there(file.kind, file.path)
+    if attributes is None:
         return Aside(file.kind, file.path)
     stored = checked_id(f"{uuid}.{file.kind}", what="stored_as")
     with _telling(f"set the {WHAT[file.kind]} at {file.path} aside in {directory}"):
@@ -51,18 +51,18 @@ def keep(directory: Path, uuid: str, file: FileRestore) -> Aside:
             _check_archive(content)
         private_directory(directory)
         write_private(directory / stored, content)
-    return Aside(file.kind, file.path, stored, hashlib.sha256(content).hexdigest(), look)
+    return Aside(file.kind, file.path, stored, hashlib.sha256(content).hexdigest(), attributes)
 
 
-def put(file: FileRestore, look: Optional[Look]) -> None:
-    """Replace what is at the file's place; ``look`` is that of what was there. Raises :class:`KvmsnapError`."""
-    _put(file.kind, Path(file.path), _trusted(file.source, file.sha256), look)
+def put(file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
+    """Replace what is at the file's place; ``attributes`` are those of what was there. Raises :class:`KvmsnapError`."""
+    _put(file.kind, Path(file.path), _trusted(file.source, file.sha256), attributes)
 
 
 def put_back(directory: Path, aside: Aside) -> None:
     """Bring back what :func:`keep` set aside; raises :class:`KvmsnapError`."""
     source = normpath(directory / aside.place) if aside.place else None
-    _put(aside.kind, Path(aside.path), _trusted(source, aside.sha256), aside.look)
+    _put(aside.kind, Path(aside.path), _trusted(source, aside.sha256), aside.attributes)
 
 
 def unpack_tpm(archive: bytes, directory: Path, *, bits: int = 0o770) -> None:
@@ -113,8 +113,8 @@ def _trusted(source: Optional[str], sha256: str) -> Optional[bytes]:
     return content
 
 
-def _there(kind: str, path: str) -> Optional[Look]:
-    """Return the look of what is at a place, None when nothing is; a link or another kind of file is refused."""
+def _there(kind: str, path: str) -> Optional[SideFileAttributes]:
+    """Return the attributes of what is at a place, None when nothing is; a link or another kind of file is refused."""
     with _telling(f"look at {path}"):
         try:
             state = os.lstat(path)
@@ -126,21 +126,21 @@ def _there(kind: str, path: str) -> Optional[Look]:
                 f"Refused to replace the {WHAT[kind]} at {path}: it is no {'directory' if kind == TPM else 'file'}",
                 path=path,
             )
-        return look_of(path)
+        return attributes_of(path)
 
 
-def _put(kind: str, path: Path, content: Optional[bytes], look: Optional[Look]) -> None:
+def _put(kind: str, path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
     with _telling(f"put the {WHAT[kind]} to {path}"):
         if kind == TPM:
-            _put_directory(path, content, look)
+            _put_directory(path, content, attributes)
         elif content is None:
             path.unlink(missing_ok=True)
         else:
-            _put_file(path, content, look)
+            _put_file(path, content, attributes)
         _sync(path.parent)
 
 
-def _put_file(path: Path, content: bytes, look: Optional[Look]) -> None:
+def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttributes]) -> None:
     """Write beside and rename, so that after a crash the old or the new one is there."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -148,10 +148,10 @@ def _put_file(path: Path, content: bytes, look: Optional[Look]) -> None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
-            if look is not None:
-                os.fchown(descriptor, look.uid, look.gid)
-                os.fchmod(descriptor, look.mode)
-                _set_label(beside, look.label)
+            if attributes is not None:
+                os.fchown(descriptor, attributes.uid, attributes.gid)
+                os.fchmod(descriptor, attributes.mode)
+                _set_label(beside, attributes.label)
             os.fsync(descriptor)
         os.rename(beside, path)
     except BaseException:
@@ -159,7 +159,7 @@ def _put_file(path: Path, content: bytes, look: Optional[Look]) -> None:
         raise
 
 
-def _put_directory(path: Path, content: Optional[bytes], look: Optional[Look]) -> None:
+def _put_directory(path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
     """Unpack beside and exchange by renaming; what a killed run left beside is removed first."""
     new, old = (path.with_name(f".{path.name}.kvmsnap-{word}") for word in ("new", "old"))
     for left in (new, old):
@@ -169,7 +169,7 @@ def _put_directory(path: Path, content: Optional[bytes], look: Optional[Look]) -
         new.mkdir(mode=0o700)
         unpack_tpm(content, new, bits=0o777)
         for each in (new, *new.rglob("*")):
-            _set_label(each, look.label if look else None)
+            _set_label(each, attributes.label if attributes else None)
     if path.exists():
         os.rename(path, old)
     if content is not None:

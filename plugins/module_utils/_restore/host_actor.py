@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
+    Aside,
+    SafetySnapshot,
+    SideFileAttributes,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import autostart, managed_save
@@ -156,9 +160,9 @@ class HostActor(DiskActor):
         """Set aside what is at the file's place."""
         return firmware_files.keep(self.kept, guest.uuid, file)
 
-    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
+    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
         """Replace what is at the file's place."""
-        firmware_files.put(file, look)
+        firmware_files.put(file, attributes)
 
     def put_file_back(self, aside: Aside) -> None:
         """Bring back what was set aside."""

@@ -17,7 +17,11 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
+    Aside,
+    SafetySnapshot,
+    SideFileAttributes,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -118,7 +122,7 @@ def test_what_was_saved_replaces_what_is_there_and_goes_back(host: Host) -> None
     asides = [firmware_files.keep(host.kept, samples.WEB, file) for file in host.restores()]
     assert host.world() == before
     for file, aside in zip(host.restores(), asides):
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
     restored = host.world()
     assert restored["nvram/web1.fd"] == (0o640, "then")
     assert restored[f"swtpm/{samples.WEB}/tpm2/permall"][1] == "then"
@@ -138,7 +142,7 @@ def test_what_was_not_there_is_gone_again(host: Host) -> None:
     for file in host.restores():
         aside = firmware_files.keep(host.kept, samples.WEB, file)
         assert aside == Aside(file.kind, file.path)
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
         assert os.path.exists(file.path)
         firmware_files.put_back(host.kept, aside)
     assert host.world() == {}
@@ -149,7 +153,7 @@ def test_owner_and_label_are_those_of_before(host: Host, monkeypatch: pytest.Mon
     labels: list[bytes] = []
     monkeypatch.setattr(os, "fchown", lambda _fd, uid, gid: owners.append((uid, gid)))
     monkeypatch.setattr(os, "setxattr", lambda _path, _name, value, **_more: labels.append(value))
-    firmware_files.put(host.restores()[0], Look(107, 108, 0o600, "system_u:object_r:svirt_image_t:s0"))
+    firmware_files.put(host.restores()[0], SideFileAttributes(107, 108, 0o600, "system_u:object_r:svirt_image_t:s0"))
     assert (owners, labels) == ([(107, 108)], [b"system_u:object_r:svirt_image_t:s0"])
 
 
@@ -158,7 +162,7 @@ def test_what_a_killed_run_left_beside_is_no_obstacle(host: Host) -> None:
     aside = firmware_files.keep(host.kept, samples.WEB, file)
     host.tpm.rename(host.tpm.with_name(f".{samples.WEB}.kvmsnap-old"))
     (host.tpm.parent / f".{samples.WEB}.kvmsnap-new").mkdir()
-    firmware_files.put(file, aside.look)
+    firmware_files.put(file, aside.attributes)
     assert (host.tpm / "tpm2" / "permall").read_text() == "then"
     assert [path.name for path in host.tpm.parent.iterdir()] == [samples.WEB]
     firmware_files.put_back(host.kept, aside)
@@ -307,9 +311,9 @@ class World:
         self._step(f"keep {file.kind}")
         return firmware_files.keep(self.host.kept, guest.uuid, file)
 
-    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
+    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
         self._step(f"before {file.kind}")
-        firmware_files.put(file, look)
+        firmware_files.put(file, attributes)
         self._step(f"after {file.kind}")
 
     def put_file_back(self, aside: Aside) -> None:
@@ -360,7 +364,7 @@ def test_killed_at_any_file_the_next_run_ends_it_and_keeps_what_was_first(host: 
         RestorePlan(SAFETY, "r1.undo", (part(),)), undone, {samples.WEB: now(host)}, directory=host.kept
     )
     for file, aside in zip(plan.guests[0].files, known.guests[samples.WEB].files):
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
     assert host.world() == before
 
 
@@ -375,4 +379,10 @@ def test_without_a_safety_snapshot_the_error_names_what_may_be_replaced(host: Ho
 
 def test_a_journal_cannot_name_a_file_elsewhere() -> None:
     with pytest.raises(InputError):
-        Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "../../x", "sha256": "", "look": None})
+        Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "../../x", "sha256": ""})
+
+
+def test_a_journal_of_an_earlier_version_keeps_owner_and_mode() -> None:
+    look = {"uid": 107, "gid": 108, "mode": 0o600, "label": None}
+    found = Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "x", "sha256": "", "look": look})
+    assert found.attributes == SideFileAttributes(107, 108, 0o600)
