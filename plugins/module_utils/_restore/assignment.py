@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which host of a play restores which guest. Pure."""
+"""Which host of a play restores which guest, and which one gets a guest under a new name. Pure."""
 
 from __future__ import annotations
 
@@ -87,3 +87,36 @@ def assign(
     if faults:
         raise InputError(f"Refused to restore, nothing was touched: {'; '.join(faults)}", guests=faults)
     return shares
+
+
+def host_of_copy(wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], named: str) -> str:
+    """Return the host that defines the wanted guest, else the one that is named, else the only one there is.
+
+    ``wanted`` are names or uuids, exactly one; ``defined`` maps each host to its guests (``name``, ``uuid``). Raises
+    :class:`InputError` when the hosts do not tell.
+    """
+    if len(wanted) != 1:
+        raise InputError(
+            f"Refused to restore {', '.join(wanted) or 'nothing'} to a new name: one guest at a time. Nothing was"
+            " touched",
+            guests=list(wanted),
+        )
+    guest = wanted[0]
+    if named and named not in defined:
+        raise InputError(
+            f"Refused to restore guest {guest} on {named}, which is none of the play's hosts ({', '.join(defined)}).",
+            guest=guest,
+        )
+    owners = [host for host, known in defined.items() if any(guest in (each["name"], each["uuid"]) for each in known)]
+    if len(owners) == 1:
+        return owners[0]
+    if named and (named in owners or not owners):
+        return named
+    if not owners and len(defined) == 1:
+        return next(iter(defined))
+    where = f"is defined on {', '.join(owners)}" if owners else f"is defined on none of {', '.join(defined)}"
+    raise InputError(
+        f"Refused to restore guest {guest} to a new name: it {where}. Name the host that gets it (kvm_restore_host)."
+        " Nothing was touched",
+        guest=guest,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into, host_of_copy
 
 HOSTS = {
     "hv1": [{"name": "web1", "uuid": "u1"}, {"name": "twin", "uuid": "u2"}],
@@ -110,3 +110,37 @@ def test_a_guest_is_restored_into_another_one_where_that_is(
 def test_a_guest_to_restore_into_is_one_and_known(wanted: list[str], into: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         assign_into(wanted, HOSTS, into)
+
+
+@pytest.mark.parametrize(
+    ("guest", "named", "host"),
+    [
+        ("web1", "", "hv1"),
+        ("u3", "", "hv2"),
+        ("u4", "", "hv2"),
+        ("db1", "hv1", "hv2"),
+        ("ghost", "hv2", "hv2"),
+        ("twin", "hv2", "hv2"),
+    ],
+)
+def test_the_host_that_defines_it_then_the_one_that_is_named(guest: str, named: str, host: str) -> None:
+    assert host_of_copy([guest], HOSTS, named) == host
+
+
+def test_the_only_host_gets_a_guest_that_nobody_defines() -> None:
+    assert host_of_copy(["ghost"], {"hv1": []}, "") == "hv1"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named", "words"),
+    [
+        (["web1", "db1"], "", "one guest at a time"),
+        ([], "", "nothing to a new name"),
+        (["ghost"], "", "is defined on none of hv1, hv2"),
+        (["twin"], "", "is defined on hv1, hv2"),
+        (["web1"], "hv9", r"none of the play's hosts \(hv1, hv2\)"),
+    ],
+)
+def test_what_the_hosts_do_not_tell_is_refused(wanted: list[str], named: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        host_of_copy(wanted, HOSTS, named)
