@@ -88,7 +88,7 @@ OWN_FILES = {
     "plugins/module_utils/_clone/remove.py": "UEFI variables and TPM state of a copy",
     "plugins/module_utils/_restore/firmware_files.py": "UEFI variables and TPM state, kept beside",
     "plugins/module_utils/_recovery/run.py": "unfinished private files",
-    "plugins/module_utils/_recovery/safety_snapshots.py": "what a restore set aside",
+    "plugins/module_utils/_recovery/safety_removal.py": "what a restore set aside",
     "plugins/module_utils/_backup/host_lock.py": "the content of a lock file",
     "plugins/module_utils/_host/volume_directory.py": "manifests in volumes",
     "plugins/module_utils/_files.py": "private files",

@@ -48,7 +48,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import OrphanedClones
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_snapshots import Keeper, volumes_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_removal import Keeper, volumes_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_files import leftover_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.temporary_luns import leftover_luns
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline

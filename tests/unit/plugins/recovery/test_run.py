@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_snapshots
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_removal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError, RecoveryRequest, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from kvmlab.process import wait_until
@@ -550,7 +550,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(host: Host, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(safety_snapshots, "_remove_tree", killed)
+        patch.setattr(safety_removal, "_remove_tree", killed)
         with pytest.raises(KeyboardInterrupt):
             host.recover()
     assert (host.safeties(), restore_journal.images_of(host.catalog, "old").is_dir()) == ({}, True)
