@@ -44,12 +44,12 @@ options:
         required: true
   manifest_require:
     description:
-      - What a manifest must have that is read out of a snapshot, since the catalog does not have the backup.
+      - What a manifest must have when it is read out of a snapshot, because the catalog does not have the backup.
       - With V(hash), the comment of the snapshot names the index of the manifests by its SHA-256, and the index the
         manifest.
       - With V(signed), the index is signed with one of the keys given, too. A backup out of the catalog of another host
         is refused, since nothing of it is signed; this host's own catalog is not concerned.
-      - With V(none), manifests of a version that wrote no index are believed. Somebody who could write into the volume
+      - With V(none), manifests of a version that wrote no index are accepted. Somebody who could write into the volume
         may have put them there. One that does not fit the comment of its snapshot is refused all the same.
     type: str
     choices: [signed, hash, none]

@@ -148,8 +148,9 @@ options:
     default: refuse
   allowed_networks:
     description:
-      - The networks of libvirt and the bridges of this host that a guest may be on whose backup another host's run
-        wrote, or was read out of snapshots. Its definition is foreign; whatever else of this host it names is refused.
+      - The networks of libvirt and the bridges of this host that a guest may use when another host's run wrote its
+        backup, or when the backup was read out of snapshots. The definition of such a guest is foreign. The module
+        refuses whatever else of this host it names.
       - Left empty, these are the networks that libvirt knows on this host, and no bridge.
       - V(user) stands for interfaces in user mode, through which a guest reaches what this host reaches, services on
         its loopback included; they are refused unless it is named.
@@ -185,8 +186,8 @@ options:
   multipath_required:
     description:
       - Whether a LUN reached by a single path, without multipath, is refused.
-      - Of such a LUN it is seen whether this host has mounted it or built something on it, not whether another process
-        than a guest has it open.
+      - The module sees whether this host has mounted such a LUN or built something on it. It does not see whether
+        another process than a guest has it open.
     type: bool
     default: true
   other_hosts:
@@ -237,8 +238,9 @@ options:
     default: shutdown
   on_failure:
     description:
-      - What becomes of the guests after one that was not brought back. V(continue) restores each on its own. V(stop)
-        does not begin them and gives them back the power state that they had. The result tells each one's fate.
+      - What happens to the guests after one that could not be restored. V(continue) restores each on its own. V(stop)
+        does not begin the others, and gives them back the power state that they had. The result says what happened to
+        each.
     type: str
     choices: [continue, stop]
     default: continue
@@ -321,16 +323,17 @@ options:
     default: qemu:///system
   unknown_wait:
     description:
-      - Seconds for which the fate of an overwrite is looked for that was not answered, while the guest stays off.
-        Without a sign of its end the module fails then, names what it looked for, and leaves the guest off.
+      - Seconds to look for the fate of an overwrite that the array did not answer. The guest stays off meanwhile. If
+        nothing shows that the overwrite has ended, the module fails, names what it looked for, and leaves the guest
+        off.
       - Files that this host can rename are never overwritten by the array, so that this is about LUNs, and files in
         exports that squash root.
     type: int
     default: 900
   accept_unknown:
     description:
-      - The name (O(restore_id)) of a restore that failed since the fate of an overwrite is not known. Given, the
-        restore goes on as if it had ended. It is written down.
+      - The name (O(restore_id)) of a restore that failed because the fate of an overwrite is unknown. With it the
+        restore continues as if the overwrite had ended, and records that.
       - Make sure on the array that nothing overwrites the file or LUN any more; it would overwrite the running guest.
     type: str
   retry_count:

@@ -59,7 +59,7 @@ options:
     default: keep
   safety_days:
     description:
-      - For how many days what a restore kept from before it stays once that restore has ended; V(0) keeps it for ever.
+      - Days for which what a restore kept from before it stays after that restore has ended. V(0) keeps it for ever.
       - After that the restore's safety snapshots are removed, and the files and managed-save images that it set aside.
         It cannot be undone any more then, and an undo says why. Its journal stays, so that the same name still changes
         nothing.
@@ -70,8 +70,8 @@ options:
     default: 30
   grace_period:
     description:
-      - Seconds for which a backup that was started and not completed, and a hold that holds nobody, may belong to a run
-        that is alive, and for which what a killed run asked of the array for a copy may yet appear.
+      - Seconds for which a backup that was started and not completed, and a hold without guests, may belong to a run
+        that is alive. For as long, the array may still make what a killed run asked for a copy.
       - V(0) says that no run is alive. Then what is dated in the future counts as a leftover, too. Otherwise it stays,
         since its age is not known after a clock was set back.
     type: float
