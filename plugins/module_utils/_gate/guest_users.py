@@ -111,13 +111,13 @@ class _Look:
         """
         yield from (layer.path for layer in disk.backing if layer.path)
         if disk.data_store:
-            yield from files_named(disk.data_store, beside=path)
+            yield from files_named(disk.data_store, image=path)
         if (disk.backing_known and active) or disk.format not in INSPECTED or not os.path.lexists(path):
             return
         chain = image_chain(path, image_format=disk.format)
         for layer in chain:
             for name in filter(None, (layer.backing, *layer.data_files)):
-                yield from files_named(name, beside=layer.path)
+                yield from files_named(name, image=layer.path)
         last = chain[-1].backing
         if last is not None and not last.startswith("/") and chain[-1].backing_format in INSPECTED:
             raise ImageError(f"Failed to inspect what lies below {last!r}: it is no plain path", path=path)

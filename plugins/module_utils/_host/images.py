@@ -68,10 +68,10 @@ class ImageInfo:
         )
 
 
-def files_named(name: str, *, beside: str) -> tuple[str, ...]:
-    """Return the files that an image's word for another file stands for, by absolute path; pure.
+def files_named(name: str, *, image: str) -> tuple[str, ...]:
+    """Return the files that ``image`` means by a name of another file, by absolute path; pure.
 
-    QEMU takes a path (a relative one lies beside the image), a path behind ``file:``, and behind ``json:`` a
+    QEMU takes a path (a relative one begins in the image's directory), a path behind ``file:``, and behind ``json:`` a
     description of nodes. A server on the network, or what cannot be read, is no file.
     """
     if name.startswith("json:"):
@@ -79,11 +79,11 @@ def files_named(name: str, *, beside: str) -> tuple[str, ...]:
             found = sorted(set(_filenames(json.loads(name[len("json:") :]))))
         except (ValueError, RecursionError):
             return ()
-        return tuple(path for each in found for path in files_named(each, beside=beside))
+        return tuple(path for each in found for path in files_named(each, image=image))
     path = name[len("file:") :] if name.startswith("file:") else name
     if ":" in path.partition("/")[0]:
         return ()
-    return (os.path.normpath(os.path.join(os.path.dirname(beside), path)),) if path else ()
+    return (os.path.normpath(os.path.join(os.path.dirname(image), path)),) if path else ()
 
 
 def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> ImageInfo:

@@ -198,7 +198,7 @@ class Survey:
     def _inspect(self, looked: Looked) -> Looked:
         disk = looked.disk
         if disk.data_store:
-            stored = self._layers(files_named(disk.data_store, beside=disk.path or ""))
+            stored = self._layers(files_named(disk.data_store, image=disk.path or ""))
             return replace(looked, outside=stored, refusal=_outside_data(disk.data_store))
         if disk.format in RAW:
             return replace(looked, layers=self._layers([layer.source for layer in disk.backing]))
@@ -291,7 +291,7 @@ def _not_layers(chain: Sequence[ImageInfo]) -> list[str]:
         for info in chain
         for name in (info.backing, *info.data_files)
         if name and (name != info.backing or not name.startswith("/"))
-        for path in files_named(name, beside=info.path)
+        for path in files_named(name, image=info.path)
     ]
 
 

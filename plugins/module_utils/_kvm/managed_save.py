@@ -35,11 +35,11 @@ def is_there(domain: Domain, image: Optional[Path]) -> bool:
     return domain.managed_save() or (image is not None and os.path.lexists(image))
 
 
-def hindrance(image: Optional[Path], beside: Path) -> Optional[str]:
-    """Return why an image cannot be moved aside into the directory ``beside`` (which may not exist), None if it can."""
+def hindrance(image: Optional[Path], directory: Path) -> Optional[str]:
+    """Return why an image cannot be moved aside into a directory (which may not exist), None if it can."""
     if image is None:
         return f"only of {DEFAULT_URI} it is known where the image lies"
-    there = next(path for path in (beside, *beside.parents) if path.exists())
+    there = next(path for path in (directory, *directory.parents) if path.exists())
     try:
         found = image.lstat()
     except OSError as exc:

@@ -381,8 +381,8 @@ def _temporary(
     deadline: Deadline,
 ) -> LunNow:
     """Clone the LUN out of the snapshot; an answer that got lost is met by looking for what it would have made."""
-    beside = temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
-    name = f"/vol/{volume.name}/{beside}"
+    temporary = temporary_path(path, restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
+    name = f"/vol/{volume.name}/{temporary}"
     comment = temporary_comment(restore_id=restore_id, lun_uuid=lun.uuid, snapshot_uuid=snapshot_uuid)
     body = {
         "svm": {"name": volume.svm},

@@ -385,7 +385,7 @@ class DiskActor:
             return
         info = image_info(path, image_format=disk.format)
         wanted = known.backing[0].path if known.backing else None
-        below = [os.path.realpath(each) for each in files_named(info.backing or "", beside=disk.host_path)]
+        below = [os.path.realpath(each) for each in files_named(info.backing or "", image=disk.host_path)]
         as_known = below == [os.path.realpath(wanted)] if wanted else info.backing is None
         if not as_known or info.data_files:
             named = ", ".join(filter(None, (info.backing, *info.data_files))) or "nothing"

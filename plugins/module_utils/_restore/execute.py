@@ -621,8 +621,8 @@ class _Work:
             return f". {UNTOUCHED}", True
         safety = self._known_safety(guest)
         if safety is None:
-            beside = [*progress.files, *([progress.definition] if progress.definition else [])]
-            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in beside)]
+            side_files = [*progress.files, *([progress.definition] if progress.definition else [])]
+            names = [*(disk.target for disk in touched), *(WHAT[each.kind] for each in side_files)]
             return f". {', '.join(names)} may have been overwritten", False
         try:
             for disk in touched:

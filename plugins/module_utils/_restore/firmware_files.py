@@ -141,9 +141,9 @@ def _put(kind: str, path: Path, content: Optional[bytes], attributes: Optional[S
 
 
 def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttributes]) -> None:
-    """Write beside and rename, so that after a crash the old or the new one is there."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    """Write a temporary file and rename it, so that after a crash the old or the new one is there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -151,16 +151,16 @@ def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttribute
             if attributes is not None:
                 os.fchown(descriptor, attributes.uid, attributes.gid)
                 os.fchmod(descriptor, attributes.mode)
-                _set_label(beside, attributes.label)
+                _set_label(temporary, attributes.label)
             os.fsync(descriptor)
-        os.rename(beside, path)
+        os.rename(temporary, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def _put_directory(path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
-    """Unpack beside and exchange by renaming; what a killed run left beside is removed first."""
+    """Unpack into a temporary directory and exchange by renaming; what a killed run left of it is removed first."""
     new, old = (path.with_name(f".{path.name}.kvmsnap-{word}") for word in ("new", "old"))
     for left in (new, old):
         if left.exists():

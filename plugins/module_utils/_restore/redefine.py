@@ -125,7 +125,7 @@ def redefined(
         return dict(found)
     xml = {uuid: each.out_of(found[uuid].xml if uuid in found else None).xml for uuid, each in new.items()}
     seen = look(xml).guests
-    result = _beside(found, seen)
+    result = _with_new_neighbours(found, seen)
     with closing(reach()) as host:
         for saved in wanted:
             if saved.uuid in new and saved.uuid in seen:
@@ -181,7 +181,7 @@ def gone_before(
         for uuid in new
         if uuid in seen
     }
-    return {**_beside(found, seen), **gone}
+    return {**_with_new_neighbours(found, seen), **gone}
 
 
 def undefined_before(wanted: Sequence[SavedGuest], found: Mapping[str, GuestNow], undone: Journal) -> list[SavedGuest]:
@@ -233,7 +233,7 @@ def with_missing(
     return replace(now, disks=tuple(disks))
 
 
-def _beside(found: Mapping[str, GuestNow], seen: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
+def _with_new_neighbours(found: Mapping[str, GuestNow], seen: Mapping[str, GuestNow]) -> dict[str, GuestNow]:
     """Return the guests as they are, each disk as it is used once others are defined: shared with these, or theirs."""
     return {uuid: replace(now, disks=seen[uuid].disks) if uuid in seen else now for uuid, now in found.items()}
 

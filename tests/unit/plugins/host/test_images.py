@@ -130,7 +130,7 @@ def test_data_outside_of_the_image(tmp_path: Path) -> None:
     ids=lambda value: str(value)[:50],
 )
 def test_the_files_that_an_image_names(name: str, files: list[str]) -> None:
-    assert list(files_named(name, beside="/vol/g/top.qcow2")) == files
+    assert list(files_named(name, image="/vol/g/top.qcow2")) == files
 
 
 @needs_qemu_img
