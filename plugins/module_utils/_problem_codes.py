@@ -30,12 +30,12 @@ CODES: dict[Code, Kind] = {
     ),
     "definition-unreadable": Kind(
         "error",
-        "the definition of a guest is no XML that can be read",
+        "the definition of a guest is not readable XML",
         "Look at the file or at 'virsh dumpxml' of the guest and define it again.",
     ),
     "guest-unreadable": Kind(
         "error",
-        "something about the guest cannot be looked at; the other guests can",
+        "something about the guest cannot be examined; the other guests can",
         "Look at what the message names; exclude the guest until that is mended.",
     ),
     "no-guest-matches": Kind(
@@ -43,9 +43,9 @@ CODES: dict[Code, Kind] = {
     ),
     "guest-not-found": Kind(
         "info",
-        "a guest that was asked for by name or UUID is none of this host's, and such are to be ignored"
+        "this host does not have a guest that was asked for by name or UUID, and the run ignores such guests"
         " (unknown_guests=ignore)",
-        "Nothing is to be done when another host has the guest; else correct the name.",
+        "If another host has the guest, nothing has to be done; otherwise correct the name.",
     ),
     "exclusion-matches-nothing": Kind(
         "warning",
@@ -68,7 +68,7 @@ CODES: dict[Code, Kind] = {
     "autostart": Kind(
         "info",
         "the guest starts with the host",
-        "Nothing is to be done; before a restore know that the host's boot would start it.",
+        "Nothing has to be done. Before a restore, remember that a boot of the host starts the guest.",
     ),
     "managed-save": Kind(
         "info",
@@ -146,7 +146,7 @@ CODES: dict[Code, Kind] = {
     ),
     "disk-in-use": Kind(
         "error",
-        "somebody else than its guest uses the disk: a process of this host, a loop device, a mount, swap, or what is"
+        "somebody other than its guest uses the disk: a process of this host, a loop device, a mount, swap, or what is"
         " built on the device",
         "End what uses it; the message names it.",
     ),
@@ -158,7 +158,7 @@ CODES: dict[Code, Kind] = {
     ),
     "health-impossible": Kind(
         "error",
-        "health is to be seen by the guest's agent, and the guest's definition has no agent channel",
+        "the guest's agent is to show its health, and the guest's definition has no agent channel",
         "Use condition running or tcp for the guest, or add a channel org.qemu.guest_agent.0 to it.",
     ),
     "cluster-managed": Kind(
@@ -255,7 +255,7 @@ CODES: dict[Code, Kind] = {
     ),
     "network-not-isolated": Kind(
         "error",
-        "the network of libvirt that a copy is to be on leads somewhere, or is not active",
+        "the network of libvirt for a copy is not isolated, or is not active",
         "Name an active network of libvirt without <forward>, or none at all.",
     ),
     "no-igroup-of-this-host": Kind(
@@ -390,7 +390,7 @@ CODES: dict[Code, Kind] = {
     ),
     "no-working-path": Kind(
         "error",
-        "no path to the LUN works; whoever reads a device that queues without a path waits for ever",
+        "no path to the LUN works; a program that reads a device which queues without a path waits for ever",
         "Look at the paths ('multipath -ll'), the fabric and the LIFs of the SVM.",
     ),
     "path-failed": Kind(
@@ -470,7 +470,7 @@ CODES: dict[Code, Kind] = {
     "lun-mapped-elsewhere": Kind(
         "info",
         "the LUN is mapped to initiators that are not this host's; a guest may run on another host of the cluster",
-        "Nothing is to be done for hosts of one cluster; before a restore make sure that none of them uses the LUN.",
+        "For hosts of one cluster nothing has to be done; before a restore make sure that none of them uses the LUN.",
     ),
     "lun-reserved": Kind(
         "error",
@@ -542,7 +542,7 @@ CODES: dict[Code, Kind] = {
         f"Mount its storage or correct the definition, {_EXCLUDE}.",
     ),
     "not-a-file": Kind(
-        "error", "what the definition names as an image file is none", f"Correct the definition, {_EXCLUDE}."
+        "error", "what the definition names as an image file is not a file", f"Correct the definition, {_EXCLUDE}."
     ),
     "inside-snapshot": Kind(
         "error",
@@ -572,7 +572,7 @@ CODES: dict[Code, Kind] = {
     "backing-file-shared": Kind(
         "warning",
         "several guests depend on one backing file; it is saved with the volume and never overwritten by a restore",
-        "Nothing is to be done; keep the file as it is while guests depend on it.",
+        "Nothing has to be done; keep the file as it is while guests depend on it.",
     ),
     "backing-chain": Kind(
         "info",
