@@ -35,10 +35,10 @@ class _Call(Generic[T]):
     def result_of_progress(self, last: Callable[[], float], seconds: float, what: str) -> T:
         self._thread.start()
         while self._thread.is_alive():
-            left = last() + seconds - time.monotonic()
-            if left <= 0:
+            remaining = last() + seconds - time.monotonic()
+            if remaining <= 0:
                 break
-            self._thread.join(left)
+            self._thread.join(remaining)
         return self._ended(seconds, what)
 
     def _ended(self, seconds: float, what: str) -> T:

@@ -100,14 +100,14 @@ def run(
                     with suppress(RecordLeftError):
                         release_all(pool, record, settings)
                     raise
-                stuck, left = None, []
+                stuck, unfinished = None, []
                 try:
                     rows = release_all(pool, record, settings)
                 except RecordLeftError as exc:
-                    rows, left = list(exc.rows), [exc.message]
+                    rows, unfinished = list(exc.rows), [exc.message]
                 except HoldError as exc:
                     rows, stuck = record.rows, exc
-                notes = (*waves(rows, pool.size), *left)
+                notes = (*waves(rows, pool.size), *unfinished)
                 return CriticalResult(tuple(rows), creation.outcome(), stuck, to_end.is_set(), notes)
         except BaseException as exc:
             if creation is None:

@@ -135,11 +135,11 @@ def _start(request: ManifestRequest, scope: BackupScope, *, check: bool) -> dict
     known = store.load(root, name)
     if known is not None and (known.complete or not check):
         raise _there_already(root, known)
-    left = {
+    excluded = {
         **left_out.locked_now(request.hold_dir, scope.protected),
         **left_out.half_restored(root, scope.everyone),
     }
-    scope = left_out.without(scope, left)
+    scope = left_out.without(scope, excluded)
     manifest, plan = planned(name, scope)
     holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
     begun = foreseen(manifest, key=scope.key) if check else start(root, manifest, scope.guests, key=scope.key)

@@ -222,9 +222,9 @@ def _made(request: BackupRequest, clients: Sequence[Client]) -> dict[str, Any]:
         return _made_of(_without_half_restored(_without(request, left_out.locked(busy))), clients, locks, healed)
 
 
-def _without(request: BackupRequest, left: left_out.LeftOut) -> BackupRequest:
+def _without(request: BackupRequest, excluded: left_out.LeftOut) -> BackupRequest:
     """Return the request without guests that are left out; they are not protected by this backup."""
-    return replace(request, scope=left_out.without(request.scope, left))
+    return replace(request, scope=left_out.without(request.scope, excluded))
 
 
 def _without_half_restored(request: BackupRequest) -> BackupRequest:
@@ -353,23 +353,23 @@ def _undone(
 ) -> BaseException:
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
-        left = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
-        left += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
+        remaining = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
+        remaining += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
     else:
-        left = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
+        remaining = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
     if _held_still(request):
-        left.append("guests that are held")
-    if not left:
+        remaining.append("guests that are held")
+    if not remaining:
         manifest_writer.remove(request.root, request.name, check=False, run_id=run_id)
     if isinstance(exc, Exception) and not isinstance(exc, KvmsnapError):
         exc = unexpected(exc, f"make backup {request.name}")
     if not isinstance(exc, KvmsnapError):
         return exc
     fate = "What had been made of it was taken back."
-    if left:
+    if remaining:
         fate = (
-            f"Not all of it could be taken back ({', '.join(left)}). Run again with the same backup_id to finish the"
-            " roll-back"
+            f"Not all of it could be taken back ({', '.join(remaining)}). Run again with the same backup_id to finish"
+            " the roll-back"
         )
     message = f"Backup {request.name} was not made: {exc.message.rstrip('.')}. {fate}"
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})

@@ -120,7 +120,7 @@ def _remove_file(item: ClonedFile, place: Place, gate: Gate, claim: Claim, *, ti
     for last in (False, True):
         with telling(f"remove {item.host_path}"):
             gate.remove_file(file_target(item), claim)
-        left = file_size(
+        size = file_size(
             place.client,
             place.volume,
             item.storage.path,
@@ -128,7 +128,7 @@ def _remove_file(item: ClonedFile, place: Place, gate: Gate, claim: Claim, *, ti
             seen_at=item.host_path,
             deadline=Deadline.after(timeout),
         )
-        if left is None:
+        if size is None:
             return
         if not last:
             with suppress(OSError):

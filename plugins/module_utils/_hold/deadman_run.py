@@ -126,11 +126,11 @@ def watch(path: Path, token: str, clock: Optional[Clock] = None, settings: Optio
         known, settings = timer, settings or _ground(timer, path)
         if clock.monotonic() >= timer.fires_at:
             break
-        left = outcome_of(partial(_look_ahead, path, timer, settings, clock), what=f"watch over hold {timer.hold_id}")
-        if isinstance(left, KvmsnapError):
-            _log(left.message)
-            left = _LONGEST_NAP
-        clock.sleep(min(left, _LONGEST_NAP))
+        ahead = outcome_of(partial(_look_ahead, path, timer, settings, clock), what=f"watch over hold {timer.hold_id}")
+        if isinstance(ahead, KvmsnapError):
+            _log(ahead.message)
+            ahead = _LONGEST_NAP
+        clock.sleep(min(ahead, _LONGEST_NAP))
         timer = _armed(path, token, otherwise=timer)
     if timer is None or known is None or settings is None:
         return 0
@@ -172,14 +172,14 @@ def due_at(row: Row, timer: Timer) -> float:
     return min(timer.fires_at, since + row.limit + timer.margin)
 
 
-def answer_seconds(left: float, *, guests: int, at_once: int) -> int:
-    """Return how long each answer of an agent may take, so that so many guests are tried within ``left`` seconds. Pure.
+def answer_seconds(seconds: float, *, guests: int, at_once: int) -> int:
+    """Return how long each answer of an agent may take, so that so many guests are tried within ``seconds``. Pure.
 
     Zero: they are released with the others. To thaw and to ask takes two answers, and libvirt waits for an agent's
     attention before each.
     """
     waves = -(-guests // at_once)
-    return min(AHEAD_TIMEOUT, int(left / (waves * _ANSWERS)))
+    return min(AHEAD_TIMEOUT, int(seconds / (waves * _ANSWERS)))
 
 
 def _held(path: Path, settings: HoldSettings) -> list[Row]:

@@ -51,9 +51,9 @@ def _active(
     if seen.holder is not None:
         return Step("none", CRASH, *taken_by(seen.holder))
     if seen.state.state != "running":
-        left = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
+        reason = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
         insists = asked in ("agent", "agent+suspend")
-        return Step("none", CRASH, left, error=f"{left}, so it cannot be frozen" if insists else None)
+        return Step("none", CRASH, reason, error=f"{reason}, so it cannot be frozen" if insists else None)
     if asked == "suspend":
         return Step("suspend", CRASH, "suspended as asked")
     return _by_agent(asked, seen, disks, filesystems)
@@ -61,8 +61,8 @@ def _active(
 
 def taken_by(holder: str) -> tuple[str, str]:
     """Return why a guest of another hold is not held, and what to do about it."""
-    left = f"it is held by another hold, {holder}"
-    return left, f"{left}; release that one first (state=resumed, hold_id={holder})"
+    reason = f"it is held by another hold, {holder}"
+    return reason, f"{reason}; release that one first (state=resumed, hold_id={holder})"
 
 
 def _by_agent(
@@ -85,8 +85,8 @@ def _by_agent(
     if seen.agent_error is not None:
         return Step("none", CRASH, seen.agent_error, error=seen.agent_error)
     if seen.status == "frozen":
-        left = "someone else froze it before; it is left as it is"
-        return Step("none", CRASH, left, error=left if insists else None)
+        reason = "someone else froze it before; it is left as it is"
+        return Step("none", CRASH, reason, error=reason if insists else None)
     return _covered("agent+suspend" if asked == "agent+suspend" else "agent", seen, disks, filesystems)
 
 

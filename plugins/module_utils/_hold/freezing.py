@@ -138,7 +138,11 @@ def _untouched(domain: Domain, row: Row, exc: LibvirtError, bounds: Bounds) -> O
         frozen = domain.agent.status(bounds.ping_timeout) == "frozen"
     except LibvirtError as silent:
         return unheld(row, f"{exc.message}; {silent.message}")
-    return _left(row, "someone else froze it meanwhile; it is left as it is") if frozen else unheld(row, exc.message)
+    return (
+        _left_to_others(row, "someone else froze it meanwhile; it is left as it is")
+        if frozen
+        else unheld(row, exc.message)
+    )
 
 
 def _frozen(row: Row, count: int) -> Row:
@@ -200,13 +204,13 @@ def suspend(
 
 def left_alone(row: Row, state: DomainState) -> Row:
     """Return the row of a guest that does not run, as others left it since it was looked at; it stays as it is."""
-    return _left(row, f"it was {state.state} meanwhile ({state.reason}), and is left so")
+    return _left_to_others(row, f"it was {state.state} meanwhile ({state.reason}), and is left so")
 
 
-def _left(row: Row, why: str) -> Row:
+def _left_to_others(row: Row, why: str) -> Row:
     """Return the row of a guest that others hold; that is no failure unless a freeze was asked for."""
-    left = unheld(row, why)
-    return left if row.requested_method in ("agent", "agent+suspend") else replace(left, error=None)
+    unfrozen = unheld(row, why)
+    return unfrozen if row.requested_method in ("agent", "agent+suspend") else replace(unfrozen, error=None)
 
 
 def about_to(row: Row) -> Row:

@@ -115,5 +115,5 @@ def _freed(worker: Worker, row: Row, *, site: Site) -> Optional[Row]:
 
 def _sentence(hold_id: str, freed: Sequence[Row], held: Sequence[Row]) -> str:
     names = ", ".join(row.name for row in freed)
-    left = f"; it still names {', '.join(row.name for row in held)}, not proven free" if held else ""
-    return f"The hold {hold_id} was long over and still named {names}, which is free; its record says so now{left}"
+    unproven = f"; it still names {', '.join(row.name for row in held)}, not proven free" if held else ""
+    return f"The hold {hold_id} was long over and still named {names}, which is free; its record says so now{unproven}"

@@ -102,8 +102,8 @@ def hold(
         stack.enter_context(_alone(settings, hold_id, check))
         pool = stack.enter_context(WorkerPool(settings.connect, size=len(wanted), most=settings.at_once))
         record = HoldRecord(settings.directory, hold_id, boot_id(settings.boot))
-        free, left = _without_busy(wanted, busy, record)
-        rows = [*prepare(pool, free, record, settings, check=check, go_on=go_on), *left]
+        free, busy_rows = _without_busy(wanted, busy, record)
+        rows = [*prepare(pool, free, record, settings, check=check, go_on=go_on), *busy_rows]
         todo = [row for row in rows if row.method != "none" and not row.held]
         if refuse_vss:
             _refuse_vss(todo)
@@ -143,10 +143,10 @@ def _without_busy(
     record.read()
     own = {row.uuid for row in record.rows if row.outstanding}
     why = {key: each for each in busy if each.uuid not in own for key in (each.uuid, each.name)}
-    left = [(want, why[want.uuid or want.name]) for want in wanted if (want.uuid or want.name) in why]
-    if len(left) == len(wanted):
-        guests = f"guest{'s' if len(left) > 1 else ''} {', '.join(each.name for _want, each in left)}"
-        said = "; ".join(str(each) for _want, each in left)
+    refused = [(want, why[want.uuid or want.name]) for want in wanted if (want.uuid or want.name) in why]
+    if len(refused) == len(wanted):
+        guests = f"guest{'s' if len(refused) > 1 else ''} {', '.join(each.name for _want, each in refused)}"
+        said = "; ".join(str(each) for _want, each in refused)
         raise HoldError(f"Failed to hold {guests}, nothing was held: {said}", guests=[])
     rows = [
         Row(
@@ -158,9 +158,9 @@ def _without_busy(
             error=str(each),
             locked=True,
         )
-        for want, each in left
+        for want, each in refused
     ]
-    gone = {row.uuid for row in rows} | {want.name for want, _each in left if not want.uuid}
+    gone = {row.uuid for row in rows} | {want.name for want, _each in refused if not want.uuid}
     return [want for want in wanted if (want.uuid or want.name) not in gone], rows
 
 
@@ -371,10 +371,10 @@ def release_all(pool: WorkerPool, record: HoldRecord, settings: HoldSettings) ->
         record.remove()
         settings.guard.disarm(record.path)
 
-    left = outcome_of(forget, what=f"forget hold {record.hold_id}")
-    if isinstance(left, KvmsnapError):
+    failure = outcome_of(forget, what=f"forget hold {record.hold_id}")
+    if isinstance(failure, KvmsnapError):
         message = f"All guests of hold {record.hold_id} were released, but what was written down of it is left"
-        raise RecordLeftError(f"{message}: {left.message}", rows) from left
+        raise RecordLeftError(f"{message}: {failure.message}", rows) from failure
     return rows
 
 

@@ -76,9 +76,9 @@ def assess(seen: HoldSeen, *, now: float, grace_period: float) -> Assessment:
         return Assessment("forget", "it is of an earlier boot of this host, and no guest of then runs any more")
     held = ", ".join(row.name for row in seen.outstanding)
     if held:
-        left = end_of(seen.outstanding, seen.timer) - now
-        if left > 0:
-            return Assessment("alive", f"it holds {held} for {left:.0f} s more at most")
+        remaining = end_of(seen.outstanding, seen.timer) - now
+        if remaining > 0:
+            return Assessment("alive", f"it holds {held} for {remaining:.0f} s more at most")
         return Assessment("release", f"it outlived its deadline and still holds {held}")
     if seen.record and seen.age < grace_period:
         return Assessment("alive", "it holds nobody, and whoever made it may still ask what became of it")

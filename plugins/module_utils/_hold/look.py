@@ -183,8 +183,8 @@ def _unproved(seen: Found, want: HoldRequest, record: HoldRecord) -> Optional[Ro
             return None
         why = seen.agent_error or f"it is {seen.state.state} ({seen.state.reason}), its agent {seen.agent}"
     remedy = f"run kvm_vm_quiesce with state=resumed and hold_id={record.hold_id} first"
-    left = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
-    return replace(before, error=f"{left}; {remedy}")
+    fate = f"an earlier run of the hold {record.hold_id} may have left it {done_to(before)} ({why})"
+    return replace(before, error=f"{fate}; {remedy}")
 
 
 def _row_of(found: Found, want: HoldRequest, record: HoldRecord, settings: HoldSettings, *, go_on: bool) -> Row:

@@ -164,9 +164,9 @@ class San:
         """Remove what device-mapper has built on the map (partitions, the host's view of a guest's volumes)."""
         for holder in reversed(holders_of(found.name, sysfs=self.sysfs)):
             self.run(["dmsetup", "remove", "--retry", os.path.basename(holder.device)])
-        left = holders_of(found.name, sysfs=self.sysfs)
-        if left:
-            names = ", ".join(each.device for each in left)
+        holders = holders_of(found.name, sysfs=self.sysfs)
+        if holders:
+            names = ", ".join(each.device for each in holders)
             raise DeviceError(f"Failed to keep this host out of {_mapper(found)}: {names} is there again")
 
     def _refuse_seen_by_lvm(self, found: BlockDevice) -> None:

@@ -64,14 +64,14 @@ def coverage(mounts: Sequence[FileSystem], *, saved: Iterable[str], chosen: Opti
     disks = set(saved)
     frozen = [each for each in mounts if each.freezable and (chosen is None or each.mountpoint in chosen)]
     held = {each.device for each in frozen}
-    left = [
+    uncovered = [
         each
         for each in mounts
         if each.counts and each.device not in held and (not each.disks or disks.intersection(each.disks))
     ]
-    missed = [f"{each.mountpoint} ({each.kind}) is not frozen" for each in left]
+    missed = [f"{each.mountpoint} ({each.kind}) is not frozen" for each in uncovered]
     if all(each.disks for each in mounts if each.freezable):
-        covered = {disk for each in [*frozen, *left] for disk in each.disks}
+        covered = {disk for each in [*frozen, *uncovered] for disk in each.disks}
         missed.extend(f"disk {disk} has no file system that is frozen" for disk in sorted(disks - covered))
     return Coverage(len(held), tuple(missed))
 

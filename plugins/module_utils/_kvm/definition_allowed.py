@@ -133,14 +133,14 @@ def _tuning(edit: _Edit) -> None:
     """Leave out what ties a guest to its host for speed, and whatever refers to that."""
     domain = edit.domain
     domain.attrib.pop("id", None)
-    left = [tag for tag in _TUNING if drop(domain, tag)]
+    dropped = [tag for tag in _TUNING if drop(domain, tag)]
     for vcpu in domain.findall("vcpu"):
-        left += ["vcpu cpuset"] if vcpu.attrib.pop("cpuset", None) else []
+        dropped += ["vcpu cpuset"] if vcpu.attrib.pop("cpuset", None) else []
     for cell in domain.findall("cpu/numa/cell"):
-        left += ["memAccess"] if cell.attrib.pop("memAccess", None) else []
+        dropped += ["memAccess"] if cell.attrib.pop("memAccess", None) else []
     for driver in domain.findall("devices/*/driver"):
-        left += ["iothread"] if driver.attrib.pop("iothread", None) else []
-        left += [tag for tag in ("iothreads", "metadata_cache") if drop(driver, tag)]
+        dropped += ["iothread"] if driver.attrib.pop("iothread", None) else []
+        dropped += [tag for tag in ("iothreads", "metadata_cache") if drop(driver, tag)]
     for device, tags in (
         ("disk", _TUNING_OF_DISK),
         ("interface", _TUNING_OF_INTERFACE),
@@ -148,9 +148,9 @@ def _tuning(edit: _Edit) -> None:
         ("rng", ("rate",)),
     ):
         for element in domain.findall(f"devices/{device}"):
-            left += [f"{device} {tag}" for tag in tags if drop(element, tag)]
-    if left:
-        edit.notes.append(f"what tunes it for the host it came from is left out: {', '.join(dict.fromkeys(left))}")
+            dropped += [f"{device} {tag}" for tag in tags if drop(element, tag)]
+    if dropped:
+        edit.notes.append(f"what tunes it for the host it came from is left out: {', '.join(dict.fromkeys(dropped))}")
     for metadata in domain.findall("metadata"):
         foreign = [each for each in metadata if not each.tag.startswith(tuple(NAMESPACES.values()))]
         for each in foreign:

@@ -523,11 +523,11 @@ class Client:
         import requests
 
         action, fields = self._about(method, target)
-        left = deadline.remaining()
-        if left <= 0:
+        remaining = deadline.remaining()
+        if remaining <= 0:
             reason = "the time allowed is used up"
             raise OntapUnreachableError(action, reason, outcome=Outcome("not-sent"), cause="timeout", **fields)
-        timeouts = (min(CONNECT_TIMEOUT, self.controller.timeout, left), min(self.controller.timeout, left))
+        timeouts = (min(CONNECT_TIMEOUT, self.controller.timeout, remaining), min(self.controller.timeout, remaining))
         payload = None if body is None else json.dumps(body)
         headers = {"Accept": accept, **({"Content-Type": "application/json"} if payload else {})}
         request = self._session.prepare_request(
@@ -542,7 +542,7 @@ class Client:
             ) as response:
                 return _Answered(response.status_code, response.headers, *_body(response))
 
-        seconds = min(sum(timeouts), left) + _GRACE
+        seconds = min(sum(timeouts), remaining) + _GRACE
         try:
             response = bounded(answered, seconds=seconds, what=action)
         except OverdueError as exc:

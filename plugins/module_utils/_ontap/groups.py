@@ -104,8 +104,8 @@ def create(client: Client, use: GroupUse, steps: Sequence[Step], wanted: Wanted,
         commit_by = Deadline(min(deadline.at, requested_at + seconds), client.clock)
         _commit(client, use.group, uuid, steps, wanted, deadline=deadline, commit_by=commit_by)
     except OntapError as exc:
-        left = begun_at + seconds - client.clock.monotonic()
-        raise _fenced(client, exc, action, use.group, wanted, left) from exc
+        remaining = begun_at + seconds - client.clock.monotonic()
+        raise _fenced(client, exc, action, use.group, wanted, remaining) from exc
     look_at = partial(confirmed, client, wanted=wanted, requested_at=requested_at, action=action, deadline=deadline)
     return values(in_parallel(look_at, steps))
 

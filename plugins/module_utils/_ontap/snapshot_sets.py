@@ -475,8 +475,8 @@ def _over(client: Client, volume: Volume, failure: BaseException, deadline: Dead
 
 def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
     """Remove what was created of a set, and return the error that tells why ``action`` failed and what is left."""
-    removed, left = undo(made, wanted, clients=clients)
-    return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=left)
+    removed, remaining = undo(made, wanted, clients=clients)
+    return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=remaining)
 
 
 def undo(
@@ -487,8 +487,8 @@ def undo(
     Returns the volumes from which it was removed, and those on which it may be left, each with the reason.
     """
 
-    gone, left = _undo_groups(made, wanted, clients=clients)
-    stuck = {volume.uuid for volume, _exc in left}
+    gone, remaining = _undo_groups(made, wanted, clients=clients)
+    stuck = {volume.uuid for volume, _exc in remaining}
     settled = {volume.uuid for use in made.uses for volume in use.own}
     coming = {volume.uuid: exc for volume, exc in made.failures if _may_come(exc) and volume.uuid not in settled}
 
@@ -518,8 +518,10 @@ def undo(
     places = [place for place in places if place[0].uuid not in stuck]
     results = in_parallel(remove, places)
     removed = [volume for (volume, _uuid), value in zip(places, results) if value is True]
-    left += [(volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)]
-    return [*gone, *removed], left
+    remaining += [
+        (volume, value) for (volume, _uuid), value in zip(places, results) if isinstance(value, BaseException)
+    ]
+    return [*gone, *removed], remaining
 
 
 def _undo_groups(
@@ -549,8 +551,8 @@ def _undo_groups(
 
     results = list(zip(made.uses, in_parallel(remove, made.uses)))
     removed = [volume for use, value in results if value is True for volume in use.own]
-    left = [(volume, exc) for use, exc in results if isinstance(exc, BaseException) for volume in use.own]
-    return removed, left
+    remaining = [(volume, exc) for use, exc in results if isinstance(exc, BaseException) for volume in use.own]
+    return removed, remaining
 
 
 def _set_failed(

@@ -59,10 +59,10 @@ class OrphanedClones:
         verb = "made" if record.phase == "making" else "removed"
         what = f"a copy of {record.mark.guest} from {record.mark.backup_id} that was never {verb} to the end"
         try:
-            left = self.grace_period - max(0.0, self.wall - clone_record.written(self.root, record.name))
-            if record.phase == "making" and left > 0:
+            remaining = self.grace_period - max(0.0, self.wall - clone_record.written(self.root, record.name))
+            if record.phase == "making" and remaining > 0:
                 late = "what its run asked of the array may yet appear; it will count as a leftover"
-                return Leftover("clone", record.name, f"{what}; {late} in {left:.0f} s (grace_period)")
+                return Leftover("clone", record.name, f"{what}; {late} in {remaining:.0f} s (grace_period)")
             with closing(self.connect()) as host:
                 places = places_of(record, self.clients, deadline=Deadline.after(self.timeout))
                 deadline = Deadline.after(self.timeout)

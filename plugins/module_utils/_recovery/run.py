@@ -147,9 +147,9 @@ def recover(request: RecoveryRequest, *, check: bool) -> dict[str, Any]:
             raise request.array
         if request.array is not None:
             with request.array.connected(request.time()) as clients:
-                left = _in_backups(request, clients)
-                more, failures = _settled(left, check=check)
-            found, errors, done = [*found, *left], [*errors, *failures], done or more
+                of_backups = _in_backups(request, clients)
+                more, failures = _settled(of_backups, check=check)
+            found, errors, done = [*found, *of_backups], [*errors, *failures], done or more
     except KvmsnapError as exc:
         found.append(Leftover("backup", "*", "what is left of backups is not known"))
         errors.append(exc.message)
@@ -388,9 +388,9 @@ def _untouchable(
 ) -> Optional[str]:
     """Return why a started backup is not to be taken back, or None; pure; when it began is the request's."""
     created = datetime.fromisoformat(manifest.created).timestamp()
-    left = request.grace_period - max(0.0, request.wall - created)
-    if created >= request.booted and left > 0:
-        return f"it may be under way still; it will count as a leftover in {left:.0f} s (grace_period)"
+    remaining = request.grace_period - max(0.0, request.wall - created)
+    if created >= request.booted and remaining > 0:
+        return f"it may be under way still; it will count as a leftover in {remaining:.0f} s (grace_period)"
     unseen = [volume.label for volume in manifest.volumes if volume.key not in places]
     if unseen:
         return f"no controller that was given has {', '.join(unseen)}"
@@ -454,12 +454,12 @@ def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
         except KvmsnapError as exc:
             yield Leftover("file", str(directory), exc.message)
     for manifest in manifests:
-        left = [name for name in volume_copies.names_of(manifest) if name in there]
-        if left:
+        copies = [name for name in volume_copies.names_of(manifest) if name in there]
+        if copies:
             what = "a copy of its manifest is in a live volume, though it is complete"
             yield Leftover(
                 "file",
-                f"{VOLUME_DIRECTORY}/{left[0]}",
+                f"{VOLUME_DIRECTORY}/{copies[0]}",
                 what,
                 "removed",
                 partial(volume_copies.take_out, manifest),

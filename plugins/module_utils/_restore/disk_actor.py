@@ -364,8 +364,8 @@ class DiskActor:
 
     def _verify_gone(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
         path = disk.storage.path
-        left = file_size(client, volume, path, snapshot=None, seen_at=disk.host_path, deadline=self._deadline())
-        if left is not None:
+        size = file_size(client, volume, path, snapshot=None, seen_at=disk.host_path, deadline=self._deadline())
+        if size is not None:
             raise CheckFailedError(f"Failed to remove {disk.label}: it is still there", path=disk.label)
         return Verified("gone")
 

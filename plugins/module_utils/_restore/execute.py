@@ -289,8 +289,8 @@ class _Work:
             self._settle(guest)
             if progress.written:
                 return
-            for left in progress.temporaries:
-                self._actor.drop(left)
+            for temporary in progress.temporaries:
+                self._actor.drop(temporary)
             for disk in guest.disks:
                 self._make(guest, disk)
         except KvmsnapError as exc:

@@ -162,9 +162,9 @@ def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttribute
 def _put_directory(path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
     """Unpack into a temporary directory and exchange by renaming; what a killed run left of it is removed first."""
     new, old = (path.with_name(f".{path.name}.kvmsnap-{word}") for word in ("new", "old"))
-    for left in (new, old):
-        if left.exists():
-            shutil.rmtree(left)
+    for each in (new, old):
+        if each.exists():
+            shutil.rmtree(each)
     if content is not None:
         new.mkdir(mode=0o700)
         unpack_tpm(content, new, bits=0o777)

@@ -107,8 +107,8 @@ class LunActor:
             unknown_wait=unknown_wait,
             settle=self.settle_seconds,
         )
-        left = gate.overwrite_lun(target_of(disk), claim, source, deadline=deadline)
-        return (left,) if left else ()
+        note = gate.overwrite_lun(target_of(disk), claim, source, deadline=deadline)
+        return (note,) if note else ()
 
     def settle(self, disk: DiskRestore) -> None:
         """Make this host forget what it cached of the LUN, see its size, and have all paths that it had before."""
