@@ -43,6 +43,12 @@ extends_documentation_fragment:
   - kvmsnap.ontap.manifest_key
   - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.foreign_definition
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.libvirt.files
+  - kvmsnap.ontap.retry
 options:
   state:
     description:
@@ -146,24 +152,6 @@ options:
     type: str
     choices: [refuse, old_place]
     default: refuse
-  allowed_networks:
-    description:
-      - The networks of libvirt and the bridges of this host that a guest may use when another host's run wrote its
-        backup, or when the backup was read out of snapshots. The definition of such a guest is foreign. The module
-        refuses whatever else of this host it names.
-      - Left empty, these are the networks that libvirt knows on this host, and no bridge.
-      - V(user) stands for interfaces in user mode, through which a guest reaches what this host reaches, services on
-        its loopback included; they are refused unless it is named.
-    type: list
-    elements: str
-    default: []
-  allowed_paths:
-    description:
-      - Files of this host that the foreign definition of such a guest may name as kernel, initrd, or as what a serial
-        port or console writes to. QEMU reads and writes them; name what you know.
-    type: list
-    elements: str
-    default: []
   define_missing:
     description:
       - Whether a guest of the backup that this host does not define is defined as it was in the backup, with its UUID,
@@ -302,25 +290,6 @@ options:
           - With V(tcp), name or address of the guest. Without it those addresses are tried that the agent tells, or a
             lease of libvirt's networks.
         type: str
-  catalog_dir:
-    description: Directory of the catalog on the KVM host.
-    type: path
-    default: /var/lib/kvmsnap
-  hold_dir:
-    description:
-      - Directory of the hold records on the KVM host, the same for all modules of a host.
-      - The locks on guests lie beside it, in C(guests). A guest that a backup, a hold or another process of this
-        collection works on is refused.
-    type: path
-    default: /run/kvmsnap/holds
-  config_dir:
-    description: Directory of the guests' XML files on the KVM host.
-    type: path
-    default: /etc/libvirt/qemu
-  uri:
-    description: URI of libvirt on the KVM host.
-    type: str
-    default: qemu:///system
   unknown_wait:
     description:
       - Seconds to look for the fate of an overwrite that the array did not answer. The guest stays off meanwhile. If
@@ -336,10 +305,6 @@ options:
         restore continues as if the overwrite had ended, and records that.
       - Make sure on the array that nothing overwrites the file or LUN any more; it would overwrite the running guest.
     type: str
-  retry_count:
-    description: How often a failed call that may be repeated safely is run again.
-    type: int
-    default: 3
   timeout:
     description: Seconds that ONTAP may take for one disk, and for all that is asked before the first one.
     type: int
@@ -497,7 +462,21 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_ke
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import health_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import (
+    controllers_argument,
+    method_argument,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    hold_options,
+    libvirt_files_options,
+    libvirt_options,
+    retry_options,
+    timeout_options,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
+    foreign_definition_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
@@ -505,7 +484,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import present
 
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
-    methods = ["auto", "file_clone", "sfsr_cli", "sfsr", "copy"]
     return {
         "controllers": controllers_argument(),
         "state": {"type": "str", "choices": ["restored", "undone"], "default": "restored"},
@@ -515,7 +493,7 @@ def argument_spec() -> dict[str, Any]:
         "backup_from": backup_from_argument(),
         **trust_arguments(),
         "restore_id": {"type": "str"},
-        "method": {"type": "str", "choices": methods, "default": "auto"},
+        "method": method_argument(),
         "safety_snapshot": {"type": "bool", "default": True},
         "into_uuid": {"type": "str"},
         "disks_unused_elsewhere": {"type": "bool", "default": False},
@@ -524,8 +502,7 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"]},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
-        "allowed_networks": {"type": "list", "elements": "str", "default": []},
-        "allowed_paths": {"type": "list", "elements": "str", "default": []},
+        **foreign_definition_options(),
         "other_hosts_guests": {"type": "dict"},
         "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
@@ -537,14 +514,14 @@ def argument_spec() -> dict[str, Any]:
         "start_timeout": {"type": "int", "default": 120},
         "verify": {"type": "str", "choices": ["sampled", "full"], "default": "sampled"},
         "health": health_argument(),
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
-        "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
-        "uri": {"type": "str", "default": "qemu:///system"},
+        **catalog_options(),
+        **hold_options(),
+        **libvirt_files_options(),
+        **libvirt_options(),
         "unknown_wait": {"type": "int", "default": 900},
         "accept_unknown": {"type": "str"},
-        "retry_count": {"type": "int", "default": 3},
-        "timeout": {"type": "int", "default": 600},
+        **retry_options(),
+        **timeout_options(600),
     }
 
 

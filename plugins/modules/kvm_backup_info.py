@@ -19,6 +19,8 @@ author:
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.retry
 options:
   backup_id:
     description: Only the backup of this name. Without it all are listed.
@@ -28,14 +30,6 @@ options:
     type: list
     elements: str
     default: []
-  catalog_dir:
-    description: Directory of the catalog on the KVM host.
-    type: path
-    default: /var/lib/kvmsnap
-  retry_count:
-    description: How often a failed call that may be repeated safely is run again.
-    type: int
-    default: 3
   timeout:
     description: Seconds that all calls together may take.
     type: int
@@ -210,6 +204,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import pres
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    retry_options,
+    timeout_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -219,9 +218,9 @@ def argument_spec() -> dict[str, Any]:
         "controllers": controllers_argument(),
         "backup_id": {"type": "str"},
         "guests": {"type": "list", "elements": "str", "default": []},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "retry_count": {"type": "int", "default": 3},
-        "timeout": {"type": "int", "default": 300},
+        **catalog_options(),
+        **retry_options(),
+        **timeout_options(300),
     }
 
 

@@ -21,6 +21,7 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.catalog
 options:
   state:
     description: V(present) writes a lease, or renews the one that O(lease_id) names; V(absent) removes it.
@@ -51,10 +52,6 @@ options:
         nobody renews it while that runs.
     type: int
     default: 86400
-  catalog_dir:
-    description: Directory of the catalog on the KVM host.
-    type: path
-    default: /var/lib/kvmsnap
 attributes:
   check_mode:
     support: full
@@ -113,6 +110,7 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import backup_lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import catalog_options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -126,7 +124,7 @@ def argument_spec() -> dict[str, Any]:
         "identity": {"type": "str", "default": ""},
         "reader": {"type": "str"},
         "seconds": {"type": "int", "default": 86400},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
+        **catalog_options(),
     }
 
 

@@ -26,6 +26,9 @@ author:
 extends_documentation_fragment:
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.manifest_key
+  - kvmsnap.ontap.backup_scope
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.hold
 options:
   state:
     description:
@@ -49,36 +52,14 @@ options:
     type: str
   policy:
     description: Name of the policy that the backup was made by.
-    type: str
-    default: manual
   guests:
     description: The C(guests) that M(kvmsnap.ontap.kvm_vm_discover) returned. Needed with O(state=started).
-    type: list
-    elements: dict
   volumes:
     description: The C(volumes) that M(kvmsnap.ontap.kvm_vm_discover) returned. Needed with O(state=started).
-    type: list
-    elements: dict
-  problems:
-    description: The C(problems) that M(kvmsnap.ontap.kvm_vm_discover) returned.
-    type: list
-    elements: dict
-    default: []
-  quiesce:
-    description:
-      - How guests are to be held, by name or UUID, V(*) for all others.
-      - Values as O(kvmsnap.ontap.kvm_vm_quiesce#module:guests[].method).
-    type: dict
-    default: {}
   order:
     description: Groups of guests that are held one after the other, as O(kvmsnap.ontap.kvm_vm_backup#module:order).
-    type: list
-    elements: list
-    default: []
   filesystems:
     description: Mount points that alone are frozen, as O(kvmsnap.ontap.kvm_vm_backup#module:filesystems).
-    type: dict
-    default: {}
   holds:
     description:
       - The C(guests) that M(kvmsnap.ontap.kvm_vm_quiesce) returned with V(resumed). Needed with O(state=complete).
@@ -105,25 +86,12 @@ options:
   consistency:
     description:
       - The level that every guest is to reach, strongest first. RV(guests_below_consistency) names those below it.
-    type: str
-    choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
-    default: crash-consistent
-  other_hosts:
-    description:
-      - The UUIDs of the guests that are active on each other host, by the name of the host.
-      - A guest that is off on this host and active on another is not V(offline), since its disks are written to there.
-    type: dict
-    default: {}
   catalog_dir:
     description: Directory of the catalog on the KVM host; made with mode 0700.
-    type: path
-    default: /var/lib/kvmsnap
   hold_dir:
     description:
       - Directory of the hold records on the KVM host, the same for all modules of a host. The locks on guests lie
         beside it, in C(guests).
-    type: path
-    default: /run/kvmsnap/holds
 attributes:
   check_mode:
     support: full
@@ -231,10 +199,11 @@ summary:
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import backup_scope_options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import catalog_options, hold_options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 STATES = ["started", "indexed", "complete", "withdrawn", "absent"]
@@ -247,22 +216,14 @@ def argument_spec() -> dict[str, Any]:
         "state": {"type": "str", "choices": STATES, "required": True},
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str"},
-        "policy": {"type": "str", "default": "manual"},
-        "guests": records,
-        "volumes": records,
-        "problems": {**records, "default": []},
-        "quiesce": {"type": "dict", "default": {}},
-        "order": {"type": "list", "elements": "list", "default": []},
-        "filesystems": {"type": "dict", "default": {}},
+        **backup_scope_options(),
         "holds": records,
         "snapshots": records,
         "parts": records,
         "run_id": {"type": "str"},
         "snapshot_owner": {"type": "str"},
-        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
-        "other_hosts": {"type": "dict", "default": {}},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
+        **catalog_options(),
+        **hold_options(),
         **key_argument(),
     }
 

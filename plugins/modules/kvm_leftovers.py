@@ -30,6 +30,11 @@ author:
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.hold.agent
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.retry
 options:
   state:
     description: V(absent) puts right what was left.
@@ -76,34 +81,18 @@ options:
         since its age is not known after a clock was set back.
     type: float
     default: 3600
-  catalog_dir:
-    description: Directory of the catalog on the KVM host.
-    type: path
-    default: /var/lib/kvmsnap
   hold_dir:
     description: Directory of the hold records; the locks on guests lie beside it.
-    type: path
-    default: /run/kvmsnap/holds
   freeze_timeout:
     description: Seconds that an agent has for answering a thaw.
-    type: int
-    default: 20
   agent_ping_timeout:
     description: Seconds that an agent has for answering a question.
-    type: int
-    default: 5
-  retry_count:
-    description: How often a failed call that may be repeated safely is run again.
-    type: int
-    default: 3
   timeout:
     description: Seconds that each step on ONTAP may take.
     type: int
     default: 300
   uri:
     description: The libvirt connection.
-    type: str
-    default: qemu:///system
 attributes:
   check_mode:
     support: full
@@ -172,6 +161,14 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    hold_agent_options,
+    hold_options,
+    libvirt_options,
+    retry_options,
+    timeout_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -186,13 +183,12 @@ def argument_spec() -> dict[str, Any]:
         "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
         "safety_days": {"type": "int", "default": 30},
         "grace_period": {"type": "float", "default": run.GRACE_PERIOD},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
-        "freeze_timeout": {"type": "int", "default": 20},
-        "agent_ping_timeout": {"type": "int", "default": 5},
-        "retry_count": {"type": "int", "default": 3},
-        "timeout": {"type": "int", "default": 300},
-        "uri": {"type": "str", "default": "qemu:///system"},
+        **catalog_options(),
+        **hold_options(),
+        **hold_agent_options(),
+        **retry_options(),
+        **timeout_options(300),
+        **libvirt_options(),
     }
 
 

@@ -24,23 +24,18 @@ extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.attributes.actiongroup_ontap
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.libvirt.files
+  - kvmsnap.ontap.retry
 options:
-  uri:
-    description: URI of libvirt on the KVM host.
-    type: str
-    default: qemu:///system
   config_dir:
     description: Directory of the guests' XML files, as C(KVM_VM_CONFIG_DIR) of the Snap Creator plug-in.
-    type: path
-    default: /etc/libvirt/qemu
   catalog_dir:
     description: Directory of the catalog on the KVM host. It need not exist yet.
-    type: path
-    default: /var/lib/kvmsnap
   hold_dir:
     description: Directory of the records of held guests, as in M(kvmsnap.ontap.kvm_vm_quiesce). It need not exist yet.
-    type: path
-    default: /run/kvmsnap/holds
   sc_agent_timeout:
     description: Seconds that a whole operation may take, as C(SC_AGENT_TIMEOUT). The plug-in's rule is 600 or higher.
     type: int
@@ -49,8 +44,6 @@ options:
     description:
       - How often a failed command that may be repeated safely is run again, as C(KVM_CMD_RETRY_COUNT).
       - Applies to the calls of this module as well.
-    type: int
-    default: 3
 attributes:
   check_mode:
     support: full
@@ -135,6 +128,13 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    hold_options,
+    libvirt_files_options,
+    libvirt_options,
+    retry_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import probe
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -143,12 +143,12 @@ def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
     return {
         "controllers": controllers_argument(),
-        "uri": {"type": "str", "default": "qemu:///system"},
-        "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
+        **libvirt_options(),
+        **libvirt_files_options(),
+        **catalog_options(),
+        **hold_options(),
         "sc_agent_timeout": {"type": "int", "default": 600},
-        "retry_count": {"type": "int", "default": 3},
+        **retry_options(),
     }
 
 

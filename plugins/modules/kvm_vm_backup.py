@@ -28,6 +28,13 @@ extends_documentation_fragment:
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.attributes.actiongroup_ontap
   - kvmsnap.ontap.manifest_key
+  - kvmsnap.ontap.backup_scope
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.hold.agent
+  - kvmsnap.ontap.hold.deadline
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.retry
 attributes:
   check_mode:
     support: full
@@ -45,45 +52,10 @@ options:
     description: Whose backup it is, by convention the inventory name of the KVM host.
     type: str
     required: true
-  policy:
-    description: Name of the policy that the backup is made by.
-    type: str
-    default: manual
   guests:
-    description: The C(guests) that M(kvmsnap.ontap.kvm_vm_discover) returned.
-    type: list
-    elements: dict
     required: true
   volumes:
-    description: The C(volumes) that M(kvmsnap.ontap.kvm_vm_discover) returned.
-    type: list
-    elements: dict
     required: true
-  problems:
-    description: The C(problems) that M(kvmsnap.ontap.kvm_vm_discover) returned.
-    type: list
-    elements: dict
-    default: []
-  quiesce:
-    description:
-      - How guests are to be held, by name or UUID, V(*) for all others.
-      - Values as O(kvmsnap.ontap.kvm_vm_quiesce#module:guests[].method).
-    type: dict
-    default: {}
-  order:
-    description:
-      - Groups of guests, by name or UUID. The guests of the first group are held first and released last, such as a
-        database before the applications that use it. Guests of no group are held last.
-      - Each group is held only when all guests of the one before are, so every group lengthens the hold.
-    type: list
-    elements: list
-    default: []
-  filesystems:
-    description:
-      - Mount points that alone are frozen, by name or UUID of the guest. File systems of the backup that are left out
-        lower the guest's consistency.
-    type: dict
-    default: {}
   on_failure:
     description:
       - What to do when a guest cannot be held as asked.
@@ -92,17 +64,6 @@ options:
     type: str
     choices: [fail, continue]
     default: fail
-  consistency:
-    description: The level that every guest is to reach, strongest first.
-    type: str
-    choices: [offline, application-consistent, filesystem-consistent, crash-consistent, inconsistent, unknown]
-    default: crash-consistent
-  other_hosts:
-    description:
-      - The UUIDs of the guests that are active on each other host, by the name of the host.
-      - A guest that is off on this host and active on another is not V(offline), since its disks are written to there.
-    type: dict
-    default: {}
   below_consistency:
     description:
       - What to do about a guest that did not reach O(consistency). Its level is recorded in any case.
@@ -135,34 +96,6 @@ options:
   expiry_time:
     description: Time (ISO 8601 with offset) before which ONTAP deletes none of the snapshots, set last.
     type: str
-  hold_deadline:
-    description:
-      - Seconds that the hold may last, from the first freeze on. At that moment all guests are released, and a snapshot
-        that is not known to exist by then fails the backup.
-    type: float
-    default: 30
-  vss_hold_deadline:
-    description:
-      - Seconds that a Windows guest is held, from the answer of its freeze on, and any other guest with an agent that
-        does not say what it is. VSS thaws by itself after ten.
-      - When not all snapshots exist by then, that guest is released and its level falls. The others are held on.
-    type: float
-    default: 8
-  hold_margin:
-    description: Seconds after O(hold_deadline) at which the dead-man timer fires.
-    type: float
-    default: 0.5
-  unquiesce_timeout:
-    description: Seconds, as C(SC_AGENT_UNQUIESCE_TIMEOUT). It shortens O(hold_deadline) and never prolongs it.
-    type: float
-  freeze_timeout:
-    description: Seconds that an agent has for answering a freeze or a thaw.
-    type: int
-    default: 20
-  agent_ping_timeout:
-    description: Seconds that an agent has for answering a question. An agent that is silent is not asked to freeze.
-    type: int
-    default: 5
   concurrency:
     description: What to do while another backup of this host is under way, V(wait) for its end or V(fail).
     type: str
@@ -178,22 +111,14 @@ options:
     default: 120
   retry_count:
     description: How often a failed command that may be repeated safely is run again, inside the hold while it lasts.
-    type: int
-    default: 3
   catalog_dir:
     description: Directory of the catalog on the KVM host; made with mode 0700.
-    type: path
-    default: /var/lib/kvmsnap
   hold_dir:
     description:
       - Directory of the hold records. It must not outlive the host's boot, and nobody else may write there.
       - The lock that keeps two backups of a host apart lies beside it.
-    type: path
-    default: /run/kvmsnap/holds
   uri:
     description: The libvirt connection.
-    type: str
-    default: qemu:///system
 requirements:
   - libvirt's Python binding, with the QEMU part (C(python3-libvirt))
 seealso:
@@ -310,50 +235,48 @@ left_behind:
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest, backup_scope_options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    hold_agent_options,
+    hold_deadline_options,
+    hold_options,
+    libvirt_options,
+    retry_options,
+    timeout_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
-    records = {"type": "list", "elements": "dict"}
+    scope = backup_scope_options()
     below = [run.FAIL_GUEST, run.FAIL_RUN, run.RECORD]
     return {
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str", "required": True},
-        "policy": {"type": "str", "default": "manual"},
-        "guests": {**records, "required": True},
-        "volumes": {**records, "required": True},
-        "problems": {**records, "default": []},
-        "quiesce": {"type": "dict", "default": {}},
-        "order": {"type": "list", "elements": "list", "default": []},
-        "filesystems": {"type": "dict", "default": {}},
+        **scope,
+        "guests": {**scope["guests"], "required": True},
+        "volumes": {**scope["volumes"], "required": True},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
-        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
-        "other_hosts": {"type": "dict", "default": {}},
         "below_consistency": {"type": "str", "choices": below, "default": run.FAIL_GUEST},
         "consistency_groups": {"type": "str", "choices": list(MODES), "default": NEVER},
         "snapmirror_label": {"type": "str"},
         "expiry_time": {"type": "str"},
-        "hold_deadline": {"type": "float", "default": 30},
-        "vss_hold_deadline": {"type": "float", "default": 8},
-        "hold_margin": {"type": "float", "default": 0.5},
-        "unquiesce_timeout": {"type": "float"},
-        "freeze_timeout": {"type": "int", "default": 20},
-        "agent_ping_timeout": {"type": "int", "default": 5},
+        **hold_deadline_options(),
+        **hold_agent_options(),
         "concurrency": {"type": "str", "choices": ["wait", "fail"], "default": "wait"},
         "concurrency_timeout": {"type": "float", "default": 600},
-        "timeout": {"type": "int", "default": 120},
-        "retry_count": {"type": "int", "default": 3},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
-        "uri": {"type": "str", "default": "qemu:///system"},
+        **timeout_options(120),
+        **retry_options(),
+        **catalog_options(),
+        **hold_options(),
+        **libvirt_options(),
         "controllers": controllers_argument(),
         **key_argument(),
     }

@@ -28,6 +28,11 @@ extends_documentation_fragment:
   - kvmsnap.ontap.manifest_key
   - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.catalog
+  - kvmsnap.ontap.foreign_definition
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.retry
 options:
   state:
     description: Whether the copy is to be there.
@@ -69,23 +74,6 @@ options:
     type: str
     choices: [none, original]
     default: none
-  allowed_networks:
-    description:
-      - The networks of libvirt and the bridges of this host that a guest may be on whose backup another host's run
-        wrote, or was read out of snapshots. Its definition is foreign; whatever else of this host it names is refused.
-      - Left empty, these are the networks that libvirt knows on this host, and no bridge.
-      - V(user) stands for interfaces in user mode, through which a guest reaches what this host reaches, services on
-        its loopback included; they are refused unless it is named.
-    type: list
-    elements: str
-    default: []
-  allowed_paths:
-    description:
-      - Files of this host that the foreign definition of such a guest may name as kernel, initrd, or as what a serial
-        port or console writes to. QEMU reads and writes them; name what you know.
-    type: list
-    elements: str
-    default: []
   running:
     description: Whether the copy is started. V(false) leaves a copy that is there in the state that it is in.
     type: bool
@@ -101,25 +89,6 @@ options:
     description: Seconds that the copy may take to be running.
     type: int
     default: 120
-  catalog_dir:
-    description: Directory of the catalog on the KVM host.
-    type: path
-    default: /var/lib/kvmsnap
-  hold_dir:
-    description:
-      - Directory of the hold records on the KVM host, the same for all modules of a host.
-      - The locks on guests lie beside it, in C(guests). A guest that a backup, a hold or another process of this
-        collection works on is refused.
-    type: path
-    default: /run/kvmsnap/holds
-  uri:
-    description: URI of libvirt on the KVM host.
-    type: str
-    default: qemu:///system
-  retry_count:
-    description: How often a failed call that may be repeated safely is run again.
-    type: int
-    default: 3
   timeout:
     description: Seconds that ONTAP may take for one file, and for all that is asked before the first one.
     type: int
@@ -265,13 +234,25 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_ke
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import (
+    controllers_argument,
+    method_argument,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    catalog_options,
+    hold_options,
+    libvirt_options,
+    retry_options,
+    timeout_options,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
+    foreign_definition_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
-    methods = ["auto", "file_clone", "sfsr_cli", "sfsr", "copy"]
     return {
         "controllers": controllers_argument(),
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -283,16 +264,15 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "default": "kvmsnap"},
         "network": {"type": "str"},
         "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},
-        "allowed_networks": {"type": "list", "elements": "str", "default": []},
-        "allowed_paths": {"type": "list", "elements": "str", "default": []},
+        **foreign_definition_options(),
         "running": {"type": "bool", "default": False},
-        "method": {"type": "str", "choices": methods, "default": "auto"},
+        "method": method_argument(),
         "start_timeout": {"type": "int", "default": 120},
-        "catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
-        "uri": {"type": "str", "default": "qemu:///system"},
-        "retry_count": {"type": "int", "default": 3},
-        "timeout": {"type": "int", "default": 600},
+        **catalog_options(),
+        **hold_options(),
+        **libvirt_options(),
+        **retry_options(),
+        **timeout_options(600),
     }
 
 

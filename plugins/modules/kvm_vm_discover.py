@@ -26,6 +26,9 @@ extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.attributes.actiongroup_ontap
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.libvirt.files
+  - kvmsnap.ontap.retry
 options:
   guests:
     description:
@@ -64,16 +67,8 @@ options:
     default: []
   config_dir:
     description: Directory of the guests' XML files, read when libvirt does not answer.
-    type: path
-    default: /etc/libvirt/qemu
   uri:
     description: The libvirt connection.
-    type: str
-    default: qemu:///system
-  retry_count:
-    description: How often a failed call that may be repeated safely is run again.
-    type: int
-    default: 3
   timeout:
     description: Seconds that all calls to ONTAP together may take.
     type: int
@@ -445,6 +440,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import DiscoveryRequest, discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    libvirt_files_options,
+    libvirt_options,
+    retry_options,
+    timeout_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -457,10 +458,10 @@ def argument_spec() -> dict[str, Any]:
         "exclude": {"type": "list", "elements": "str", "default": []},
         "disks": {"type": "str", "choices": ["all", "boot"], "default": "all"},
         "exclude_disks": {"type": "list", "elements": "str", "default": []},
-        "config_dir": {"type": "path", "default": "/etc/libvirt/qemu"},
-        "uri": {"type": "str", "default": "qemu:///system"},
-        "retry_count": {"type": "int", "default": 3},
-        "timeout": {"type": "int", "default": 300},
+        **libvirt_files_options(),
+        **libvirt_options(),
+        **retry_options(),
+        **timeout_options(300),
         "multipath_required": {"type": "bool", "default": True},
         "mapping": {"type": "raw", "default": []},
         "auto_discovery": {"type": "bool", "default": True},

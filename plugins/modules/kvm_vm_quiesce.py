@@ -32,6 +32,11 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.attributes
+  - kvmsnap.ontap.hold
+  - kvmsnap.ontap.hold.agent
+  - kvmsnap.ontap.hold.deadline
+  - kvmsnap.ontap.libvirt
+  - kvmsnap.ontap.retry
 options:
   state:
     description:
@@ -104,39 +109,24 @@ options:
     description:
       - How often a failed command is run again. A freeze is only repeated after a thaw that the agent confirmed, and
         not once O(freeze_timeout) has passed. One that was not answered is thawed when the hold ends.
-    type: int
-    default: 3
   freeze_timeout:
     description: Seconds that the agent has for answering a freeze or a thaw.
-    type: int
-    default: 20
   agent_ping_timeout:
     description: Seconds that the agent has for answering a question. An agent that is silent is not asked to freeze.
-    type: int
-    default: 5
   hold_deadline:
     description:
       - Seconds that the hold may last. When it lasts longer, a dead-man timer on the host, armed before the first guest
         is held, thaws and resumes what this hold froze or suspended and nothing else, whoever died or hung meanwhile.
       - Holding again under the same O(hold_id) does not prolong it.
-    type: float
-    default: 30
   vss_hold_deadline:
     description:
       - Seconds that a Windows guest is held, from the answer of its freeze on, and any other guest with an agent that
         does not say what it is. VSS thaws by itself after ten.
       - The timer releases such a guest then, and holds the others on.
-    type: float
-    default: 8
   hold_margin:
     description:
       - Seconds after O(hold_deadline) at which the timer fires, and after O(vss_hold_deadline), so that a release in
         time is not disturbed.
-    type: float
-    default: 0.5
-  unquiesce_timeout:
-    description: Seconds, as C(SC_AGENT_UNQUIESCE_TIMEOUT). It shortens O(hold_deadline) and never prolongs it.
-    type: float
   concurrency_timeout:
     description:
       - Seconds to wait while another hold has one of the guests, or is about to hold it. Nothing is held meanwhile, and
@@ -145,12 +135,8 @@ options:
     default: 0
   hold_dir:
     description: Directory of the hold records. It must not outlive the host's boot, and nobody else may write there.
-    type: path
-    default: /run/kvmsnap/holds
   uri:
     description: The libvirt connection.
-    type: str
-    default: qemu:///system
 attributes:
   check_mode:
     support: full
@@ -390,6 +376,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
+    hold_agent_options,
+    hold_deadline_options,
+    hold_options,
+    libvirt_options,
+    retry_options,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -413,16 +406,12 @@ def argument_spec() -> dict[str, Any]:
         "guests": {"type": "list", "elements": "dict", "options": guest},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "refuse_vss": {"type": "bool", "default": False},
-        "retry_count": {"type": "int", "default": 3},
-        "freeze_timeout": {"type": "int", "default": 20},
-        "agent_ping_timeout": {"type": "int", "default": 5},
+        **retry_options(),
+        **hold_agent_options(),
         "concurrency_timeout": {"type": "float", "default": 0},
-        "hold_deadline": {"type": "float", "default": 30},
-        "vss_hold_deadline": {"type": "float", "default": 8},
-        "hold_margin": {"type": "float", "default": 0.5},
-        "unquiesce_timeout": {"type": "float"},
-        "hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"},
-        "uri": {"type": "str", "default": "qemu:///system"},
+        **hold_deadline_options(),
+        **hold_options(),
+        **libvirt_options(),
     }
 
 

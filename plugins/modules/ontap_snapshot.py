@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - kvmsnap.ontap.ontap
   - kvmsnap.ontap.attributes
   - kvmsnap.ontap.attributes.actiongroup_ontap
+  - kvmsnap.ontap.retry
 attributes:
   check_mode:
     support: full
@@ -157,8 +158,6 @@ options:
   retry_count:
     description:
       - How often a request is repeated after the first try. Only what is safe to repeat is repeated.
-    type: int
-    default: 3
 notes:
   - A request whose answer got lost is not simply sent again. The module looks first whether it took effect.
   - When snapshots of the name exist on some of the volumes only, O(state=present) fails. Snapshots of one name are of
@@ -380,6 +379,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import retry_options, timeout_options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -402,11 +402,11 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "volumes": VOLUMES,
-            "timeout": {"type": "int", "default": 120},
+            **timeout_options(120),
             "not_after": {"type": "float"},
             "take_back": {"type": "bool", "default": True},
             "unanswered": unanswered_argument(),
-            "retry_count": {"type": "int", "default": 3},
+            **retry_options(),
             "controllers": controllers_argument(),
             **WANTED,
         },

@@ -25,6 +25,7 @@ GROUND = frozenset(
         "_isolated",
         "_mapping",
         "_module",
+        "_options",
         "_problem_codes",
         "_problems",
         "_renames",

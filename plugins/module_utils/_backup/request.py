@@ -11,6 +11,7 @@ from typing import Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
@@ -111,6 +112,22 @@ class BackupScope:
     def everyone(self) -> list[tuple[str, str]]:
         """Uuid and name of all guests of the discovery."""
         return [(guest.uuid, guest.name) for guest in self.guests]
+
+
+def backup_scope_options() -> dict[str, Any]:
+    """Return the argument spec of what both modules have on what a backup is to hold and to reach."""
+    records = {"type": "list", "elements": "dict"}
+    return {
+        "policy": {"type": "str", "default": "manual"},
+        "guests": records,
+        "volumes": records,
+        "problems": {**records, "default": []},
+        "quiesce": {"type": "dict", "default": {}},
+        "order": {"type": "list", "elements": "list", "default": []},
+        "filesystems": {"type": "dict", "default": {}},
+        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
+        "other_hosts": {"type": "dict", "default": {}},
+    }
 
 
 @dataclass(frozen=True)

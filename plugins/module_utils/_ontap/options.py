@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import Method
 
 
 def controllers_argument(*, required: bool = True) -> dict[str, Any]:
@@ -29,6 +31,11 @@ def controllers_argument(*, required: bool = True) -> dict[str, Any]:
         "required_one_of": [("username", "cert_filepath")],
         "mutually_exclusive": [("username", "cert_filepath")],
     }
+
+
+def method_argument() -> dict[str, Any]:
+    """Return the ``method`` entry of an argument spec: how the array brings a file or LUN out of a snapshot."""
+    return {"type": "str", "choices": ["auto", *get_args(Method)], "default": "auto"}
 
 
 def volume_options() -> dict[str, Any]:

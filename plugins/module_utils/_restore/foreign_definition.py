@@ -53,6 +53,12 @@ class Allowed:
         return cls(tuple(listed(options["allowed_networks"])), tuple(listed(options["allowed_paths"])))
 
 
+def foreign_definition_options() -> dict[str, Any]:
+    """Return the argument spec of what :class:`Allowed` reads."""
+    words = {"type": "list", "elements": "str", "default": []}
+    return {"allowed_networks": words, "allowed_paths": words}
+
+
 def examined(
     reach: Callable[[], Host],
     allowed: Allowed,
