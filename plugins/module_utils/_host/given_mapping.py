@@ -16,7 +16,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_record, unfit_lun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, Unknown, select, unmatched
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
@@ -48,7 +47,7 @@ class MappedDisk:
     entry: MappingEntry
     storage: Optional[HostStorage]
     size: Optional[int]
-    refusal: Optional[Refusal]
+    refusal: Optional[Problem]
     found: Optional[FoundDisk] = None
     remarks: tuple[Problem, ...] = ()
 
@@ -83,8 +82,8 @@ class MappedGuest:
         for number, disk in enumerate(self.disks):
             problems.extend(disk.remarks)
             if disk.refusal:
-                message = f"{disk.entry.as_text()} of the mapping: {disk.refusal.reason}"
-                problems.append(problem_of(disk.refusal.code, message, guest=self.name, disk=target_of(number)))
+                subject = f"{disk.entry.as_text()} of the mapping"
+                problems.append(disk.refusal.on(subject, guest=self.name, disk=target_of(number)))
         return problems
 
     @property
@@ -144,7 +143,7 @@ def _defined(disk: MappedDisk, guest: Optional[FoundGuest]) -> MappedDisk:
     if guest is None or found is None:
         why = "no disk of the guest's definition lies there" if guest else "libvirt does not tell of the guest"
         reason = f"{why}, so its format is not known and a backup of it could not be restored"
-        return replace(disk, refusal=Refusal("mapping-format-unknown", reason), remarks=_about_luns(disk, guest))
+        return replace(disk, refusal=problem_of("mapping-format-unknown", reason), remarks=_about_luns(disk, guest))
     target = found.looked.disk.target
     return replace(disk, found=found, remarks=tuple(each for each in guest.problems if each.disk == target))
 
@@ -175,7 +174,7 @@ def disk_row(number: int, disk: MappedDisk) -> dict[str, Any]:
         "backing": [],
         "backing_storage": [],
         "included": disk.included,
-        "reason": disk.refusal.reason if disk.refusal else "",
+        "reason": disk.refusal.message if disk.refusal else "",
         "size": disk.size,
         "storage": disk.storage.as_dict() if disk.storage else None,
     }
@@ -202,7 +201,7 @@ def _volumes(
     *,
     addresses_of: Callable[[str], Sequence[str]],
     deadline: Deadline,
-) -> dict[str, Union[list[Held], Refusal]]:
+) -> dict[str, Union[list[Held], Problem]]:
     """Return the volumes of the SVM that each controller of the mapping means: an SVM's name, or a LIF's address."""
     controllers = list(dict.fromkeys(entry.controller for entry in entries))
     if not controllers:
@@ -210,7 +209,7 @@ def _volumes(
     named = [
         (client, volume) for client in clients for volume in list_volumes(client, svms=controllers, deadline=deadline)
     ]
-    found: dict[str, Union[list[Held], Refusal]] = {}
+    found: dict[str, Union[list[Held], Problem]] = {}
     for controller in controllers:
         volumes = [held for held in named if held[1].svm == controller]
         found[controller] = _one_svm(controller, volumes or _by_address(controller, clients, addresses_of, deadline))
@@ -230,18 +229,18 @@ def _by_address(
     return held
 
 
-def _one_svm(controller: str, volumes: Sequence[Held]) -> Union[list[Held], Refusal]:
+def _one_svm(controller: str, volumes: Sequence[Held]) -> Union[list[Held], Problem]:
     if not volumes:
-        return Refusal("mapping-unknown-controller", f"{controller} is no SVM and no LIF of the given controllers")
+        return problem_of("mapping-unknown-controller", f"{controller} is no SVM and no LIF of the given controllers")
     svms = {volume.svm_uuid: f"{volume.svm} at {volume.controller}" for _client, volume in volumes}
     if len(svms) > 1:
-        return Refusal("ambiguous-address", f"{controller} is several SVMs: {', '.join(svms.values())}")
+        return problem_of("ambiguous-address", f"{controller} is several SVMs: {', '.join(svms.values())}")
     unique = {volume.uuid: (client, volume) for client, volume in reversed(volumes)}
     return list(unique.values())
 
 
-def _checked(entry: MappingEntry, volumes: Union[list[Held], Refusal], deadline: Deadline) -> MappedDisk:
-    if isinstance(volumes, Refusal):
+def _checked(entry: MappingEntry, volumes: Union[list[Held], Problem], deadline: Deadline) -> MappedDisk:
+    if isinstance(volumes, Problem):
         return MappedDisk(entry, None, None, volumes)
     held = next((held for held in volumes if held[1].name == entry.volume), None)
     if held is None:
@@ -281,4 +280,4 @@ def _storage(volume: Volume, found: FileStat) -> HostStorage:
 
 
 def _refused(entry: MappingEntry, code: Code, reason: str) -> MappedDisk:
-    return MappedDisk(entry, None, None, Refusal(code, reason))
+    return MappedDisk(entry, None, None, problem_of(code, reason))

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     HostStorage,
     NfsPlace,
@@ -24,7 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem, errors_of
 
 Places = Mapping[Place, Stored]
-Remarks = Mapping[LunPlace, Sequence[Refusal]]
+Remarks = Mapping[LunPlace, Sequence[Problem]]
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,13 @@ class _Verdicts:
     found: list[Problem] = field(default_factory=list)
 
     def say(self, code: Code, reason: str, looked: Optional[Looked] = None) -> str:
-        name = self.guest.name
-        about = (
-            f"disk {looked.disk.target} of guest {name} ({looked.disk.source or looked.disk.kind})" if looked else ""
-        )
-        message = f"{about}: {reason}" if looked else f"guest {name}: {reason}"
-        self.found.append(problem_of(code, message, guest=name, disk=looked.disk.target if looked else None))
-        return reason
+        return self.add(problem_of(code, reason), looked)
+
+    def add(self, problem: Problem, looked: Optional[Looked] = None) -> str:
+        name, disk = self.guest.name, looked.disk if looked else None
+        subject = f"disk {disk.target} of guest {name} ({disk.source or disk.kind})" if disk else f"guest {name}"
+        self.found.append(problem.on(subject, guest=name, disk=disk.target if disk else None))
+        return problem.message
 
 
 def judge(
@@ -217,7 +216,7 @@ def _judge_disk(
         if disk.removable and not disk.empty:
             verdicts.say("media-attached", f"a medium is in the {disk.device} drive", looked)
         for note in looked.notes:
-            verdicts.say(note.code, note.reason, looked)
+            verdicts.add(note, looked)
     stored = _stored(looked.placed, places)
     storage = stored if isinstance(stored, HostStorage) else None
     if looked.skipped:
@@ -226,7 +225,7 @@ def _judge_disk(
     sharers = [use for use in _users(uses, keys) if _other(use, looked, verdicts)]
     refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
     if refusal is not None:
-        return FoundDisk(looked, False, verdicts.say(refusal.code, refusal.reason, looked), storage)
+        return FoundDisk(looked, False, verdicts.add(refusal, looked), storage)
     if disk.readonly and sharers:
         return FoundDisk(looked, False, f"read-only, and used by other guests too: {_names(sharers)}", storage)
     _about_disk(looked, verdicts, places=places, uses=uses, sharers=sharers)
@@ -240,27 +239,27 @@ def _refusal(
     places: Places,
     sharers: Sequence[Use],
     own: Collection[tuple[str, str]],
-) -> Optional[Refusal]:
+) -> Optional[Problem]:
     """Return the first reason why a disk cannot be saved."""
     disk = looked.disk
     if not isinstance(stored, HostStorage):
-        return stored or Refusal("unsupported-disk-type", "it is nowhere")
+        return stored or problem_of("unsupported-disk-type", "it is nowhere")
     if looked.refusal is not None:
         return looked.refusal
     for layer in looked.layers:
         below = _stored(layer.placed, places)
         if not isinstance(below, HostStorage):
-            why = below.reason if below else "it is nowhere"
-            return Refusal("backing-file-outside", f"its backing file {layer.source} cannot be saved: {why}")
+            why = below.message if below else "it is nowhere"
+            return problem_of("backing-file-outside", f"its backing file {layer.source} cannot be saved: {why}")
         if below.volume_key not in own:
             where = f"{below.svm}:{below.volume}"
-            return Refusal(
+            return problem_of(
                 "backing-file-outside", f"its backing file {layer.source} lies on {where}, which holds no disk of it"
             )
     if sharers and not disk.readonly and not (disk.shareable and all(use.shareable for use in sharers)):
         if stored.kind == "lun":
-            return Refusal("lun-used-by-several-guests", f"its LUN is used by {_names(sharers)} too")
-        return Refusal("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
+            return problem_of("lun-used-by-several-guests", f"its LUN is used by {_names(sharers)} too")
+        return problem_of("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
     return None
 
 

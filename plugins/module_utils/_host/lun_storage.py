@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, Place, Stored, fitting
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import codes
@@ -30,6 +29,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import (
     serial_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, list_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
@@ -38,7 +39,7 @@ class LunAnswers:
     """Where each LUN is stored, and what the array has to say of it. ``sanlun`` is None when nobody asked it."""
 
     stored: Mapping[Place, Stored]
-    remarks: Mapping[LunPlace, Sequence[Refusal]]
+    remarks: Mapping[LunPlace, Sequence[Problem]]
     sanlun: Optional[Sanlun] = None
 
 
@@ -81,39 +82,39 @@ def lun_of(
     """
     said = ", ".join(dict.fromkeys(entry.label for entry in entries))
     if any(entry.seven_mode for entry in entries):
-        return Refusal("seven-mode-lun", f"{place.device} is a LUN of a system in 7-Mode, as sanlun says ({said})")
+        return problem_of("seven-mode-lun", f"{place.device} is a LUN of a system in 7-Mode, as sanlun says ({said})")
     if place.serial is None and not entries:
-        return place.unresolved or Refusal("unresolvable-wwid", f"{place.device} does not tell which LUN it is")
+        return place.unresolved or problem_of("unresolvable-wwid", f"{place.device} does not tell which LUN it is")
     if not found:
         what = f"serial {place.serial}, WWID {place.wwid}" if place.serial else f"named {said} by sanlun"
-        return Refusal("lun-not-found", f"no LUN {what} is known to the given controllers")
+        return problem_of("lun-not-found", f"no LUN {what} is known to the given controllers")
     if len(found) > 1:
         where = ", ".join(f"{lun.label} at {lun.controller}" for lun in found)
-        return Refusal("ambiguous-lun", f"several LUNs have serial {place.serial or found[0].serial}: {where}")
+        return problem_of("ambiguous-lun", f"several LUNs have serial {place.serial or found[0].serial}: {where}")
     lun = found[0]
     if place.serial is None and lun.serial not in _confirmed(place, entries):
         confirmed = ", ".join(_confirmed(place, entries)) or "none"
         reason = f"sanlun calls {place.device} {said}, which has serial {lun.serial}; the device tells {confirmed}"
-        return Refusal("sanlun-unconfirmed", reason)
+        return problem_of("sanlun-unconfirmed", reason)
     if any(entry.label != lun.label for entry in entries):
-        return Refusal("sanlun-disagrees", f"by its WWID {place.device} is {lun.label}, by sanlun it is {said}")
+        return problem_of("sanlun-disagrees", f"by its WWID {place.device} is {lun.label}, by sanlun it is {said}")
     return unfit_lun(lun, volumes.get(lun.volume_uuid)) or _stored(place, lun)
 
 
-def unfit_lun(lun: Lun, volume: Optional[Volume]) -> Optional[Refusal]:
+def unfit_lun(lun: Lun, volume: Optional[Volume]) -> Optional[Problem]:
     """Return why a LUN cannot be saved and restored, None when it can; pure."""
     if not lun.path or volume is None:
-        return Refusal("lun-outside-volume", f"its LUN {lun.label} lies in no volume (disaggregated system, ASA r2)")
+        return problem_of("lun-outside-volume", f"its LUN {lun.label} lies in no volume (disaggregated system, ASA r2)")
     refusal = fitting(volume)
     if refusal is not None:
         return refusal
     if lun.lun_class != "regular":
-        return Refusal("unsupported-lun-class", f"its LUN {lun.label} is of class {lun.lun_class}")
+        return problem_of("unsupported-lun-class", f"its LUN {lun.label} is of class {lun.lun_class}")
     if lun.container_state != "online" or lun.state != "online" or not lun.enabled:
         state = lun.state if lun.state != "online" else lun.container_state
-        return Refusal("lun-offline", f"its LUN {lun.label} is {state if lun.enabled else 'offline'}")
+        return problem_of("lun-offline", f"its LUN {lun.label} is {state if lun.enabled else 'offline'}")
     if lun.read_only:
-        return Refusal("lun-read-only", f"its LUN {lun.label} allows only reading")
+        return problem_of("lun-read-only", f"its LUN {lun.label} allows only reading")
     return None
 
 
@@ -137,7 +138,7 @@ def lun_record(lun: Lun, *, device: str) -> HostStorage:
 def _stored(place: LunPlace, lun: Lun) -> Stored:
     if lun.size != place.size:
         reason = f"its LUN {lun.label} has {lun.size} bytes, the host's {place.device} {place.size}"
-        return Refusal("lun-size-differs", reason)
+        return problem_of("lun-size-differs", reason)
     return lun_record(lun, device=place.device)
 
 
@@ -183,8 +184,10 @@ def _no_look(exc: OntapError) -> bool:
 
 def _denied(stored: Stored, denials: Sequence[str]) -> Stored:
     """Say that a LUN which was not found may be one of a system that allows no look."""
-    if denials and isinstance(stored, Refusal) and stored.code == "lun-not-found":
-        return Refusal("luns-unreadable", f"{stored.reason}, and not all of them allow a look: {'; '.join(denials)}")
+    if denials and isinstance(stored, Problem) and stored.code == "lun-not-found":
+        return problem_of(
+            "luns-unreadable", f"{stored.message}, and not all of them allow a look: {'; '.join(denials)}"
+        )
     return stored
 
 
@@ -207,9 +210,9 @@ def _remarks(
     stored: Mapping[Place, Stored],
     initiators: Collection[str],
     deadline: Optional[Deadline],
-) -> dict[LunPlace, list[Refusal]]:
+) -> dict[LunPlace, list[Problem]]:
     """Return what there is to say of LUNs that can be saved: who else sees them."""
-    remarks: dict[LunPlace, list[Refusal]] = {}
+    remarks: dict[LunPlace, list[Problem]] = {}
     for client in clients:
         uuids = {
             place: each.lun.uuid
@@ -224,7 +227,7 @@ def _remarks(
         except OntapError as exc:
             if not _no_look(exc):
                 raise
-            note = Refusal("lun-maps-unknown", f"to whom its LUN is mapped cannot be read: {exc.reason}")
+            note = problem_of("lun-maps-unknown", f"to whom its LUN is mapped cannot be read: {exc.reason}")
             remarks.update({place: [note] for place in uuids})
             continue
         for place, uuid in uuids.items():
@@ -232,24 +235,24 @@ def _remarks(
     return remarks
 
 
-def not_compared(place: LunPlace, sanlun: Sanlun, entries: Sequence[SanlunLun]) -> list[Refusal]:
+def not_compared(place: LunPlace, sanlun: Sanlun, entries: Sequence[SanlunLun]) -> list[Problem]:
     """Return a note when sanlun answered and says nothing of a LUN; pure. ``entries`` are what it says of it."""
     if sanlun.path is None or sanlun.error or entries:
         return []
     reason = f"'sanlun lun show -p' does not name {place.device}, so nothing was compared"
-    return [Refusal("sanlun-device-unknown", reason)]
+    return [problem_of("sanlun-device-unknown", reason)]
 
 
-def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Refusal]:
+def mapped_elsewhere(maps: Sequence[LunMap], initiators: Collection[str]) -> list[Problem]:
     """Return notes when a LUN is mapped to initiators that are none of this host's, or are unknown; pure."""
     notes = []
     others = foreign_initiators(maps, initiators)
     if others:
         groups = ", ".join(dict.fromkeys(each.igroup for each in maps if foreign_initiators([each], initiators)))
         what = f"its LUN is mapped to other hosts too: {', '.join(others)} ({groups})"
-        notes.append(Refusal("lun-mapped-elsewhere", what))
+        notes.append(problem_of("lun-mapped-elsewhere", what))
     silent = ", ".join(dict.fromkeys(each.igroup for each in maps if not each.initiators))
     if silent:
         what = f"its LUN is mapped to an igroup of which the array shows no initiators: {silent}"
-        notes.append(Refusal("lun-maps-unknown", what))
+        notes.append(problem_of("lun-maps-unknown", what))
     return notes

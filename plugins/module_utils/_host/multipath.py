@@ -21,8 +21,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
     holders_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError, find_program, output_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import WWID_PREFIX, is_serial, serial_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 BY_ID = Path("/dev/disk/by-id")
 INITIATOR_FILE = Path("/etc/iscsi/initiatorname.iscsi")
@@ -53,7 +54,7 @@ class LunPlace:
     size: int
     paths: tuple[str, ...]
     unit_serials: tuple[str, ...] = ()
-    unresolved: Optional[Refusal] = None
+    unresolved: Optional[Problem] = None
 
     @property
     def is_map(self) -> bool:
@@ -124,7 +125,7 @@ def lun_place(
     multipath_required: bool,
     sysfs: Path = SYSFS,
     by_id: Path = BY_ID,
-) -> Union[LunPlace, Refusal]:
+) -> Union[LunPlace, Problem]:
     """Tell which LUN a multipath map or a disk of a SAN is, or why it is none that can be saved.
 
     ``multipath_required`` refuses a disk that is reached by a single path only.
@@ -134,12 +135,12 @@ def lun_place(
         return _of_map(realpath, device, paths)
     if device.maps:
         names = ", ".join(f"/dev/mapper/{block_device(name, sysfs=sysfs).dm_name}" for name in device.maps)
-        return Refusal("single-path-device", f"{realpath} is one path of the multipath device {names}")
+        return problem_of("single-path-device", f"{realpath} is one path of the multipath device {names}")
     serial = serial_of(device.wwid)
     if serial is None:
         return _no_lun(realpath, "3" + device.wwid[4:] if device.wwid.startswith("naa.") else device.wwid, [device])
     if multipath_required:
-        return Refusal("single-path-device", f"{realpath} is a LUN reached by a single path, without multipath")
+        return problem_of("single-path-device", f"{realpath} is a LUN reached by a single path, without multipath")
     link = by_id / f"wwn-0x{device.wwid[4:].lower()}"
     return LunPlace(
         block=device.name,
@@ -153,35 +154,35 @@ def lun_place(
     )
 
 
-def path_findings(place: LunPlace, daemon: Daemon, *, sysfs: Path = SYSFS) -> tuple[Optional[Refusal], list[Refusal]]:
+def path_findings(place: LunPlace, daemon: Daemon, *, sysfs: Path = SYSFS) -> tuple[Optional[Problem], list[Problem]]:
     """Return why a LUN cannot be used now (no path works, nobody watches them), and notes on paths that do not work."""
     if not place.is_map:
         states = [block_device(name, sysfs=sysfs).state for name in place.paths]
         down = not any(state == "running" for state in states)
-        return Refusal("no-working-path", f"its path {', '.join(place.paths)} does not work") if down else None, []
+        return problem_of("no-working-path", f"its path {', '.join(place.paths)} does not work") if down else None, []
     if daemon.error:
-        return Refusal("multipathd-not-running", f"nobody tells which of its paths work: {daemon.error}"), []
+        return problem_of("multipathd-not-running", f"nobody tells which of its paths work: {daemon.error}"), []
     known = [(name, daemon.paths.get(name)) for name in place.paths]
     failed = [str(state or f"{name} (not watched)") for name, state in known if state is None or not state.works]
     if len(failed) == len(known):
         queueing = place.block in daemon.queueing
         more = f": {', '.join(failed)}" if failed else ""
         waits = ", and whoever reads it waits (queue_if_no_path)" if queueing else ""
-        return Refusal("no-working-path", f"no path of its multipath device works{more}{waits}"), []
+        return problem_of("no-working-path", f"no path of its multipath device works{more}{waits}"), []
     if failed:
-        return None, [Refusal("path-failed", f"{len(failed)} of its {len(known)} paths fail: {', '.join(failed)}")]
+        return None, [problem_of("path-failed", f"{len(failed)} of its {len(known)} paths fail: {', '.join(failed)}")]
     if len(known) == 1:
-        return None, [Refusal("path-failed", f"its multipath device has only one path, {known[0][0]}")]
+        return None, [problem_of("path-failed", f"its multipath device has only one path, {known[0][0]}")]
     return None, []
 
 
-def holder_notes(place: LunPlace, *, sysfs: Path = SYSFS) -> list[Refusal]:
+def holder_notes(place: LunPlace, *, sysfs: Path = SYSFS) -> list[Problem]:
     """Return a note on what this host has made out of a LUN that is a guest's."""
     found = holders_of(place.block, sysfs=sysfs)
     if not found:
         return []
     listed = ", ".join(f"{holder.device} ({holder.kind})" for holder in found)
-    return [Refusal("lun-activated-on-host", f"this host has activated what is inside of it: {listed}")]
+    return [problem_of("lun-activated-on-host", f"this host has activated what is inside of it: {listed}")]
 
 
 def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE) -> tuple[str, ...]:
@@ -192,12 +193,12 @@ def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE
     return tuple(dict.fromkeys(name for name in found if name and name != "(null)"))
 
 
-def _of_map(realpath: str, device: BlockDevice, paths: list[BlockDevice]) -> Union[LunPlace, Refusal]:
+def _of_map(realpath: str, device: BlockDevice, paths: list[BlockDevice]) -> Union[LunPlace, Problem]:
     serial = serial_of(device.map_wwid)
     serials = {found for path in paths if (found := serial_of(path.wwid))}
     if serial is not None and serials - {serial}:
         reason = f"{realpath} is the map of serial {serial}, its paths lead to {', '.join(sorted(serials))}"
-        return Refusal("paths-disagree", reason)
+        return problem_of("paths-disagree", reason)
     unresolved = None
     if serial is None:
         refusal = _no_lun(realpath, device.map_wwid, paths)
@@ -220,18 +221,18 @@ def _of_map(realpath: str, device: BlockDevice, paths: list[BlockDevice]) -> Uni
     )
 
 
-def _no_lun(realpath: str, wwid: str, paths: Iterable[BlockDevice]) -> Refusal:
+def _no_lun(realpath: str, wwid: str, paths: Iterable[BlockDevice]) -> Problem:
     """Tell why a WWID is none of an ONTAP LUN."""
     kinds = dict.fromkeys(f"{path.vendor} {path.model}".strip() for path in paths)
     what = f"{realpath}, WWID {wwid or 'unknown'} ({', '.join(kind for kind in kinds if kind) or 'of unknown make'})"
     lowered = wwid.lower()
     if lowered.startswith(_SEVEN_MODE):
-        return Refusal("seven-mode-lun", f"{what} is a LUN of a system in 7-Mode")
+        return problem_of("seven-mode-lun", f"{what} is a LUN of a system in 7-Mode")
     if lowered.startswith((WWID_PREFIX, _E_SERIES)):
-        return Refusal("e-series-device", f"{what} is NetApp's, but not of ONTAP: its WWID holds no serial of a LUN")
+        return problem_of("e-series-device", f"{what} is NetApp's, but not of ONTAP: its WWID holds no serial of a LUN")
     if kinds and all(kind.startswith(_NETAPP) for kind in kinds):
-        return Refusal("unresolvable-wwid", f"{what} is NetApp's, but its WWID does not tell which LUN it is")
-    return Refusal("not-a-netapp-device", f"{what} is no LUN of ONTAP")
+        return problem_of("unresolvable-wwid", f"{what} is NetApp's, but its WWID does not tell which LUN it is")
+    return problem_of("not-a-netapp-device", f"{what} is no LUN of ONTAP")
 
 
 def _unit_serials(paths: Iterable[BlockDevice]) -> tuple[str, ...]:

@@ -21,7 +21,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import Over
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, block_device, lies_on_san
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource, mount_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace, lun_place
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import (
     Lif,
@@ -35,6 +34,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes impor
     list_volumes,
     volume_by_junction,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 FileKind = Literal["file", "block", "directory", "other", "missing"]
@@ -94,8 +95,8 @@ class HostStorage(Storage):
 
 
 Place = Union[NfsPlace, LunPlace]
-Placed = Union[NfsPlace, LunPlace, Refusal]
-Stored = Union[HostStorage, Refusal]
+Placed = Union[NfsPlace, LunPlace, Problem]
+Stored = Union[HostStorage, Problem]
 
 
 class HostFiles:
@@ -118,9 +119,9 @@ class HostFiles:
         self._timeout = timeout
         self._mounts = read_mounts()
         self._silent: set[int] = set()
-        self._facts: dict[str, Union[FileFacts, Refusal]] = {}
+        self._facts: dict[str, Union[FileFacts, Problem]] = {}
 
-    def look(self, path: str) -> Union[FileFacts, Refusal]:
+    def look(self, path: str) -> Union[FileFacts, Problem]:
         """Return what is at a path, or that its file system does not answer."""
         if path not in self._facts:
             self._facts[path] = self._look(path)
@@ -131,7 +132,7 @@ class HostFiles:
         self._mounts = self._read_mounts()
         return place_of(facts, self._mounts, sysfs=self._sysfs, multipath_required=self._multipath_required)
 
-    def _look(self, path: str) -> Union[FileFacts, Refusal]:
+    def _look(self, path: str) -> Union[FileFacts, Problem]:
         mount = mount_of(self._mounts, posixpath.normpath(path))
         where = mount.mount_point if mount else "/"
         try:
@@ -140,7 +141,9 @@ class HostFiles:
         except OverdueError:
             if mount is not None:
                 self._silent.add(mount.mount_id)
-        return Refusal("mount-not-responding", f"the file system at {where} did not answer within {self._timeout:g} s")
+        return problem_of(
+            "mount-not-responding", f"the file system at {where} did not answer within {self._timeout:g} s"
+        )
 
 
 def look_at(path: str) -> FileFacts:
@@ -164,14 +167,16 @@ def place_of(
 ) -> Placed:
     """Return the NFS place of a file or the LUN that a device is, or why there is none."""
     if facts.kind == "missing":
-        return Refusal("image-missing", f"there is no such file on this host ({facts.error})")
+        return problem_of("image-missing", f"there is no such file on this host ({facts.error})")
     if facts.kind == "block":
         return _block_place(facts, sysfs, multipath_required)
     if facts.kind != "file":
-        return Refusal("not-a-file", f"{facts.realpath} is {'a directory' if facts.kind == 'directory' else 'no file'}")
+        return problem_of(
+            "not-a-file", f"{facts.realpath} is {'a directory' if facts.kind == 'directory' else 'no file'}"
+        )
     mount = mount_of(mounts, facts.realpath)
     if mount is None:
-        return Refusal("local-file", f"the mount of {facts.realpath} is unknown")
+        return problem_of("local-file", f"the mount of {facts.realpath} is unknown")
     source = mount.nfs()
     if source is None:
         return _other_file_system(facts, mount, sysfs)
@@ -207,39 +212,39 @@ def storage_of(
     """Decide where a place lies; pure. ``addresses`` are those of its server, ``lifs`` those found by address."""
     server = place.source.server
     if not addresses:
-        return Refusal("unresolvable-server", f"the NFS server's name {server} does not resolve on this host")
+        return problem_of("unresolvable-server", f"the NFS server's name {server} does not resolve on this host")
     found = [lif for address in addresses for lif in lifs.get(address, ()) if lif.svm_uuid]
     said = server if list(addresses) == [server] else f"{server} ({', '.join(addresses)})"
     if not found:
-        return Refusal("not-an-ontap-address", f"its NFS server {said} is no data LIF of the given controllers")
+        return problem_of("not-an-ontap-address", f"its NFS server {said} is no data LIF of the given controllers")
     if len({lif.svm_uuid for lif in found}) > 1:
         where = ", ".join(f"{lif.svm} at {lif.controller} (IPspace {lif.ipspace or 'unknown'})" for lif in found)
-        return Refusal("ambiguous-address", f"the address of its NFS server {said} belongs to several SVMs: {where}")
+        return problem_of("ambiguous-address", f"the address of its NFS server {said} belongs to several SVMs: {where}")
     lif = found[0]
     hit = volume_by_junction([each for each in volumes if each.svm_uuid == lif.svm_uuid], place.remote_path)
     if hit is None:
-        return Refusal("no-volume-at-path", f"SVM {lif.svm} has no volume mounted on the way to {place.remote_path}")
+        return problem_of("no-volume-at-path", f"SVM {lif.svm} has no volume mounted on the way to {place.remote_path}")
     return fitting(hit[0]) or _stored(place, hit[0], hit[1])
 
 
-def fitting(volume: Volume) -> Optional[Refusal]:
+def fitting(volume: Volume) -> Optional[Problem]:
     """Return why single files and LUNs of a volume cannot be saved and restored, None when they can."""
     if volume.is_svm_root:
-        return Refusal("volume-is-svm-root", f"it lies in {volume.label}, the root volume of the SVM")
+        return problem_of("volume-is-svm-root", f"it lies in {volume.label}, the root volume of the SVM")
     if volume.style != "flexvol":
-        return Refusal("flexgroup", f"its volume {volume.label} is a {volume.style}, not a FlexVol")
+        return problem_of("flexgroup", f"its volume {volume.label} is a {volume.style}, not a FlexVol")
     if volume.flexcache == "cache":
-        return Refusal("flexcache", f"its volume {volume.label} is a FlexCache")
+        return problem_of("flexcache", f"its volume {volume.label} is a FlexCache")
     if volume.type != "rw":
-        return Refusal("volume-read-only", f"its volume {volume.label} is of type {volume.type}")
+        return problem_of("volume-read-only", f"its volume {volume.label} is of type {volume.type}")
     if volume.state != "online":
-        return Refusal("volume-offline", f"its volume {volume.label} is {volume.state}")
+        return problem_of("volume-offline", f"its volume {volume.label} is {volume.state}")
     return None
 
 
 def _stored(place: NfsPlace, volume: Volume, path: str) -> Stored:
     if SNAPSHOT_DIRECTORY in path.split("/"):
-        return Refusal("inside-snapshot", f"it lies inside a snapshot: {volume.label}:{path}")
+        return problem_of("inside-snapshot", f"it lies inside a snapshot: {volume.label}:{path}")
     mount_point, mount_path = _mounted_at(place, volume)
     return HostStorage(
         kind="nfs",
@@ -283,22 +288,22 @@ def _block_place(facts: FileFacts, sysfs: Path, multipath_required: bool) -> Pla
     device = block_device(number, sysfs=sysfs)
     on_san = lies_on_san(number, sysfs=sysfs)
     if device.kind == "lvm":
-        return Refusal("logical-volume", f"{facts.realpath} is a logical volume of the host{' on a LUN' * on_san}")
+        return problem_of("logical-volume", f"{facts.realpath} is a logical volume of the host{' on a LUN' * on_san}")
     if device.kind == "partition" and on_san:
-        return Refusal("lun-partition", f"{facts.realpath} is a partition of a LUN, not a whole one")
+        return problem_of("lun-partition", f"{facts.realpath} is a partition of a LUN, not a whole one")
     if device.kind == "multipath" or (device.kind == "disk" and on_san):
         return lun_place(facts.realpath, device, multipath_required=multipath_required, sysfs=sysfs)
-    return Refusal("unsupported-block-device", f"{facts.realpath} is a block device, but no LUN")
+    return problem_of("unsupported-block-device", f"{facts.realpath} is a block device, but no LUN")
 
 
-def _other_file_system(facts: FileFacts, mount: Mount, sysfs: Path) -> Refusal:
+def _other_file_system(facts: FileFacts, mount: Mount, sysfs: Path) -> Problem:
     where = f"{facts.realpath} lies on {mount.fs_type} at {mount.mount_point}"
     device = _device_of(mount)
     if device is not None and lies_on_san(device, sysfs=sysfs):
-        return Refusal("image-on-san-file-system", f"{where}, which is on a SAN device ({mount.source})")
+        return problem_of("image-on-san-file-system", f"{where}, which is on a SAN device ({mount.source})")
     if device is not None or mount.fs_type in _MEMORY_AND_LOCAL:
-        return Refusal("local-file", f"{where}, a local file system")
-    return Refusal("unsupported-file-system", f"{where}, which is no NFS mount")
+        return problem_of("local-file", f"{where}, a local file system")
+    return problem_of("unsupported-file-system", f"{where}, which is no NFS mount")
 
 
 def _device_of(mount: Mount) -> Optional[str]:

@@ -32,12 +32,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
     holder_notes,
     path_findings,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace, Placed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 
 Mode = Literal["all", "boot"]
 
@@ -81,8 +81,8 @@ class Looked:
     marks: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = ()
     outside: tuple[Layer, ...] = ()
-    refusal: Optional[Refusal] = None
-    notes: tuple[Refusal, ...] = ()
+    refusal: Optional[Problem] = None
+    notes: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Survey:
             return Looked(disk, placed=_not_a_file("network", disk.source))
         if disk.kind == "volume":
             volume = self._pool_volume(disk)
-            if isinstance(volume, Refusal):
+            if isinstance(volume, Problem):
                 return Looked(disk, placed=volume)
             if volume.kind in _NOT_FILES:
                 return Looked(disk, placed=_not_a_file(volume.kind, volume.path))
@@ -154,11 +154,11 @@ class Survey:
         elif disk.kind in _NOT_FILES:
             return Looked(disk, placed=_not_a_file(disk.kind, disk.source))
         elif disk.kind not in ("file", "block"):
-            return Looked(disk, placed=Refusal("unsupported-disk-type", f"its type {disk.kind!r} is not known"))
+            return Looked(disk, placed=problem_of("unsupported-disk-type", f"its type {disk.kind!r} is not known"))
         if not path or not path.startswith("/"):
-            return Looked(disk, placed=Refusal("image-missing", "the definition names no file"))
+            return Looked(disk, placed=problem_of("image-missing", "the definition names no file"))
         facts = self._files.look(path)
-        if isinstance(facts, Refusal):
+        if isinstance(facts, Problem):
             return Looked(replace(disk, path=path), path=path, placed=facts)
         placed = self._files.place(facts)
         size = placed.size if isinstance(placed, LunPlace) else facts.size
@@ -180,20 +180,20 @@ class Survey:
         if not path or not path.startswith("/dev/"):
             return ()
         facts = self._files.look(path)
-        return () if isinstance(facts, Refusal) else self._marks(facts)
+        return () if isinstance(facts, Problem) else self._marks(facts)
 
     def _marks(self, facts: FileFacts) -> tuple[str, ...]:
         return storage_marks(facts.device, sysfs=self._sysfs) if facts.device else ()
 
-    def _pool_volume(self, disk: DiskXml) -> Union[PoolVolume, Refusal]:
+    def _pool_volume(self, disk: DiskXml) -> Union[PoolVolume, Problem]:
         if self._host is None:
-            return Refusal(
+            return problem_of(
                 "pool-volume-unresolved", "libvirt does not answer, and only it knows where pool volumes are"
             )
         try:
             return self._host.pool_volume(disk.pool or "", disk.volume or "")
         except LibvirtError as exc:
-            return Refusal("pool-volume-unresolved", exc.message)
+            return problem_of("pool-volume-unresolved", exc.message)
 
     def _inspect(self, looked: Looked) -> Looked:
         disk = looked.disk
@@ -203,15 +203,15 @@ class Survey:
         if disk.format in RAW:
             return replace(looked, layers=self._layers([layer.source for layer in disk.backing]))
         if disk.format not in INSPECTED:
-            return replace(looked, refusal=Refusal("unsupported-image-format", f"its format is {disk.format}"))
+            return replace(looked, refusal=problem_of("unsupported-image-format", f"its format is {disk.format}"))
         try:
             chain = self._chain(disk.path, image_format=disk.format)
         except ImageError as exc:
-            return replace(looked, refusal=Refusal("image-unreadable", exc.message))
+            return replace(looked, refusal=problem_of("image-unreadable", exc.message))
         below = [layer.source for layer in disk.backing] if disk.backing_known else [info.backing for info in chain]
         outside = [name for info in chain for name in info.data_files]
         notes = [
-            Refusal("internal-snapshots", f"its image holds internal snapshots: {', '.join(info.snapshots)}")
+            problem_of("internal-snapshots", f"its image holds internal snapshots: {', '.join(info.snapshots)}")
             for info in chain[:1]
             if info.snapshots
         ]
@@ -229,9 +229,9 @@ class Survey:
 
     def _layer(self, source: str) -> Layer:
         if not source.startswith("/"):
-            return Layer(source, Refusal("backing-file-outside", f"its backing file {source} is no file"), "")
+            return Layer(source, problem_of("backing-file-outside", f"its backing file {source} is no file"), "")
         facts = self._files.look(source)
-        if isinstance(facts, Refusal):
+        if isinstance(facts, Problem):
             return Layer(source, facts, "")
         return Layer(source, self._files.place(facts), _identity(facts), self._marks(facts))
 
@@ -241,23 +241,23 @@ class Survey:
         address = disk.address or ""
         if disk.device == "scsi":
             name = scsi_disk(address, sysfs=self._sysfs)
-            refusal = Refusal("passed-through-disk", f"the SCSI disk {address} is passed through")
+            refusal = problem_of("passed-through-disk", f"the SCSI disk {address} is passed through")
             return replace(looked, placed=refusal, marks=storage_marks(name, sysfs=self._sysfs) if name else ())
         if disk.device == "scsi_host":
             reason = f"the SCSI controller {address} is passed through"
-            return replace(looked, placed=Refusal("passed-through-controller", reason))
+            return replace(looked, placed=problem_of("passed-through-controller", reason))
         is_storage = (pci_is_storage if disk.device == "pci" else usb_is_storage)(address, sysfs=self._sysfs)
         if is_storage is False:
             return None
         if is_storage is None:
-            note = Refusal(
+            note = problem_of(
                 "unknown-passed-through-device", f"the {disk.device.upper()} device {address} is passed through"
             )
             return replace(looked, skipped=looked.skipped or "not known to be storage", notes=(note,))
         if disk.device == "pci":
             reason = f"the storage controller {address} is passed through"
-            return replace(looked, placed=Refusal("passed-through-controller", reason))
-        return replace(looked, placed=Refusal("passed-through-disk", f"the USB disk {address} is passed through"))
+            return replace(looked, placed=problem_of("passed-through-controller", reason))
+        return replace(looked, placed=problem_of("passed-through-disk", f"the USB disk {address} is passed through"))
 
 
 def excluded_by(entries: Sequence[str], guest: Guest, disk: DiskXml, path: Optional[str]) -> tuple[str, ...]:
@@ -279,9 +279,9 @@ def _skipped(disk: DiskXml, choice: Choice, matched: Sequence[str]) -> str:
     return ""
 
 
-def _not_a_file(kind: str, source: str) -> Refusal:
+def _not_a_file(kind: str, source: str) -> Problem:
     code, reason = _NOT_FILES[kind]
-    return Refusal(code, f"{reason} ({source})")
+    return problem_of(code, f"{reason} ({source})")
 
 
 def _not_layers(chain: Sequence[ImageInfo]) -> list[str]:
@@ -295,8 +295,8 @@ def _not_layers(chain: Sequence[ImageInfo]) -> list[str]:
     ]
 
 
-def _outside_data(name: str) -> Refusal:
-    return Refusal("external-data-file", f"its image keeps data in {name}")
+def _outside_data(name: str) -> Problem:
+    return problem_of("external-data-file", f"its image keeps data in {name}")
 
 
 def _identity(facts: FileFacts) -> str:

@@ -206,12 +206,12 @@ def read_san(*, sysfs: Path = SYSFS, ask: Callable[[], Daemon] = ask_multipathd)
         if isinstance(place, LunPlace) and refusal is None:
             luns.append(place)
         elif refusal is not None:
-            others.append((f"/dev/mapper/{device.dm_name}", refusal.reason))
+            others.append((f"/dev/mapper/{device.dm_name}", refusal.message))
     daemon = ask() if luns else Daemon()
     troubles = []
     for place in () if daemon.error else luns:
         refusal, notes = path_findings(place, daemon, sysfs=sysfs)
-        troubles += [(place.device, each.reason) for each in (*([refusal] if refusal else []), *notes)]
+        troubles += [(place.device, each.message) for each in (*([refusal] if refusal else []), *notes)]
     return San(tuple(place.device for place in luns), tuple(others), tuple(troubles), daemon.error)
 
 

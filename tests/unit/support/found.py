@@ -9,13 +9,13 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 
@@ -38,7 +38,9 @@ def disk(record: Mapping[str, Any]) -> FoundDisk:
         shareable=record.get("shareable", False),
         role=record.get("role", "data"),
     )
-    layers = tuple(Layer(source, Refusal("x", "not looked at"), "") for source in record.get("backing", ()))
+    layers = tuple(
+        Layer(source, problem_of("image-missing", "not looked at"), "") for source in record.get("backing", ())
+    )
     return FoundDisk(
         Looked(xml, path=record.get("path"), size=record.get("size"), layers=layers),
         included=record.get("included", True),

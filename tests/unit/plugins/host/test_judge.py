@@ -13,7 +13,6 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest, drift, judge, mapping_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
@@ -21,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 
 MOUNT = Mount(1, 0, "0:1", "/", "/mnt", "nfs4", "s:/v", ())
 SOURCE = NfsSource("s", "/v", "192.0.2.1", "4.1", True)
@@ -104,7 +104,7 @@ def test_about_the_guest(more: dict[str, Any], expected: list[str]) -> None:
         (disk(transient=True), "transient-disk"),
         (disk(block_job="copy"), "block-job-active"),
         (disk(shareable=True), "shareable-disk"),
-        (disk(notes=(Refusal("internal-snapshots", "two"),)), "internal-snapshots"),
+        (disk(notes=(problem_of("internal-snapshots", "two"),)), "internal-snapshots"),
         (disk(layers=(Layer("/base", place("/base"), ""),)), "backing-chain"),
     ],
 )
@@ -117,12 +117,12 @@ def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> N
 @pytest.mark.parametrize(
     ("looked", "expected"),
     [
-        (disk(at=Refusal("local-file", "it is local")), "local-file"),
-        (disk(refusal=Refusal("image-unreadable", "no")), "image-unreadable"),
-        (disk(refusal=Refusal("external-data-file", "no")), "external-data-file"),
-        (disk(layers=(Layer("/b", Refusal("local-file", "local"), "1:2"),)), "backing-file-outside"),
+        (disk(at=problem_of("local-file", "it is local")), "local-file"),
+        (disk(refusal=problem_of("image-unreadable", "no")), "image-unreadable"),
+        (disk(refusal=problem_of("external-data-file", "no")), "external-data-file"),
+        (disk(layers=(Layer("/b", problem_of("local-file", "local"), "1:2"),)), "backing-file-outside"),
         (disk(layers=(Layer("/b", place("/b", "vol9"), ""),)), "backing-file-outside"),
-        (disk(at=Refusal("not-a-netapp-device", "it is none"), identity="device 253:0"), "not-a-netapp-device"),
+        (disk(at=problem_of("not-a-netapp-device", "it is none"), identity="device 253:0"), "not-a-netapp-device"),
     ],
 )
 def test_what_keeps_a_disk_from_being_saved(looked: Looked, expected: str) -> None:
@@ -144,10 +144,10 @@ def test_a_backing_file_on_another_volume_of_the_guest_is_its_own() -> None:
 
 def test_left_out_disks_are_recorded_and_no_problem() -> None:
     out = disk(
-        "vdb", at=Refusal("local-file", "it is local"), skipped="left out by exclude_disks (vdb)", matched=("vdb",)
+        "vdb", at=problem_of("local-file", "it is local"), skipped="left out by exclude_disks (vdb)", matched=("vdb",)
     )
     noted = disk(
-        "vdc", at="/c.img", skipped="data", matched=("vdc",), notes=(Refusal("unknown-passed-through-device", "x"),)
+        "vdc", at="/c.img", skipped="data", matched=("vdc",), notes=(problem_of("unknown-passed-through-device", "x"),)
     )
     found = one(disk(), out, noted)
     assert found.protected
@@ -168,7 +168,7 @@ def test_media() -> None:
 def test_nothing_to_protect() -> None:
     assert codes(one()) == ["nothing-to-protect"]
     assert codes(one(disk(skipped="left out", matched=("vda",)))) == ["nothing-to-protect"]
-    assert codes(one(disk(at=Refusal("local-file", "x")))) == [("local-file", "vda")]
+    assert codes(one(disk(at=problem_of("local-file", "x")))) == [("local-file", "vda")]
     assert not one().protected
 
 
@@ -187,7 +187,7 @@ def test_one_image_twice_in_a_guest() -> None:
 
 
 def test_a_local_file_is_told_apart_by_its_identity() -> None:
-    local = Refusal("local-file", "x")
+    local = problem_of("local-file", "x")
     found = judged((guest("a"), [disk(at=local, identity="8:1")]), (guest("b"), [disk(at=local, identity="8:1")]))
     assert codes(found[0]) == [("local-file", "vda")]
 
@@ -275,7 +275,7 @@ def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
     looked, left_out = lun(), lun("vdb", name="b", skipped="left out")
     assert isinstance(looked.placed, LunPlace)
     assert isinstance(left_out.placed, LunPlace)
-    note = Refusal("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
+    note = problem_of("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
     owner = guest("g")
     (found,) = judge(
         {owner.uuid: (owner, [looked, left_out])},
@@ -293,7 +293,7 @@ def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
 def test_mapping() -> None:
     found = judged(
         (guest("b"), [disk("vdb", at="/b2.img"), disk("vda", at="/b.img")]),
-        (guest("a"), [disk(at="/a.img"), disk("vdb", at=Refusal("local-file", "x"))]),
+        (guest("a"), [disk(at="/a.img"), disk("vdb", at=problem_of("local-file", "x"))]),
     )
     assert [entry.as_text() for entry in mapping_of(found)] == [
         "a:svm1:/vol/vol1/a.img",

@@ -17,17 +17,18 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage im
     unfit_lun,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Lun, LunIdentity, LunMap, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 SERIAL = "81C91$QXsh5a"
 WWID = wwid_of(SERIAL)
 PLACE = LunPlace("dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
-UNTOLD = replace(PLACE, wwid="odd", serial=None, unresolved=Refusal("unresolvable-wwid", "it does not tell"))
+UNTOLD = replace(PLACE, wwid="odd", serial=None, unresolved=problem_of("unresolvable-wwid", "it does not tell"))
 LUN = Lun("c1", "svm1", "s1", "/vol/san1/luns/a", "l1", SERIAL, 4096, "linux", "san1", "v1")
 VOLUME = Volume("c1", "svm1", "s1", "san1", "v1")
 AGREES = SanlunLun("svm1", "/vol/san1/luns/a", "cDOT", "mpatha", WWID)
@@ -82,9 +83,9 @@ def test_luns_that_are_refused(
     place: LunPlace, found: Sequence[Lun], entries: Sequence[SanlunLun], code: str, said: str
 ) -> None:
     refusal = lun_of(place, found, entries, volumes={"v1": VOLUME})
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Problem)
     assert refusal.code == code
-    assert said in refusal.reason
+    assert said in refusal.message
 
 
 @pytest.mark.parametrize("place", [UNTOLD, replace(UNTOLD, unit_serials=())])
@@ -120,7 +121,7 @@ def test_what_must_be_right_with_lun_and_volume(
 def test_who_else_sees_it() -> None:
     maps = [LunMap("l1", "", "hv1", "i1", 0, ("iqn.hv1",)), LunMap("l1", "", "other", "i2", 4, ("iqn.a", "iqn.b"))]
     (note,) = mapped_elsewhere(maps, ["iqn.hv1"])
-    assert note == Refusal("lun-mapped-elsewhere", "its LUN is mapped to other hosts too: iqn.a, iqn.b (other)")
+    assert note == problem_of("lun-mapped-elsewhere", "its LUN is mapped to other hosts too: iqn.a, iqn.b (other)")
     assert mapped_elsewhere(maps, ["iqn.hv1", "iqn.a", "iqn.b"]) == []
     assert mapped_elsewhere([], ["iqn.hv1"]) == []
 
@@ -128,7 +129,7 @@ def test_who_else_sees_it() -> None:
 def test_an_igroup_that_shows_no_initiators_may_hold_any() -> None:
     silent = [LunMap("l1", "", "cluster", "i3", 0), LunMap("l1", "", "empty", "i4", 0)]
     said = "its LUN is mapped to an igroup of which the array shows no initiators: cluster, empty"
-    assert mapped_elsewhere(silent, ["iqn.hv1"]) == [Refusal("lun-maps-unknown", said)]
+    assert mapped_elsewhere(silent, ["iqn.hv1"]) == [problem_of("lun-maps-unknown", said)]
     both = mapped_elsewhere([*silent, LunMap("l1", "", "other", "i2", 4, ("iqn.a",))], ["iqn.hv1"])
     assert [note.code for note in both] == ["lun-mapped-elsewhere", "lun-maps-unknown"]
 
@@ -187,7 +188,7 @@ def answers(*clients: Array, places: Sequence[LunPlace] = (PLACE,), sanlun: Sanl
 
 
 def code_of(stored: Any) -> Optional[str]:
-    return stored.code if isinstance(stored, Refusal) else None
+    return stored.code if isinstance(stored, Problem) else None
 
 
 def test_without_luns_nobody_is_asked() -> None:
@@ -229,7 +230,7 @@ DENIED = OntapDeniedError("list LUNs at c1", "not authorized for that command", 
 def test_a_role_without_the_right_keeps_luns_from_being_saved_and_nothing_else() -> None:
     found = answers(Array(storage_luns=DENIED))
     assert code_of(found.stored[PLACE]) == "luns-unreadable"
-    assert "not authorized" in found.stored[PLACE].reason
+    assert "not authorized" in found.stored[PLACE].message
     assert code_of(answers(Array(storage_luns=DENIED), Array("c2")).stored[PLACE]) is None
 
 

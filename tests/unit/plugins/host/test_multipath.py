@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath impo
     path_findings,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.programs import ProgramError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 OTHER_NAA = "naa.600a0980774f6a374e24515074354f4f"
 MAP = LunPlace("dm-0", "/dev/mapper/mpatha", "mpatha", WWID, SERIAL, 4096, ("sdb", "sdc"), (SERIAL,))
@@ -52,9 +52,9 @@ def test_a_map_with_two_paths(sysfs: Sysfs, alias: str) -> None:
 )
 def test_maps_that_are_refused(sysfs: Sysfs, wwid: str, paths: dict[str, str], code: str) -> None:
     found = sysfs.path("sdb", **paths).path("sdc", **paths).map(wwid).place("dm-0")
-    assert isinstance(found, Refusal)
+    assert isinstance(found, Problem)
     assert found.code == code
-    assert "/dev/dm-0" in found.reason
+    assert "/dev/dm-0" in found.message
 
 
 def test_a_map_whose_uuid_is_no_wwid_is_told_by_its_paths(sysfs: Sysfs) -> None:
@@ -78,7 +78,7 @@ def test_single_paths(sysfs: Sysfs) -> None:
         "sdc": "not-a-netapp-device",
         "sdd": "single-path-device",
     }
-    assert "/dev/mapper/mpatha" in codes["sdd"].reason
+    assert "/dev/mapper/mpatha" in codes["sdd"].message
     allowed = sysfs.place("sdb", multipath_required=False)
     assert (allowed.device, allowed.name, allowed.wwid, allowed.serial) == ("/dev/sdb", "", WWID, SERIAL)
     link = sysfs.root / f"wwn-0x{NAA[4:]}"
@@ -114,13 +114,13 @@ READY, GHOST = "active|running|ready", "active|running|ghost"
 def test_what_the_paths_allow(daemon: Daemon, refusal: Optional[str], notes: list[str], said: str) -> None:
     refused, noted = path_findings(MAP, daemon)
     assert (refused.code if refused else None, [note.code for note in noted]) == (refusal, notes)
-    assert said in " ".join(each.reason for each in (*([refused] if refused else []), *noted))
+    assert said in " ".join(each.message for each in (*([refused] if refused else []), *noted))
 
 
 def test_a_map_that_queues_says_so() -> None:
     refused, _notes = path_findings(MAP, Daemon(queueing=frozenset({"dm-0"})))
     assert refused is not None
-    assert "queue_if_no_path" in refused.reason
+    assert "queue_if_no_path" in refused.message
 
 
 def test_a_map_with_one_path_is_remarked_on() -> None:
@@ -142,7 +142,7 @@ def test_what_the_host_has_activated_is_noted(sysfs: Sysfs) -> None:
     sysfs.holder("dm-1", f"part1-mpath-{WWID}").holder("dm-2", "LVM-abc")
     (note,) = holder_notes(place, sysfs=sysfs.root)
     assert note.code == "lun-activated-on-host"
-    assert "/dev/mapper/n-dm-1 (partition), /dev/mapper/n-dm-2 (logical volume)" in note.reason
+    assert "/dev/mapper/n-dm-1 (partition), /dev/mapper/n-dm-2 (logical volume)" in note.message
 
 
 def test_a_map_that_has_a_node_of_its_own_is_known_by_the_kernel_s_name(sysfs: Sysfs) -> None:
@@ -153,7 +153,7 @@ def test_a_map_that_has_a_node_of_its_own_is_known_by_the_kernel_s_name(sysfs: S
     assert [note.code for note in holder_notes(place, sysfs=sysfs.root)] == ["lun-activated-on-host"]
     refused, _notes = path_findings(place, Daemon(queueing=frozenset({"dm-0"})))
     assert refused is not None
-    assert "queue_if_no_path" in refused.reason
+    assert "queue_if_no_path" in refused.message
 
 
 def test_multipathd_is_asked_twice() -> None:

@@ -15,7 +15,6 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, parse_mounts
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     FileFacts,
     HostFiles,
@@ -30,6 +29,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import Lif
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim import testing
 
@@ -111,7 +112,7 @@ def test_place_to_volume(
 )
 def test_volumes_that_do_not_fit(export: str, code: str) -> None:
     refusal = found("/mnt/x/a.img", mount(f"nas1:{export}"))
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Problem)
     assert refusal.code == code
 
 
@@ -133,14 +134,14 @@ def test_load_sharing_copies_are_read_only_too() -> None:
 )
 def test_servers(addresses: list[str], lifs: Any, code: str, named: str) -> None:
     refusal = storage_of(place("/mnt/x/a.img"), addresses, lifs=lifs, volumes=VOLUMES)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Problem)
     assert refusal.code == code
-    assert named in refusal.reason
+    assert named in refusal.message
 
 
 def test_an_svm_without_a_volume_on_the_way() -> None:
     refusal = storage_of(place("/mnt/x/a.img"), ["198.51.100.21"], lifs=LIFS, volumes=VOLUMES[3:6])
-    assert refusal == Refusal("no-volume-at-path", "SVM svm1 has no volume mounted on the way to /kvm_vol1/a.img")
+    assert refusal == problem_of("no-volume-at-path", "SVM svm1 has no volume mounted on the way to /kvm_vol1/a.img")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_what_is_no_nfs(tmp_path: Path, facts: FileFacts, code: str) -> None:
         (tmp_path / "dev/block" / device / "dm").mkdir(parents=True)
         (tmp_path / "dev/block" / device / "dm" / "uuid").write_text(uuid, encoding="ascii")
     refusal = place_of(facts, MOUNTS, sysfs=tmp_path)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Problem)
     assert refusal.code == code
 
 
@@ -210,7 +211,7 @@ def test_a_file_system_that_does_not_answer_is_asked_once(monkeypatch: pytest.Mo
     monkeypatch.setattr(resolve, "look_at", hang)
     files = HostFiles(lambda: MOUNTS, timeout=0.1)
     refusal = files.look("/mnt/kvm_vol1/a.img")
-    assert refusal == Refusal("mount-not-responding", "the file system at /mnt/kvm_vol1 did not answer within 0.1 s")
+    assert refusal == problem_of("mount-not-responding", "the file system at /mnt/kvm_vol1 did not answer within 0.1 s")
     assert files.look("/mnt/kvm_vol1/../kvm_vol1/b.img") == refusal
     assert isinstance(files.look("/mnt/kvm_vol2/a.img"), FileFacts)
     assert isinstance(files.look("/mnt/kvm_vol2/a.img"), FileFacts)
@@ -285,10 +286,10 @@ def test_one_call_for_addresses_and_one_for_volumes(array: testing.Running, clie
     assert all(isinstance(stored[each], HostStorage) for each in places[:22])
     assert {each.volume for each in stored.values() if isinstance(each, HostStorage)} == {"kvm_vol1", "kvm_vol3"}
     refusal = stored[places[22]]
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, Problem)
     assert refusal.code == "ambiguous-address"
-    assert "svm1" in refusal.reason
-    assert "IPspace tenant" in refusal.reason
+    assert "svm1" in refusal.message
+    assert "IPspace tenant" in refusal.message
 
 
 def test_no_place_no_call(array: testing.Running, clients: list[Client]) -> None:

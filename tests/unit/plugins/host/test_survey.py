@@ -15,12 +15,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import ImageError, ImageInfo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.refusal import Refusal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingXml, DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 
 ALL = Choice("all", ())
 WWID = "3600a0980383143393124515873683561"
@@ -113,7 +113,7 @@ def test_the_definition_s_chain_wins(nfs: Path, look: Callable[..., Looked]) -> 
     info = ImageInfo(str(nfs / "top"), "qcow2", 1, "/other", "raw", (), ())
     looked = look(disk, chain=lambda *_args, **_how: (info,))
     assert [layer.source for layer in looked.layers] == ["/x", "nbd://h/e"]
-    assert [layer.placed.code for layer in looked.layers if isinstance(layer.placed, Refusal)] == [
+    assert [layer.placed.code for layer in looked.layers if isinstance(layer.placed, Problem)] == [
         "image-missing",
         "backing-file-outside",
     ]
@@ -161,7 +161,7 @@ def test_images_are_not_asked_about_without_need(nfs: Path, tmp_path: Path, look
 )
 def test_what_is_no_file(look: Callable[..., Looked], kind: str, code: str) -> None:
     placed = look(DiskXml("vda", "disk", kind, "somewhere")).placed
-    assert isinstance(placed, Refusal)
+    assert isinstance(placed, Problem)
     assert placed.code == code
 
 
@@ -172,7 +172,7 @@ def test_files_that_are_not_there(nfs: Path, look: Callable[..., Looked]) -> Non
         DiskXml("vda", "disk", "file", "a", path="a"),
     ):
         placed = look(disk).placed
-        assert isinstance(placed, Refusal)
+        assert isinstance(placed, Problem)
         assert placed.code == "image-missing"
 
 
@@ -192,17 +192,17 @@ def test_pool_volumes(nfs: Path, look: Callable[..., Looked]) -> None:
     assert isinstance(of("v").placed, NfsPlace)
     assert (of("v").size, of("v").path) == (10, str(image))
     refusals = [of(name).placed for name in ("r", "d", "b", "none")]
-    assert [each.code for each in refusals if isinstance(each, Refusal)] == [
+    assert [each.code for each in refusals if isinstance(each, Problem)] == [
         "network-disk",
         "directory-disk",
         "not-a-file",
         "pool-volume-unresolved",
     ]
     direct = look(DiskXml("vda", "disk", "volume", "p/v", pool="p", volume="v", protocol="iscsi"), host=pools).placed
-    assert isinstance(direct, Refusal)
+    assert isinstance(direct, Problem)
     assert direct.code == "network-disk"
     without = look(DiskXml("vda", "disk", "volume", "p/v", pool="p", volume="v")).placed
-    assert isinstance(without, Refusal)
+    assert isinstance(without, Problem)
     assert without.code == "pool-volume-unresolved"
 
 
