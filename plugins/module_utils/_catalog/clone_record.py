@@ -182,7 +182,7 @@ def load(root: Path, name: str) -> Optional[CloneRecord]:
 def save(root: Path, record: CloneRecord) -> None:
     """Write a record, durably; raises :class:`CatalogError`."""
     path = _path(root, record.name)
-    json_store.write(root, path, record, schema=SCHEMA, what=str(path))
+    json_store.write(path, record, schema=SCHEMA, what=str(path))
 
 
 def forget(root: Path, name: str) -> None:
@@ -235,7 +235,7 @@ def alone(root: Path) -> Iterator[None]:
     """Keep a second maker or remover of copies on this host out; raises :class:`CatalogError` when there is one."""
     path = root / "clones" / ".lock"
     taken = f"Another copy is being made or removed on this host (it holds {path}); wait for its end"
-    with alone_at(root, path, taken=taken):
+    with alone_at(path, taken=taken):
         yield
 
 

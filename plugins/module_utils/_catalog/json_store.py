@@ -32,11 +32,10 @@ def read(path: Path, parse: Callable[[Mapping[str, Any]], T], *, schema: str, wh
         raise CatalogError(f"Failed to read {what}: {exc}", path=str(path)) from exc
 
 
-def write(root: Path, path: Path, record: Any, *, schema: str, what: str) -> None:
-    """Write a dataclass as a record of the catalog at ``root``, durably; raises :class:`CatalogError`."""
+def write(path: Path, record: Any, *, schema: str, what: str) -> None:
+    """Write a dataclass as a record of the catalog, durably; raises :class:`CatalogError`."""
     data = json.dumps({"schema": schema, **asdict(record)}, indent=1, sort_keys=True) + "\n"
     try:
-        private_directory(root)
         private_directory(path.parent)
         write_private(path, data.encode("utf-8"))
     except OSError as exc:

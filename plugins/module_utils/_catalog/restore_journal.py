@@ -346,14 +346,14 @@ def under_way(root: Path) -> bool:
 def alone(root: Path) -> Iterator[None]:
     """Keep a second restore on this host out while one is under way; raises :class:`CatalogError` when one is."""
     path = lock_of(root)
-    with alone_at(root, path, taken=f"Another restore is under way on this host (it holds {path}); wait for its end"):
+    with alone_at(path, taken=f"Another restore is under way on this host (it holds {path}); wait for its end"):
         yield
 
 
 def save(root: Path, journal: Journal) -> None:
     """Write the journal; raises :class:`CatalogError`."""
     path = _path(root, journal.restore_id)
-    json_store.write(root, path, journal, schema=SCHEMA, what=f"restore journal {path}")
+    json_store.write(path, journal, schema=SCHEMA, what=f"restore journal {path}")
 
 
 def images_of(root: Path, restore_id: str) -> Path:

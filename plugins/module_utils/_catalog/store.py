@@ -119,7 +119,6 @@ def save(root: Path, manifest: Manifest, *, origin: Origin) -> Path:
     directory = backup_directory(root, manifest.backup_id)
     path = directory / _MANIFEST
     try:
-        private_directory(root)
         private_directory(directory)
         write_origin(directory, origin)
         write_private(path, manifests.dump(manifest).encode("utf-8"))
@@ -129,11 +128,10 @@ def save(root: Path, manifest: Manifest, *, origin: Origin) -> Path:
 
 
 @contextmanager
-def alone_at(root: Path, path: Path, *, taken: str) -> Iterator[None]:
-    """Have the lock ``path`` of the catalog; raises :class:`CatalogError`, with the words ``taken`` when it is had."""
+def alone_at(path: Path, *, taken: str) -> Iterator[None]:
+    """Have a lock of the catalog; raises :class:`CatalogError`, with the words ``taken`` when it is had."""
     with ExitStack() as locks:
         try:
-            private_directory(root)
             had = locks.enter_context(file_lock.locked(path))
         except OSError as exc:
             raise CatalogError(f"Failed to lock {path}: {exc.strerror}", path=str(path)) from exc

@@ -42,6 +42,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record i
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import BOOT_ID, boot_id, end
 
 MARGIN = 0.5
+"""Seconds after the deadline at which the timer fires, so that a release which ends in time is not disturbed."""
 LEAD = 15.0
 """Seconds before its first moment at which a systemd timer starts its service, which waits for that itself.
 
@@ -54,9 +55,12 @@ _ROOM = "ansible_collections.kvmsnap.ontap.plugins.module_utils."
 _ENTRY = f"{_ROOM}_hold.deadman_run"
 _MAIN = f"import sys\n\nfrom {_ENTRY} import main\n\nsys.exit(main(sys.argv[1:]))\n"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time of every file in the archive, so that the same modules make the same archive."""
 _COMMAND_SECONDS = 30.0
+"""Seconds that systemd, or a Python which looks for libvirt on a slow host, has for its answer."""
 _UNIT_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_UNIT = 120
+"""Characters of a hold's id in the name of its unit, which systemd limits to 255; a checksum tells holds apart."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +182,14 @@ def program() -> bytes:
     from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import deadman_run
 
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(archive, "w") as packed:
         texts = {"__main__.py": _MAIN}
         for name, text in sorted(_sources(deadman_run.__name__)):
             parts = name.split(".")
             texts.update({"/".join([*parts[:depth], "__init__.py"]): "" for depth in range(1, len(parts))})
             texts["/".join(parts) + ".py"] = text
         for inside, text in sorted(texts.items()):
-            packed.writestr(zipfile.ZipInfo(inside, _EPOCH), text)
+            packed.writestr(zipfile.ZipInfo(inside, _EPOCH), text, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
 
 

@@ -20,10 +20,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 DEADLINE = 30.0
-
+"""Seconds that a hold may last: what guests and their applications are expected to bear."""
 
 Asked = Literal["auto", "agent", "suspend", "agent+suspend", "none"]
-
 Method = Literal["agent", "suspend", "agent+suspend", "none"]
 
 VSS_DEADLINE = 8.0

@@ -30,6 +30,7 @@ Stage = Literal["holding", "releasing"]
 SCHEMA = "kvmsnap.hold/1"
 HOLD_DIR = "/run/kvmsnap/holds"
 LOCK_TIMEOUT = 60.0
+"""Seconds to wait for the lock of a hold: longer than a hold and its release last, so whoever has it is stuck."""
 
 _HOLD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _INTERNAL = ("phase", "domain_id", "qemu_pid", "qemu_started", "order", "vss", "mountpoints")
