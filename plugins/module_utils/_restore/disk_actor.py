@@ -21,7 +21,7 @@ from typing import Optional, cast
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import bounded
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Place, Places, locate
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Places, locate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import MOVE, Pending, TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
@@ -54,10 +54,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OntapError,
     OutcomeUnknownError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import lun_actor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    CheckFailedError,
     FateUnknownError,
     Made,
     Notes,
@@ -65,17 +65,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute imp
     Verified,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore, GuestRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 10.0
 MOVE_SETTLE = 5.0
 """Seconds that a server has to carry out a rename whose sender has died."""
-
-
-class CheckFailedError(KvmsnapError):
-    """A restored disk does not hold what the snapshot holds; the guest was not started."""
 
 
 @dataclass
@@ -106,7 +102,7 @@ class DiskActor:
 
     def make(self, disk: DiskRestore, notes: Notes) -> Optional[Made]:
         """Make and prove the file that is to take the disk's place, in its directory; None when that cannot be."""
-        client, volume = self._place(disk)
+        client, volume = self.place(disk)
         refused = self._refused(client)
         while True:
             way = self._ways(disk, client, refused)[0]
@@ -127,9 +123,9 @@ class DiskActor:
 
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         """Make sure that the disk may be overwritten now, its volume too, and remember what goes with its inode."""
-        client, volume = self._place(disk)
+        client, volume = self.place(disk)
         if disk.storage.lun:
-            self.luns.prepare(client, volume, disk, deadline=self._deadline())
+            self.luns.prepare(client, volume, disk)
             return
         with _telling(f"look at {disk.host_path}"):
             there = next((path for path in (disk.host_path, old) if path and os.path.lexists(path)), None)
@@ -191,7 +187,7 @@ class DiskActor:
         if disk.remove:
             self._remove(disk)
             return Overwritten("removed")
-        client, volume = self._place(disk)
+        client, volume = self.place(disk)
         refused = self._refused(client)
         while True:
             way = self._ways(disk, client, refused)[0]
@@ -207,11 +203,11 @@ class DiskActor:
 
     def verify(self, disk: DiskRestore) -> Verified:
         """Compare the disk with what the snapshot holds, past this host's caches; look at the tables of an image."""
-        client, volume = self._place(disk)
+        client, volume = self.place(disk)
         if disk.remove:
             return self._verify_gone(client, volume, disk)
         if disk.storage.lun:
-            found = self._verify_lun(client, volume, disk)
+            found = self.luns.verify(client, volume, disk)
             return replace(found, notes=(*found.notes, *self._checked_image(disk, disk.host_path)))
         return self._verify_file(client, volume, disk, path=disk.storage.path, seen_at=disk.host_path)
 
@@ -223,13 +219,27 @@ class DiskActor:
             if not moved:
                 raise self._unknown(disk, "its file was to be moved aside, unanswered", request.source)
             return
-        client, _volume = self._place(disk)
+        client, _volume = self.place(disk)
         if request.source:
-            self._revoke(client, disk, request)
+            self.luns.revoke(client, disk, request)
         elif request.job:
             self._await(disk, partial(_job_ended, client, request.job), f"job {request.job} of {client.name}")
         else:
             raise self._unknown(disk, "the array named no job for it", f"it was sent at {request.since}")
+
+    def place(self, disk: DiskRestore) -> tuple[Client, Volume]:
+        """Return the disk's volume under the names that it has now: some calls of the array know it by name only."""
+        saved = self.manifest.volume_of(disk.storage)
+        known = self.places.get(saved.key) if saved else None
+        now = locate([known.client], [saved], deadline=self._deadline()) if known and saved else {}
+        if saved is None or saved.key not in now:
+            raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
+        return now[saved.key].client, now[saved.key].volume
+
+    def unlock(self, guest: GuestRestore) -> None:
+        """Give up the locks on the guest's disks."""
+        for disk in guest.disks:
+            self._unlock(disk.host_path)
 
     def unlock_all(self) -> None:
         """Give up all locks."""
@@ -395,13 +405,6 @@ class DiskActor:
                 path=disk.label,
             )
 
-    def _verify_lun(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
-        differs = self.luns.difference(client, volume, disk, deadline=self._deadline())
-        if differs:
-            raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
-        lost = self.luns.settings_lost(client, volume, disk, deadline=self._deadline())
-        return _full(disk, Verified(self.luns.compared(disk), self.luns.sha256(disk), lost))
-
     def _verify_file(self, client: Client, volume: Volume, disk: DiskRestore, *, path: str, seen_at: str) -> Verified:
         """Compare size, and sampled blocks or all of them, with the snapshot's copy; look at the tables of an image.
 
@@ -418,7 +421,7 @@ class DiskActor:
                 f"Failed to check restored disk {disk.label}: it has {sizes[1]} bytes, the snapshot's copy {sizes[0]}",
                 path=disk.label,
             )
-        found = _full(disk, self._compared(disk, seen_at))
+        found = self._compared(disk, seen_at).enough_for(disk)
         return replace(found, notes=(*found.notes, *self._checked_image(disk, seen_at)))
 
     def _compared(self, disk: DiskRestore, seen_at: str) -> Verified:
@@ -465,7 +468,7 @@ class DiskActor:
             return self._copied(disk)
         request = Pending(disk.label, "lun" if disk.storage.lun else "file", _now())
         if way == "lun_clone":
-            return self._lun_cloned(client, volume, disk, notes, request)
+            return self.luns.overwrite(client, volume, disk, notes, request)
         with _telling(f"look for {disk.host_path}"):
             before = None if disk.storage.lun else replacement.file_id(disk.host_path)
         notes.pending(disk.label, request)
@@ -505,44 +508,6 @@ class DiskActor:
             return
         waited = Deadline.after(max(self.timeout, self.unknown_wait))
         files.wait_restored(client, volume, snapshot_uuid=disk.snapshot_uuid, deadline=waited)
-
-    def _lun_cloned(
-        self, client: Client, volume: Volume, disk: DiskRestore, notes: Notes, request: Pending
-    ) -> tuple[str, ...]:
-        def sending(clone: LunNow) -> None:
-            notes.pending(disk.label, replace(request, source=clone.uuid))
-
-        try:
-            said = self.luns.clone_over(
-                client,
-                volume,
-                disk,
-                gate=self.gate,
-                claim=self.claim,
-                sending=sending,
-                unknown_wait=self.unknown_wait,
-                deadline=self._deadline(),
-            )
-        except StillOpenError as exc:
-            raise self._unknown(disk, exc.message, "its temporary LUN, and the LUN's own settings") from exc
-        except KvmsnapError:
-            notes.pending(disk.label, None)
-            raise
-        notes.pending(disk.label, None)
-        return said
-
-    def _revoke(self, client: Client, disk: DiskRestore, request: Pending) -> None:
-        try:
-            lun_restore.revoke(
-                client,
-                request.source,
-                target=str(lun_actor.target_of(disk).uuid),
-                job=request.job or None,
-                unknown_wait=self.unknown_wait,
-                settle=self.luns.settle_seconds,
-            )
-        except StillOpenError as exc:
-            raise self._unknown(disk, exc.message, "its temporary LUN, and the LUN's own settings") from exc
 
     def _await_overwrite(
         self, client: Client, volume: Volume, disk: DiskRestore, exc: OutcomeUnknownError, before: Optional[FileId]
@@ -584,28 +549,10 @@ class DiskActor:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _unknown(self, disk: DiskRestore, why: str, looked_for: str) -> FateUnknownError:
-        return FateUnknownError(
-            f"Whether the array still overwrites {disk.label} is unknown ({why}); looked for: {looked_for}. Run the"
-            f" restore again to look again; once you are sure that nothing overwrites it any more, say so with"
-            f" accept_unknown={self.restore_id}",
-            path=disk.label,
-            restore_id=self.restore_id,
-        )
+        return FateUnknownError.of(disk, why, looked_for, restore_id=self.restore_id)
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self.timeout)
-
-    def _found(self, disk: DiskRestore) -> Place:
-        return Place(*self._place(disk))
-
-    def _place(self, disk: DiskRestore) -> tuple[Client, Volume]:
-        """Return the disk's volume under the names that it has now: some calls of the array know it by name only."""
-        saved = self.manifest.volume_of(disk.storage)
-        known = self.places.get(saved.key) if saved else None
-        now = locate([known.client], [saved], deadline=self._deadline()) if known and saved else {}
-        if saved is None or saved.key not in now:
-            raise KvmsnapError(f"Failed to reach the volume of {disk.label} through any of the controllers given")
-        return now[saved.key].client, now[saved.key].volume
 
     def _rename(self, disk: DiskRestore, old: str, new: str, *, expendable: bool, lock: Optional[int] = None) -> None:
         """Rename through the gate; what the file is under its new name is for the caller to see.
@@ -674,16 +621,6 @@ def file_size(
             raise
         return file_state(seen_at)[0]
     return None if stat is None else stat.size
-
-
-def _full(disk: DiskRestore, found: Verified) -> Verified:
-    """Return what was found; raises unless all was compared that was to be."""
-    if disk.verify == "full" and not found.sha256:
-        raise CheckFailedError(
-            f"Failed to check restored disk {disk.label}: all of it was to be compared, and only {found.what} was",
-            path=disk.label,
-        )
-    return found
 
 
 def _never_began(exc: KvmsnapError) -> bool:

@@ -15,25 +15,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, Optional, Protocol
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import DEFINITION, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     MOVE,
-    Aside,
     GuestProgress,
     Journal,
     MovedAside,
     Pending,
     Safety,
-    SafetySnapshot,
-    SideFileAttributes,
     TemporaryFile,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId, aside_name
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.fence import Fence, Fenced
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import aside_name
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import Actor, FateUnknownError, Made
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.fence import Fence
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     ABSENT,
@@ -49,133 +47,6 @@ TOGETHER = 2
 """So many disks and files make a guest that can be half restored; one disk alone gets its name at once."""
 UNTOUCHED = "Nothing of the guest was overwritten"
 STAYS_OFF = "The guest stays off, and nothing is put back, until that is known"
-
-
-@dataclass(frozen=True)
-class Overwritten:
-    """How a disk was overwritten: the method, and what else there is to say (what was left behind)."""
-
-    method: str
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What of a disk was compared, the SHA-256 of its content when that was all, and what else there is to say."""
-
-    what: str
-    sha256: Optional[str] = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Made:
-    """A file that is to take a disk's place: where it lies, which file it is, how it was made and compared.
-
-    ``seconds`` is the time that the array or the copy took for it.
-    """
-
-    temporary: TemporaryFile
-    file: FileId
-    overwritten: Overwritten
-    verified: Verified
-    seconds: float
-
-
-class FateUnknownError(KvmsnapError):
-    """What overwrites a disk may still be under way, or begin; its guest must stay off, and nothing be put back."""
-
-
-class Notes(Protocol):
-    """Where an actor writes down what it is about to do to a guest's disks; each call returns once it is durable."""
-
-    def temporary(self, file: TemporaryFile) -> None:
-        """A file of this name is asked for."""
-
-    def no_temporary(self, file: TemporaryFile) -> None:
-        """Nothing makes a file of this name any more, and none is there."""
-
-    def pending(self, disk: str, request: Optional[Pending]) -> None:
-        """Note the request that is about to overwrite a disk; None: its fate is known."""
-
-
-class Actor(Fenced, Protocol):
-    """What a restore does to the world; every call is bounded and raises :class:`KvmsnapError`."""
-
-    def stop(self, guest: GuestRestore) -> None:
-        """Bring the guest to ``shutoff``; it may be there already."""
-
-    def start(self, guest: GuestRestore, state: str) -> None:
-        """Bring the guest from ``shutoff`` to ``running`` or ``paused``."""
-
-    def state(self, guest: GuestRestore) -> str:
-        """Return the guest's state now, a word of ``kvm_vm_discover``."""
-
-    def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
-        """Create a snapshot on every volume of these disks, all or none; one of the name that is there is kept."""
-
-    def make(self, disk: DiskRestore, notes: Notes) -> Optional[Made]:
-        """Make and prove the file that is to take the disk's place, in its directory; the guest may run.
-
-        None for a disk that has to be overwritten in place, once it is known that it can be.
-        """
-
-    def drop(self, file: TemporaryFile) -> None:
-        """Remove a temporary file that is not wanted any more, if it is there; a late request may yet make it."""
-
-    def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
-        """Make sure that the disk may be overwritten now; nothing is changed. ``old``: where its file was moved to."""
-
-    def can_fence(self, guest: GuestRestore, disk: DiskRestore) -> bool:
-        """Tell whether the guest cannot be started without this disk's file."""
-
-    def move_aside(self, disk: DiskRestore, place: str) -> None:
-        """Give the prepared disk's file another name in its directory."""
-
-    def was_moved(self, disk: DiskRestore, place: str) -> bool:
-        """Tell whether an earlier run moved the disk's file there; nothing moves it any more once this is answered.
-
-        Raises :class:`FateUnknownError` when that is not so.
-        """
-
-    def bring_aside_back(self, disk: DiskRestore, place: str) -> None:
-        """Give the file that was moved there the disk's name; done already where nothing is at that place."""
-
-    def put(self, disk: DiskRestore, made: Made) -> tuple[str, ...]:
-        """Give the made file the name of the prepared disk, keep it locked, and return what there is to say."""
-
-    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
-        """Overwrite the prepared disk in place from the snapshot and return how it was done.
-
-        Raises :class:`FateUnknownError` when it may still be under way after all the time that it is given.
-        """
-
-    def verify(self, disk: DiskRestore) -> Verified:
-        """Compare the disk with the snapshot's copy, past the host's caches, as far as the disk says."""
-
-    def settle(self, disk: DiskRestore, request: Pending) -> None:
-        """Find out whether a request of an earlier run has ended; raises :class:`FateUnknownError` unless it has."""
-
-    def unlock(self, guest: GuestRestore) -> None:
-        """Give up the locks on the guest's disks, so that it can be started."""
-
-    def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
-        """Set aside what is at the file's place."""
-
-    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
-        """Replace what is at the file's place; ``attributes`` are those of what was set aside."""
-
-    def put_file_back(self, aside: Aside) -> None:
-        """Bring back what was set aside."""
-
-    def set_definition_aside(self, guest: GuestRestore) -> Aside:
-        """Keep the guest's definition; of a guest that is not defined there is none."""
-
-    def define(self, guest: GuestRestore) -> None:
-        """Give the guest its new definition, or forget it."""
-
-    def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
-        """Define the guest as it was; one that was not defined is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +137,9 @@ class _Work:
     ) -> None:
         self.journal = journal
         self.errors: dict[str, str] = {}
-        self._actor = actor
+        self._secure = actor.secure
+        self._guests = actor.guests
+        self._disks = actor.disks
         self._save = save
         self._accept_unknown = accept_unknown
         self._made: dict[tuple[str, str], Made] = {}
@@ -275,7 +148,7 @@ class _Work:
         self._written: dict[str, list[DiskResult]] = {}
         self._together: dict[str, tuple[GuestRestore, ...]] = {}
         self._tried: set[str] = set()
-        self._fence = Fence(actor, self._progress, self._note)
+        self._fence = Fence(actor.guests, self._progress, self._note)
 
     def make(self, guest: GuestRestore) -> None:
         """Make and prove the files that are to take the places of the guest's, while it goes on as it is.
@@ -290,7 +163,7 @@ class _Work:
             if progress.written:
                 return
             for temporary in progress.temporaries:
-                self._actor.drop(temporary)
+                self._disks.drop(temporary)
             for disk in guest.disks:
                 self._make(guest, disk)
         except KvmsnapError as exc:
@@ -302,7 +175,7 @@ class _Work:
         """Make the file for a disk, or return what was made for it already."""
         key = (disk.label, disk.snapshot_uuid)
         if key not in self._made and not disk.remove:
-            made = self._actor.make(disk, _Notes(self, guest))
+            made = self._disks.make(disk, _Notes(self, guest))
             if made is not None:
                 self._made[key] = made
         return self._made.get(key)
@@ -313,7 +186,7 @@ class _Work:
             for key in [key for key in self._made if key[0] == disk.label]:
                 made = self._made.pop(key)
                 try:
-                    self._actor.drop(made.temporary)
+                    self._disks.drop(made.temporary)
                 except KvmsnapError:
                     continue
 
@@ -325,10 +198,10 @@ class _Work:
                 progress = self._progress(guest)
                 self._note(guest, replace(progress, accepted=(*progress.accepted, request)))
             elif request.disk in disks:
-                self._actor.settle(disks[request.disk], request)
+                self._disks.settle(disks[request.disk], request)
             self._note(guest, self._progress(guest).with_pending(request.disk, None))
         aside = self._progress(guest).moved_aside
-        if aside is not None and aside.disk in disks and not self._actor.was_moved(disks[aside.disk], aside.place):
+        if aside is not None and aside.disk in disks and not self._disks.was_moved(disks[aside.disk], aside.place):
             begun = tuple(each for each in self._progress(guest).disks if each != aside.disk)
             self._note(guest, replace(self._progress(guest), moved_aside=None, disks=begun))
 
@@ -339,7 +212,7 @@ class _Work:
         self._stopped.add(guest.uuid)
         try:
             self._fence.keep(guest)
-            self._actor.stop(guest)
+            self._guests.stop(guest)
         except KvmsnapError as exc:
             self.errors[guest.uuid] = exc.message
 
@@ -350,7 +223,7 @@ class _Work:
             return
         self._keep(self.journal.with_safety(Safety(name, (), ())))
         try:
-            taken = self._actor.secure([disk for guest in fresh for disk in guest.disks], name)
+            taken = self._secure([disk for guest in fresh for disk in guest.disks], name)
             self._keep(self.journal.with_safety(Safety(name, tuple(guest.uuid for guest in fresh), taken)))
         except KvmsnapError as exc:
             for guest in fresh:
@@ -501,19 +374,19 @@ class _Work:
             if (disk.label, disk.snapshot_uuid) in self._made
             and not disk.missing
             and disk.label not in self._progress(guest).disks
-            and self._actor.can_fence(guest, disk)
+            and self._guests.can_fence(guest, disk)
         ]
         if not able:
             return None
         disk = able[-1]
         place = posixpath.join(posixpath.dirname(disk.host_path), aside_name())
         self._refuse_active(guest, f"disk {disk.target}")
-        self._actor.prepare(disk, None)
+        self._disks.prepare(disk, None)
         progress = self._progress(guest)
         aside = MovedAside(disk.label, disk.host_path, place)
         self._note(guest, replace(progress, moved_aside=aside, disks=(*progress.disks, disk.label)))
         try:
-            self._actor.move_aside(disk, place)
+            self._disks.move_aside(disk, place)
         except FateUnknownError:
             since = datetime.now(timezone.utc).isoformat(timespec="seconds")
             _Notes(self, guest).pending(disk.label, Pending(disk.label, MOVE, since, source=place))
@@ -530,7 +403,7 @@ class _Work:
         file = TemporaryFile(aside.disk, aside.place, path)
         self._note(guest, replace(self._progress(guest).with_temporary(file), moved_aside=None))
         with suppress(KvmsnapError):
-            self._actor.drop(file)
+            self._disks.drop(file)
             _Notes(self, guest).no_temporary(file)
 
     def _bring_aside_back(self, guest: GuestRestore) -> None:
@@ -540,7 +413,7 @@ class _Work:
             return
         disk = next(disk for disk in guest.disks if disk.label == aside.disk)
         self._refuse_active(guest, f"disk {disk.target}")
-        self._actor.bring_aside_back(disk, aside.place)
+        self._disks.bring_aside_back(disk, aside.place)
         self._note(guest, replace(self._progress(guest), moved_aside=None))
 
     def _begin(self, guest: GuestRestore, disk: DiskRestore) -> None:
@@ -556,17 +429,17 @@ class _Work:
         self._refuse_active(guest, WHAT[DEFINITION])
         progress = self._progress(guest)
         if progress.definition is None:
-            self._note(guest, replace(progress, definition=self._actor.set_definition_aside(guest)))
-        self._actor.define(guest)
+            self._note(guest, replace(progress, definition=self._guests.set_definition_aside(guest)))
+        self._guests.define(guest)
 
     def _put_file(self, guest: GuestRestore, file: FileRestore) -> None:
         """Replace a file beside the disks; what was there before the first attempt is what is kept."""
         progress = self._progress(guest)
         aside = next((each for each in progress.files if each.path == file.path), None)
         if aside is None:
-            aside = self._actor.keep_file(guest, file)
+            aside = self._guests.keep_file(guest, file)
             self._note(guest, replace(progress, files=(*progress.files, aside)))
-        self._actor.put_file(file, aside.attributes)
+        self._guests.put_file(file, aside.attributes)
 
     def _brought(self, guest: GuestRestore, disk: DiskRestore) -> DiskResult:
         """Bring a disk out of its snapshot: by the name of a file that is made and proved, or in place.
@@ -576,7 +449,7 @@ class _Work:
         made = self._make(guest, disk)
         aside = self._progress(guest).moved_aside
         self._refuse_active(guest, f"disk {disk.target}")
-        self._actor.prepare(disk, aside.place if aside and aside.disk == disk.label else None)
+        self._disks.prepare(disk, aside.place if aside and aside.disk == disk.label else None)
         before = self._progress(guest)
         self._begin(guest, disk)
         try:
@@ -588,16 +461,16 @@ class _Work:
     def _put_or_overwritten(self, guest: GuestRestore, disk: DiskRestore, made: Optional[Made]) -> DiskResult:
         notes = _Notes(self, guest)
         if made is not None:
-            said = self._actor.put(disk, made)
+            said = self._disks.put(disk, made)
             del self._made[(disk.label, disk.snapshot_uuid)]
             notes.no_temporary(made.temporary)
             done, found, seconds = made.overwritten, made.verified, made.seconds
             said = (*done.notes, *found.notes, *said)
         else:
             begun = time.monotonic()
-            done = self._actor.overwrite(disk, notes)
+            done = self._disks.overwrite(disk, notes)
             seconds = round(time.monotonic() - begun, 3)
-            found = self._actor.verify(disk)
+            found = self._disks.verify(disk)
             said = (*done.notes, *found.notes)
         self.note(guest, lambda progress: replace(progress, holds={**progress.holds, disk.label: disk.snapshot}))
         return DiskResult(disk.target, disk.label, done.method, found.what, seconds, said, found.sha256)
@@ -640,7 +513,7 @@ class _Work:
             self._put_definition_back(guest)
             for kept in progress.files:
                 self._refuse_active(guest, WHAT[kept.kind])
-                self._actor.put_file_back(kept)
+                self._guests.put_file_back(kept)
             self._bring_aside_back(guest)
         except FateUnknownError as exc:
             return f". {exc.message}. {STAYS_OFF}", False
@@ -660,7 +533,7 @@ class _Work:
         kept = self._progress(guest).definition
         if kept is not None:
             self._refuse_active(guest, WHAT[DEFINITION])
-            self._actor.bring_definition_back(guest, kept)
+            self._guests.bring_definition_back(guest, kept)
 
     def _power_back(self, guest: GuestRestore) -> str:
         """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
@@ -668,7 +541,7 @@ class _Work:
         self._keep(self.journal.without_safety_of(guest.uuid))
         try:
             self._fence.undo(guest)
-            if before in ("running", "paused") and self._actor.state(guest) == "shutoff":
+            if before in ("running", "paused") and self._guests.state(guest) == "shutoff":
                 self._start(guest, before)
         except KvmsnapError as exc:
             return f", but the guest is off: {exc.message}"
@@ -684,7 +557,7 @@ class _Work:
 
     def _bring_up(self, guest: GuestRestore) -> None:
         self._forget_aside(guest)
-        if self._actor.state(guest) == "shutoff" and not guest.forget:
+        if self._guests.state(guest) == "shutoff" and not guest.forget:
             self._fence.bring_image(guest)
             if guest.state_after != "shutoff":
                 self._start(guest, guest.state_after)
@@ -695,14 +568,14 @@ class _Work:
     def _start(self, guest: GuestRestore, state: str) -> None:
         """Start a guest, whose QEMU takes the locks of its disks itself; its disks are whole, those it shares too."""
         for each in self._together.get(guest.uuid, (guest,)):
-            self._actor.unlock(each)
-        self._actor.start(guest, state)
+            self._disks.unlock(each)
+        self._guests.start(guest, state)
 
     def _refuse_active(self, guest: GuestRestore, what: str) -> None:
         """Raise unless the guest is off, and all that share a disk with it, with no memory to be resumed."""
         for each in map(self._seen, self._together.get(guest.uuid, (guest,))):
-            state = self._actor.state(each)
-            saved = state == "shutoff" and self._actor.saved_image(each)
+            state = self._guests.state(each)
+            saved = state == "shutoff" and self._guests.saved_image(each)
             if state not in OFF or saved:
                 who = "the guest" if each.uuid == guest.uuid else f"guest {each.name}, which shares a disk with it,"
                 found = "saved; somebody started and saved it" if saved else f"{state}; somebody started it"
@@ -714,7 +587,7 @@ class _Work:
         """Remove what the array made meanwhile for a request that was given up; ``recover`` finds what comes later."""
         for file in self._progress(guest).temporaries:
             with suppress(KvmsnapError):
-                self._actor.drop(file)
+                self._disks.drop(file)
 
     def _result(self, guest: GuestRestore, disks: Sequence[DiskResult], error: Optional[str]) -> GuestResult:
         self._sweep(guest)
@@ -722,7 +595,7 @@ class _Work:
         safety = self._known_safety(guest)
         kept_off = self._progress(guest).autostart
         try:
-            state = self._actor.state(guest)
+            state = self._guests.state(guest)
         except KvmsnapError:
             state = "unknown"
         return GuestResult(

@@ -1,184 +1,61 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a restore does to this host and to the array: power by libvirt, bytes by ONTAP, the check by direct reading.
-
-What brings the bytes of a disk stands in :mod:`disk_actor`.
-"""
+"""What a restore does to this host and to the array: guests by libvirt, disks by ONTAP and by names on the host."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
-    Aside,
-    SafetySnapshot,
-    SideFileAttributes,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import SafetySnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import autostart, managed_save
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host, State
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import dropped_when_missing
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off, power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import definition_actor, firmware_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import DiskActor
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import ABSENT, DiskRestore, GuestRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.guest_actor import GuestActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 SHARE_OF_CLONES = 100
 """A restored clone is reckoned to need a hundredth of its size anew."""
 
 
-@dataclass
-class HostActor(DiskActor):
-    """Carries out the steps of a restore: those about the guest and its files beside the disks stand here.
+@dataclass(frozen=True)
+class HostActor:
+    """Carries out the steps of a restore: those of its two parts, and the snapshot of what was before."""
 
-    Times are in seconds. ``connect`` opens a connection to libvirt: at first, and again when libvirtd was restarted
-    meanwhile. ``images`` is the directory for managed-save images, ``kept`` that for what else is set aside.
-    """
-
-    connect: Callable[[], Host]
-    graceful: bool
-    stop_timeout: float
-    start_timeout: float
-    images: Path
-    kept: Path
-    opened: list[Host] = field(default_factory=list)
-
-    @property
-    def host(self) -> Host:
-        """The connection to libvirt, which stands."""
-        if not self.opened or not self.opened[-1].alive:
-            self.opened.append(self.connect())
-        return self.opened[-1]
+    guests: GuestActor
+    disks: DiskActor
 
     def close(self) -> None:
-        """End all connections, and give up what is locked."""
-        self.unlock_all()
-        for host in self.opened:
-            host.close()
-
-    def stop(self, guest: GuestRestore) -> None:
-        """Bring the guest to ``shutoff``: asked to, or by force when it is to be or does not obey in time."""
-        power_off(self._domain(guest), graceful=self.graceful, timeout=self.stop_timeout)
-
-    def start(self, guest: GuestRestore, state: str) -> None:
-        """Start the guest, paused when that is wanted."""
-        wanted: State = "paused" if state == "paused" else "running"
-        power_on(self._domain(guest), state=wanted, timeout=self.start_timeout)
-
-    def state(self, guest: GuestRestore) -> str:
-        """Ask libvirt what the guest is doing."""
-        domain = self._known(guest)
-        return domain.state().state if domain else ABSENT
-
-    def persistent(self, guest: GuestRestore) -> bool:
-        """Ask libvirt whether it knows the guest once it is off."""
-        return self._domain(guest).persistent()
-
-    def keep_definition(self, guest: GuestRestore) -> None:
-        """Let libvirt know the guest once it is off."""
-        self._domain(guest).keep_definition()
-
-    def drop_definition(self, guest: GuestRestore) -> None:
-        """Let the guest be transient again, unless it is off or is so already."""
-        domain = self._known(guest)
-        if domain and domain.state().active and domain.persistent():
-            domain.drop_definition()
-
-    def autostart(self, guest: GuestRestore) -> bool:
-        """Ask libvirt whether the guest starts with this host."""
-        domain = self._known(guest)
-        return domain.autostart() if domain else False
-
-    def set_autostart(self, guest: GuestRestore, wanted: bool) -> None:
-        """Let the guest start with this host, or not, after a loss of power too; one that is not defined never does."""
-        domain = self._known(guest)
-        if domain:
-            domain.set_autostart(wanted)
-            autostart.make_durable(self.host.uri)
-
-    def saved_image(self, guest: GuestRestore) -> Optional[str]:
-        """Return a free place for the guest's managed-save image, None when it has none."""
-        domain = self._known(guest)
-        if domain is None or not managed_save.is_there(domain, managed_save.image_of(self.host.uri, domain.name)):
-            return None
-        places = (self.images / f"{guest.uuid}.{number}.save" for number in itertools.count(1))
-        return str(next(place for place in places if not os.path.lexists(place)))
-
-    def set_aside(self, guest: GuestRestore, place: str) -> None:
-        """Move the guest's managed-save image to this place."""
-        domain = self._domain(guest)
-        managed_save.set_aside(domain, self._image(domain), Path(place))
-
-    def bring_back(self, guest: GuestRestore, place: str) -> None:
-        """Move the guest's managed-save image back from this place."""
-        domain = self._domain(guest)
-        managed_save.bring_back(domain, self._image(domain), Path(place))
+        """Give up what is locked, and end all connections."""
+        self.disks.unlock_all()
+        self.guests.close()
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""
-        places = {(place.volume.svm_uuid, place.volume.uuid): place for place in map(self._found, disks)}
-        for key, place in places.items():
+        places = {(volume.svm_uuid, volume.uuid): (client, volume) for client, volume in map(self.disks.place, disks)}
+        for key, (client, volume) in places.items():
             here = [disk for disk in disks if disk.storage.volume_key == key]
-            self._refuse_full(place.client, place.volume, here)
+            self._refuse_full(client, volume, here)
         wanted = Wanted.checked(
-            name=name, owner=self.manifest.owner, comment=comment_of(self.restore_id, os.uname().nodename)
+            name=name,
+            owner=self.disks.manifest.owner,
+            comment=comment_of(self.disks.restore_id, os.uname().nodename),
         )
         refs = [
-            VolumeRef(place.volume.svm, place.volume.name, uuid=place.volume.uuid, controller=place.client.name)
-            for place in places.values()
+            VolumeRef(volume.svm, volume.name, uuid=volume.uuid, controller=client.name)
+            for client, volume in places.values()
         ]
-        clients = list({place.client.name: place.client for place in places.values()}.values())
-        made = ensure_present(clients, refs, wanted, check_mode=False, deadline=self._deadline())
+        clients = list({client.name: client for client, _volume in places.values()}.values())
+        made = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(self.disks.timeout))
         return tuple(SafetySnapshot.from_record(each) for each in made["snapshots"])
-
-    def can_fence(self, guest: GuestRestore, disk: DiskRestore) -> bool:
-        """Tell whether the guest cannot be started without this disk's file: an optional disk would be left out."""
-        domain = self._known(guest)
-        if domain is None:
-            return False
-        return disk.target not in dropped_when_missing(domain.xml(inactive=True))
-
-    def unlock(self, guest: GuestRestore) -> None:
-        """Give up the locks on the guest's disks."""
-        for disk in guest.disks:
-            self._unlock(disk.host_path)
-
-    def keep_file(self, guest: GuestRestore, file: FileRestore) -> Aside:
-        """Set aside what is at the file's place."""
-        return firmware_files.keep(self.kept, guest.uuid, file)
-
-    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
-        """Replace what is at the file's place."""
-        firmware_files.put(file, attributes)
-
-    def put_file_back(self, aside: Aside) -> None:
-        """Bring back what was set aside."""
-        firmware_files.put_back(self.kept, aside)
-
-    def set_definition_aside(self, guest: GuestRestore) -> Aside:
-        """Keep the guest's definition."""
-        return definition_actor.keep(self.host, self.kept, guest)
-
-    def define(self, guest: GuestRestore) -> None:
-        """Give the guest its new definition, or forget it."""
-        definition_actor.define(self.host, guest)
-
-    def bring_definition_back(self, guest: GuestRestore, aside: Aside) -> None:
-        """Define the guest as it was; one that was not defined is forgotten."""
-        definition_actor.bring_back(self.host, self.kept, guest.uuid, aside)
 
     def _refuse_full(self, client: Client, volume: Volume, disks: Sequence[DiskRestore]) -> None:
         """Refuse a volume without the space that the snapshot from before will keep from being freed.
@@ -186,8 +63,8 @@ class HostActor(DiskActor):
         A clone shares its blocks with the backup's snapshot and needs next to none; a copy is written anew.
         """
         sizes = sum(disk.size or 0 for disk in disks)
-        needed = sizes if self.method == "copy" else sizes // SHARE_OF_CLONES
-        free = volume_space(client, volume, deadline=self._deadline())
+        needed = sizes if self.disks.method == "copy" else sizes // SHARE_OF_CLONES
+        free = volume_space(client, volume, deadline=Deadline.after(self.disks.timeout))
         if free is not None and free < needed:
             raise KvmsnapError(
                 f"Failed to keep what {volume.label} holds now: a safety snapshot needs up to {needed} bytes there, and"
@@ -195,27 +72,6 @@ class HostActor(DiskActor):
                 svm=volume.svm,
                 volume=volume.name,
             )
-
-    def _image(self, domain: Domain) -> Path:
-        image = managed_save.image_of(self.host.uri, domain.name)
-        if image is None:
-            raise KvmsnapError(
-                f"Failed to find the managed-save image of guest {domain.name}: {self.host.uri} keeps it elsewhere",
-                guest=domain.name,
-            )
-        return image
-
-    def _known(self, guest: GuestRestore) -> Optional[Domain]:
-        """Return the guest, None when libvirt need not know it and does not."""
-        return self.host.domain(uuid=guest.uuid) if guest.may_be_absent else self._domain(guest)
-
-    def _domain(self, guest: GuestRestore) -> Domain:
-        domain = self.host.domain(uuid=guest.uuid)
-        if domain is None:
-            raise KvmsnapError(
-                f"Guest {guest.name} ({guest.uuid}) is not defined on this host any more", guest=guest.name
-            )
-        return domain
 
 
 def volume_space(client: Client, volume: Volume, *, deadline: Deadline) -> Optional[int]:

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Pending
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate, LunFromSnapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, LunTarget
@@ -19,9 +20,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_device imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import LunNow, StillOpenError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, lun_maps
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    CheckFailedError,
+    FateUnknownError,
+    Notes,
+    Verified,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -50,20 +57,31 @@ class Before:
     sha256: Optional[str] = None
 
 
+@dataclass
 class LunActor:
-    """Overwrites LUNs and compares them; remembers each LUN between the two."""
+    """Overwrites LUNs and compares them; remembers each LUN between the two.
 
-    def __init__(self, restore_id: str, settle_seconds: float = lun_restore.SETTLE) -> None:
-        self._restore_id = restore_id
-        self.settle_seconds = settle_seconds
+    Times are in seconds: ``timeout`` bounds what ONTAP is asked for at once, ``unknown_wait`` how long the fate of an
+    overwrite is looked for. ``gate`` asks anew who uses a LUN before it is overwritten, on behalf of the guests of
+    ``claim``.
+    """
+
+    restore_id: str
+    gate: Gate
+    claim: Claim
+    timeout: float
+    unknown_wait: float
+    settle_seconds: float = lun_restore.SETTLE
+
+    def __post_init__(self) -> None:
         self._before: dict[str, Before] = {}
 
-    def prepare(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> None:
+    def prepare(self, client: Client, volume: Volume, disk: DiskRestore) -> None:
         """Make sure that the LUN is the one planned for, that its map is healthy, and that nobody has it open.
 
         What this host has cached is written out now: later it would land on the restored content.
         """
-        lun = _lun_of(disk)
+        lun, deadline = _lun_of(disk), Deadline.after(self.timeout)
         for each in lun_device.obstacles(lun.device, wwid=lun.wwid, off=True):
             raise KvmsnapError(f"Failed to restore LUN {disk.label}: {each.message}. {each.remedy}", path=disk.label)
         now = _same(client, volume, disk, lun, deadline)
@@ -72,23 +90,15 @@ class LunActor:
             lun_device.flush(state)
         self._before[disk.label] = Before(state, now, _maps(client, lun, deadline))
 
-    def clone_over(
-        self,
-        client: Client,
-        volume: Volume,
-        disk: DiskRestore,
-        *,
-        gate: Gate,
-        claim: Claim,
-        sending: Callable[[LunNow], None],
-        unknown_wait: float,
-        deadline: Deadline,
+    def overwrite(
+        self, client: Client, volume: Volume, disk: DiskRestore, notes: Notes, request: Pending
     ) -> tuple[str, ...]:
         """Overwrite the LUN through a temporary clone, and learn from that what it must hold; return what is left.
 
-        ``sending`` gets the clone directly before the overwrite is sent.
+        The request is written down with its clone directly before it is sent. Raises :class:`FateUnknownError` when it
+        may still be under way after ``unknown_wait``.
         """
-        before = self._before[disk.label]
+        before, deadline = self._before[disk.label], Deadline.after(self.timeout)
 
         def sample(clone: LunNow) -> None:
             found = _read_whole(client, clone, before, deadline) if disk.verify == "full" else None
@@ -101,14 +111,38 @@ class LunActor:
             identity=_lun_of(disk),
             snapshot=disk.snapshot,
             snapshot_uuid=disk.snapshot_uuid,
-            restore_id=self._restore_id,
+            restore_id=self.restore_id,
             look=sample,
-            sending=sending,
-            unknown_wait=unknown_wait,
+            sending=lambda clone: notes.pending(disk.label, replace(request, source=clone.uuid)),
+            unknown_wait=self.unknown_wait,
             settle=self.settle_seconds,
         )
-        note = gate.overwrite_lun(target_of(disk), claim, source, deadline=deadline)
+        try:
+            note = self.gate.overwrite_lun(target_of(disk), self.claim, source, deadline=deadline)
+        except StillOpenError as exc:
+            raise self._unknown(disk, exc) from exc
+        except KvmsnapError:
+            notes.pending(disk.label, None)
+            raise
+        notes.pending(disk.label, None)
         return (note,) if note else ()
+
+    def revoke(self, client: Client, disk: DiskRestore, request: Pending) -> None:
+        """Make sure that an overwrite of an earlier run has ended, or cannot begin any more.
+
+        Raises :class:`FateUnknownError` when that cannot be had.
+        """
+        try:
+            lun_restore.revoke(
+                client,
+                request.source,
+                target=str(target_of(disk).uuid),
+                job=request.job or None,
+                unknown_wait=self.unknown_wait,
+                settle=self.settle_seconds,
+            )
+        except StillOpenError as exc:
+            raise self._unknown(disk, exc) from exc
 
     def settle(self, disk: DiskRestore) -> None:
         """Make this host forget what it cached of the LUN, see its size, and have all paths that it had before."""
@@ -118,9 +152,25 @@ class LunActor:
             lun_device.follow_size(lambda: lun_device.map_state(lun.device), size=lun.size)
             lun_device.wait_paths(lambda: lun_device.map_state(lun.device), before=before)
 
-    def difference(self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline) -> Optional[str]:
+    def verify(self, client: Client, volume: Volume, disk: DiskRestore) -> Verified:
+        """Compare the LUN with what it must hold; raises :class:`CheckFailedError`."""
+        differs = self._difference(client, volume, disk)
+        if differs:
+            raise CheckFailedError(f"Failed to check restored LUN {disk.label}: {differs}", path=disk.label)
+        before = self._before[disk.label]
+        now = _same(client, volume, disk, _lun_of(disk), Deadline.after(self.timeout))
+        if before.sha256:
+            what = "identity and all content"
+        elif before.samples:
+            what = "identity and sampled blocks"
+        else:
+            what = f"identity; content not compared: {before.blind}"
+        lost = lun_restore.settings_lost(before.lun, now)
+        return Verified(what, before.sha256, lost).enough_for(disk)
+
+    def _difference(self, client: Client, volume: Volume, disk: DiskRestore) -> Optional[str]:
         """Return what is not as it must be: identity, maps, or a block read through the map; None when all is."""
-        lun, before = _lun_of(disk), self._before[disk.label]
+        lun, before, deadline = _lun_of(disk), self._before[disk.label], Deadline.after(self.timeout)
         _same(client, volume, disk, lun, deadline)
         maps = _maps(client, lun, deadline)
         if None not in (maps, before.maps) and maps != before.maps:
@@ -131,23 +181,9 @@ class LunActor:
                     return f"it differs from {disk.snapshot} at byte {offset}"
         return None
 
-    def settings_lost(
-        self, client: Client, volume: Volume, disk: DiskRestore, *, deadline: Deadline
-    ) -> tuple[str, ...]:
-        """Return what of the LUN's settings did not outlast its overwrite; the content is right all the same."""
-        now = _same(client, volume, disk, _lun_of(disk), deadline)
-        return lun_restore.settings_lost(self._before[disk.label].lun, now)
-
-    def compared(self, disk: DiskRestore) -> str:
-        """Return what :meth:`difference` could compare."""
-        before = self._before[disk.label]
-        if before.sha256:
-            return "identity and all content"
-        return "identity and sampled blocks" if before.samples else f"identity; content not compared: {before.blind}"
-
-    def sha256(self, disk: DiskRestore) -> Optional[str]:
-        """Return the SHA-256 of the content that :meth:`difference` compared whole, None when it did not."""
-        return self._before[disk.label].sha256
+    def _unknown(self, disk: DiskRestore, exc: StillOpenError) -> FateUnknownError:
+        looked_for = "its temporary LUN, and the LUN's own settings"
+        return FateUnknownError.of(disk, exc.message, looked_for, restore_id=self.restore_id)
 
 
 def target_of(disk: DiskRestore) -> LunTarget:

@@ -50,7 +50,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import into
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.checks import World
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.decide import restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.definition_diff import with_changes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import file_size
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import DiskActor, file_size
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import (
     NOT_ASKED,
     NOT_WRITTEN,
@@ -60,6 +60,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_select
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import with_kept
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import examined, unexamined
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.guest_actor import GuestActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.look import DiskQuestion, Subject, guest_now
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
@@ -305,28 +306,33 @@ def _carried_out(
     """Do what is planned."""
     root = request.catalog_dir
     safety = _safety_name(manifest.owner) if request.safety_snapshot else None
-    actor = HostActor(
+    guests = GuestActor(
         connect=request.reach,
         opened=[request.reach()],
-        places=places,
-        manifest=manifest,
-        method=request.method,
         graceful=request.stop == "shutdown",
         stop_timeout=request.stop_timeout,
         start_timeout=request.start_timeout,
-        timeout=request.timeout,
-        unknown_wait=request.unknown_wait,
-        restore_id=record.restore_id,
-        luns=LunActor(record.restore_id),
-        gate=Gate(lambda: actor.host),
-        claim=Claim(
-            frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
-            initiators=request.others.known_initiators,
-            unused_elsewhere=request.others.unused_elsewhere,
-        ),
         images=restore_journal.images_of(root, record.restore_id),
         kept=restore_journal.kept_directory(root, record.restore_id),
     )
+    gate = Gate(lambda: guests.host)
+    claim = Claim(
+        frozenset(uuid for part in plan.guests for uuid in (part.uuid, *part.shares)),
+        initiators=request.others.known_initiators,
+        unused_elsewhere=request.others.unused_elsewhere,
+    )
+    disks = DiskActor(
+        places=places,
+        manifest=manifest,
+        method=request.method,
+        timeout=request.timeout,
+        unknown_wait=request.unknown_wait,
+        restore_id=record.restore_id,
+        luns=LunActor(record.restore_id, gate, claim, request.timeout, request.unknown_wait),
+        gate=gate,
+        claim=claim,
+    )
+    actor = HostActor(guests, disks)
     with closing(actor):
         return execute.run(
             plan,

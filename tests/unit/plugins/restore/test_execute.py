@@ -26,6 +26,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    FateUnknownError,
+    Made,
+    Notes,
+    Overwritten,
+    Verified,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
@@ -33,7 +40,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.new_definition import NewDefinition
 
-WHOLE = execute.Verified("size and sampled blocks")
+WHOLE = Verified("size and sampled blocks")
 
 
 class Killed(BaseException):
@@ -65,6 +72,14 @@ class World:
         self.count = 0
         self.dies_at = -1
         self.done = 0
+
+    @property
+    def guests(self) -> World:
+        return self
+
+    @property
+    def disks(self) -> World:
+        return self
 
     def _alive(self) -> None:
         """Count what is done to the world; the process is killed before the one that is named."""
@@ -142,7 +157,7 @@ class World:
             for each in places.values()
         )
 
-    def make(self, disk: DiskRestore, notes: execute.Notes) -> Optional[execute.Made]:
+    def make(self, disk: DiskRestore, notes: Notes) -> Optional[Made]:
         if self.fails_at == f"ask about {disk.target}":
             raise KvmsnapError(f"Failed to ask about {disk.target}")
         if not self.renames:
@@ -152,7 +167,7 @@ class World:
         notes.temporary(file)
         self.files[file.place] = disk.snapshot
         self._step(f"make {disk.target}")
-        return execute.Made(file, FileId(1, self.count, 1, 1), execute.Overwritten("file_clone"), WHOLE, 0.1)
+        return Made(file, FileId(1, self.count, 1, 1), Overwritten("file_clone"), WHOLE, 0.1)
 
     def drop(self, file: TemporaryFile) -> None:
         self._alive()
@@ -175,7 +190,7 @@ class World:
             self.content[disk.storage.path] = self.files.pop(place)
         self.nameless.discard(disk.storage.path)
 
-    def put(self, disk: DiskRestore, made: execute.Made) -> tuple[str, ...]:
+    def put(self, disk: DiskRestore, made: Made) -> tuple[str, ...]:
         self._refuse_used(disk)
         self._step(f"put {disk.target}")
         self._bring(disk, self.files.pop(made.temporary.place))
@@ -187,7 +202,7 @@ class World:
 
     def settle(self, disk: DiskRestore, request: Pending) -> None:
         if self.unknown:
-            raise execute.FateUnknownError("Whether it is overwritten is unknown")
+            raise FateUnknownError("Whether it is overwritten is unknown")
 
     def unlock(self, guest: GuestRestore) -> None:
         self.locked.clear()
@@ -203,20 +218,20 @@ class World:
         self.nameless.discard(disk.storage.path)
         self.locked.add(disk.storage.path)
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         self._refuse_used(disk)
         if not disk.remove:
             notes.pending(disk.label, Pending(disk.label, "file", "2026-11-21T02:00:00+00:00"))
         self._step(f"overwrite {disk.target}")
         if self.unknown:
-            raise execute.FateUnknownError("Whether it is overwritten is unknown")
+            raise FateUnknownError("Whether it is overwritten is unknown")
         self._bring(disk, disk.snapshot)
         notes.pending(disk.label, None)
-        return execute.Overwritten("file_clone", self.notes)
+        return Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> execute.Verified:
+    def verify(self, disk: DiskRestore) -> Verified:
         self._step(f"verify {disk.target}")
-        return execute.Verified("size")
+        return Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:
@@ -500,7 +515,7 @@ def test_the_safety_snapshot_of_a_run_that_was_killed_at_it_is_known_and_counts_
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
     class Dying(World):
-        def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+        def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
             if disk.target == "vdb":
                 raise Killed
             return super().overwrite(disk, notes)
@@ -540,7 +555,7 @@ def test_a_guest_stays_off_while_a_killed_run_s_move_may_be_carried_out(tmp_path
 
     class Moving(World):
         def was_moved(self, disk: DiskRestore, place: str) -> bool:
-            raise execute.FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
+            raise FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
 
     dying, world = Dying(part()), Moving(part(state="shutoff"))
     dying.renames = world.renames = True
@@ -724,7 +739,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 
@@ -755,11 +770,11 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
     """What made the check fail may fail it for the disk of before as well, which must come back all the same."""
 
     class Strict(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             self.steps.append(f"{disk.snapshot} {disk.verify} {disk.check_image}")
             if disk.check_image:
                 raise KvmsnapError("Failed to check the image")
-            return execute.Verified("size")
+            return Verified("size")
 
     guest = part()
     disk = replace(guest.disks[0], verify="full")
@@ -775,8 +790,8 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
 
 def test_what_the_comparison_found_is_told_of_the_disk(tmp_path: Path) -> None:
     class Thorough(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
-            return execute.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
+        def verify(self, disk: DiskRestore) -> Verified:
+            return Verified("size and all content", "c0ffee", ("1 leaked cluster",))
 
     world = Thorough(part())
     world.notes = ("a clone is left",)
@@ -794,7 +809,7 @@ class Sharing(World):
         assert held <= {BEFORE} or (held == {samples.BACKUP} and len(self.content) == 3), "they are of several moments"
         super().start(guest, state)
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         assert set(self.states.values()) == {"shutoff"}, "a guest that shares the disk writes to it"
         return super().overwrite(disk, notes)
 
@@ -915,7 +930,7 @@ def as_they_are(world: World) -> tuple[GuestRestore, ...]:
 
 def test_what_they_share_is_not_touched_when_somebody_starts_one_of_them(tmp_path: Path) -> None:
     class Busy(Sharing):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             if disk.target == "vda":
                 self.states[samples.WEB] = "running"
             return super().verify(disk)

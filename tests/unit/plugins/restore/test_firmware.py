@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, firmware, firmware_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import Notes, Overwritten, Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_selection import NOT_ASKED, narrowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
@@ -260,6 +261,14 @@ class World:
         self.disk = "now"
         self.breaks: dict[str, BaseException] = {}
 
+    @property
+    def guests(self) -> World:
+        return self
+
+    @property
+    def disks(self) -> World:
+        return self
+
     def _step(self, name: str) -> None:
         if name in self.breaks:
             raise self.breaks.pop(name)
@@ -276,7 +285,7 @@ class World:
     def secure(self, disks: Any, name: str) -> tuple[SafetySnapshot, ...]:
         return (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", f"vol1-{name}"),)
 
-    def make(self, disk: DiskRestore, notes: execute.Notes) -> None:
+    def make(self, disk: DiskRestore, notes: Notes) -> None:
         """Say that it is overwritten in place."""
 
     def unlock(self, guest: GuestRestore) -> None:
@@ -285,12 +294,12 @@ class World:
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         self._step("prepare")
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         self.disk = disk.snapshot
-        return execute.Overwritten("file_clone")
+        return Overwritten("file_clone")
 
-    def verify(self, disk: DiskRestore) -> execute.Verified:
-        return execute.Verified("size")
+    def verify(self, disk: DiskRestore) -> Verified:
+        return Verified("size")
 
     def autostart(self, guest: GuestRestore) -> bool:
         return False

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Optional
 
 import pytest
 import samples
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Pending, TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
@@ -29,9 +31,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import lun_actor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import CheckFailedError, Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 SERIAL = "81C91$QXsh5a"
 SIZE = SAMPLE_BYTES * 3
@@ -40,6 +43,7 @@ VOLUME = Volume("cluster1", "svm1", "svm1-uuid", "vol1", "vol1-uuid")
 LUN = {"uuid": "lun-1", "serial": SERIAL, "wwid": wwid_of(SERIAL), "size": SIZE, "os_type": "linux", "device": DEVICE}
 PLACE = Storage.from_record(samples.storage("vol1", "a", kind="lun", mount_point=None, lun=LUN))
 DISK = DiskRestore("vda", "raw", PLACE, DEVICE, None, samples.BACKUP, "vol1-snap", SIZE)
+WHOLE = replace(DISK, verify="full")
 THEN, NOW = b"t" * SAMPLE_BYTES, b"n" * SAMPLE_BYTES
 
 
@@ -155,33 +159,48 @@ class OpenGate(Gate):
         return ()
 
 
+class Written:
+    """What an actor writes down: the clones out of which it is about to overwrite."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def temporary(self, file: TemporaryFile) -> None:
+        raise AssertionError(file)
+
+    def no_temporary(self, file: TemporaryFile) -> None:
+        raise AssertionError(file)
+
+    def pending(self, disk: str, request: Optional[Pending]) -> None:
+        assert disk == DISK.label
+        self._world.noted += [request.source] if request else []
+
+
+def new_actor() -> LunActor:
+    return LunActor("r1", OpenGate(), Claim(frozenset()), timeout=60, unknown_wait=1)
+
+
 def restored(world: Any, *, disk: DiskRestore = DISK) -> tuple[LunActor, tuple[str, ...]]:
     """Do all that is done before a LUN is compared."""
-    actor, deadline = LunActor("r1"), Deadline.after(60)
-    actor.prepare(world, VOLUME, disk, deadline=deadline)
-    notes = actor.clone_over(
-        world,
-        VOLUME,
-        disk,
-        gate=OpenGate(),
-        claim=Claim(frozenset()),
-        sending=lambda clone: world.noted.append(clone.uuid),
-        unknown_wait=1,
-        deadline=deadline,
-    )
+    actor = new_actor()
+    actor.prepare(world, VOLUME, disk)
+    notes = actor.overwrite(world, VOLUME, disk, Written(world), Pending(disk.label, "lun", "now"))
     actor.settle(disk)
     return actor, notes
 
 
-def difference(world: Any, actor: LunActor) -> Optional[str]:
-    return actor.difference(world, VOLUME, DISK, deadline=Deadline.after(60))
+def verified(world: Any, actor: LunActor, disk: DiskRestore = DISK) -> Verified:
+    return actor.verify(world, VOLUME, disk)
+
+
+def differing(said: str) -> AbstractContextManager[Any]:
+    return pytest.raises(CheckFailedError, match=f"^Failed to check restored LUN {DISK.label}: {said}$")
 
 
 def test_caches_are_dropped_before_and_after_and_the_content_is_compared(world: World) -> None:
     actor, notes = restored(world)
     assert world.steps == ["flush", "overwrite", "flush", "size", "paths"]
-    assert (difference(world, actor), notes) == (None, ())
-    assert actor.compared(DISK) == "identity and sampled blocks"
+    assert (verified(world, actor), notes) == (Verified("identity and sampled blocks"), ())
     assert world.temporary is None
 
 
@@ -189,36 +208,35 @@ def test_caches_are_dropped_before_and_after_and_the_content_is_compared(world: 
 def test_a_block_that_this_host_reads_otherwise_is_found(world: World, block: int) -> None:
     actor, _notes = restored(world)
     world.host[block] = NOW
-    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte {block * SAMPLE_BYTES}"
+    with differing(f"it differs from {samples.BACKUP} at byte {block * SAMPLE_BYTES}"):
+        verified(world, actor)
 
 
 def test_where_the_content_cannot_be_read_the_result_says_so(world: World) -> None:
     world.readable = False
     actor, _notes = restored(world)
-    assert difference(world, actor) is None
-    assert actor.compared(DISK).startswith(
-        "identity; content not compared: Failed to read LUN /vol/vol1/kvmsnap-tmp-r1-"
-    )
+    said = verified(world, actor).what
+    assert said.startswith("identity; content not compared: Failed to read LUN /vol/vol1/kvmsnap-tmp-r1-")
 
 
 def test_a_lun_that_was_restored_by_another_way_is_compared_by_identity(world: Any) -> None:
-    actor = LunActor("r1")
-    actor.prepare(world, VOLUME, DISK, deadline=Deadline.after(60))
-    assert difference(world, actor) is None
-    assert actor.compared(DISK) == "identity; content not compared: the LUN was not restored through a clone"
-
-
-WHOLE = replace(DISK, verify="full")
+    actor = new_actor()
+    actor.prepare(world, VOLUME, DISK)
+    said = "identity; content not compared: the LUN was not restored through a clone"
+    assert verified(world, actor).what == said
+    with pytest.raises(CheckFailedError, match=f"all of it was to be compared, and only {said} was"):
+        verified(world, actor, WHOLE)
 
 
 def test_all_of_it_is_compared_part_by_part_when_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lun_actor, "PART_BYTES", SAMPLE_BYTES * 2)
     monkeypatch.setattr(lun_restore, "BLOCK_LIMIT", SAMPLE_BYTES)
     actor, _notes = restored(world, disk=WHOLE)
-    assert (difference(world, actor), actor.compared(WHOLE)) == (None, "identity and all content")
-    assert actor.sha256(WHOLE) == hashlib.sha256(THEN * 3).hexdigest()
+    whole = hashlib.sha256(THEN * 3).hexdigest()
+    assert verified(world, actor, WHOLE) == Verified("identity and all content", whole)
     world.host[2] = THEN[:-1] + b"!"
-    assert difference(world, actor) == f"it differs from {samples.BACKUP} at byte {SAMPLE_BYTES * 2}"
+    with differing(f"it differs from {samples.BACKUP} at byte {SAMPLE_BYTES * 2}"):
+        verified(world, actor, WHOLE)
 
 
 def test_nothing_is_overwritten_when_all_is_to_be_compared_and_cannot_be_read(world: World) -> None:
@@ -268,17 +286,18 @@ def test_a_host_that_does_not_answer_is_told_of_the_lun(world: World) -> None:
 def test_maps_that_changed_are_noticed_and_unreadable_ones_are_not_held_against_it(world: World) -> None:
     actor, _notes = restored(world)
     world.maps = []
-    assert difference(world, actor) == "it is mapped otherwise than before"
+    with differing("it is mapped otherwise than before"):
+        verified(world, actor)
     world.maps_refused = OntapDeniedError("list", "not allowed", ontap_code="6")
-    assert difference(world, actor) is None
+    assert verified(world, actor).what == "identity and sampled blocks"
 
 
 def test_settings_that_did_not_outlast_the_overwrite_are_told(world: Any) -> None:
     world.record.update(qos_policy={"name": "gold", "uuid": "q-1"}, enabled=True)
     actor, _notes = restored(world)
-    assert actor.settings_lost(world, VOLUME, DISK, deadline=Deadline.after(60)) == ()
+    assert verified(world, actor).notes == ()
     del world.record["qos_policy"]
-    (said,) = actor.settings_lost(world, VOLUME, DISK, deadline=Deadline.after(60))
+    (said,) = verified(world, actor).notes
     assert said == "the QoS policy of LUN /vol/vol1/a is none and was gold: set it again"
 
 
