@@ -15,6 +15,7 @@ from typing import Any, Literal, Optional, Union
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import left_out
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import (
     BackupPlan,
+    MadeSnapshot,
     backup_plan,
     complete,
     without,
@@ -33,7 +34,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import Part, digest_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary import backup_record, lines
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN, at_least
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN, Hold, at_least
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
@@ -69,17 +70,24 @@ class IndexStep:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the modules of hold and snapshots returned, the level asked for, and who is active elsewhere."""
+    """What hold and snapshots came to, the level asked for, and the uuids of the guests active on each other host."""
 
-    holds: Sequence[Mapping[str, Any]]
-    snapshots: Sequence[Mapping[str, Any]]
+    holds: tuple[Hold, ...]
+    snapshots: tuple[MadeSnapshot, ...]
     asked: str
     other_hosts: Mapping[str, Sequence[str]]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Outcome:
-        """Read the options of ``state: complete``."""
-        return cls(options["holds"], options["snapshots"], options["consistency"], options["other_hosts"])
+        """Read the options of ``state: complete``; raises :class:`InputError`."""
+        return cls(
+            holds=read_records(options["holds"], Hold.from_record, option="holds", source="kvm_vm_quiesce"),
+            snapshots=read_records(
+                options["snapshots"], MadeSnapshot.from_record, option="snapshots", source="ontap_snapshot"
+            ),
+            asked=options["consistency"],
+            other_hosts=options["other_hosts"],
+        )
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ def _start(request: ManifestRequest, scope: BackupScope, *, check: bool) -> dict
     scope = left_out.without(scope, excluded)
     manifest, plan = planned(name, scope)
     holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
+    options = [hold.as_option(ordered=bool(scope.order)) for hold in holds]
     begun = foreseen(manifest, key=scope.key) if check else start(root, manifest, scope.guests, key=scope.key)
     result = result_of(begun.manifest, before="absent", notes=list(begun.notes))
     volumes = [{key: item[key] for key in ("svm", "volume", "volume_uuid")} for item in result["backup"]["volumes"]]
@@ -149,7 +158,7 @@ def _start(request: ManifestRequest, scope: BackupScope, *, check: bool) -> dict
     comment = begun.manifest.comment
     return {
         **result,
-        "plan": {"holds": holds, "volumes": volumes, "comment": comment, "unprotected": unprotected},
+        "plan": {"holds": options, "volumes": volumes, "comment": comment, "unprotected": unprotected},
         "run_id": manifest.run_id,
         "parts": [asdict(part) for part in begun.parts],
     }
@@ -265,29 +274,23 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     half = left_out.half_restored(root, guests)
     busy = left_out.locked_now(request.hold_dir, guests) if half else {}
     half = {uuid: problem for uuid, problem in half.items() if uuid not in busy}
-    done = completed(
-        without(known, dict.fromkeys(half, left_out.HALF_RESTORED)),
-        holds=outcome.holds,
-        snapshots=outcome.snapshots,
-        asked=outcome.asked,
-        other_hosts=outcome.other_hosts,
-    )
+    done = completed(without(known, dict.fromkeys(half, left_out.HALF_RESTORED)), outcome)
     if not check:
         finish(root, done)
     below = guests_below(done, outcome.asked)
     return {**result_of(done, before="started", notes=[]), "guests_below_consistency": below}
 
 
-def completed(
-    started: Manifest,
-    *,
-    holds: Sequence[Mapping[str, Any]],
-    snapshots: Sequence[Mapping[str, Any]],
-    asked: str,
-    other_hosts: Mapping[str, Sequence[str]],
-) -> Manifest:
+def completed(started: Manifest, outcome: Outcome) -> Manifest:
     """Return the complete manifest of this moment; raises as :func:`complete` does."""
-    return complete(started, holds=holds, snapshots=snapshots, asked=asked, at=_now(), other_hosts=other_hosts)
+    return complete(
+        started,
+        holds=outcome.holds,
+        snapshots=outcome.snapshots,
+        asked=outcome.asked,
+        at=_now(),
+        other_hosts=outcome.other_hosts,
+    )
 
 
 def finish(root: Path, manifest: Manifest) -> None:

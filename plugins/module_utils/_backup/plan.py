@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Optional
+from dataclasses import dataclass, fields, replace
+from typing import Any, Optional, cast
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import outside, window
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import Ahead, ahead_of, outside, window
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     Manifest,
     SavedGuest,
@@ -18,6 +18,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, HoldRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken, format_time
 
 LOCKED = "guest-locked"
 
@@ -36,8 +39,8 @@ class BackupPlan:
         *,
         order: Sequence[Sequence[str]] = (),
         filesystems: Optional[Mapping[str, Sequence[str]]] = None,
-    ) -> list[dict[str, Any]]:
-        """Return what ``kvm_vm_quiesce`` takes.
+    ) -> list[HoldRequest]:
+        """Return how the guests are to be held.
 
         ``methods`` and ``filesystems`` map a guest's name or uuid to a method and to mount points (``*`` in the former
         stands for all others). ``order`` are groups of names or uuids, the first one held first; guests of no group
@@ -54,18 +57,17 @@ class BackupPlan:
             groups = [at for at, group in enumerate(order) if guest.name in group or guest.uuid in group]
             if len(groups) > 1:
                 raise InputError(f"Guest {guest.name} is in several groups of the order", guests=[guest.name])
-            hold: dict[str, Any] = {
-                "uuid": guest.uuid,
-                "name": guest.name,
-                "method": methods.get(guest.name, methods.get(guest.uuid, default)),
-                "disks": [disk.target for disk in guest.saved_disks],
-            }
             mountpoints = chosen.get(guest.name, chosen.get(guest.uuid))
-            if mountpoints:
-                hold["filesystems"] = list(mountpoints)
-            if order:
-                hold["order"] = groups[0] if groups else len(order)
-            holds.append(hold)
+            holds.append(
+                HoldRequest(
+                    name=guest.name,
+                    uuid=guest.uuid.lower(),
+                    asked=cast(Asked, methods.get(guest.name, methods.get(guest.uuid, default))),
+                    disks=tuple(disk.target for disk in guest.saved_disks),
+                    filesystems=tuple(mountpoints) if mountpoints else None,
+                    order=groups[0] if groups else len(order),
+                )
+            )
         return holds
 
     def _known(self, words: Iterable[str], what: str) -> None:
@@ -121,31 +123,75 @@ def without(started: Manifest, codes: Mapping[str, str]) -> Manifest:
     return replace(started, guests=kept, unprotected=(*started.unprotected, *gone))
 
 
+@dataclass(frozen=True)
+class MadeSnapshot:
+    """A volume's snapshot as it came to be: ``created`` by this run, with the proof of when, on this host's clock."""
+
+    key: tuple[str, str]
+    uuid: str
+    create_time: Optional[str]
+    created: bool
+    requested_at: Optional[float]
+    confirmed_at: Optional[float]
+    array_ahead: Optional[Ahead] = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> MadeSnapshot:
+        """Read one of the ``snapshots`` that ``ontap_snapshot`` returns."""
+        return cls(
+            key=(str(record["svm_uuid"]), str(record["volume_uuid"])),
+            uuid=str(record["uuid"]),
+            create_time=record.get("create_time"),
+            created=bool(record.get("created")),
+            requested_at=record.get("requested_at"),
+            confirmed_at=record.get("confirmed_at"),
+            array_ahead=ahead_of(record.get("array_ahead")),
+        )
+
+    @classmethod
+    def of(cls, taken: Taken) -> MadeSnapshot:
+        """Return one that was taken in this process."""
+        created = taken.snapshot.create_time
+        return cls(
+            key=(taken.volume.svm_uuid, taken.volume.uuid),
+            uuid=taken.snapshot.uuid,
+            create_time=format_time(created) if created else None,
+            created=taken.created,
+            requested_at=taken.requested_at,
+            confirmed_at=taken.confirmed_at,
+            array_ahead=taken.array_ahead,
+        )
+
+
+def hold_of(row: Row) -> Hold:
+    """Return what a hold in this process came to for one guest."""
+    return Hold(**{each.name: getattr(row, each.name) for each in fields(Hold)})
+
+
 def complete(
     started: Manifest,
     *,
-    holds: Iterable[Mapping[str, Any]],
-    snapshots: Iterable[Mapping[str, Any]],
+    holds: Iterable[Hold],
+    snapshots: Iterable[MadeSnapshot],
     at: str,
     asked: Optional[str] = None,
     other_hosts: Optional[Mapping[str, Sequence[str]]] = None,
 ) -> Manifest:
     """Turn a started manifest into the complete one, from what the hold and the snapshots came to.
 
-    ``holds`` are the ``guests`` that ``kvm_vm_quiesce`` ``state: resumed`` returned, ``snapshots`` what
-    ``ontap_snapshot`` returned, both on this host's monotonic clock; ``at`` is ISO 8601, ``asked`` the level that was
-    to be reached. ``other_hosts`` has the uuids of the guests that are active on each other host. A guest that another
+    The times of both are on this host's monotonic clock; ``at`` is ISO 8601, ``asked`` the level that was to be
+    reached. ``other_hosts`` has the uuids of the guests that are active on each other host. A guest that another
     process worked on during the hold is left out. Raises :class:`KvmsnapError` when a volume has no snapshot, or no
     guest is left: then there is no backup.
     """
-    made = {(str(item["svm_uuid"]), str(item["volume_uuid"])): item for item in snapshots}
+    made = {item.key: item for item in snapshots}
     missing = [item.label for item in started.volumes if item.key not in made]
     if missing:
         raise KvmsnapError(
             f"Failed to complete backup {started.backup_id}: no snapshot of {', '.join(missing)} was reported",
             volumes=missing,
         )
-    older = [item.label for item in started.volumes if not made[item.key].get("created")]
+    older = [item.label for item in started.volumes if not made[item.key].created]
     if older:
         raise KvmsnapError(
             f"Failed to complete backup {started.backup_id}: {', '.join(older)} had the snapshot before this run",
@@ -153,7 +199,7 @@ def complete(
         )
     volumes = tuple(_with_snapshot(item, made[item.key]) for item in started.volumes)
     stamps = {item.key: Stamp(item.label, item.requested_at, item.confirmed_at) for item in volumes}
-    by_uuid = {hold.uuid: hold for hold in map(Hold.from_record, holds)}
+    by_uuid = {hold.uuid: hold for hold in holds}
     started = without(started, {hold.uuid: LOCKED for hold in by_uuid.values() if hold.locked})
     guests = tuple(
         replace(
@@ -174,7 +220,7 @@ def complete(
             item,
             create_time_off=outside(
                 item.create_time,
-                made[item.key].get("array_ahead"),
+                made[item.key].array_ahead,
                 window(stamps[item.key], _held_on(item.key, started, by_uuid)),
             ),
         )
@@ -193,11 +239,11 @@ def _volume_keys(guest: SavedGuest) -> list[tuple[str, str]]:
     return list(dict.fromkeys(keys))
 
 
-def _with_snapshot(volume: SavedVolume, snapshot: Mapping[str, Any]) -> SavedVolume:
+def _with_snapshot(volume: SavedVolume, snapshot: MadeSnapshot) -> SavedVolume:
     return replace(
         volume,
-        snapshot_uuid=str(snapshot["uuid"]),
-        create_time=snapshot.get("create_time"),
-        requested_at=snapshot.get("requested_at"),
-        confirmed_at=snapshot.get("confirmed_at"),
+        snapshot_uuid=snapshot.uuid,
+        create_time=snapshot.create_time,
+        requested_at=snapshot.requested_at,
+        confirmed_at=snapshot.confirmed_at,
     )

@@ -16,7 +16,12 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import critical_section, left_out, manifest_writer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.host_lock import backup_lock
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import BackupPlan, backup_plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import (
+    BackupPlan,
+    MadeSnapshot,
+    backup_plan,
+    hold_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGroup, SavedVolume
@@ -323,13 +328,13 @@ def _completed(
     """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
     if critical.ended_early:
         raise BackupError("the process was asked to end")
-    done = manifest_writer.completed(
-        started,
-        holds=[row.as_dict() for row in critical.rows],
-        snapshots=[as_result(each) for each in taken],
+    outcome = manifest_writer.Outcome(
+        holds=tuple(map(hold_of, critical.rows)),
+        snapshots=tuple(map(MadeSnapshot.of, taken)),
         asked=request.asked,
         other_hosts=request.other_hosts,
     )
+    done = manifest_writer.completed(started, outcome)
     below = manifest_writer.guests_below(done, request.asked)
     if below and request.below == FAIL_RUN:
         levels = "; ".join(
@@ -409,8 +414,7 @@ def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[st
 
 def _guests(request: BackupRequest, plan: BackupPlan) -> list[models.HoldRequest]:
     scope = request.scope
-    holds = plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
-    return [models.HoldRequest.from_option(each) for each in holds]
+    return plan.holds(scope.methods, order=scope.order, filesystems=scope.filesystems)
 
 
 def _refs(manifest: Manifest) -> list[VolumeRef]:

@@ -20,6 +20,8 @@ SPREAD = 1.0
 """Seconds by which the clocks of a cluster's nodes may differ: one answers, another one makes the snapshot."""
 
 Window = tuple[float, float]
+Ahead = tuple[float, float]
+"""By how many seconds the array's clock is ahead of this host's monotonic one, least and most."""
 
 
 def window(stamp: Stamp, holds: Iterable[Hold]) -> Optional[Window]:
@@ -38,16 +40,15 @@ def window(stamp: Stamp, holds: Iterable[Hold]) -> Optional[Window]:
     return stamp.requested_at, stamp.confirmed_at
 
 
-def outside(create_time: Optional[str], ahead: Any, within: Optional[Window]) -> Optional[float]:
+def outside(create_time: Optional[str], ahead: Optional[Ahead], within: Optional[Window]) -> Optional[float]:
     """Return by how many seconds at least a snapshot's ``create_time`` is before (below 0) or after a window.
 
-    0.0 is one that may lie inside, None one that cannot be compared. ``ahead`` is what ``Client.array_ahead`` gave, as
-    a list of two numbers.
+    0.0 is one that may lie inside, None one that cannot be compared.
     """
-    written, bounds = _seconds(create_time), _bounds(ahead)
-    if written is None or bounds is None or within is None:
+    written = _seconds(create_time)
+    if written is None or ahead is None or within is None:
         return None
-    least, most = bounds
+    least, most = ahead
     earliest, latest = written - most - SPREAD, written + GRAIN - least + SPREAD
     if latest < within[0]:
         return round(latest - within[0], 3)
@@ -71,7 +72,8 @@ def _seconds(create_time: Optional[str]) -> Optional[float]:
         return None
 
 
-def _bounds(ahead: Any) -> Optional[tuple[float, float]]:
+def ahead_of(ahead: Any) -> Optional[Ahead]:
+    """Read the list of two numbers that ``ontap_snapshot`` returns, None for what is none."""
     if not isinstance(ahead, Sequence) or isinstance(ahead, str) or len(ahead) != 2:
         return None
     try:

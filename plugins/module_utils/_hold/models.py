@@ -105,6 +105,15 @@ class HoldRequest:
         """How to call it."""
         return self.name or self.uuid
 
+    def as_option(self, *, ordered: bool) -> dict[str, Any]:
+        """Return an entry of the ``guests`` option; ``ordered``: with the place in the order."""
+        option: dict[str, Any] = {"uuid": self.uuid, "name": self.name, "method": self.asked}
+        if self.disks is not None:
+            option["disks"] = list(self.disks)
+        if self.filesystems is not None:
+            option["filesystems"] = list(self.filesystems)
+        return {**option, "order": self.order} if ordered else option
+
 
 @dataclass(frozen=True)
 class Observation:

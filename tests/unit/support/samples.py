@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     STARTED,
     Manifest,
     SavedGuest,
     SavedVolume,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold
 
 BACKUP = "hv1-daily_20261121020000"
 WEB = "11111111-1111-4111-8111-111111111111"
@@ -142,6 +145,19 @@ def snapshot(name: str = "vol1", **changes: Any) -> dict[str, Any]:
         "created": True,
     }
     return {**values, **changes}
+
+
+def completed(
+    started: Manifest, *, holds: Sequence[dict[str, Any]], snapshots: Sequence[dict[str, Any]], at: str, **more: Any
+) -> Manifest:
+    """A complete manifest, from records like those of :func:`hold` and :func:`snapshot`."""
+    return plan.complete(
+        started,
+        holds=map(Hold.from_record, holds),
+        snapshots=map(plan.MadeSnapshot.from_record, snapshots),
+        at=at,
+        **more,
+    )
 
 
 def manifest(*guests: dict[str, Any], volumes: tuple[str, ...] = ("vol1",)) -> Manifest:

@@ -61,9 +61,9 @@ def made_plan() -> plan.BackupPlan:
 
 def test_methods_go_by_name_then_uuid_then_star() -> None:
     holds = made_plan().holds({"web1": "suspend", samples.DB: "none"})
-    assert [(hold["name"], hold["method"]) for hold in holds] == [("web1", "suspend"), ("db1", "none")]
-    assert {hold["method"] for hold in made_plan().holds({"*": "suspend"})} == {"suspend"}
-    assert {hold["method"] for hold in made_plan().holds({})} == {"auto"}
+    assert [(hold.name, hold.asked) for hold in holds] == [("web1", "suspend"), ("db1", "none")]
+    assert {hold.asked for hold in made_plan().holds({"*": "suspend"})} == {"suspend"}
+    assert {hold.asked for hold in made_plan().holds({})} == {"auto"}
 
 
 def test_a_method_for_an_unknown_guest_is_a_mistake() -> None:
@@ -73,7 +73,7 @@ def test_a_method_for_an_unknown_guest_is_a_mistake() -> None:
 
 def test_a_complete_manifest_carries_snapshots_and_levels() -> None:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=("vol1", "vol2"))
-    done = plan.complete(
+    done = samples.completed(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot("vol1"), samples.snapshot("vol2", confirmed_at=13.0)],
@@ -88,12 +88,12 @@ def test_a_complete_manifest_carries_snapshots_and_levels() -> None:
 def test_a_volume_without_its_snapshot_leaves_the_backup_incomplete() -> None:
     started = samples.manifest(samples.two_volume_guest(), volumes=("vol1", "vol2"))
     with pytest.raises(KvmsnapError, match="svm1:vol2"):
-        plan.complete(started, holds=[], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00")
+        samples.completed(started, holds=[], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00")
 
 
 def test_a_snapshot_that_was_there_before_is_not_taken_for_this_run_s() -> None:
     with pytest.raises(KvmsnapError, match="svm1:vol1"):
-        plan.complete(
+        samples.completed(
             samples.manifest(), holds=[], snapshots=[samples.snapshot(created=False)], at="2026-11-21T02:00:03+00:00"
         )
 
@@ -101,4 +101,4 @@ def test_a_snapshot_that_was_there_before_is_not_taken_for_this_run_s() -> None:
 def test_the_hold_is_told_which_disks_count() -> None:
     left_out = samples.disk("vdb", included=False, storage=samples.storage("vol2"))
     made = backup_plan([samples.guest(disks=[samples.disk(), left_out])], volumes=[samples.volume("vol1")], problems=[])
-    assert made.holds({})[0]["disks"] == ["vda"]
+    assert made.holds({})[0].disks == ("vda",)

@@ -12,10 +12,15 @@ import pytest
 import samples
 from backup_site import Site, two_guests
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer, plan
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_writer import ManifestRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import Window, outside, window
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock import (
+    Window,
+    ahead_of,
+    outside,
+    window,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
@@ -76,7 +81,7 @@ def ahead(skew: float = 0.0, *, took: float = 0.0) -> list[float]:
 def test_how_far_it_is_off(
     create_time: Optional[str], told: Any, within: Optional[Window], expected: Optional[float]
 ) -> None:
-    assert outside(create_time, told, within) == expected
+    assert outside(create_time, ahead_of(told), within) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,7 @@ def test_it_is_compared_by_the_holds_of_the_guests_on_the_volume_and_changes_no_
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=("vol1", "vol2"))
     late = {"create_time": "2026-11-21T12:01:00+00:00", "array_ahead": ahead()}
     plain, dated = (
-        plan.complete(
+        samples.completed(
             started,
             holds=[samples.hold(), samples.hold(samples.DB, "db1")],
             snapshots=[samples.snapshot("vol1"), samples.snapshot("vol2", **more)],

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import presence
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
@@ -36,7 +35,7 @@ def test_a_snapshot_is_the_backup_s_only_by_name_and_uuid(
 ) -> None:
     started = samples.manifest(samples.two_volume_guest(), volumes=("vol1", "vol2"))
     made = [samples.snapshot("vol1"), samples.snapshot("vol2")]
-    done = plan.complete(started, holds=[], snapshots=made, at="2026-11-21T02:00:03+00:00")
+    done = samples.completed(started, holds=[], snapshots=made, at="2026-11-21T02:00:03+00:00")
     assert presence.missing_volumes(done, snapshots) == missing
 
 

@@ -24,7 +24,6 @@ import samples
 from backup_site import Site
 from virt import Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     from_snapshots,
     manifest,
@@ -560,7 +559,7 @@ def test_snapshots_of_two_runs_are_no_backup(scene: Scene) -> None:
 
 def complete() -> Manifest:
     """A complete backup of web1 with its UEFI variables."""
-    done = plan.complete(
+    done = samples.completed(
         samples.manifest(), holds=[samples.hold()], snapshots=[samples.snapshot()], asked="unknown", at="2026-11-21"
     )
     file = SavedFile("nvram", "/nv", "web.nvram", hashlib.sha256(VARIABLES).hexdigest())

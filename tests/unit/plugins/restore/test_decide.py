@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -37,7 +36,7 @@ SILENT = Problem("multipathd-not-running", "error", "multipathd does not answer"
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
-    return plan.complete(
+    return samples.completed(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],
@@ -209,7 +208,7 @@ def mixed(disk: DiskNow, **changes: Any) -> RestorePlan:
     """Plan the restore of a guest that boots from a file and has its data on a LUN."""
     boot = samples.disk(storage=samples.storage("vol1", "db1.img"))
     data = samples.disk("vdb", role="data", path="/dev/dm-3", source="/dev/mapper/mpatha", storage=LUN_PLACE)
-    saved = plan.complete(
+    saved = samples.completed(
         samples.manifest(samples.guest("db1", samples.DB, disks=[boot, data]), volumes=VOLUMES),
         holds=[samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],
@@ -315,7 +314,9 @@ def test_a_backing_file_that_changed_since_is_noticed() -> None:
     base = "/mnt/vol1/base.img"
     chain = samples.disk(format="qcow2", backing=[{"path": base, "size": 4096, "modified": 1}])
     made = samples.manifest(samples.guest(disks=[chain]))
-    saved = plan.complete(made, holds=[samples.hold()], snapshots=[samples.snapshot()], at="2026-11-21T02:00:03+00:00")
+    saved = samples.completed(
+        made, holds=[samples.hold()], snapshots=[samples.snapshot()], at="2026-11-21T02:00:03+00:00"
+    )
 
     def with_base(modified: int) -> RestorePlan:
         now = web_now(disk_now(format="qcow2", backing=(BackingFile(base, 4096, modified),)))

@@ -12,7 +12,6 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
@@ -53,7 +52,7 @@ def journal(
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), volumes=("vol1",))
-    return plan.complete(
+    return samples.completed(
         started, holds=[samples.hold()], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00"
     )
 

@@ -18,7 +18,6 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import from_snapshots, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
@@ -57,7 +56,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     nvram = tmp_path / "vars.fd"
     nvram.write_bytes(b"variables of now")
     started = samples.manifest(samples.two_volume_guest(), volumes=VOLUMES)
-    complete = plan.complete(
+    complete = samples.completed(
         started,
         holds=[samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],

@@ -11,7 +11,6 @@ import found
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import shared_disks
@@ -157,7 +156,7 @@ def backup(*without: str) -> Manifest:
         )
         for name, uuid in (("web1", samples.WEB), ("db1", samples.DB))
     ]
-    return plan.complete(
+    return samples.completed(
         samples.manifest(*guests),
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot()],

@@ -11,7 +11,6 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -30,7 +29,7 @@ WRITTEN = GuestProgress("running", ("svm1:/vol/vol1/web1.img",), written=True, d
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=("vol1", "vol2"))
-    return plan.complete(
+    return samples.completed(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in ("vol1", "vol2")],
