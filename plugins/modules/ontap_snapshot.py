@@ -366,7 +366,7 @@ unanswered:
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import (
     controllers_argument,
     unanswered_argument,
@@ -380,7 +380,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import retry_options, timeout_options
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 VOLUMES = {"type": "list", "elements": "dict", "required": True, "options": volume_options()}
@@ -422,8 +422,7 @@ def main() -> None:
                 f"The time for snapshot {wanted.name} was over (not_after) before anything was done. Where that is the"
                 " end of a hold, give the hold more time, or take less of it before"
             )
-        policy = RetryPolicy(retry_count=given["retry_count"])
-        with connected(given["controllers"], policy=policy, deadline=deadline) as clients:
+        with ArrayAccess.from_options(given).connected(deadline) as clients:
             how = {"check_mode": module.check_mode, "deadline": deadline}
             if given["state"] == "present":
                 result = ensure_present(clients, volumes, wanted, take_back=given["take_back"], **how)

@@ -62,10 +62,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     listed,
     parse_mapping,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 _UNKNOWN: Mapping[str, Any] = {
     "uuid": "",
@@ -95,23 +95,18 @@ class Surroundings:
     initiators: Callable[[], tuple[str, ...]] = own_initiators
 
 
-Controllers = Sequence[Mapping[str, Any]]
-
-
 @dataclass(frozen=True)
 class DiscoveryRequest:
     """What a discovery is asked for: by default all guests of the host with all their disks.
 
-    ``controllers`` are as the modules take them, ``timeout`` is in seconds. ``known_initiators`` are those of other
+    ``known_initiators`` are those of other
     hosts that are no news: a LUN may be mapped to them. ``stored`` is the mapping that is there: what is checked
     without ``auto_discovery``, and what drifted with it.
     """
 
-    controllers: Controllers = field(repr=False)
+    array: ArrayAccess
     uri: str
     config_dir: Path
-    retry_count: int
-    timeout: float
     guests: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     disks: Literal["all", "boot"] = "all"
@@ -124,13 +119,11 @@ class DiscoveryRequest:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> DiscoveryRequest:
-        """Read the options of ``kvm_vm_discover``; raises :class:`InputError` for a mapping that cannot be used."""
+        """Read the options of ``kvm_vm_discover``; raises :class:`InputError` for what cannot be used."""
         return cls(
-            controllers=options["controllers"],
+            array=ArrayAccess.from_options(options),
             uri=options["uri"],
             config_dir=Path(options["config_dir"]),
-            retry_count=options["retry_count"],
-            timeout=options["timeout"],
             guests=tuple(listed(options["guests"])),
             exclude=tuple(listed(options["exclude"])),
             disks=options["disks"],
@@ -222,13 +215,9 @@ def discover(
 
     Raises :class:`InputError` (a guest that is not known), ``OntapError``, :class:`LibvirtError`.
     """
-    policy = RetryPolicy(retry_count=request.retry_count)
-    deadline = Deadline.after(request.timeout)
+    deadline = request.array.deadline()
     around = surroundings or Surroundings()
-    with (
-        census_of(request) as counted,
-        connected(request.controllers, policy=policy, deadline=deadline) as clients,
-    ):
+    with census_of(request) as counted, request.array.connected(deadline) as clients:
         census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
         site = _Site(request, census, clients, deadline, around)
         return _discover(site) if request.auto_discovery else _check(site)
@@ -238,7 +227,7 @@ def discover(
 def census_of(request: DiscoveryRequest) -> Iterator[Census]:
     """Yield the guests of the host, from libvirt or, when it does not answer, from their files."""
     try:
-        host = connect(request.uri, retry_count=request.retry_count)
+        host = connect(request.uri, retry_count=request.array.retry_count)
     except LibvirtUnavailableError as exc:
         if not request.auto_discovery:
             yield Census((), ())

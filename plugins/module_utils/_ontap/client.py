@@ -17,7 +17,7 @@ import ssl
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -154,30 +154,6 @@ def connect(
     return client
 
 
-@contextmanager
-def connected(
-    controllers: Sequence[Mapping[str, Any]], *, policy: RetryPolicy, deadline: Deadline
-) -> Iterator[list[Client]]:
-    """Log in at every entry of the ``controllers`` option, and out at the end; raises as ``connect`` does."""
-    with _logged_in(_controllers(controllers), policy=policy, deadline=deadline) as clients:
-        yield clients
-
-
-def _controllers(option: Sequence[Mapping[str, Any]]) -> tuple[Controller, ...]:
-    if not option:
-        raise InputError("Failed to reach any ONTAP system: the list of controllers is empty")
-    return tuple(Controller.from_option(each) for each in option)
-
-
-@contextmanager
-def _logged_in(controllers: Sequence[Controller], *, policy: RetryPolicy, deadline: Deadline) -> Iterator[list[Client]]:
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(connect(each, policy=policy, clock=deadline.clock, deadline=deadline))
-            for each in controllers
-        ]
-
-
 @dataclass(frozen=True)
 class ArrayAccess:
     """The ONTAP systems that a request names, how often a call is sent again, and the seconds of one step there."""
@@ -190,15 +166,24 @@ class ArrayAccess:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ArrayAccess:
         """Read ``controllers``, ``retry_count`` and ``timeout``; raises :class:`InputError`."""
-        return cls(_controllers(options["controllers"]), options["retry_count"], options["timeout"])
+        if not options["controllers"]:
+            raise InputError("Failed to reach any ONTAP system: the list of controllers is empty")
+        controllers = tuple(map(Controller.from_option, options["controllers"]))
+        return cls(controllers, options["retry_count"], options["timeout"])
 
     def deadline(self) -> Deadline:
         """Return the time for one step that begins now."""
         return Deadline.after(self.timeout, self.clock)
 
-    def connected(self, deadline: Deadline) -> AbstractContextManager[list[Client]]:
+    @contextmanager
+    def connected(self, deadline: Deadline) -> Iterator[list[Client]]:
         """Log in at every system, and out at the end; raises as ``connect`` does."""
-        return _logged_in(self.controllers, policy=RetryPolicy(retry_count=self.retry_count), deadline=deadline)
+        policy = RetryPolicy(retry_count=self.retry_count)
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(connect(each, policy=policy, clock=deadline.clock, deadline=deadline))
+                for each in self.controllers
+            ]
 
 
 class Client:

@@ -21,7 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
@@ -37,7 +37,7 @@ def looked_at(request: RestoreRequest, restore_id: str, guests: Mapping[str, Gue
         return {}
     images = restore_journal.images_of(request.catalog_dir, restore_id)
     guests = in_cluster(guests, request.uri, request.unmanaged_guests)
-    with closing(connect(request.uri, retry_count=request.retry_count)) as host:
+    with closing(request.reach()) as host:
         gate = Gate(lambda: host)
         return {uuid: _looked_at(request, now, host.domain(uuid=uuid), images, gate) for uuid, now in guests.items()}
 

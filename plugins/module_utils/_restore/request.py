@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import UNDO
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Controllers, DiscoveryRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import DiscoveryRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition, condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import Allowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherHosts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.redefine import KEEP, Redefinition
@@ -31,18 +32,16 @@ _NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave dis
 class RestoreRequest:
     """What ``kvm_app_restore`` is asked for; times are in seconds.
 
-    ``controllers`` and ``backup_from`` are as the module takes them. ``definition`` is None where nobody said what
+    ``backup_from`` is as the module takes it. ``definition`` is None where nobody said what
     becomes of the guests' definitions. ``guests`` and ``disks`` are names, uuids and targets as they were typed.
     """
 
-    controllers: Controllers = field(repr=False)
+    array: ArrayAccess
     guests: tuple[str, ...]
     catalog_dir: Path
     hold_dir: Path
     config_dir: Path
     uri: str
-    retry_count: int
-    timeout: int
     trust: Trust
     condition: Condition
     others: OtherHosts
@@ -78,14 +77,12 @@ class RestoreRequest:
                     f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
                 )
         return cls(
-            controllers=options["controllers"],
+            array=ArrayAccess.from_options(options),
             guests=tuple(options["guests"]),
             catalog_dir=Path(options["catalog_dir"]),
             hold_dir=Path(options["hold_dir"]),
             config_dir=Path(options["config_dir"]),
             uri=options["uri"],
-            retry_count=options["retry_count"],
-            timeout=options["timeout"],
             trust=Trust.from_options(options),
             condition=condition_of(options["health"]),
             others=OtherHosts.from_options(options),
@@ -123,7 +120,7 @@ class RestoreRequest:
 
     def reach(self) -> Host:
         """Open a connection to libvirt; raises ``LibvirtError``."""
-        return connect(self.uri, retry_count=self.retry_count)
+        return connect(self.uri, retry_count=self.array.retry_count)
 
     @property
     def redefinition(self) -> Redefinition:
@@ -134,11 +131,9 @@ class RestoreRequest:
     def discovery(self) -> DiscoveryRequest:
         """What this host's guests are looked at with, whatever a playbook found earlier."""
         return DiscoveryRequest(
-            controllers=self.controllers,
+            array=self.array,
             uri=self.uri,
             config_dir=self.config_dir,
-            retry_count=self.retry_count,
-            timeout=self.timeout,
             known_initiators=self.others.known_initiators,
             multipath_required=self.multipath_required,
         )

@@ -30,7 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import backup_id, checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import format_time
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
@@ -73,7 +73,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     refuse,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Where = tuple[str, str, str]
 
@@ -96,9 +96,8 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
     root = request.catalog_dir
     asked = checked_id(request.restore_id, what="restore_id") if request.restore_id else ""
     known = restore_journal.load(root, asked) if asked else None
-    deadline = Deadline.after(request.timeout)
-    policy = RetryPolicy(retry_count=request.retry_count)
-    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
+    deadline = request.array.deadline()
+    with request.array.connected(deadline) as clients:
         chosen = _chosen(request, known, clients, deadline)
         found = restore_survey.survey(root)
         into = restore_into.decided(request.into_uuid, chosen, request.guests, known)
@@ -196,9 +195,8 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
     again = restore_journal.load(root, f"{known.restore_id}{restore_journal.UNDO}") or Journal(
         f"{known.restore_id}{restore_journal.UNDO}", before.backup_id, disks=known.disks, into=known.into
     )
-    deadline = Deadline.after(request.timeout)
-    policy = RetryPolicy(retry_count=request.retry_count)
-    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
+    deadline = request.array.deadline()
+    with request.array.connected(deadline) as clients:
         todo = [name for name in names if not _done(before, again, name)]
         _claim(locks, request, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
@@ -325,10 +323,10 @@ def _carried_out(
         places=places,
         manifest=manifest,
         method=request.method,
-        timeout=request.timeout,
+        timeout=request.array.timeout,
         unknown_wait=request.unknown_wait,
         restore_id=record.restore_id,
-        luns=LunActor(record.restore_id, gate, claim, request.timeout, request.unknown_wait),
+        luns=LunActor(record.restore_id, gate, claim, request.array.timeout, request.unknown_wait),
         gate=gate,
         claim=claim,
     )
@@ -380,7 +378,7 @@ def _chosen(request: RestoreRequest, known: Optional[Journal], clients: Sequence
 
 def _backup_of(request: RestoreRequest, wanted: str) -> Chosen:
     """Return the backup that a restore was made from, of which the array is asked only when the catalog lost it."""
-    deadline = Deadline.after(request.timeout)
+    deadline = request.array.deadline()
     choose_from = partial(
         chosen_backup,
         request.catalog_dir,
@@ -392,8 +390,7 @@ def _backup_of(request: RestoreRequest, wanted: str) -> Chosen:
     )
     if request.backup_from or store.load(request.catalog_dir, wanted) is not None:
         return choose_from(clients=())
-    policy = RetryPolicy(retry_count=request.retry_count)
-    with connected(request.controllers, policy=policy, deadline=deadline) as clients:
+    with request.array.connected(deadline) as clients:
         return choose_from(clients=clients)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_app_restore
 
+ARRAY = {"hostname": "cluster1", "username": "kvmsnap", "password": "lab-Secret1"}
+
 
 def defaults(spec: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the options of a module to which nothing was said."""
@@ -18,8 +20,8 @@ def defaults(spec: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def restore_request(catalog: Path, **changes: Any) -> RestoreRequest:
-    """Return a restore's request with this catalog and no array; the holds lie below the catalog."""
-    here = {"catalog_dir": str(catalog), "hold_dir": str(catalog / "run" / "holds"), "controllers": []}
+    """Return a restore's request with this catalog and an array that is not there; the holds lie below the catalog."""
+    here = {"catalog_dir": str(catalog), "hold_dir": str(catalog / "run" / "holds"), "controllers": [ARRAY]}
     usual = {"guests": ["web1"], "retry_count": 0, "timeout": 60, "uri": "test:///default"}
     options = {**defaults(kvm_app_restore.argument_spec()), **here, **usual, **changes}
     return RestoreRequest.from_options(options)

@@ -16,11 +16,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import models
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, list_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 from ontapsim.testing import Running
 
 RUNNING = libvirt.VIR_DOMAIN_RUNNING
@@ -35,7 +35,7 @@ class Site:
         self.seconds, self.vss_seconds, self.at_once = 30.0, 8.0, 16
         self.clock = Clock()
         self.found: list[dict[str, Any]] = []
-        with connected([self.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+        with self.access().connected(Deadline.after(30)) as clients:
             self._volumes = {item.name: item for item in list_volumes(clients[0], svms=["svm1"])}
 
     def add(self, name: str, *volumes: str, **how: Any) -> str:
@@ -84,9 +84,13 @@ class Site:
         login = {"username": "kvmsnap", "password": "lab-Kvmsnap1", "ca_path": self.sim.ca_pem}
         return {"hostname": "127.0.0.1", "port": self.sim.port, **login}
 
+    def access(self) -> ArrayAccess:
+        """The array, for sessions of the tests' own."""
+        return ArrayAccess.from_options({"controllers": [self.controller()], "retry_count": 3, "timeout": 30})
+
     def delete(self, volume: str) -> None:
         """Delete the backup's snapshot of a volume, as an administrator would."""
-        with connected([self.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+        with self.access().connected(Deadline.after(30)) as clients:
             wanted = Wanted(self.name, allow_foreign=True)
             time_left = Deadline.after(30)
             ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)

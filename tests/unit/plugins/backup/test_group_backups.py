@@ -21,12 +21,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import refs_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import SHORTEST_FENCE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ontapsim.testclient import Api
 
 GROUPS = "/application/consistency-groups"
@@ -97,7 +96,7 @@ def manifest_of(site: Site) -> Manifest:
 
 def remove(site: Site, manifest: Optional[Manifest] = None, *volumes: str) -> None:
     """Delete the snapshots of a backup, or of some volumes."""
-    with connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+    with site.access().connected(Deadline.after(30)) as clients:
         refs = [VolumeRef("svm1", volume) for volume in volumes]
         if manifest is not None:
             refs = refs_of(clients, manifest, deadline=Deadline.after(30))

@@ -23,11 +23,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.array_clock
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ontapsim.testing import Running
 
 NOON = 1795262400
@@ -149,7 +149,7 @@ def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
     wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
-    with connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30)) as clients:
+    with site.access().connected(Deadline.after(30)) as clients:
         taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
     by_json = json.loads(json.dumps(taken["snapshots"]))
     complete = {"state": "complete", "run_id": started["run_id"], "holds": [], "snapshots": by_json}

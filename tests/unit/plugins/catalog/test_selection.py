@@ -44,8 +44,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directo
     UnreadableCopyError,
     read_carried,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 VOLUMES = ("kvm_vol1", "kvm_vol2")
 VARIABLES = b"variables"
@@ -99,7 +98,7 @@ class Scene:
     def chosen(self, wanted: str | None = None, trust: Trust = UNPROVEN) -> Chosen:
         """Choose the backup as a restore does; most tests are about manifests without an index."""
         deadline = Deadline.after(30)
-        with connected([self.site.controller()], policy=RetryPolicy(), deadline=deadline) as clients:
+        with self.site.access().connected(deadline) as clients:
             found = {"guests": ["web1"], "clients": clients, "deadline": deadline, "trust": trust}
             return chosen_backup(self.root, wanted or self.id, **found)
 

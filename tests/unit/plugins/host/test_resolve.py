@@ -26,12 +26,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     storage_of,
     storages,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import Lif
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ontapsim import testing
 
 MOUNTS = parse_mounts((Path(__file__).parent / "kvm-host.mountinfo").read_text(encoding="utf-8"))
@@ -257,11 +257,15 @@ def option(array: testing.Running, username: str, password: str) -> dict[str, An
     }
 
 
+def access(options: list[dict[str, Any]]) -> ArrayAccess:
+    return ArrayAccess.from_options({"controllers": options, "retry_count": 0, "timeout": 60})
+
+
 @pytest.fixture
 def clients(array: testing.Running) -> Iterator[list[Client]]:
     """A session of the least-privilege user."""
     options = [option(array, "kvmsnap", "lab-Kvmsnap1")]
-    with connected(options, policy=RetryPolicy(retry_count=0), deadline=Deadline.after(60)) as opened:
+    with access(options).connected(Deadline.after(60)) as opened:
         yield opened
 
 
@@ -301,7 +305,7 @@ def test_no_place_no_call(array: testing.Running, clients: list[Client]) -> None
 def test_two_ways_to_one_svm_are_not_ambiguous(array: testing.Running) -> None:
     options = [option(array, "kvmsnap", "lab-Kvmsnap1"), option(array, "vsadmin", "lab-Vsadmin1")]
     where = place("/mnt/x/a.img", mount("nas1:/kvm_vol1/nested", more="vers=4.1,addr=203.0.113.21"))
-    with connected(options, policy=RetryPolicy(retry_count=0), deadline=Deadline.after(60)) as opened:
+    with access(options).connected(Deadline.after(60)) as opened:
         stored = storages(opened, [where], addresses_of=lambda _server: [])
     storage = stored[where]
     assert isinstance(storage, HostStorage)
@@ -311,7 +315,7 @@ def test_two_ways_to_one_svm_are_not_ambiguous(array: testing.Running) -> None:
 def test_the_svm_s_own_account_resolves_the_ambiguity(array: testing.Running) -> None:
     options = [option(array, "vsadmin", "lab-Vsadmin1")]
     where = place("/mnt/x/a.img", mount("nas1:/kvm_vol1"))
-    with connected(options, policy=RetryPolicy(retry_count=0), deadline=Deadline.after(60)) as opened:
+    with access(options).connected(Deadline.after(60)) as opened:
         storage = storages(opened, [where], addresses_of=lambda _server: [])[where]
     assert isinstance(storage, HostStorage)
     assert storage.svm == "svm1"

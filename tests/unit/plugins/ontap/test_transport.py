@@ -18,11 +18,11 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import client as client_module
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import (
+    ArrayAccess,
     Client,
     Controller,
     MissingLibraryError,
     connect,
-    connected,
     refuse_volume_revert,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import (
@@ -321,9 +321,8 @@ def test_the_name_of_a_controller(hostname: str, port: int, name: str) -> None:
 
 
 def test_an_empty_list_of_controllers() -> None:
-    nowhere = connected([], policy=QUICK, deadline=Deadline.after(1.0))
-    with pytest.raises(InputError, match="list of controllers is empty"), nowhere:
-        pass
+    with pytest.raises(InputError, match="list of controllers is empty"):
+        ArrayAccess.from_options({"controllers": [], "retry_count": 0, "timeout": 1})
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

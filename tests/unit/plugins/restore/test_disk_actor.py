@@ -24,7 +24,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Ga
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
@@ -32,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import DiskActor, hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 VOLUME, NAME = "kvm_vol1", "disk.img"
 THEN, NOW = b"then" * 4096, b"now!" * 4096
@@ -62,9 +61,7 @@ class Bench:
         self.file.write_bytes(THEN)
         site.sim.control.add_snapshot("svm1", VOLUME, site.name)
         self.file.write_bytes(NOW)
-        clients = stack.enter_context(
-            connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30.0))
-        )
+        clients = stack.enter_context(site.access().connected(Deadline.after(30.0)))
         ((client, volume),) = find_volumes(clients, [VolumeRef("svm1", VOLUME)])
         saved = SavedVolume.from_record({**site._volume(VOLUME), "mount_point": str(self.file.parent)})
         host = stack.enter_context(closing(connect("test:///default", retry_count=0)))

@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery, DiscoveryRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestoreRefusedError
@@ -76,7 +77,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         disk.update(readonly=False)
         disk["storage"].update(locks=True)
     monkeypatch.setattr(run, "discover", lambda _asked, **_how: found.discovery(now))
-    monkeypatch.setattr(run, "connected", lambda *_args, **_more: nullcontext([]))
+    monkeypatch.setattr(ArrayAccess, "connected", lambda *_asked: nullcontext([]))
     monkeypatch.setattr(
         run,
         "locate",
@@ -313,7 +314,7 @@ def test_the_backup_of_an_undo_is_asked_of_the_array_only_when_it_is_lost(
     def nobody(*_asked: Any, **_more: Any) -> Any:
         raise AssertionError("a session was opened")
 
-    monkeypatch.setattr(run, "connected", nobody)
+    monkeypatch.setattr(ArrayAccess, "connected", nobody)
     option, mine = handed_over(root)
     given = run._backup_of(asked(mine, backup_from=option), samples.BACKUP)
     assert (given.given is not None, given.origin) == (True, Origin.IMPORTED)
@@ -358,9 +359,9 @@ def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
 
 
 def test_a_request_that_is_shown_shows_no_password(tmp_path: Path) -> None:
-    request = asked(tmp_path, controllers=[{"hostname": "cluster1", "password": "lab-Secret1"}])
+    request = asked(tmp_path, controllers=[{"hostname": "cluster1", "username": "kvmsnap", "password": "lab-Secret1"}])
     assert "lab-Secret1" not in f"{request!r} {request.discovery!r}"
-    assert request.discovery.controllers == request.controllers
+    assert request.discovery.array == request.array
 
 
 def test_no_two_safety_snapshots_have_one_name() -> None:

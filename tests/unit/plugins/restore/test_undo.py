@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 
 BEFORE = "hv1-safety_20261122020000"
@@ -91,7 +92,7 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = restore_request(tmp_path, restore_id="r1", state="undone")
-    monkeypatch.setattr(run, "connected", lambda *_asked, **_more: nullcontext([]))
+    monkeypatch.setattr(ArrayAccess, "connected", lambda *_asked: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
         run.run(request, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
