@@ -12,14 +12,14 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import host_of_copy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import defined_by, host_of_copy
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 
 def kvm_restore_as_host(wanted: Any, defined: Mapping[str, Any], host: str = "") -> str:
     """Return the host that gets the guest; raise AnsibleFilterError when the hosts do not tell."""
     try:
-        found: str = untrusted(host_of_copy(parse_vm_list(wanted), defined, host))
+        found: str = untrusted(host_of_copy(parse_vm_list(wanted), defined_by(defined), host))
         return found
     except KvmsnapError as exc:
         raise AnsibleFilterError(exc.message) from exc

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import parse_vm_list
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into, defined_by
 from ansible_collections.kvmsnap.ontap.plugins.plugin_utils._untrusted import untrusted
 
 
@@ -21,8 +21,8 @@ def kvm_restore_assignment(
 ) -> dict[str, list[str]]:
     """Return host -> guests to restore there; raise AnsibleFilterError when a guest is not on exactly one host."""
     try:
-        names = parse_vm_list(wanted)
-        shares = assign_into(names, defined, into) if into else assign(names, defined, home)
+        names, hosts = parse_vm_list(wanted), defined_by(defined)
+        shares = assign_into(names, hosts, into) if into else assign(names, hosts, home)
         found: dict[str, list[str]] = untrusted(shares)
         return found
     except KvmsnapError as exc:

@@ -431,7 +431,7 @@ def main() -> None:
                 result = ensure_absent(clients, volumes, wanted, unanswered=unanswered, **how)
     except KvmsnapError as exc:
         module.fail_json(**exc.as_result())
-    module.exit_json(**presentable(result))
+    module.exit_json(**presentable(result.as_result()))
 
 
 if __name__ == "__main__":

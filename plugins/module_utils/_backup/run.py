@@ -53,6 +53,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan im
     group_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
+    Ensured,
     Made,
     SnapshotSetError,
     ensure_absent,
@@ -153,11 +154,11 @@ def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client]
     result = manifest_writer.result_of(known, before="complete", notes=[])
     return {
         **result,
-        "changed": late is not None and late["changed"],
+        "changed": late is not None and late.changed,
         "backup": backup,
         "diff": {"before": result["diff"]["after"], "after": result["diff"]["after"]},
         "guests": [],
-        "snapshots": late["snapshots"] if late else [],
+        "snapshots": [as_result(each) for each in late.taken] if late else [],
         "guests_below_consistency": manifest_writer.guests_below(known, request.asked),
         "timing": timing_of([], []),
     }
@@ -287,7 +288,7 @@ def _made_of(
         raise _but(request, exc, result) from exc
     if critical.stuck is not None:
         raise _but(request, critical.stuck, result) from critical.stuck
-    return {**result, "snapshots": _with_late(result["snapshots"], late)}
+    return {**result, "snapshots": [as_result(each) for each in _with_late(taken, late)]}
 
 
 def _grouped(request: BackupRequest, found: Sequence[Found]) -> GroupPlan:
@@ -391,25 +392,29 @@ def _held_still(request: BackupRequest) -> bool:
     return known.read()
 
 
-def _but(request: BackupRequest, exc: KvmsnapError, result: Mapping[str, Any]) -> BackupError:
+def _but(request: BackupRequest, exc: KvmsnapError, result: dict[str, Any]) -> BackupError:
     message = f"Backup {request.name} was made and can be restored from, but: {exc.message}"
     return BackupError(message, **{**exc.fields, **result, "changed": True})
 
 
 def _set_late(
     request: BackupRequest, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
-) -> Optional[dict[str, Any]]:
+) -> Optional[Ensured]:
     """Set label and expiry, now that all snapshots exist; None when there is nothing to set."""
     if wanted.snapmirror_label is None and wanted.expiry_time is None:
         return None
     return ensure_present(clients, _refs(manifest), wanted, check_mode=check, deadline=request.array.deadline())
 
 
-def _with_late(snapshots: Sequence[Mapping[str, Any]], late: Optional[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the snapshots of the result, with the label and the expiry that they have now."""
-    now = {each["uuid"]: each for each in late["snapshots"]} if late else {}
-    names = ("snapmirror_label", "expiry_time")
-    return [{**each, **{name: now.get(each["uuid"], each)[name] for name in names}} for each in snapshots]
+def _with_late(taken: Iterable[Taken], late: Optional[Ensured]) -> list[Taken]:
+    """Return the snapshots with the label and the expiry that they have now."""
+    now = {each.snapshot.uuid: each.snapshot for each in late.taken} if late else {}
+    found = []
+    for each in taken:
+        latest = now.get(each.snapshot.uuid, each.snapshot)
+        snapshot = replace(each.snapshot, snapmirror_label=latest.snapmirror_label, expiry_time=latest.expiry_time)
+        found.append(replace(each, snapshot=snapshot))
+    return found
 
 
 def _guests(request: BackupRequest, plan: BackupPlan) -> list[models.HoldRequest]:

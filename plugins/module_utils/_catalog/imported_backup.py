@@ -8,9 +8,9 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
@@ -48,14 +48,30 @@ def backup_from_argument() -> dict[str, Any]:
     return {"type": "dict", "no_log": True, "options": inner}
 
 
-def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[str]) -> GivenBackup:
-    """Return the backup of the option ``backup_from``; nothing is written.
+@dataclass(frozen=True)
+class BackupFrom:
+    """The option ``backup_from``: a manifest and side files, each in base64, and whether a lease keeps the backup."""
+
+    manifest: str = field(repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    leased: bool = False
+
+    @classmethod
+    def from_option(cls, option: Optional[Mapping[str, Any]]) -> Optional[BackupFrom]:
+        """Read the option, None where nothing was handed over."""
+        if not option:
+            return None
+        return cls(str(option["manifest"]), dict(option.get("files") or {}), bool(option.get("leased")))
+
+
+def given_backup(root: Path, given: BackupFrom, *, guests: Collection[str]) -> GivenBackup:
+    """Return the backup that was handed over; nothing is written.
 
     Each side file of the wanted guests must be given or be in this catalog already, with the manifest's checksum.
     Raises :class:`ManifestError`, :class:`InputError`, or :class:`CatalogError` when this catalog has another backup of
     that name.
     """
-    found = manifests.parse_foreign(_decoded("manifest.json", option["manifest"]), where=WHERE)
+    found = manifests.parse_foreign(_decoded("manifest.json", given.manifest), where=WHERE)
     if not found.complete:
         raise InputError(
             f"Backup {found.backup_id} {WHERE} was never completed and cannot be used; choose another",
@@ -69,7 +85,7 @@ def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[st
             backup_id=found.backup_id,
         )
     known = {file.stored_as: file for guest in found.guests for file in guest.files}
-    files = {name: _decoded(name, text) for name, text in (option.get("files") or {}).items()}
+    files = {name: _decoded(name, text) for name, text in given.files.items()}
     for name, content in files.items():
         if checked_id(name, what="backup_from.files") not in known:
             raise InputError(f"Backup {found.backup_id} {WHERE} has no file {name}; nothing was touched", file=name)
@@ -80,7 +96,7 @@ def given_backup(root: Path, option: Mapping[str, Any], *, guests: Collection[st
             if file.stored_as not in files:
                 files[file.stored_as] = _kept(root, found, file)
     origin = Origin.IMPORTED if there is None else store.origin_of(root, found.backup_id)
-    return GivenBackup(found, files, origin, leased=bool(option.get("leased")))
+    return GivenBackup(found, files, origin, leased=given.leased)
 
 
 def put_files(directory: Path, given: GivenBackup) -> None:

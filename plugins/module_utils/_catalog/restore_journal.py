@@ -13,6 +13,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import json_store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken
 
 SCHEMA = "kvmsnap.restore/1"
 MOVE = "move"
@@ -224,6 +225,12 @@ class SafetySnapshot:
     def from_record(cls, record: Mapping[str, Any]) -> SafetySnapshot:
         """Read one snapshot's entry."""
         return cls(**{key: str(record[key]) for key in cls.__dataclass_fields__})
+
+    @classmethod
+    def of(cls, taken: Taken) -> SafetySnapshot:
+        """Return one that was taken now."""
+        volume = taken.volume
+        return cls(volume.svm, volume.svm_uuid, volume.name, volume.uuid, taken.snapshot.uuid)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import from_snapshots, store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import (
+    BackupFrom,
     GivenBackup,
     bring_in,
     given_backup,
@@ -93,9 +94,9 @@ def chosen_backup(
     clients: Sequence[Client],
     deadline: Deadline,
     trust: Trust,
-    given: Optional[Mapping[str, Any]] = None,
+    given: Optional[BackupFrom] = None,
 ) -> Chosen:
-    """Return the backup; one that is named need not hold the guests. ``given`` is the option ``backup_from``.
+    """Return the backup; one that is named need not hold the guests. ``given`` was handed over.
 
     ``trust`` says what a manifest out of a snapshot must have. Raises :class:`InputError` when there is none that
     serves, and ``ManifestError`` for one that cannot be trusted.
@@ -124,8 +125,8 @@ def _signed_enough(chosen: Chosen, trust: Trust) -> Chosen:
     return chosen
 
 
-def _given(root: Path, wanted: str, option: Mapping[str, Any], guests: Sequence[str]) -> Chosen:
-    given = given_backup(root, option, guests=guests)
+def _given(root: Path, wanted: str, handed_over: BackupFrom, guests: Sequence[str]) -> Chosen:
+    given = given_backup(root, handed_over, guests=guests)
     name = given.manifest.backup_id
     if wanted not in (LATEST, name):
         raise InputError(f"backup_from holds backup {name}, not {wanted}; nothing was touched", backup_id=wanted)

@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import clone_record
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.clone_record import CloneRecord
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
@@ -94,7 +95,7 @@ class CloneRequest:
     owner: str
     guest: Optional[str]
     backup_id: str
-    given: Optional[Mapping[str, Any]]
+    given: Optional[BackupFrom]
     trust: Trust
     network: Optional[str]
     interfaces: str
@@ -130,7 +131,7 @@ class CloneRequest:
             owner=owner,
             guest=guest,
             backup_id=options["backup_id"],
-            given=options["backup_from"],
+            given=BackupFrom.from_option(options["backup_from"]),
             trust=Trust.from_options(options) if present else Trust(),
             network=network,
             interfaces=interfaces,

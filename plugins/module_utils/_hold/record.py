@@ -175,8 +175,8 @@ class HoldRecord:
             if self._written >= mine:
                 return
             with self._lock:
-                latest, guests = self._changed, [vars(row) for row in self._rows.values()]
-            self._write(guests)
+                latest, kept = self._changed, list(self._rows.values())
+            self._write(kept)
             self._written = latest
 
     def remove(self) -> None:
@@ -190,9 +190,9 @@ class HoldRecord:
             except OSError as exc:
                 raise HoldRecordError(f"Failed to remove the hold record {self.path}: {exc.strerror}") from exc
 
-    def _write(self, guests: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, rows: Sequence[Row]) -> None:
         head = {"schema": SCHEMA, "hold_id": self.hold_id, "boot_id": self._boot, "ends_at": self.ends_at}
-        record = {**head, "guests": guests}
+        record = {**head, "guests": [vars(row) for row in rows]}
         try:
             private_directory(self.path.parent)
             write_private(self.path, json.dumps(record).encode("utf-8"))

@@ -116,6 +116,19 @@ class Unanswered:
         return {**place, "job": self.job, "seen": self.seen}
 
 
+@dataclass(frozen=True)
+class Ensured:
+    """What a call for a set came to: whether it changed anything, the snapshots that are there, before and after."""
+
+    changed: bool
+    taken: tuple[Taken, ...]
+    diff: dict[str, Any]
+
+    def as_result(self) -> dict[str, Any]:
+        """Return it as the module returns it."""
+        return {"changed": self.changed, "snapshots": [as_result(each) for each in self.taken], "diff": self.diff}
+
+
 def ensure_present(
     clients: Sequence[Client],
     refs: Sequence[VolumeRef],
@@ -124,11 +137,10 @@ def ensure_present(
     check_mode: bool,
     deadline: Deadline,
     take_back: bool = True,
-) -> dict[str, Any]:
+) -> Ensured:
     """Make the snapshots exist on all volumes, or only tell what would be done.
 
-    Returns ``changed``, ``snapshots`` (as ``as_result``) and ``diff``. Without ``take_back`` a set that fails half-way
-    stays as it is.
+    Without ``take_back`` a set that fails half-way stays as it is.
 
     :raises InputError: :raises SnapshotRefusedError: :raises SnapshotSetError: :raises OntapError:
     """
@@ -142,11 +154,7 @@ def ensure_present(
     else:
         taken = create_all(plan, wanted, clients=by_uuid, deadline=deadline, take_back=take_back)
         taken = finish_all(plan, wanted, taken, clients=by_uuid, deadline=deadline)
-    return {
-        "changed": plan.changed,
-        "snapshots": [as_result(each) for each in taken],
-        "diff": diff_of(plan, wanted),
-    }
+    return Ensured(plan.changed, tuple(taken), diff_of(plan, wanted))
 
 
 def ensure_absent(
@@ -157,7 +165,7 @@ def ensure_absent(
     check_mode: bool,
     deadline: Deadline,
     unanswered: Sequence[Unanswered] = (),
-) -> dict[str, Any]:
+) -> Ensured:
     """Remove the snapshots from all volumes, or only tell what would be done; otherwise as ``ensure_present``.
 
     When one may not be deleted, none is. Those that are ``unanswered`` and have the comment are waited for.
@@ -174,7 +182,7 @@ def ensure_absent(
         delete_all(plan, wanted, clients=by_uuid, deadline=deadline)
     if coming:
         raise _set_failed(f"delete snapshot {wanted.name!r}", wanted.name, failures=coming, removed=came)
-    return {"changed": plan.changed or bool(came), "snapshots": [], "diff": diff_of(plan, wanted)}
+    return Ensured(plan.changed or bool(came), (), diff_of(plan, wanted))
 
 
 def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> Made:

@@ -5,14 +5,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 
-def assign_into(
-    wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], into: str
-) -> dict[str, list[str]]:
+@dataclass(frozen=True)
+class DefinedGuest:
+    """A guest that a host defines; ``state`` is None where it is unknown."""
+
+    name: str
+    uuid: str
+    state: Optional[str] = None
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> DefinedGuest:
+        """Read one of the ``guests`` that ``kvm_vm_discover`` returns."""
+        return cls(str(record["name"]), str(record["uuid"]), record.get("state"))
+
+
+Defined = Mapping[str, Sequence[DefinedGuest]]
+"""The guests that each host of a play defines."""
+
+
+def defined_by(hosts: Mapping[str, Iterable[Mapping[str, Any]]]) -> Defined:
+    """Read the guests that discoveries returned, by host."""
+    return {host: tuple(map(DefinedGuest.from_record, guests)) for host, guests in hosts.items()}
+
+
+def assign_into(wanted: Sequence[str], defined: Defined, into: str) -> dict[str, list[str]]:
     """Return host -> the one wanted guest, as it was asked for, for the host that has guest ``into`` (a uuid).
 
     Arguments and errors are those of :func:`assign`.
@@ -32,15 +54,13 @@ def assign_into(
     return {host: list(wanted) if mine else [] for host, mine in shares.items()}
 
 
-def assign(
-    wanted: Iterable[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], home: str = ""
-) -> dict[str, list[str]]:
+def assign(wanted: Iterable[str], defined: Defined, home: str = "") -> dict[str, list[str]]:
     """Return host -> the uuids of the wanted guests that it is to restore, in the order asked for, each once.
 
     A uuid leaves no doubt: the name may have been another guest's at the time of the backup.
 
-    ``wanted`` are names or uuids; ``defined`` maps each host to its guests (``name``, ``uuid``, ``state``). A uuid that
-    several hosts define is one guest, and that of the host where it is not off. ``home`` is the host that gets the
+    ``wanted`` are names or uuids. A uuid that several hosts define is one guest, and that of the host where it is not
+    off. ``home`` is the host that gets the
     guests which none defines, as they were asked for. Raises :class:`InputError` naming the hosts when a guest is
     defined on several and not active on just one of them, on none without a ``home``, or on another host than that.
     """
@@ -54,10 +74,10 @@ def assign(
     seen: set[tuple[str, str]] = set()
     for name in wanted:
         found = [
-            (host, str(guest["uuid"]), guest.get("state"))
+            (host, guest.uuid, guest.state)
             for host, guests in defined.items()
             for guest in guests
-            if name in (guest["name"], guest["uuid"])
+            if name in (guest.name, guest.uuid)
         ]
         one_guest = len({uuid for _host, uuid, _state in found}) == 1
         active = [(host, uuid) for host, uuid, state in found if state != "shutoff"]
@@ -89,11 +109,10 @@ def assign(
     return shares
 
 
-def host_of_copy(wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], named: str) -> str:
+def host_of_copy(wanted: Sequence[str], defined: Defined, named: str) -> str:
     """Return the host that defines the wanted guest, else the one that is named, else the only one there is.
 
-    ``wanted`` are names or uuids, exactly one; ``defined`` maps each host to its guests (``name``, ``uuid``). Raises
-    :class:`InputError` when the hosts do not tell.
+    ``wanted`` are names or uuids, exactly one. Raises :class:`InputError` when the hosts do not tell.
     """
     if len(wanted) != 1:
         raise InputError(
@@ -107,7 +126,7 @@ def host_of_copy(wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[s
             f"Refused to restore guest {guest} on {named}, which is none of the play's hosts ({', '.join(defined)}).",
             guest=guest,
         )
-    owners = [host for host, known in defined.items() if any(guest in (each["name"], each["uuid"]) for each in known)]
+    owners = [host for host, known in defined.items() if any(guest in (each.name, each.uuid) for each in known)]
     if len(owners) == 1:
         return owners[0]
     if named and (named in owners or not owners):

@@ -55,7 +55,7 @@ class HostActor:
         ]
         clients = list({client.name: client for client, _volume in places.values()}.values())
         made = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(self.disks.timeout))
-        return tuple(SafetySnapshot.from_record(each) for each in made["snapshots"])
+        return tuple(map(SafetySnapshot.of, made.taken))
 
     def _refuse_full(self, client: Client, volume: Volume, disks: Sequence[DiskRestore]) -> None:
         """Refuse a volume without the space that the snapshot from before will keep from being freed.

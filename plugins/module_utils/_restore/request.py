@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import UNDO
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -32,8 +33,8 @@ _NO_DISK_ALONE = "disks: {} is for all disks of a guest, not for some; leave dis
 class RestoreRequest:
     """What ``kvm_app_restore`` is asked for; times are in seconds.
 
-    ``backup_from`` is as the module takes it. ``definition`` is None where nobody said what
-    becomes of the guests' definitions. ``guests`` and ``disks`` are names, uuids and targets as they were typed.
+    ``definition`` is None where nobody said what becomes of the guests' definitions. ``guests`` and ``disks`` are
+    names, uuids and targets as they were typed.
     """
 
     array: ArrayAccess
@@ -48,7 +49,7 @@ class RestoreRequest:
     restore_id: str
     disks: tuple[str, ...]
     backup_id: str
-    backup_from: Optional[Mapping[str, Any]]
+    backup_from: Optional[BackupFrom]
     into_uuid: Optional[str]
     undo: bool
     definition: Optional[Policy]
@@ -89,7 +90,7 @@ class RestoreRequest:
             restore_id=options["restore_id"] or "",
             disks=tuple(listed(options["disks"])),
             backup_id=options["backup_id"],
-            backup_from=options["backup_from"],
+            backup_from=BackupFrom.from_option(options["backup_from"]),
             into_uuid=options["into_uuid"],
             undo=options["state"] == "undone",
             definition=options["definition"],

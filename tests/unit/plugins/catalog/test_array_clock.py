@@ -150,7 +150,7 @@ def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
     wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
     with site.access().connected(Deadline.after(30)) as clients:
-        taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
+        taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30)).as_result()
     by_json = json.loads(json.dumps(taken["snapshots"]))
     complete = {"state": "complete", "run_id": started["run_id"], "holds": [], "snapshots": by_json}
     done = manifest_writer.write(ManifestRequest.from_options({**options, **complete}), check=False)

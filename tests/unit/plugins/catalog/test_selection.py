@@ -31,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import GivenBackup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom, GivenBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import made_index
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
@@ -587,7 +587,9 @@ def taken(
     trust: Trust = Trust(),  # noqa: B008
 ) -> Chosen:
     deadline = Deadline.after(5)
-    return chosen_backup(root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=option)
+    return chosen_backup(
+        root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=BackupFrom.from_option(option)
+    )
 
 
 def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(tmp_path: Path) -> None:

@@ -94,14 +94,15 @@ def present(
     check_mode = options.pop("check_mode", False)
     wanted = Wanted.checked(**{"name": name, "comment": "nightly", **options})
     deadline = Deadline.after(seconds, clients[0].clock)
-    return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=deadline)
+    return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=deadline).as_result()
 
 
 def absent(clients: list[Client], name: str, *, volumes: Sequence[VolumeRef] = ALL, **options: Any) -> Any:
     """Call ensure_absent with the options of a user."""
     check_mode = options.pop("check_mode", False)
     wanted = Wanted.checked(name=name, **options)
-    return ensure_absent(clients, volumes, wanted, check_mode=check_mode, deadline=Deadline.after(30.0))
+    found = ensure_absent(clients, volumes, wanted, check_mode=check_mode, deadline=Deadline.after(30.0))
+    return found.as_result()
 
 
 def having(sim: Running, name: str) -> list[str]:
@@ -615,5 +616,5 @@ def test_what_may_come_still_later_fails_the_removal(sim: Running, hasty: list[C
     assert having(sim, name) == []
     sim.control.settle()
     assert having(sim, name) == ["kvm_vol1"]
-    result = ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
+    result = ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming).as_result()
     assert (result["changed"], having(sim, name)) == (True, [])

@@ -94,8 +94,8 @@ class Host:
         wanted = Wanted.checked(name=name, owner=owner or self.owner, comment=comment)
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", each) for each in volumes]
-            made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))["snapshots"]
-        taken = tuple(map(restore_journal.SafetySnapshot.from_record, made))
+            made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30)).taken
+        taken = tuple(map(restore_journal.SafetySnapshot.of, made))
         progress = restore_journal.GuestProgress("running", ("svm1:/vol/kvm_vol1/a",), written=True, done=done)
         known = restore_journal.Journal(
             restore_id, "b1", {"u1": progress}, (restore_journal.Safety(name, ("u1",), taken),)
