@@ -10,50 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
+Options = dict[str, dict[str, Any]]
 
-def libvirt_options() -> dict[str, Any]:
-    """Return ``uri``."""
-    return {"uri": {"type": "str", "default": "qemu:///system"}}
-
-
-def libvirt_files_options() -> dict[str, Any]:
-    """Return ``config_dir``."""
-    return {"config_dir": {"type": "path", "default": "/etc/libvirt/qemu"}}
-
-
-def catalog_options() -> dict[str, Any]:
-    """Return ``catalog_dir``."""
-    return {"catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"}}
-
-
-def retry_options() -> dict[str, Any]:
-    """Return ``retry_count``."""
-    return {"retry_count": {"type": "int", "default": 3}}
-
-
-def timeout_options(seconds: int) -> dict[str, Any]:
-    """Return ``timeout``; what it bounds, each module tells itself."""
-    return {"timeout": {"type": "int", "default": seconds}}
-
-
-def hold_options() -> dict[str, Any]:
-    """Return ``hold_dir``."""
-    return {"hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"}}
-
-
-def hold_agent_options() -> dict[str, Any]:
-    """Return how long agents are waited for, in seconds."""
-    return {
-        "freeze_timeout": {"type": "int", "default": 20},
-        "agent_ping_timeout": {"type": "int", "default": 5},
-    }
-
-
-def hold_deadline_options() -> dict[str, Any]:
-    """Return how long a hold may last, in seconds."""
-    return {
-        "hold_deadline": {"type": "float", "default": 30},
-        "vss_hold_deadline": {"type": "float", "default": 8},
-        "hold_margin": {"type": "float", "default": 0.5},
-        "unquiesce_timeout": {"type": "float"},
-    }
+LIBVIRT: Options = {"uri": {"type": "str", "default": "qemu:///system"}}
+LIBVIRT_FILES: Options = {"config_dir": {"type": "path", "default": "/etc/libvirt/qemu"}}
+CATALOG: Options = {"catalog_dir": {"type": "path", "default": "/var/lib/kvmsnap"}}
+RETRY: Options = {"retry_count": {"type": "int", "default": 3}}
+HOLD: Options = {"hold_dir": {"type": "path", "default": "/run/kvmsnap/holds"}}
+HOLD_AGENT: Options = {
+    "freeze_timeout": {"type": "int", "default": 20},
+    "agent_ping_timeout": {"type": "int", "default": 5},
+}
+"""Seconds for which agents are waited for."""
+HOLD_DEADLINE: Options = {
+    "hold_deadline": {"type": "float", "default": 30},
+    "vss_hold_deadline": {"type": "float", "default": 8},
+    "hold_margin": {"type": "float", "default": 0.5},
+    "unquiesce_timeout": {"type": "float"},
+}
+"""Seconds for which a hold may last."""

@@ -466,16 +466,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options impor
     controllers_argument,
     method_argument,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    hold_options,
-    libvirt_files_options,
-    libvirt_options,
-    retry_options,
-    timeout_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, HOLD, LIBVIRT, LIBVIRT_FILES, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
-    foreign_definition_options,
+    FOREIGN_DEFINITION,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.run import run
@@ -502,7 +495,7 @@ def argument_spec() -> dict[str, Any]:
         "definition": {"type": "str", "choices": ["keep", "replace", "merge"]},
         "moved_disks": {"type": "str", "choices": ["refuse", "old_place"], "default": "refuse"},
         "define_missing": {"type": "bool", "default": False},
-        **foreign_definition_options(),
+        **FOREIGN_DEFINITION,
         "other_hosts_guests": {"type": "dict"},
         "other_hosts_initiators": {"type": "dict"},
         "hosts_off": {"type": "list", "elements": "str", "default": []},
@@ -514,14 +507,14 @@ def argument_spec() -> dict[str, Any]:
         "start_timeout": {"type": "int", "default": 120},
         "verify": {"type": "str", "choices": ["sampled", "full"], "default": "sampled"},
         "health": health_argument(),
-        **catalog_options(),
-        **hold_options(),
-        **libvirt_files_options(),
-        **libvirt_options(),
+        **CATALOG,
+        **HOLD,
+        **LIBVIRT_FILES,
+        **LIBVIRT,
         "unknown_wait": {"type": "int", "default": 900},
         "accept_unknown": {"type": "str"},
-        **retry_options(),
-        **timeout_options(600),
+        **RETRY,
+        "timeout": {"type": "int", "default": 600},
     }
 
 

@@ -204,11 +204,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import pres
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    retry_options,
-    timeout_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -218,9 +214,9 @@ def argument_spec() -> dict[str, Any]:
         "controllers": controllers_argument(),
         "backup_id": {"type": "str"},
         "guests": {"type": "list", "elements": "str", "default": []},
-        **catalog_options(),
-        **retry_options(),
-        **timeout_options(300),
+        **CATALOG,
+        **RETRY,
+        "timeout": {"type": "int", "default": 300},
     }
 
 

@@ -110,7 +110,7 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import backup_lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import catalog_options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -124,7 +124,7 @@ def argument_spec() -> dict[str, Any]:
         "identity": {"type": "str", "default": ""},
         "reader": {"type": "str"},
         "seconds": {"type": "int", "default": 86400},
-        **catalog_options(),
+        **CATALOG,
     }
 
 

@@ -199,11 +199,11 @@ summary:
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import manifest_writer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import backup_scope_options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BACKUP_SCOPE
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import catalog_options, hold_options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, HOLD
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 STATES = ["started", "indexed", "complete", "withdrawn", "absent"]
@@ -216,14 +216,14 @@ def argument_spec() -> dict[str, Any]:
         "state": {"type": "str", "choices": STATES, "required": True},
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str"},
-        **backup_scope_options(),
+        **BACKUP_SCOPE,
         "holds": records,
         "snapshots": records,
         "parts": records,
         "run_id": {"type": "str"},
         "snapshot_owner": {"type": "str"},
-        **catalog_options(),
-        **hold_options(),
+        **CATALOG,
+        **HOLD,
         **key_argument(),
     }
 

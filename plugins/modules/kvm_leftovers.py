@@ -161,14 +161,7 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    hold_agent_options,
-    hold_options,
-    libvirt_options,
-    retry_options,
-    timeout_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, HOLD, HOLD_AGENT, LIBVIRT, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -183,12 +176,12 @@ def argument_spec() -> dict[str, Any]:
         "orphans": {"type": "str", "choices": ["keep", "absent"], "default": "keep"},
         "safety_days": {"type": "int", "default": 30},
         "grace_period": {"type": "float", "default": run.GRACE_PERIOD},
-        **catalog_options(),
-        **hold_options(),
-        **hold_agent_options(),
-        **retry_options(),
-        **timeout_options(300),
-        **libvirt_options(),
+        **CATALOG,
+        **HOLD,
+        **HOLD_AGENT,
+        **RETRY,
+        "timeout": {"type": "int", "default": 300},
+        **LIBVIRT,
     }
 
 

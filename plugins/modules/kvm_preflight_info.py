@@ -128,13 +128,7 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    hold_options,
-    libvirt_files_options,
-    libvirt_options,
-    retry_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, HOLD, LIBVIRT, LIBVIRT_FILES, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import probe
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -143,12 +137,12 @@ def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
     return {
         "controllers": controllers_argument(),
-        **libvirt_options(),
-        **libvirt_files_options(),
-        **catalog_options(),
-        **hold_options(),
+        **LIBVIRT,
+        **LIBVIRT_FILES,
+        **CATALOG,
+        **HOLD,
         "sc_agent_timeout": {"type": "int", "default": 600},
-        **retry_options(),
+        **RETRY,
     }
 
 

@@ -235,48 +235,46 @@ left_behind:
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import run
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupRequest, backup_scope_options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BACKUP_SCOPE, BackupRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import key_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import MODES, NEVER
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    hold_agent_options,
-    hold_deadline_options,
-    hold_options,
-    libvirt_options,
-    retry_options,
-    timeout_options,
+    CATALOG,
+    HOLD,
+    HOLD_AGENT,
+    HOLD_DEADLINE,
+    LIBVIRT,
+    RETRY,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
 def argument_spec() -> dict[str, Any]:
     """Return the module's argument spec."""
-    scope = backup_scope_options()
     below = [run.FAIL_GUEST, run.FAIL_RUN, run.RECORD]
     return {
         "backup_id": {"type": "str", "required": True},
         "owner": {"type": "str", "required": True},
-        **scope,
-        "guests": {**scope["guests"], "required": True},
-        "volumes": {**scope["volumes"], "required": True},
+        **BACKUP_SCOPE,
+        "guests": {**BACKUP_SCOPE["guests"], "required": True},
+        "volumes": {**BACKUP_SCOPE["volumes"], "required": True},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "below_consistency": {"type": "str", "choices": below, "default": run.FAIL_GUEST},
         "consistency_groups": {"type": "str", "choices": list(MODES), "default": NEVER},
         "snapmirror_label": {"type": "str"},
         "expiry_time": {"type": "str"},
-        **hold_deadline_options(),
-        **hold_agent_options(),
+        **HOLD_DEADLINE,
+        **HOLD_AGENT,
         "concurrency": {"type": "str", "choices": ["wait", "fail"], "default": "wait"},
         "concurrency_timeout": {"type": "float", "default": 600},
-        **timeout_options(120),
-        **retry_options(),
-        **catalog_options(),
-        **hold_options(),
-        **libvirt_options(),
+        "timeout": {"type": "int", "default": 120},
+        **RETRY,
+        **CATALOG,
+        **HOLD,
+        **LIBVIRT,
         "controllers": controllers_argument(),
         **key_argument(),
     }

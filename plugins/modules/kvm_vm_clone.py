@@ -238,15 +238,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options impor
     controllers_argument,
     method_argument,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    catalog_options,
-    hold_options,
-    libvirt_options,
-    retry_options,
-    timeout_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import CATALOG, HOLD, LIBVIRT, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
-    foreign_definition_options,
+    FOREIGN_DEFINITION,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -264,15 +258,15 @@ def argument_spec() -> dict[str, Any]:
         "owner": {"type": "str", "default": "kvmsnap"},
         "network": {"type": "str"},
         "interfaces": {"type": "str", "choices": ["none", "original"], "default": "none"},
-        **foreign_definition_options(),
+        **FOREIGN_DEFINITION,
         "running": {"type": "bool", "default": False},
         "method": method_argument(),
         "start_timeout": {"type": "int", "default": 120},
-        **catalog_options(),
-        **hold_options(),
-        **libvirt_options(),
-        **retry_options(),
-        **timeout_options(600),
+        **CATALOG,
+        **HOLD,
+        **LIBVIRT,
+        **RETRY,
+        "timeout": {"type": "int", "default": 600},
     }
 
 

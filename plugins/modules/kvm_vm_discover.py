@@ -440,12 +440,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import DiscoveryRequest, discover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.options import controllers_argument
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    libvirt_files_options,
-    libvirt_options,
-    retry_options,
-    timeout_options,
-)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import LIBVIRT, LIBVIRT_FILES, RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
 
@@ -458,10 +453,10 @@ def argument_spec() -> dict[str, Any]:
         "exclude": {"type": "list", "elements": "str", "default": []},
         "disks": {"type": "str", "choices": ["all", "boot"], "default": "all"},
         "exclude_disks": {"type": "list", "elements": "str", "default": []},
-        **libvirt_files_options(),
-        **libvirt_options(),
-        **retry_options(),
-        **timeout_options(300),
+        **LIBVIRT_FILES,
+        **LIBVIRT,
+        **RETRY,
+        "timeout": {"type": "int", "default": 300},
         "multipath_required": {"type": "bool", "default": True},
         "mapping": {"type": "raw", "default": []},
         "auto_discovery": {"type": "bool", "default": True},

@@ -377,11 +377,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import quiesce
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import QuiesceRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._module import AnsibleModule
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import (
-    hold_agent_options,
-    hold_deadline_options,
-    hold_options,
-    libvirt_options,
-    retry_options,
+    HOLD,
+    HOLD_AGENT,
+    HOLD_DEADLINE,
+    LIBVIRT,
+    RETRY,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -406,12 +406,12 @@ def argument_spec() -> dict[str, Any]:
         "guests": {"type": "list", "elements": "dict", "options": guest},
         "on_failure": {"type": "str", "choices": ["fail", "continue"], "default": "fail"},
         "refuse_vss": {"type": "bool", "default": False},
-        **retry_options(),
-        **hold_agent_options(),
+        **RETRY,
+        **HOLD_AGENT,
         "concurrency_timeout": {"type": "float", "default": 0},
-        **hold_deadline_options(),
-        **hold_options(),
-        **libvirt_options(),
+        **HOLD_DEADLINE,
+        **HOLD,
+        **LIBVIRT,
     }
 
 

@@ -379,7 +379,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import retry_options, timeout_options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import presentable
 
@@ -402,11 +402,11 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "volumes": VOLUMES,
-            **timeout_options(120),
+            "timeout": {"type": "int", "default": 120},
             "not_after": {"type": "float"},
             "take_back": {"type": "bool", "default": True},
             "unanswered": unanswered_argument(),
-            **retry_options(),
+            **RETRY,
             "controllers": controllers_argument(),
             **WANTED,
         },

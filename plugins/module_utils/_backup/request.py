@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted, check_name
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options
 
 T = TypeVar("T")
 
@@ -114,20 +115,19 @@ class BackupScope:
         return [(guest.uuid, guest.name) for guest in self.guests]
 
 
-def backup_scope_options() -> dict[str, Any]:
-    """Return the argument spec of what both modules have on what a backup is to hold and to reach."""
-    records = {"type": "list", "elements": "dict"}
-    return {
-        "policy": {"type": "str", "default": "manual"},
-        "guests": records,
-        "volumes": records,
-        "problems": {**records, "default": []},
-        "quiesce": {"type": "dict", "default": {}},
-        "order": {"type": "list", "elements": "list", "default": []},
-        "filesystems": {"type": "dict", "default": {}},
-        "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
-        "other_hosts": {"type": "dict", "default": {}},
-    }
+_RECORDS: dict[str, Any] = {"type": "list", "elements": "dict"}
+BACKUP_SCOPE: Options = {
+    "policy": {"type": "str", "default": "manual"},
+    "guests": _RECORDS,
+    "volumes": _RECORDS,
+    "problems": {**_RECORDS, "default": []},
+    "quiesce": {"type": "dict", "default": {}},
+    "order": {"type": "list", "elements": "list", "default": []},
+    "filesystems": {"type": "dict", "default": {}},
+    "consistency": {"type": "str", "choices": list(STRONGEST_FIRST), "default": CRASH},
+    "other_hosts": {"type": "dict", "default": {}},
+}
+"""The argument spec of what both modules have on what a backup is to hold and to reach."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import HostCapabilities
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestNow, refuse
@@ -53,10 +54,11 @@ class Allowed:
         return cls(tuple(listed(options["allowed_networks"])), tuple(listed(options["allowed_paths"])))
 
 
-def foreign_definition_options() -> dict[str, Any]:
-    """Return the argument spec of what :class:`Allowed` reads."""
-    words = {"type": "list", "elements": "str", "default": []}
-    return {"allowed_networks": words, "allowed_paths": words}
+FOREIGN_DEFINITION: Options = {
+    "allowed_networks": {"type": "list", "elements": "str", "default": []},
+    "allowed_paths": {"type": "list", "elements": "str", "default": []},
+}
+"""The argument spec of what :class:`Allowed` reads."""
 
 
 def examined(
