@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -83,7 +83,9 @@ def back_up(request: BackupRequest, *, check: bool) -> dict[str, Any]:
     :raises BackupError: there is no backup, or the guests of the one there is could not all be released.
     """
     began = time.monotonic()
-    with _backup_lock(request, check), request.array.connected(request.array.deadline()) as clients:
+    place = request.hold_settings.directory.parent
+    lock = nullcontext() if check else backup_lock(place, request.name, wait=request.patience)
+    with lock, request.array.connected(request.array.deadline()) as clients:
         known = store.load(request.root, request.name)
         if known is not None and not known.complete:
             _refuse_shared(known)
@@ -121,12 +123,6 @@ def _span(begins: Iterable[Optional[float]], ends: Iterable[Optional[float]]) ->
     first = min((moment for moment in begins if moment is not None), default=None)
     last = max((moment for moment in ends if moment is not None), default=None)
     return None if first is None or last is None else round(last - first, 6)
-
-
-def _backup_lock(request: BackupRequest, check: bool) -> AbstractContextManager[None]:
-    if check:
-        return nullcontext()
-    return backup_lock(request.hold_settings.directory.parent, request.name, wait=request.patience)
 
 
 def _as_it_is(request: BackupRequest, known: Manifest, clients: Sequence[Client], *, check: bool) -> dict[str, Any]:

@@ -185,7 +185,9 @@ class Discovery:
             "guests": [*map(_guest, self.found), *map(_mapped_guest, self.mapped)],
             "volumes": volumes_of([*stored, *given_mapping.volumes_in(self.mapped)]),
             "problems": [problem.as_dict() for problem in self.problems],
-            **mapping_result(self.mapping),
+            # What one line cannot hold is only in the list.
+            "kvm_vm_mapping": format_mapping(entry for entry in self.mapping if entry.writable),
+            "kvm_vm_mapping_list": [entry.as_dict() for entry in self.mapping],
             "libvirt_available": self.libvirt_available,
             "initiators": list(self.initiators),
             "ontap": [asdict(system) for system in self.systems],
@@ -296,7 +298,9 @@ def _discovery(
         mapping=tuple(mapping),
         libvirt_available=site.census.host is not None,
         initiators=tuple(site.around.initiators()),
-        systems=tuple(map(_system, site.clients)),
+        systems=tuple(
+            System(client.name, client.cluster_name, ".".join(map(str, client.version))) for client in site.clients
+        ),
     )
 
 
@@ -388,14 +392,6 @@ def volumes_of(stored: Iterable[tuple[str, HostStorage]]) -> list[dict[str, Any]
     return sorted(volumes.values(), key=lambda row: (row["svm"], row["volume"]))
 
 
-def mapping_result(mapping: Sequence[MappingEntry]) -> dict[str, Any]:
-    """Return the mapping in both forms; what one line cannot hold is only in the list."""
-    return {
-        "kvm_vm_mapping": format_mapping(entry for entry in mapping if entry.writable),
-        "kvm_vm_mapping_list": [entry.as_dict() for entry in mapping],
-    }
-
-
 def _unwritable(mapping: Sequence[MappingEntry]) -> list[Problem]:
     return [
         problem_of("mapping-unwritable", f"{entry.as_text()} cannot be written in one line", guest=entry.guest)
@@ -476,7 +472,3 @@ def _disk(found: FoundDisk) -> dict[str, Any]:
         "size": looked.size,
         "storage": found.storage.as_dict() if found.storage else None,
     }
-
-
-def _system(client: Client) -> System:
-    return System(client.name, client.cluster_name, ".".join(str(part) for part in client.version))

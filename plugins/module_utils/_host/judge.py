@@ -222,7 +222,11 @@ def _judge_disk(
     if looked.skipped:
         return FoundDisk(looked, False, looked.skipped, storage)
     keys = _keys(looked, places)
-    sharers = [use for use in _users(uses, keys) if _other(use, looked, verdicts)]
+    sharers = [
+        use
+        for use in _users(uses, keys)
+        if use.uuid != verdicts.guest.uuid or (not use.below and use.target != disk.target)
+    ]
     refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
     if refusal is not None:
         return FoundDisk(looked, False, verdicts.add(refusal, looked), storage)
@@ -305,10 +309,6 @@ def _keys(found: Union[Looked, Layer], places: Places) -> list[str]:
 
 def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:
     return list(dict.fromkeys(use for key in keys for use in uses.get(key, ())))
-
-
-def _other(use: Use, looked: Looked, verdicts: _Verdicts) -> bool:
-    return use.uuid != verdicts.guest.uuid or (not use.below and use.target != looked.disk.target)
 
 
 def _names(uses: Iterable[Use]) -> str:

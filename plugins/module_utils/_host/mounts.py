@@ -59,11 +59,6 @@ class Mount:
             options=tuple(last[2].split(",")),
         )
 
-    @property
-    def is_nfs(self) -> bool:
-        """Whether it is an NFS mount."""
-        return self.fs_type in ("nfs", "nfs4")
-
     def option(self, name: str) -> Optional[str]:
         """Return the value of a super block option, an empty string for a flag, None when it is not there."""
         for option in self.options:
@@ -74,7 +69,7 @@ class Mount:
 
     def nfs(self) -> Optional[NfsSource]:
         """Return the source of an NFS mount; None when it is none, or its source is not ``server:/export``."""
-        split = _split_source(self.source) if self.is_nfs else None
+        split = _split_source(self.source) if self.fs_type in ("nfs", "nfs4") else None
         if split is None:
             return None
         local = self.option("nolock") is not None or self.option("local_lock") in _LOCAL_LOCKS
@@ -118,7 +113,11 @@ def mount_of(mounts: Sequence[Mount], path: str) -> Optional[Mount]:
     visited: set[int] = set()
     while here is not None and here.mount_id not in visited:
         visited.add(here.mount_id)
-        below = [mount for mount in _children(mounts, here) if _covers(mount.mount_point, path)]
+        below = [
+            mount
+            for mount in mounts
+            if mount.parent_id == here.mount_id and mount is not here and _covers(mount.mount_point, path)
+        ]
         if not below:
             return here
         nearest = min(len(mount.mount_point) for mount in below)
@@ -135,10 +134,6 @@ def _root_of(mounts: Sequence[Mount]) -> Optional[Mount]:
     known = {mount.mount_id for mount in mounts}
     tops = [mount for mount in mounts if mount.parent_id not in known or mount.parent_id == mount.mount_id]
     return next((mount for mount in reversed(tops) if mount.mount_point == "/"), None)
-
-
-def _children(mounts: Sequence[Mount], parent: Mount) -> list[Mount]:
-    return [mount for mount in mounts if mount.parent_id == parent.mount_id and mount is not parent]
 
 
 def _covers(mount_point: str, path: str) -> bool:

@@ -195,6 +195,8 @@ class Client:
 
     def __init__(self, controller: Controller, *, policy: RetryPolicy, clock: Clock) -> None:
         self.controller = controller
+        # What the system is called in messages and results.
+        self.name = controller.name
         self.policy = policy
         self.clock = clock
         self.cluster_name = ""
@@ -204,11 +206,6 @@ class Client:
         self._ahead: Optional[tuple[float, float]] = None
         self._verify = _verification(controller)
         self._origin, self._session = _open_session(controller, self._verify)
-
-    @property
-    def name(self) -> str:
-        """What the system is called in messages and results."""
-        return self.controller.name
 
     def __enter__(self) -> Client:
         return self

@@ -86,7 +86,7 @@ def looked_at(
     return [_with_health(each, found.get(each.uuid)) for each in results]
 
 
-def refuse_unhealthy(record: Journal, result: Mapping[str, Any], results: Sequence[GuestResult]) -> None:
+def refuse_unhealthy(record: Journal, result: dict[str, Any], results: Sequence[GuestResult]) -> None:
     """Raise :class:`RestoreUnhealthyError` when a guest was brought back and is not healthy."""
     said = unhealthy(record, results)
     if said:

@@ -65,7 +65,11 @@ def in_cluster(
             return pacemaker.Verdict()
         return pacemaker.verdict(cluster, named, name=now.name, uuid=now.uuid, uri=uri, off=is_off)
 
-    return {uuid: _with_verdict(now, verdict(now)) for uuid, now in guests.items()}
+    found = {}
+    for uuid, now in guests.items():
+        more = verdict(now)
+        found[uuid] = replace(now, obstacles=(*now.obstacles, *more.problems), notes=(*now.notes, *more.notes))
+    return found
 
 
 def elsewhere(
@@ -99,11 +103,6 @@ def _looked_at(request: RestoreRequest, now: GuestNow, domain: Optional[Domain],
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(request.uri, domain.name), images)
     return replace(seen, obstacles=tuple(obstacles))
-
-
-def _with_verdict(now: GuestNow, verdict: pacemaker.Verdict) -> GuestNow:
-    obstacles, notes = (*now.obstacles, *verdict.problems), (*now.notes, *verdict.notes)
-    return replace(now, obstacles=obstacles, notes=notes)
 
 
 def _with_image(now: GuestNow, domain: Domain, image: Optional[Path], images: Path) -> GuestNow:

@@ -20,17 +20,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts
 OFF = "shutoff"
 
 
-def others_of(here: Iterable[Guest], elsewhere: Iterable[OtherGuest]) -> tuple[OtherGuest, ...]:
-    """Return all guests of this host and of the others, our own copies left out."""
-    found = (*map(OtherGuest.of_this_host, here), *elsewhere)
-    return tuple(each for each in found if not each.copy)
-
-
-def with_notes(guests: Mapping[str, GuestNow], others: Sequence[OtherGuest]) -> dict[str, GuestNow]:
+def with_notes(
+    guests: Mapping[str, GuestNow], *, here: Iterable[Guest], elsewhere: Iterable[OtherGuest]
+) -> dict[str, GuestNow]:
     """Return the guests (by uuid) with a note for each other guest that shares a uuid, or the address of an interface.
 
-    The interfaces are those of the definition that the guest is to have.
+    The interfaces are those of the definition that the guest is to have. ``here`` are all guests of this host,
+    ``elsewhere`` those of the others.
     """
+    others = [each for each in (*map(OtherGuest.of_this_host, here), *elsewhere) if not each.copy]
     return {
         uuid: replace(now, notes=(*now.notes, *_same_uuid(now, others), *_same_addresses(now, others)))
         for uuid, now in guests.items()

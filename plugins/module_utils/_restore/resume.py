@@ -40,7 +40,7 @@ def to_go_on_with(found: Survey, backup_id: str, uuids: Collection[str]) -> Opti
     return next(iter(mine), None)
 
 
-def refuse_taken(record: Journal, found: Survey, uuids: Collection[str]) -> None:
+def _refuse_taken(record: Journal, found: Survey, uuids: Collection[str]) -> None:
     """Refuse to go on with a restore whose place another has taken; raises :class:`InputError`."""
     for uuid in uuids:
         by = found.taken.get((record.restore_id, uuid))
@@ -56,8 +56,10 @@ def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journa
     """Return the journal with what unfinished restores of these guests remember: nothing is written yet.
 
     A guest that one of them half restored keeps the safety snapshot of that one, the only one that holds it whole; its
-    begun disks count as begun here, so that none of them is forgotten.
+    begun disks count as begun here, so that none of them is forgotten. Raises :class:`InputError` when the place of
+    this restore has been taken itself.
     """
+    _refuse_taken(record, found, uuids)
     for uuid in uuids:
         own = record.guests.get(uuid)
         others = [each for each in found.unfinished(uuid) if each.restore_id != record.restore_id]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -88,7 +88,8 @@ def run(request: RestoreRequest, *, check: bool) -> dict[str, Any]:
     Raises :class:`InputError` and :class:`RestoreRefusedError` before anything was touched, and
     :class:`RestoreFailedError` when a guest was not brought back.
     """
-    with _alone(request.catalog_dir, check), ExitStack() as locks:
+    # Other restores are kept out from before the journal is read; a check waits for nobody.
+    with nullcontext() if check else restore_journal.alone(request.catalog_dir), ExitStack() as locks:
         return (_undo if request.undo else _run)(request, locks, check=check)
 
 
@@ -109,7 +110,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
         todo = [name for name in _unique(manifest, request.guests) if not _done(manifest, record, name)]
         _claim(locks, request, manifest, todo, record, check=check)
         places = locate(clients, manifest.volumes, deadline=deadline)
-        record = _heir(record, found, manifest, todo)
+        record = resume.taken_over(record, found, _uuids(manifest, todo))
         _accepted(request.accept_unknown, record)
         trusted = chosen.origin.trusted
         planned = partial(_plan, request, manifest, record, todo, places, deadline, trusted=trusted, into=into)
@@ -136,7 +137,10 @@ def _begun(
     Without an id it is that of the restore of these guests from this backup that broke off, if there is one.
     """
     root = request.catalog_dir
-    begun = known or _broken_off(request, whole, found)
+    begun = known
+    if begun is None and not request.restore_id:
+        broken = resume.to_go_on_with(found, whole.backup_id, _uuids(whole, request.guests))
+        begun = restore_journal.load(root, broken) if broken else None
     disks = choose(
         whole,
         guests=request.guests,
@@ -154,20 +158,6 @@ def _new_id(root: Path) -> str:
     name = f"restore_{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
     others = (f"{name}_{number}" for number in itertools.count(2))
     return next(each for each in itertools.chain([name], others) if restore_journal.load(root, each) is None)
-
-
-def _broken_off(request: RestoreRequest, whole: Manifest, found: restore_survey.Survey) -> Optional[Journal]:
-    if request.restore_id:
-        return None
-    broken = resume.to_go_on_with(found, whole.backup_id, _uuids(whole, request.guests))
-    return restore_journal.load(request.catalog_dir, broken) if broken else None
-
-
-def _heir(record: Journal, found: restore_survey.Survey, manifest: Manifest, todo: Sequence[str]) -> Journal:
-    """Return the journal with what restores of these guests that broke off remember."""
-    uuids = _uuids(manifest, todo)
-    resume.refuse_taken(record, found, uuids)
-    return resume.taken_over(record, found, uuids)
 
 
 def _uuids(manifest: Manifest, guests: Sequence[str]) -> list[str]:
@@ -201,7 +191,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
         _claim(locks, request, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
         found = restore_survey.survey(root)
-        again = _heir(again, found, before, todo)
+        again = resume.taken_over(again, found, _uuids(before, todo))
         _accepted(request.accept_unknown, again)
         saved = restore_journal.kept_directory(root, known.restore_id)
         trusted = chosen.origin.trusted
@@ -224,19 +214,8 @@ def _checked(
 ) -> RestorePlan:
     """Return the plan with how its disks are compared, once all that is to be looked at afterwards can be."""
     health.foreseen(request.condition, plan, request.reach)
-    return verify.settled(
-        ways.with_ways(plan),
-        verify=request.verify,
-        undo=undo,
-        method=request.method,
-        places=places,
-        deadline=deadline,
-    )
-
-
-def _alone(root: Path, check: bool) -> AbstractContextManager[None]:
-    """Keep other restores of this host out, from before the journal is read; a check waits for nobody."""
-    return nullcontext() if check else restore_journal.alone(root)
+    look = partial(verify.hindrance, method=request.method, places=places, deadline=deadline)
+    return verify.with_verification(ways.with_ways(plan), verify=request.verify, undo=undo, look=look)
 
 
 def _claim(
@@ -425,7 +404,7 @@ def _plan(
     both = _two_guests(manifest, wanted, now, record, into, undoes=undone is not None)
     found = _intended(request, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
-    found = namesakes.with_notes(found, namesakes.others_of(now.everyone, request.others.guests))
+    found = namesakes.with_notes(found, here=now.everyone, elsewhere=request.others.guests)
     found = shared_disks.judged(
         found,
         restored=restored,

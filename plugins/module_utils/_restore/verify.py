@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Places
@@ -20,7 +19,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
-    GuestRestore,
     RestorePlan,
     refuse,
 )
@@ -31,18 +29,13 @@ _NO_CLONE = ("sfsr_cli", "sfsr")
 _LOOK_BYTES = 512
 
 
-def settled(
-    plan: RestorePlan, *, verify: str, undo: bool, method: str, places: Places, deadline: Deadline
-) -> RestorePlan:
-    """Return the plan with how its disks are compared; raises :class:`RestoreRefusedError` when that is impossible."""
-    look = partial(hindrance, method=method, places=places, deadline=deadline)
-    return with_verification(plan, verify=verify, undo=undo, look=look)
-
-
 def with_verification(
     plan: RestorePlan, *, verify: str, undo: bool, look: Callable[[DiskRestore], Optional[str]]
 ) -> RestorePlan:
-    """Return the plan with how its disks are compared; ``look`` says why all of a disk cannot be compared."""
+    """Return the plan with how its disks are compared; ``look`` says why all of a disk cannot be compared.
+
+    Raises :class:`RestoreRefusedError` when one is to be compared whole and cannot be.
+    """
     faults = [
         problem_of(
             "full-verify-impossible",
@@ -56,7 +49,11 @@ def with_verification(
         if reason
     ]
     refuse(plan.backup_id, faults)
-    return replace(plan, guests=tuple(_compared(guest, verify, undo=undo) for guest in plan.guests))
+    guests = []
+    for guest in plan.guests:
+        disks = tuple(replace(disk, verify=verify, check_image=not undo) for disk in guest.disks)
+        guests.append(replace(guest, disks=disks))
+    return replace(plan, guests=tuple(guests))
 
 
 def hindrance(disk: DiskRestore, *, method: str, places: Places, deadline: Deadline) -> Optional[str]:
@@ -76,7 +73,3 @@ def hindrance(disk: DiskRestore, *, method: str, places: Places, deadline: Deadl
     except OntapError as exc:
         return f"the LUN's data cannot be read over REST ({exc.message})"
     return "without a FlexClone licence there is no temporary LUN to read" if "lun_clone" in missing else None
-
-
-def _compared(guest: GuestRestore, verify: str, *, undo: bool) -> GuestRestore:
-    return replace(guest, disks=tuple(replace(disk, verify=verify, check_image=not undo) for disk in guest.disks))

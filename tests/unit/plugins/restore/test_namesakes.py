@@ -68,8 +68,8 @@ def guest(uuid: str, mac: str = "", network: str = "dmz", **changes: Any) -> dic
     ],
 )
 def test_what_is_noted(now: GuestNow, here: list[Any], elsewhere: dict[str, Any], said: list[str]) -> None:
-    others = namesakes.others_of([found.guest(each).guest for each in here], guests_of(elsewhere))
-    seen = namesakes.with_notes({now.uuid: now}, others)[now.uuid]
+    guests = [found.guest(each).guest for each in here]
+    seen = namesakes.with_notes({now.uuid: now}, here=guests, elsewhere=guests_of(elsewhere))[now.uuid]
     assert len(seen.notes) == bool(said)
     assert all(word in seen.notes[0] for word in said)
     assert seen.obstacles == ()

@@ -179,8 +179,8 @@ def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> 
 def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
     found = restore_survey.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
     with pytest.raises(InputError, match="restore r2 took its place"):
-        resume.refuse_taken(journal(), found, [samples.WEB])
-    resume.refuse_taken(journal("r2"), found, [samples.WEB])
+        resume.taken_over(journal(), found, [samples.WEB])
+    assert resume.taken_over(journal("r2"), found, [samples.WEB]).restore_id == "r2"
 
 
 @pytest.mark.parametrize(

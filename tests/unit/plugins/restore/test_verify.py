@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Optional
@@ -21,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     RestorePlan,
     RestoreRefusedError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.verify import hindrance, settled, with_verification
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.verify import hindrance, with_verification
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 SERIAL = "81C91$QXsh5a"
@@ -123,7 +124,8 @@ def test_a_lun_needs_a_clone_whose_data_may_be_read(
     made = plan(disk(tmp_path, ON_LUN))
 
     def result() -> RestorePlan:
-        return settled(made, verify="full", undo=False, method=method, places=places, deadline=Deadline.after(1))
+        look = partial(hindrance, method=method, places=places, deadline=Deadline.after(1))
+        return with_verification(made, verify="full", undo=False, look=look)
 
     if said is None:
         assert result().guests[0].disks[0].verify == "full"
