@@ -134,6 +134,69 @@ def test_sets_a_list(case: str) -> None:
     assert yaml.safe_load(expected)[KEY] == LIST
 
 
+ELSEWHERE = {
+    "comments": "# head\n\n# on a\na: 1   # one\n\n\n# on b\nb:\n    # deep\n    - x   # x\n    -   y\n# end\n",
+    "quotes": "a: 'one'\nb: \"two\\u00e4\\n\"\nc: three\nd: 'it''s'\ne: \"a 'b'\"\n",
+    "unsafe": "a: !unsafe '{{ x }}'\nb: !unsafe \"{% y %}\"\nc: !unsafe plain\n",
+    "unsafe list": "a: !unsafe\n  - '{{ x }}'\n  - b\n",
+    "vault": "p: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  31323334\n  35363738\nb: 1\n",
+    "vault indented deep": "p: !vault |\n          $ANSIBLE_VAULT;1.1;AES256\n          31323334\nb: 1\n",
+    "vault nested": "x:\n  p: !vault |\n    $ANSIBLE_VAULT;1.1;AES256\n    3132\n  q: 1\n",
+    "indent 4": "a:\n    b:\n        c: 1\n    d: 2\n",
+    "list not indented": "a:\n- 1\n- x: 1\n  y: 2\n",
+    "list indented": "a:\n  - 1\n  - x: 1\n    y: 2\n",
+    "list indents mixed": "a:\n- 1\nb:\n  - 2\nc:\n    - 3\n",
+    "anchors in block": "base: &base\n  a: 1\nmore: &m\n  <<: *base\nlist:\n  - *base\n  - *m\n",
+    "merge list": "a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: [*a, *b]\n",
+    "crlf": "a: 1\r\n# r\r\nb:\r\n  - 2\r\n",
+    "crlf block": "a: |\r\n  one\r\n  two\r\nb: 1\r\n",
+    "bom": "\ufeffa: 1\nb: 2\n",
+    "literal": "a: |\n  one\n   two\n\nb: 1\n",
+    "literal keep": "a: |+\n  one\n\n\nb: 1\n",
+    "literal strip": "a: |-\n  one\nb: 1\n",
+    "literal indent indicator": "a: |2\n    one\n   two\nb: 1\n",
+    "folded": "a: >\n  one\n  two\n\n  three\nb: 1\n",
+    "folded strip long": "a: >-\n  one two three\n  four\nb: 1\n",
+    "plain multi-line": "a: one\n  two\n  three\nb: 1\n",
+    "quoted multi-line": "a: \"one\n  two\"\nb: 'x\n\n  y'\n",
+    "flow": "a: {b: 1, c: [x,y]}\nd: [ 1, 2 ]\ne: {b: 1,\n    c: 2}\n",
+    "empty values": "a:\nb: ~\nc: null\nd: ''\ne: {}\nf: []\n",
+    "booleans": "a: yes\nb: No\nc: on\nd: TRUE\ne: true\n",
+    "numbers": "a: 0o17\nb: 017\nc: 0x1F\nd: 1_000\ne: 1e3\nf: 1.50\ng: +1\nh: .5\ni: 12:30:45\n",
+    "dates": "a: 2026-11-21\nb: 2026-11-21T02:00:00Z\nc: 2026-11-21 02:00:00 +01:00\n",
+    "templates": 'a: "{{ b }}"\nc: \'{{ d | default("x") }}\'\n',
+    "document start": "---\na: 1\n",
+    "document start remark": "--- # vars\na: 1\n",
+    "directive": "%YAML 1.1\n---\na: yes\n",
+    "root tag": "--- !!map\na: 1\n",
+    "indented keys": "  a: 1\n  b: 2\n",
+    "quoted keys": "\"a\": 1\n'b': 2\n",
+    "blank before colon": "a : 1\nb   : 2\n",
+    "aligned": "a:    1\nbcd:  2\n",
+    "long line": "a: " + "word " * 60 + "end\n",
+    "unicode": 'a: äöü €\nb: "\\u20ac"\nc: 😀\n',
+    "number keys": "1: a\n2.0: b\n'3': c\ntrue: d\n",
+    "set and omap": "a: !!set {x, y}\nb: !!omap [x: 1]\n",
+    "other tags": "a: !mine {x: 1}\nb: !!str 1\nc: !!binary aGk=\n",
+    "remark between list items": "a:\n  - 1\n\n  # two\n  - 2\n\n\n  # end\n",
+    "remark under key": "a:  # r\n  # first\n  x: 1\n\nb: 2\n",
+    "remark indented at end": "a:\n  x: 1\n  # end of a\n# end\nb: 2\n",
+    "blank lines": "\n\na: 1\n\n\n\nb: 2\n\n\n",
+    "nested list": "a:\n  - - 1\n    - 2\n  -\n    - 3\n",
+    "compact map in list": "a:\n  -   x: 1\n      y: 2\n  - {z: 1}\n",
+}
+"""Text that people write beside the key, in ways that a YAML library writes otherwise when it writes it again."""
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_the_rest_of_the_text_stays_byte_by_byte(case: str) -> None:
+    text = ELSEWHERE[case]
+    end, indent = "\r\n" if "\r\n" in text else "\n", "  " if text.startswith("  ") else ""
+    assert set_yaml_key(text, KEY, NEW) == f'{text}{indent}{KEY}: "{NEW}"{end}'
+    before, after = (f"{text}{indent}{KEY}: {value}  # mine{end}" for value in ("old", f'"{NEW}"'))
+    assert set_yaml_key(before, KEY, NEW) == after
+
+
 @pytest.mark.parametrize("value", [NEW, LIST])
 @pytest.mark.parametrize("case", [*STRING_CASES, *LIST_CASES])
 def test_again_changes_nothing(case: str, value: Any) -> None:
