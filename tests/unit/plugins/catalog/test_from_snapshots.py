@@ -7,12 +7,10 @@ The array is simulated, a volume stands for its own mount; what a stranger may h
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 import shutil
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +20,9 @@ from typing import Any
 import pytest
 import samples
 from backup_site import Site
+from handed_over import VARIABLES, dumped
 from virt import Inside
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     from_snapshots,
     manifest,
@@ -32,13 +30,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import GivenBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import made_index
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen, chosen_backup
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import volume_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
     Carried,
@@ -49,7 +45,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 VOLUMES = ("kvm_vol1", "kvm_vol2")
-VARIABLES = b"variables"
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 UNPROVEN = Trust(require="none")
 
@@ -116,10 +111,6 @@ def scene(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     yield made
     for name in site.snapshots():
         site.delete(name)
-
-
-def dumped(found: Manifest) -> bytes:
-    return manifest.dump(found).encode("ascii")
 
 
 def altered(found: Manifest, **changes: Any) -> bytes:
@@ -553,139 +544,3 @@ def test_snapshots_of_two_runs_are_no_backup(scene: Scene) -> None:
     Bound(scene, KEY).snapshot("kvm_vol2")
     with pytest.raises(ManifestError, match="its snapshots are of different runs"):
         scene.chosen(trust=HASH)
-
-
-# A backup out of the catalog of another host.
-
-
-def complete() -> Manifest:
-    """A complete backup of web1 with its UEFI variables."""
-    done = plan.complete(
-        samples.manifest(), holds=[samples.hold()], snapshots=[samples.snapshot()], asked="unknown", at="2026-11-21"
-    )
-    file = SavedFile("nvram", "/nv", "web.nvram", hashlib.sha256(VARIABLES).hexdigest())
-    return replace(done, guests=(replace(done.guests[0], files=(file,)),))
-
-
-def given(found: Manifest | None = None, **files: bytes) -> dict[str, Any]:
-    """The option ``backup_from``."""
-    content = files or {"web.nvram": VARIABLES}
-    return {
-        "manifest": encoded(dumped(found or complete())),
-        "files": {name: encoded(data) for name, data in content.items()},
-    }
-
-
-def encoded(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
-
-
-def taken(
-    root: Path,
-    option: dict[str, Any],
-    *,
-    wanted: str = samples.BACKUP,
-    guest: str = "web1",
-    trust: Trust = Trust(),  # noqa: B008
-) -> Chosen:
-    deadline = Deadline.after(5)
-    return chosen_backup(root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=option)
-
-
-def test_a_backup_of_another_catalog_is_verified_first_and_kept_when_it_is_used(tmp_path: Path) -> None:
-    root = tmp_path / "catalog"
-    for wanted in (samples.BACKUP, "latest"):
-        found = taken(root, given(), wanted=wanted)
-        assert found.manifest == complete()
-        assert not root.exists()
-    assert found.notes == ("the backup was handed over from the catalog of another host",)
-    found.keep(root)
-    assert store.load(root, samples.BACKUP) == complete()
-    directory = store.backup_directory(root, samples.BACKUP)
-    assert (directory / "web.nvram").read_bytes() == VARIABLES
-    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (root, directory)} == {0o700}
-    again = taken(root, {**given(), "files": {}})
-    again.keep(root)
-    assert (directory / "web.nvram").read_bytes() == VARIABLES
-
-
-@pytest.mark.parametrize(
-    ("option", "words"),
-    [
-        (given(replace(complete(), phase="started")), "was never completed"),
-        (given(**{"web.nvram": b"tampered"}), "its sha256 is .*, the manifest's"),
-        (given(**{"web.nvram": VARIABLES, "other": b"x"}), "has no file other"),
-        (given(**{"../../x": b"x"}), "cannot be used as a name"),
-        ({**given(), "files": {}}, "web.nvram of backup .* is neither in backup_from nor in the catalog"),
-        ({**given(), "files": {"web.nvram": "!"}}, "is not base64"),
-        ({**given(), "manifest": encoded(dumped(complete()).replace(b"daily", b"other"))}, "checksum does not match"),
-        ({**given(), "manifest": "{}"}, "manifest.json in backup_from is not base64"),
-        (given(replace(complete(), backup_id="hv1-other_20261121020000")), "holds backup hv1-other.*, not hv1-daily"),
-        (given(replace(complete(), guests=(replace(complete().guests[0], xml=EVIL),))), "DOCTYPE"),
-    ],
-)
-def test_a_backup_that_does_not_fit_is_refused_and_nothing_is_written(
-    tmp_path: Path, option: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(KvmsnapError, match=words):
-        taken(tmp_path / "catalog", option)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_files_of_guests_that_are_not_wanted_may_be_missing(tmp_path: Path) -> None:
-    assert taken(tmp_path, {**given(), "files": {}}, guest="db1").manifest == complete()
-
-
-def test_another_backup_of_that_name_in_this_catalog_stays(tmp_path: Path) -> None:
-    store.save(tmp_path, replace(complete(), run_id="mine"), origin=Origin.OWN_RUN)
-    before = (store.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes()
-    with pytest.raises(CatalogError, match="another of that name, of run mine, and the one given is of run run"):
-        taken(tmp_path, given())
-    assert (store.backup_directory(tmp_path, samples.BACKUP) / "manifest.json").read_bytes() == before
-
-
-@pytest.mark.parametrize("origin", list(Origin))
-def test_what_this_catalog_has_already_keeps_its_origin(tmp_path: Path, origin: Origin) -> None:
-    store.save(tmp_path, complete(), origin=origin)
-    found = taken(tmp_path, given())
-    assert found.origin is origin
-    found.keep(tmp_path)
-    assert store.origin_of(tmp_path, samples.BACKUP) is origin
-
-
-@pytest.mark.parametrize(
-    ("origin", "owner", "leased", "protected"),
-    [
-        (Origin.OWN_RUN, "hv1", False, True),
-        (Origin.ADOPTED, "hv1", False, True),
-        (Origin.IMPORTED, "hv1", True, True),
-        (Origin.IMPORTED, "hv1", False, False),
-        (Origin.REBUILT, "hv1", False, False),
-        (Origin.REBUILT, os.uname().nodename, False, True),
-    ],
-)
-def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotected(
-    origin: Origin, owner: str, leased: bool, protected: bool
-) -> None:
-    found = replace(complete(), owner=owner)
-    handed_over = GivenBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
-    told = Chosen(found, origin, given=handed_over).protection
-    assert told["protected"] is protected
-    warned = [f"Backup {samples.BACKUP} is not protected against deletion" in each for each in told.get("warnings", [])]
-    assert warned == ([] if protected else [True])
-
-
-@pytest.mark.parametrize("leased", [True, False])
-def test_a_lease_of_the_owner_is_handed_over_with_the_backup(tmp_path: Path, leased: bool) -> None:
-    assert taken(tmp_path, {**given(), "leased": leased}).protection["protected"] is leased
-    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
-    assert taken(tmp_path, {**given(), "leased": leased}).protection == {"protected": True}
-
-
-def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_without(tmp_path: Path) -> None:
-    signed = Trust("signed", (ManifestKey("k", b"x" * 16),))
-    with pytest.raises(ManifestError, match=r"\(imported\): manifest_require is signed"):
-        taken(tmp_path, given(), trust=signed)
-    store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
-    assert taken(tmp_path, given(), trust=signed).origin is Origin.OWN_RUN

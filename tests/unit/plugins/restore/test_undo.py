@@ -100,16 +100,6 @@ def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         run.run(request, check=False)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("r1.undo", "give restore_id r1 and undo=true"), ("r" * 101, "longer than 100 characters")]
-)
-def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
-    tmp_path: Path, name: str, said: str
-) -> None:
-    with pytest.raises(InputError, match=said):
-        restore_request(tmp_path, restore_id=name)
-
-
 def test_a_journal_with_safety_snapshots_survives(tmp_path: Path) -> None:
     written = journal(safety(samples.WEB), web=WRITTEN)
     journals.save(tmp_path, written)
