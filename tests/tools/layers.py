@@ -24,6 +24,7 @@ GROUND = frozenset(
         "_ids",
         "_isolated",
         "_mapping",
+        "_options",
         "_problem_codes",
         "_problems",
         "_retry",

@@ -60,6 +60,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OutcomeUnknownError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
     Allowed,
@@ -110,6 +111,7 @@ class CloneRequest:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> CloneRequest:
         """Read the module's options; raises :class:`InputError`. A copy that is to go need not be described."""
+        check_numbers(options, {"start_timeout": 0})
         present = options["state"] == "present"
         name, owner = (checked_id(options[what], what=what) for what in ("name", "owner"))
         guest, network = options["guest"], options["network"]
@@ -138,8 +140,8 @@ class CloneRequest:
             running=options["running"],
             method=options["method"],
             start_timeout=options["start_timeout"],
-            root=Path(options["catalog_dir"]),
-            hold_dir=Path(options["hold_dir"]),
+            root=directory(options, "catalog_dir"),
+            hold_dir=directory(options, "hold_dir"),
             uri=options["uri"],
             array=ArrayAccess.from_options(options),
         )

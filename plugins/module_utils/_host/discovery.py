@@ -63,6 +63,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     parse_mapping,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
@@ -125,10 +126,11 @@ class DiscoveryRequest:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> DiscoveryRequest:
         """Read the options of ``kvm_vm_discover``; raises :class:`InputError` for a mapping that cannot be used."""
+        check_numbers(options, {"retry_count": 0, "timeout": 1})
         return cls(
             controllers=options["controllers"],
             uri=options["uri"],
-            config_dir=Path(options["config_dir"]),
+            config_dir=directory(options, "config_dir"),
             retry_count=options["retry_count"],
             timeout=options["timeout"],
             guests=tuple(listed(options["guests"])),

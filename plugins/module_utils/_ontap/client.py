@@ -48,6 +48,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict impor
     retry_after_seconds,
     verdict_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy, retrying
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class ArrayAccess:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ArrayAccess:
         """Read ``controllers``, ``retry_count`` and ``timeout``; raises :class:`InputError`."""
+        check_numbers(options, {"retry_count": 0, "timeout": 1})
         return cls(_controllers(options["controllers"]), options["retry_count"], options["timeout"])
 
     def deadline(self) -> Deadline:

@@ -17,6 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition, condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import Allowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherHosts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.redefine import KEEP, Redefinition
@@ -77,12 +78,13 @@ class RestoreRequest:
                 raise InputError(
                     f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
                 )
+        check_numbers(options, {"retry_count": 0, "timeout": 1})
         return cls(
             controllers=options["controllers"],
-            guests=tuple(options["guests"]),
-            catalog_dir=Path(options["catalog_dir"]),
-            hold_dir=Path(options["hold_dir"]),
-            config_dir=Path(options["config_dir"]),
+            guests=tuple(listed(options["guests"])),
+            catalog_dir=directory(options, "catalog_dir"),
+            hold_dir=directory(options, "hold_dir"),
+            config_dir=directory(options, "config_dir"),
             uri=options["uri"],
             retry_count=options["retry_count"],
             timeout=options["timeout"],

@@ -317,7 +317,7 @@ def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
     assert result["changed"] is False
 
 
-@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}, {"safety_days": -1}])
+@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}, {"safety_days": -1}, {"safety_days": 999999}])
 def test_bad_options(host: Host, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         host.recover(**changes)

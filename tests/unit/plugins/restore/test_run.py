@@ -346,7 +346,7 @@ def test_the_name_of_another_restore_releases_none(root: Path, check: bool) -> N
 
 
 def test_blanks_around_names_in_lists_mean_nothing(root: Path) -> None:
-    typed = {"disks": [" vdb", ""], "hosts_off": [" hv2 "], "other_hosts": {"hv2": False}}
+    typed = {"guests": ["db1 ", ""], "disks": [" vdb", ""], "hosts_off": [" hv2 "], "other_hosts": {"hv2": False}}
     result = run.run(asked(root, **typed), check=True)
     assert planned(result)["disks"] == [("vdb", samples.BACKUP)]
 
