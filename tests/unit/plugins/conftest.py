@@ -52,6 +52,7 @@ def sim(array: Running, jobs_end_soon: None) -> Iterator[Running]:
     array.control.set_version("9.19.1")
     array.control.clear_requests()
     yield array
+    array.control.hasten()
     array.control.settle()
     array.control.clear_faults()
     array.control.reset_switches()

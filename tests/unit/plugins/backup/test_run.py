@@ -319,12 +319,13 @@ def test_frozen_and_suspended(site: Site) -> None:
 @pytest.mark.usefixtures("hurry")
 def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(site: Site) -> None:
     two_guests(site)
-    site.fault("late", "kvm_vol1", count=9, seconds=1.5, answer="error", status=503)
+    site.fault("late", "kvm_vol1", count=9, seconds=60, answer="error", status=503)
     with pytest.raises(BackupError, match="Run again with the same backup_id") as caught:
         site.back_up()
     assert "kvm_vol1" in str(caught.value)
     assert site.left() == ([], ["started"], [])
     assert site.free()
+    site.sim.control.hasten()
     site.sim.control.settle()
     assert site.snapshots() == ["kvm_vol1"]
     site.sim.control.clear_faults()

@@ -139,11 +139,12 @@ def test_recovery_takes_away_what_the_array_made_of_a_copy_that_was_taken_back(
 ) -> None:
     bench.back_up()
     before = bench.world()
-    bench.array.control.add_fault("late", match={**CLONING, "count": 1}, seconds=2, answer="drop")
+    bench.array.control.add_fault("late", match={**CLONING, "count": 1}, seconds=60, answer="drop")
     with pytest.raises(CloneFailedError, match=r"is gone again\. What the array may make of it yet is taken away by"):
         bench.present()
     (late,) = clone_record.names(bench.root)
     assert bench.present()["changed"]
+    bench.array.control.hasten()
     bench.array.control.settle()
     assert len(list(bench.volume.rglob("kvmsnap-clone-*.img"))) == 2
     assert bench.absent()["changed"]
