@@ -10,6 +10,17 @@ from typing import Any
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 
+def called(
+    word: str, guests: Iterable[Mapping[str, Any]], defined: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> list[Mapping[str, Any]]:
+    """Return those of a host's guests that a word means: by their uuid, or by their name unless any guest has it so.
+
+    ``defined`` are the guests of all hosts.
+    """
+    key = "uuid" if any(word == each["uuid"] for known in defined.values() for each in known) else "name"
+    return [each for each in guests if each[key] == word]
+
+
 def assign_into(
     wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], into: str
 ) -> dict[str, list[str]]:
@@ -56,8 +67,7 @@ def assign(
         found = [
             (host, str(guest["uuid"]), guest.get("state"))
             for host, guests in defined.items()
-            for guest in guests
-            if name in (guest["name"], guest["uuid"])
+            for guest in called(name, guests, defined)
         ]
         one_guest = len({uuid for _host, uuid, _state in found}) == 1
         active = [(host, uuid) for host, uuid, state in found if state != "shutoff"]

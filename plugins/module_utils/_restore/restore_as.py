@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import called
 
 
 def host_beside(wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[str, Any]]], named: str) -> str:
@@ -28,7 +29,7 @@ def host_beside(wanted: Sequence[str], defined: Mapping[str, Iterable[Mapping[st
             f"Refused to restore guest {guest} on {named}, which is none of the play's hosts ({', '.join(defined)}).",
             guest=guest,
         )
-    owners = [host for host, known in defined.items() if any(guest in (each["name"], each["uuid"]) for each in known)]
+    owners = [host for host, known in defined.items() if called(guest, known, defined)]
     if len(owners) == 1:
         return owners[0]
     if named and (named in owners or not owners):

@@ -8,6 +8,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.restore_as import host_beside
 
 HOSTS = {
     "hv1": [{"name": "web1", "uuid": "u1"}, {"name": "twin", "uuid": "u2"}],
@@ -21,6 +22,12 @@ def test_each_host_gets_its_own_once() -> None:
 
 def test_a_uuid_tells_twins_apart() -> None:
     assert assign(["u4"], HOSTS) == {"hv1": [], "hv2": ["u4"]}
+
+
+def test_the_uuid_of_a_guest_means_no_other_that_has_it_for_a_name() -> None:
+    hosts = {"hv1": [{"name": "u3", "uuid": "u9"}], "hv2": [{"name": "db1", "uuid": "u3"}]}
+    assert assign(["u3", "u9"], hosts) == {"hv1": ["u9"], "hv2": ["u3"]}
+    assert host_beside(["u3"], hosts, "") == "hv2"
 
 
 def cluster(*states: str) -> dict[str, list[dict[str, str]]]:

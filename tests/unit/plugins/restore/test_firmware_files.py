@@ -17,6 +17,7 @@ from firmware_host import Host
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import firmware_files
 
 
@@ -115,3 +116,35 @@ def test_what_cannot_be_trusted_or_is_no_file_is_found_beforehand(host: Host) ->
     assert "it is no file" in str(firmware_files.fault(linked))
     with pytest.raises(KvmsnapError, match="it is no file"):
         firmware_files.keep(host.kept, samples.WEB, linked)
+
+
+def test_a_directory_of_a_volume_that_became_a_link_leads_nowhere(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link of the host itself may lead to where its files are; whoever may write into a volume makes others."""
+    mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 21 0:40 / {} rw - nfs4 server:/vol rw,addr=198.51.100.1\n"
+    nvram = host.restores()[0]
+    aside = firmware_files.keep(host.kept, samples.WEB, nvram)
+    away = host.root / "away"
+    host.nvram.parent.rename(away)
+    host.nvram.parent.symlink_to(away)
+    assert firmware_files.fault(nvram) is None
+    monkeypatch.setattr(firmware_files, "read_mounts", lambda: parse_mounts(mounts.format(host.root)))
+    refused = f"{host.nvram.parent} is a link in a volume"
+    assert refused in str(firmware_files.fault(nvram))
+    for act in (
+        lambda: firmware_files.keep(host.kept, samples.WEB, nvram),
+        lambda: firmware_files.put(nvram, aside.look),
+        lambda: firmware_files.put_back(host.kept, aside),
+    ):
+        with pytest.raises(KvmsnapError, match=refused):
+            act()
+    assert [(path.name, path.read_text()) for path in away.iterdir()] == [("web1.fd", "now")]
+
+
+def test_a_name_that_has_no_room_for_another_word_is_put_and_put_back(host: Host) -> None:
+    place = host.nvram.rename(host.nvram.with_name(f"{'n' * 247}_VARS.fd"))
+    file = replace(host.restores()[0], path=str(place))
+    aside = firmware_files.keep(host.kept, samples.WEB, file)
+    firmware_files.put(file, aside.look)
+    assert place.read_text() == "then"
+    firmware_files.put_back(host.kept, aside)
+    assert [(path.name, path.read_text()) for path in place.parent.iterdir()] == [(place.name, "now")]
