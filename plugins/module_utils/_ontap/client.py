@@ -830,9 +830,9 @@ class _Attempts:
         """Return what was found of an attempt that failed, None when nothing was. :raises OutcomeUnknownError:"""
         verdict = verdict_of(exc.outcome, change=True)
         self.lost = self.lost or verdict == "unknown"
-        if self.lost and not self.fate and not self.retry_safe:
-            raise _unknown(exc) from exc
         in_doubt = self.lost or (self.busy and verdict == "final")
+        if in_doubt and not self.fate and not self.retry_safe:
+            raise _unknown(exc) from exc
         self.busy = self.busy or (verdict == "repeat" and exc.outcome.fate == "answered")
         return _ask(self.fate, exc) if self.fate and in_doubt else None
 

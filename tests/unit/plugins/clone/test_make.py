@@ -124,9 +124,10 @@ def test_a_way_that_is_asked_for_is_gone(bench: Bench, method: str) -> None:
 
 @pytest.mark.parametrize("after", [0, 1], ids=["first file", "second file"])
 def test_a_copy_that_fails_is_taken_away_again(bench: Bench, after: int) -> None:
+    """The array refuses it with a code of its own: nothing comes later."""
     bench.back_up(bench.chain())
     before = bench.world()
-    bench.array.control.add_fault("status", match={**CLONING, "after": after}, status=500, code="1", message="no")
+    bench.array.control.add_fault("status", match={**CLONING, "after": after}, status=400, code="1", message="no")
     with pytest.raises(CloneFailedError, match=f"What was made of copy {NAME} is gone again"):
         bench.present()
     assert bench.world() == before

@@ -27,6 +27,7 @@ from virt import URI
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     clone_record,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone import make
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run as recovery_run
 
@@ -150,4 +151,79 @@ def test_recovery_takes_away_what_the_array_made_of_a_copy_that_was_taken_back(
     assert bench.absent()["changed"]
     assert [name for _kind, name, said in recovered(settle=600) if "may yet appear" in said] == [late]
     assert recovered() == [("clone", late, "taken away")]
+    assert bench.world() == before
+
+
+@pytest.mark.parametrize("act", ["present", "absent"])
+def test_recovery_takes_away_what_the_array_made_late_of_a_copy_whose_maker_was_killed(
+    bench: Bench, recovered: Recovered, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """Somebody makes or removes the copy again before what the killed run had asked for is there."""
+    bench.back_up()
+    before = bench.world()
+    with monkeypatch.context() as patched:
+        patched.setattr(make, "file_size", dying(make.file_size, when="before"))
+        with pytest.raises(KilledError):
+            bench.present()
+    (asked,) = bench.volume.rglob("kvmsnap-clone-*.img")
+    content = asked.read_bytes()
+    assert getattr(bench, act)()["changed"]
+    assert not asked.exists()
+    late = next(name for name in clone_record.names(bench.root) if name != NAME)
+    asked.write_bytes(content)
+    assert recovered() == [("clone", late, "taken away")]
+    assert not asked.exists()
+    bench.absent()
+    assert bench.world() == before
+
+
+@pytest.mark.parametrize(
+    ("late", "seconds"),
+    [
+        pytest.param({"seconds": 5, "answer": "now"}, 2.0, id="a job that outlives its time"),
+        pytest.param({"seconds": 3, "answer": "error", "status": 503}, 20.0, id="an overload"),
+        pytest.param({"seconds": 3, "answer": "error", "status": 500, "code": "1"}, 20.0, id="an error of the server"),
+    ],
+)
+def test_a_copy_that_failed_in_a_way_that_leaves_it_open_is_looked_for_later(
+    bench: Bench, recovered: Recovered, late: dict[str, Any], seconds: float
+) -> None:
+    bench.back_up()
+    before = bench.world()
+    bench.array.control.add_fault("late", match=CLONING, **late)
+    with pytest.raises(CloneFailedError, match=r"What the array may make of it yet is taken away by"):
+        bench.present(timeout=seconds, retry_count=0)
+    bench.array.control.clear_faults()
+    bench.array.control.settle()
+    (name,) = clone_record.names(bench.root)
+    assert list(bench.volume.rglob("kvmsnap-clone-*.img"))
+    assert recovered() == [("clone", name, "taken away")]
+    assert bench.world() == before
+
+
+@pytest.mark.parametrize(("when", "then"), [("before", "absent"), ("after", "absent"), ("after", "present")])
+@pytest.mark.parametrize(("room", "step"), STEPS, ids=[step for _room, step in STEPS])
+def test_a_run_that_is_killed_leaves_nothing_unknown(
+    bench: Bench, recovered: Recovered, monkeypatch: pytest.MonkeyPatch, room: Any, step: str, when: str, then: str
+) -> None:
+    """Also not what the array may yet make of it, which the recovery looks for."""
+    bench.back_up(bench.chain(), bench.lun("vdb"), files=(bench.keep("nvram", UEFI),))
+    before = bench.world()
+    with monkeypatch.context() as patched:
+        patched.setattr(room, step, dying(getattr(room, step), when=when))
+        with pytest.raises(KilledError):
+            bench.present(running=True)
+    killed = clone_record.load(bench.root, NAME)
+    assert killed is not None
+    if then == "present":
+        made = bench.present(running=True)
+        assert made["clone"]["state"] == "running"
+        known = clone_record.load(bench.root, NAME)
+        assert known is not None
+        assert known.phase == "made"
+        assert len(bench.world()["files"]) == len(before["files"]) + 2
+    assert bench.absent()["changed"] is True
+    late = [] if step == "power_on" else [f"late-{killed.uuid}"]
+    assert clone_record.names(bench.root) == late
+    assert recovered() == [("clone", name, "taken away") for name in late]
     assert bench.world() == before
