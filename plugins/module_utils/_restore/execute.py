@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, Optional, Protocol
+from typing import Any, Optional, Protocol, cast
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import DEFINITION, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -33,6 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId, aside_name
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.fence import Fence, Fenced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -234,7 +235,7 @@ def run(
     begun, and get their power back. ``accept_unknown``: a person says that no overwrite of an earlier run is under way
     any more. ``save`` makes the journal durable.
     """
-    work = _Work(actor, journal, save, accept_unknown)
+    work = _Work(cast(Actor, _Named(actor)), journal, save, accept_unknown)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
     for guest in todo:
         work.make(guest)
@@ -256,6 +257,36 @@ def run(
             work.write_together(guest)
         results.append(work.restore(guest))
     return results, work.journal
+
+
+class _Named:
+    """An actor of which whatever goes wrong is a named error, so that no guest stays off for want of a handler.
+
+    What nobody provided for in the middle of an overwrite says nothing about the end of that.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        step = getattr(self._actor, name)
+
+        def named(*subjects: Any) -> Any:
+            try:
+                return step(*subjects)
+            except KvmsnapError:
+                raise
+            except Exception as exc:
+                found = unexpected(exc, f"{name.replace('_', ' ')} {_told(subjects[0])}".rstrip())
+                raise (FateUnknownError(found.message) if name == "overwrite" else found) from exc
+
+        return named
+
+
+def _told(subject: object) -> str:
+    """Return how to call a guest, a disk or a file."""
+    known = (getattr(subject, key, None) for key in ("label", "name", "place", "path"))
+    return next((str(each) for each in known if each), "")
 
 
 class _Work:

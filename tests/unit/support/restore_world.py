@@ -41,6 +41,7 @@ class World:
         self.states = {guest.uuid: guest.state_now for guest in guests}
         self.content: dict[str, str] = {}
         self.fails_at = ""
+        self.breaks_at = ""
         self.fails_once: list[str] = []
         self.steps: list[str] = []
         self.notes: tuple[str, ...] = ()
@@ -74,6 +75,9 @@ class World:
             raise KvmsnapError(f"Failed to {name}")
         if name == self.fails_at:
             raise KvmsnapError(f"Failed to {name}")
+        if name == self.breaks_at:
+            self.breaks_at = ""
+            raise ValueError("nobody thought of that")
 
     def stop(self, guest: GuestRestore) -> None:
         self._step(f"stop {guest.name}")

@@ -93,6 +93,28 @@ def test_after_a_failure_at_any_step_the_same_restore_goes_on_to_its_end(tmp_pat
     assert len(world.content) == 2
 
 
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [
+        ("stop web1", "running"),
+        ("secure safe", "running"),
+        ("overwrite vda", "shutoff"),
+        ("verify vda", "running"),
+        ("verify vdb", "running"),
+    ],
+)
+def test_what_nobody_thought_of_leaves_no_guest_off(tmp_path: Path, step: str, state: str) -> None:
+    """But where something may be being overwritten: that stays off until it is known."""
+    world = World(part())
+    world.breaks_at = step
+    (broken,) = carried_out(tmp_path, world, part(), safety="safe")
+    assert "ValueError: nobody thought of that" in str(broken.error)
+    assert (broken.restored, world.states[samples.WEB]) == (False, state)
+    again = part(state=world.states[samples.WEB], after="running")
+    (mended,) = carried_out(tmp_path, world, again, safety="safe")
+    assert (mended.restored, world.states[samples.WEB]) == (True, "running")
+
+
 def test_what_an_overwrite_left_behind_is_told(tmp_path: Path) -> None:
     world = World(part())
     world.notes = ("the temporary LUN is left behind",)
