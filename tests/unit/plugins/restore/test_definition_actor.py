@@ -14,6 +14,8 @@ import pytest
 from restore_world import part
 from virt import Guests
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import DEFINITION
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.definition_actor import (
@@ -87,7 +89,7 @@ def test_a_guest_that_was_not_defined_is_forgotten_again(
     new = larger(guests, guest)
     guests.domain(guest.uuid).undefine()
     aside = keep(host, tmp_path / "kept", guest)
-    assert (aside.stored_as, (tmp_path / "kept").exists()) == ("", False)
+    assert (aside, (tmp_path / "kept").exists()) == (Aside(DEFINITION, ""), False)
     define(host, new)
     assert defined(guests, guest)
     for _each in range(2):

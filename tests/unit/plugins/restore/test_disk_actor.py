@@ -25,6 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import (
@@ -47,11 +48,13 @@ class Written:
     def __init__(self) -> None:
         self.requests: list[Optional[str]] = []
 
+        self.temporaries: list[TemporaryFile] = []
+
     def temporary(self, file: TemporaryFile) -> None:
-        raise AssertionError(file)
+        self.temporaries.append(file)
 
     def no_temporary(self, file: TemporaryFile) -> None:
-        raise AssertionError(file)
+        self.temporaries.remove(file)
 
     def pending(self, disk: str, request: Optional[Pending]) -> None:
         self.requests.append(request.kind if request else None)
@@ -119,6 +122,47 @@ def test_a_file_in_place_is_noted_brought_back_and_keeps_its_owner_and_mode(benc
     assert bench.file.read_bytes() == THEN
     found = bench.file.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 4321, 0o640)
+
+
+def test_a_file_is_made_and_proved_beside_the_disk_takes_its_place_and_stays_locked(bench: Bench) -> None:
+    notes = Written()
+    made = bench.actor.make(bench.disk, notes)
+    assert made is not None
+    assert [made.temporary] == notes.temporaries
+    assert (bench.file.read_bytes(), Path(made.temporary.place).read_bytes()) == (NOW, THEN)
+    bench.actor.prepare(bench.disk, None)
+    assert bench.actor.put(bench.disk, made) == ()
+    assert (bench.file.read_bytes(), os.path.exists(made.temporary.place)) == (THEN, False)
+    with pytest.raises(BlockingIOError):
+        replacement.locked(str(bench.file))
+    bench.actor.unlock_all()
+    os.close(replacement.locked(str(bench.file)))
+
+
+def test_a_file_that_was_made_and_is_not_wanted_is_dropped(bench: Bench) -> None:
+    made = bench.actor.make(bench.disk, Written())
+    assert made is not None
+    bench.actor.drop(made.temporary)
+    assert [path.name for path in bench.file.parent.glob(".kvmsnap-tmp-*")] == []
+    bench.actor.drop(made.temporary)
+    assert bench.file.read_bytes() == NOW
+
+
+@pytest.mark.parametrize("method", ["file_clone", "auto"])
+def test_what_an_array_refuses_is_tried_by_another_way_only_where_all_are_asked_for(
+    site: Site, bench: Bench, method: str
+) -> None:
+    match = {"method": "POST", "path": "/storage/file/clone"}
+    site.sim.control.add_fault("status", match=match, status=403, code="6", message="not authorized")
+    actor, notes = replace(bench.actor, method=method), Written()
+    if method == "file_clone":
+        with pytest.raises(OntapDeniedError):
+            actor.make(bench.disk, notes)
+        return
+    made = actor.make(bench.disk, notes)
+    assert made is not None
+    assert made.overwritten.method == "copy"
+    actor.drop(made.temporary)
 
 
 def test_a_request_that_the_gate_refuses_is_none_whose_fate_is_unknown(bench: Bench) -> None:

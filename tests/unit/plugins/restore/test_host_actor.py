@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 from unittest.mock import Mock
 
 import pytest
@@ -15,8 +15,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import Verified
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor, volume_space
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
 def actor(*hosts: Mock) -> HostActor:
@@ -57,6 +58,12 @@ def test_a_broken_connection_is_opened_again_and_all_are_closed() -> None:
     found.close()
     first.close.assert_called_once_with()
     second.close.assert_called_once_with()
+
+
+@pytest.mark.parametrize(("answer", "free"), [({"space": {"available": 5}}, 5), ({"space": {}}, None), ({}, None)])
+def test_the_space_of_a_volume_is_what_the_array_says(answer: dict[str, Any], free: Optional[int]) -> None:
+    client: Any = Mock(get=Mock(return_value=answer))
+    assert volume_space(client, Mock(uuid="v"), deadline=Deadline.after(1)) == free
 
 
 def test_what_a_lun_lost_is_a_note_of_its_check_and_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
