@@ -37,6 +37,12 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
     "false for a name": ({"kvm_restore_vm_list": False}, "kvm_restore_vm_list is false on hv0; name the guests"),
     "no name": ({"kvm_restore_vm_list": ""}, "kvm_restore_vm_list is empty on hv0; name the guests"),
     "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
+    "a blank in a survey": ({"kvm_restore_as": None}, "kvm_restore_as"),
+    "no directory": ({"kvm_hold_dir": ""}, "hold_dir is ''; give an absolute path"),
+    "a directory below that of the module": (
+        {"kvm_catalog_dir": "kvmsnap"},
+        "catalog_dir is 'kvmsnap'; give an absolute",
+    ),
     "no word of those": ({"kvm_manifest_require": "Signed"}, "must be one of: signed, hash, none, got: Signed"),
     "a key alone": ({"kvm_manifest_key": SECRET}, "kvm_manifest_key"),
     "a key that is no base64": (
@@ -82,6 +88,22 @@ def test_what_cannot_be_the_name_of_a_backup_is_refused_by_name(playbooks: Playb
     assert played.rc != 0
     shown = name.replace("\n", "\\n")
     assert f"'{shown}' cannot be the name of a backup (kvm_backup_id" in " ".join(played.failures(HOST))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"kvm_backup_hold_deadline": "inf"}, "hold_deadline is inf; it must be at most"),
+        ({"kvm_backup_hold_deadline": "nan"}, "hold_deadline is nan; it must be at least 1"),
+        ({"kvm_backup_id": None}, "kvm_backup_id, given to hv0, must not be null, as for a question of a survey"),
+        ({"kvm_backup_quiesce": {"*": "agnet"}}, "quiesce is 'agnet' for *; it can be auto, agent,"),
+    ],
+)
+def test_a_backup_that_cannot_be_meant_so_is_refused(playbooks: Playbooks, given: dict[str, Any], said: str) -> None:
+    played = playbooks.run("kvmsnap.ontap.backup", given)
+    assert played.rc != 0, played.stdout
+    assert said in " ".join(" ".join(played.failures(HOST)).split())
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@
 
 A module is documentation, an argument spec and one ``try``; only its ``main()`` knows how a module ends; libvirt and
 NetApp's client are each imported in one place; the gate alone calls what overwrites or removes a disk; a room imports
-only from the floors below it (:mod:`layers`).
+only from the floors below it (:mod:`layers`). Each file of ``module_utils`` has unit tests of its name, and each test
+that the documentation cites is there.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +104,13 @@ OWN_FILES = {
     "plugins/module_utils/_locks/guest_lock.py": "what lock files say",
     "plugins/module_utils/_locks/lease.py": "records of leases",
 }
+# Files that do nothing, so that there is nothing to test, and why.
+WITHOUT_TESTS = {
+    "_gate/targets.py": "types alone",
+    "_host/refusal.py": "a type alone",
+    "_ontap/codes.py": "constants alone",
+}
+CITED_TEST = re.compile(r"[\w/.-]*\btest_\w+\.py")
 CHANGING_THE_ARRAY = ("patch", "delete", "post", "change_once")
 # REUSE-IgnoreStart
 COPYRIGHT = "# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors"
@@ -367,6 +376,36 @@ def check_head(name: str, lines: list[str]) -> Iterator[str]:
         yield "does not name the GNU General Public License in the line after them"
 
 
+def tests_of(name: str) -> str:
+    """Where the unit tests of a file of ``module_utils`` are: ``_room/_file.py`` has ``room/test_file.py``."""
+    *rooms, file = (part.lstrip("_") for part in name.split("/"))
+    return "/".join((*rooms, f"test_{file}"))
+
+
+def check_tests(root: Path) -> Iterator[str]:
+    """Each file of ``module_utils`` has unit tests of its name, but for those that do nothing."""
+    sources, tests = root / "plugins" / "module_utils", root / "tests" / "unit" / "plugins"
+    names = [file.relative_to(sources).as_posix() for file in sorted(sources.rglob("*.py")) if file.stem != "__init__"]
+    for name in names:
+        tested = (tests / tests_of(name)).is_file()
+        if name in WITHOUT_TESTS and tested:
+            yield f"plugins/module_utils/{name}: has tests; take it out of WITHOUT_TESTS"
+        elif name not in WITHOUT_TESTS and not tested:
+            yield f"plugins/module_utils/{name}: has no tests/unit/plugins/{tests_of(name)}"
+    for name in sorted(WITHOUT_TESTS.keys() - set(names)):
+        yield f"plugins/module_utils/{name}: is not there; take it out of WITHOUT_TESTS"
+
+
+def check_citations(root: Path) -> Iterator[str]:
+    """Each test file that a page cites is there, by its name or with folders before it."""
+    tests = [f"/{file.relative_to(root).as_posix()}" for file in (root / "tests").rglob("test_*.py")]
+    for page in (*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))):
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            for cited in CITED_TEST.findall(line):
+                if not any(test.endswith(f"/{cited}") for test in tests):
+                    yield f"{page.relative_to(root).as_posix()}: line {number}: cites {cited}, which is not there"
+
+
 def check_file(root: Path, file: Path) -> Iterator[str]:
     """Every breach in one Python file, as a sentence that begins with its path."""
     name = file.relative_to(root).as_posix()
@@ -392,7 +431,7 @@ def main(arguments: list[str]) -> int:
     files = [file for place in ("plugins", "tests") for file in sorted((root / place).rglob("*.py"))]
     outside = root / "tests" / "output"
     breaches = [breach for file in files if outside not in file.parents for breach in check_file(root, file)]
-    breaches += layers.check_house(root)
+    breaches += [*layers.check_house(root), *check_tests(root), *check_citations(root)]
     print("\n".join(breaches) if breaches else f"{len(files)} files follow the rules of the house")
     return 1 if breaches else 0
 

@@ -39,6 +39,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import changing, deletable
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 
 
 class TakenBackError(KvmsnapError):
@@ -117,10 +118,10 @@ class ManifestRequest:
         else:
             step = state
         return cls(
-            root=Path(options["catalog_dir"]),
+            root=directory(options, "catalog_dir"),
             name=checked_id(options["backup_id"], what="backup_id"),
             run_id=options["run_id"],
-            hold_dir=Path(options["hold_dir"]),
+            hold_dir=directory(options, "hold_dir"),
             step=step,
         )
 

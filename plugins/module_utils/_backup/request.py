@@ -7,18 +7,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import CRASH, STRONGEST_FIRST
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import METHODS, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted, check_name
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options, directory
 
 T = TypeVar("T")
 
@@ -38,6 +39,19 @@ def read_records(
         raise InputError(f"Failed to read {option}: {what}; give what {source} returned", option=option) from exc
     except ValueError as exc:
         raise InputError(f"Failed to read {option}: {exc}; give what {source} returned", option=option) from exc
+
+
+def _methods(option: Mapping[str, Any]) -> dict[str, str]:
+    """Read ``quiesce``; raises :class:`InputError` for a method that is none, since a slip would mean any."""
+    for guest, method in option.items():
+        if method not in METHODS:
+            raise InputError(f"quiesce is {method!r} for {guest}; it can be {', '.join(METHODS)}", option="quiesce")
+    return dict(option)
+
+
+def _points(given: Union[str, Iterable[Any], None]) -> tuple[str, ...]:
+    """Read the mount points of a guest, a list or a text with commas."""
+    return tuple(listed(given.split(",") if isinstance(given, str) else map(str, given or ())))
 
 
 @dataclass(frozen=True)
@@ -98,9 +112,9 @@ class BackupScope:
             guests=read_records(options["guests"], FoundGuest.from_record, option="guests"),
             volumes=read_records(options["volumes"], SavedVolume.from_record, option="volumes"),
             reasons=reasons,
-            methods=dict(options["quiesce"] or {}),
+            methods=_methods(options["quiesce"] or {}),
             order=tuple(tuple(group) for group in options["order"]),
-            filesystems={word: tuple(points or ()) for word, points in (options["filesystems"] or {}).items()},
+            filesystems={word: _points(points) for word, points in (options["filesystems"] or {}).items()},
             key=ManifestKey.from_options(options),
         )
 
@@ -158,7 +172,7 @@ class BackupRequest:
         scope = BackupScope.from_options(options)
         return cls(
             name=name,
-            root=Path(options["catalog_dir"]),
+            root=directory(options, "catalog_dir"),
             scope=scope,
             wanted=Wanted.checked(
                 name=name,

@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import lease
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import Lease
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 
 LONGEST_SECONDS = 7 * 86400
 LONGEST_WORD = 255
@@ -57,7 +58,7 @@ class LeaseRequest:
             raise InputError("reader is empty; name the host that reads. Nothing was written", option="reader")
         return cls(
             wanted=wanted,
-            root=Path(options["catalog_dir"]),
+            root=directory(options, "catalog_dir"),
             backup_id=checked_id(options["backup_id"], what="backup_id"),
             lease_id=checked_id(options["lease_id"], what="lease_id") if options["lease_id"] else secrets.token_hex(8),
             seconds=seconds,

@@ -278,8 +278,9 @@ class Manifest:
         return f"kvmsnap/{self.snapshot_owner}: {self.comment}"
 
     def guest(self, wanted: str) -> Optional[SavedGuest]:
-        """Find a guest by name or uuid."""
-        return next((guest for guest in self.guests if wanted in (guest.name, guest.uuid)), None)
+        """Find a guest by uuid or name; one whose name is the uuid of another is not that one."""
+        by_uuid = (guest for guest in self.guests if guest.uuid == wanted)
+        return next(by_uuid, None) or next((guest for guest in self.guests if guest.name == wanted), None)
 
     def disk_at(self, storage: Storage) -> Optional[SavedDisk]:
         """Return the disk that lay at a place of a volume, None when none did."""

@@ -18,10 +18,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary imp
     unreadable_record,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import any_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, list_snapshots
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 Key = tuple[str, str]
@@ -45,9 +47,9 @@ class PresenceRequest:
         """Read the options of ``kvm_backup_info``; raises :class:`InputError`."""
         backup_id = options["backup_id"]
         return cls(
-            root=Path(options["catalog_dir"]),
+            root=directory(options, "catalog_dir"),
             backup_id=None if backup_id is None else checked_id(backup_id, what="backup_id"),
-            guests=tuple(options["guests"]),
+            guests=tuple(listed(options["guests"])),
             array=ArrayAccess.from_options(options),
         )
 

@@ -58,9 +58,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import leased
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OutcomeUnknownError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import JobFailedError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_clone import list_igroups, own_igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup, lun_maps
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict import may_have_begun
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import (
     Allowed,
@@ -111,6 +113,7 @@ class CloneRequest:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> CloneRequest:
         """Read the module's options; raises :class:`InputError`. A copy that is to go need not be described."""
+        check_numbers(options, {"start_timeout": 0})
         present = options["state"] == "present"
         name, owner = (checked_id(options[what], what=what) for what in ("name", "owner"))
         guest, network = options["guest"], options["network"]
@@ -139,8 +142,8 @@ class CloneRequest:
             running=options["running"],
             method=options["method"],
             start_timeout=options["start_timeout"],
-            root=Path(options["catalog_dir"]),
-            hold_dir=Path(options["hold_dir"]),
+            root=directory(options, "catalog_dir"),
+            hold_dir=directory(options, "hold_dir"),
             uri=options["uri"],
             array=ArrayAccess.from_options(options),
         )
@@ -229,7 +232,7 @@ def _present(context: CloneContext, check: bool) -> dict[str, Any]:
     if check:
         return {**_result(context, known, plan.record, changed=True, notes=plan.notes), **plan.chosen.protection}
     if known is not None:
-        _take_away(context, known)
+        _take_away(context, known, late=known.phase == "making")
     name, source = context.name, plan.record.mark.backup_id
     with _claimed(context, plan.record.uuid), leased(context.root, source, purpose="clone", identity=name):
         made = _made(context, plan)
@@ -245,7 +248,7 @@ def _absent(context: CloneContext, check: bool) -> dict[str, Any]:
     _refuse_other(context, known)
     own_domain(context.host, known)
     if not check:
-        _take_away(context, known)
+        _take_away(context, known, late=known.phase == "making")
     return _result(context, known, None, changed=True)
 
 
@@ -314,9 +317,12 @@ def _powered(context: CloneContext, known: CloneRecord, *, check: bool) -> dict[
     return _result(context, known, known, changed=start)
 
 
-def _take_away(context: CloneContext, known: CloneRecord) -> None:
-    places = places_of(known, context.clients, deadline=context.deadline)
+def _take_away(context: CloneContext, known: CloneRecord, *, late: bool) -> None:
+    """Take away what there is of a copy; ``late``: the array may make more of it yet, which the recovery finds."""
+    if late:
+        clone_record.save(context.root, known.late())
     timeout = context.request.array.timeout
+    places = places_of(known, context.clients, deadline=Deadline.after(timeout))
     take_away(context.root, known, host=context.host, places=places, san=context.ground.san, timeout=timeout)
 
 
@@ -462,18 +468,20 @@ def _made(context: CloneContext, plan: Plan) -> list[Made]:
         if request.running and domain is not None:
             power_on(domain, state="running", timeout=request.start_timeout)
     except KvmsnapError as exc:
-        fate = _taken_back(context, record, late=isinstance(exc, OutcomeUnknownError))
+        fate = _taken_back(context, record, late=_may_appear(exc))
         raise CloneFailedError(f"{exc.message}. {fate}", **exc.fields) from exc
     return made
+
+
+def _may_appear(exc: KvmsnapError) -> bool:
+    """Tell whether the array may make more of a copy although it failed: only what it refused by itself never began."""
+    return isinstance(exc, OntapError) and not isinstance(exc, JobFailedError) and may_have_begun(exc.outcome)
 
 
 def _taken_back(context: CloneContext, record: CloneRecord, *, late: bool) -> str:
     """Take away what was made of a copy that failed; ``late``: the array may make more of it yet."""
     try:
-        known = clone_record.load(context.root, context.name) or record
-        if late:
-            clone_record.save(context.root, known.late())
-        _take_away(context, known)
+        _take_away(context, clone_record.load(context.root, context.name) or record, late=late)
     except KvmsnapError as exc:
         return (
             f"Copy {context.name} is half made, and taking it away failed too ({exc.message}); run state=absent for it"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Optional
@@ -21,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.guest_users import guests_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget, Target
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import copy_over
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import copy_over, directory_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore
@@ -214,7 +215,8 @@ class Gate:
     def remove_file(self, target: FileTarget, claim: Claim) -> None:
         """Remove a file that nobody uses; one that is not there is no error. Raises :class:`OSError`, too."""
         self.refuse_used(target, claim)
-        Path(target.host_path).unlink(missing_ok=True)
+        with suppress(FileNotFoundError), directory_of(target.host_path) as directory:
+            os.unlink(os.path.basename(target.host_path), dir_fd=directory)
 
     def remove_lun(self, target: LunTarget, claim: Claim, client: Client, lun: LunNow, *, deadline: Deadline) -> None:
         """Delete the LUN of a copy, which this host gave up already. Raises ``OntapError``, too."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     files_named,
     image_chain,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import read_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, parse_guest
@@ -30,6 +31,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import G
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
 
 LOOK = "guests of this host"
+BY_ITSELF = "nfs://"
+"""What QEMU reaches on a server by itself, without this host's mounts, locks and open files."""
 
 
 def guests_answer(target: Target, claim: Claim, host: Host, *, proc: Path = PROC, sysfs: Path = SYSFS) -> Answer:
@@ -65,7 +68,10 @@ class _Look:
         self._volumes = NfsVolumes()
         self._file: Optional[FileId] = None
         self._marks: frozenset[str] = frozenset()
+        self._remote: Optional[str] = None
         if isinstance(target, FileTarget):
+            mount = mount_of(read_mounts(), target.host_path)
+            self._remote = mount.remote_path(target.host_path) if mount and mount.nfs() else None
             try:
                 self._file = file_id(target.host_path, self._volumes, proc=proc)
             except (OSError, OverdueError):
@@ -101,6 +107,8 @@ class _Look:
                 return self._host.pool_volume(disk.pool or "", disk.volume or "").path
             except LibvirtError:
                 return None
+        if disk.protocol == "nfs":
+            return disk.source
         return disk.path if disk.path and disk.path.startswith("/") else None
 
     def _below(self, disk: DiskXml, path: str, *, active: bool) -> Iterator[str]:
@@ -109,7 +117,7 @@ class _Look:
         The image of a guest that runs is believed to be what its definition says; what its QEMU has open is looked at
         elsewhere. Raises :class:`ImageError`, at the end also for what cannot be followed.
         """
-        yield from (layer.path for layer in disk.backing if layer.path)
+        yield from filter(None, (layer.path or _by_itself(layer.source) for layer in disk.backing))
         if disk.data_store:
             yield from files_named(disk.data_store, image=path)
         if (disk.backing_known and active) or disk.format not in INSPECTED or not os.path.lexists(path):
@@ -118,11 +126,14 @@ class _Look:
         for layer in chain:
             for name in filter(None, (layer.backing, *layer.data_files)):
                 yield from files_named(name, image=layer.path)
+                yield from filter(None, (_by_itself(name),))
         last = chain[-1].backing
         if last is not None and not last.startswith("/") and chain[-1].backing_format in INSPECTED:
             raise ImageError(f"Failed to inspect what lies below {last!r}: it is no plain path", path=path)
 
     def _is_object(self, path: str) -> bool:
+        if _by_itself(path):
+            return self._remote is not None and _on_server(path) == self._remote
         facts = self._files.look(path)
         if not isinstance(facts, FileFacts):
             return False
@@ -139,6 +150,15 @@ class _Look:
         device, _colon, inode = facts.identity.partition(":")
         fsid = self._volumes.fsid(int(device), self._proc / "self")
         return self._file.is_same(int(device), int(inode), fsid)
+
+
+def _by_itself(source: str) -> str:
+    return source if source.startswith(BY_ITSELF) else ""
+
+
+def _on_server(source: str) -> str:
+    """Return the path on its server; which server that is, its name does not tell, so the path alone counts."""
+    return posixpath.normpath(f"/{source[len(BY_ITSELF) :].partition('/')[2].partition('?')[0]}")
 
 
 def _user(guest: Guest, disk: DiskXml, how: str) -> User:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional, Protocol, Union
+from typing import Any, Literal, Optional, Protocol, Union, get_args
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row
@@ -23,6 +23,10 @@ DEADLINE = 30.0
 """Seconds that a hold may last: what guests and their applications are expected to bear."""
 
 Asked = Literal["auto", "agent", "suspend", "agent+suspend", "none"]
+
+METHODS = get_args(Asked)
+"""What may be asked for."""
+
 Method = Literal["agent", "suspend", "agent+suspend", "none"]
 
 VSS_DEADLINE = 8.0

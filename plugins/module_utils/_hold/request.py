@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import DeadMan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldRequest, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.limits import at_once
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 
 # The least that an option may be, where it has a value.
 _LEAST = {
@@ -23,6 +22,8 @@ _LEAST = {
     "hold_deadline": 1,
     "hold_margin": 0,
     "unquiesce_timeout": 1,
+    "vss_hold_deadline": 0,
+    "concurrency_timeout": 0,
 }
 
 
@@ -37,13 +38,11 @@ class GuardedSettings(HoldSettings):
         A hold lasts ``hold_deadline`` at most; the time after which the plug-in's agent resumed guests
         (``unquiesce_timeout``) can only shorten that.
         """
-        for name, least in _LEAST.items():
-            if options[name] is not None and options[name] < least:
-                raise InputError(f"{name} is {options[name]:g}; it must be at least {least}", option=name)
+        check_numbers(options, _LEAST)
         uri, retry_count = options["uri"], options["retry_count"]
         deadline = float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
         return cls(
-            directory=Path(options["hold_dir"]),
+            directory=directory(options, "hold_dir"),
             connect=lambda: connect(uri, retry_count=retry_count),
             retry_count=retry_count,
             freeze_timeout=options["freeze_timeout"],

@@ -25,11 +25,12 @@ _ALIGNMENT = 4096
 def opened(path: str, flags: int) -> int:
     """Open an image, which is a file or a block device, and return the descriptor; raises :class:`OSError`.
 
-    Whoever may write into a volume may have put something else at the path: no link is followed, and a FIFO, which
-    would keep whoever opens it waiting, is refused.
+    Whoever may write into a volume may have put something else at the path: no link is followed, in the place of a
+    directory neither, and a FIFO, which would keep whoever opens it waiting, is refused.
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        refuse_elsewhere(descriptor, path)
         mode = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise OSError(errno.EINVAL, "it is neither a file nor a block device", path)
@@ -37,6 +38,28 @@ def opened(path: str, flags: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def refuse_elsewhere(descriptor: int, path: str) -> None:
+    """Raise :class:`OSError` when what was opened at an absolute path lies elsewhere: a directory on the way is a link.
+
+    Disks are known by paths without links; whoever may write into a volume may have swapped a directory since.
+    """
+    there = os.readlink(f"/proc/self/fd/{descriptor}")
+    if there != os.path.normpath(path):
+        raise OSError(errno.ELOOP, f"a link on the way leads to {there}", path)
+
+
+@contextmanager
+def directory_of(path: str) -> Iterator[int]:
+    """Open the directory of a file, below which its names are looked up; raises :class:`OSError`, also for a link."""
+    directory = os.path.dirname(path)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        refuse_elsewhere(descriptor, directory)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def drop_cached(path: str) -> None:
@@ -106,7 +129,9 @@ def copy_over(source: str, target: str) -> None:
 def make_like(source: str, target: str) -> None:
     """Make an empty file with the owner and the mode of another; raises :class:`OSError`, also when it is there."""
     state = os.stat(source)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with directory_of(target) as directory:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        descriptor = os.open(os.path.basename(target), flags, 0o600, dir_fd=directory)
     try:
         os.fchown(descriptor, state.st_uid, state.st_gid)
         os.fchmod(descriptor, state.st_mode & 0o777)

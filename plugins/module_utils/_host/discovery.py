@@ -63,6 +63,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import (
     parse_mapping,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -123,7 +124,7 @@ class DiscoveryRequest:
         return cls(
             array=ArrayAccess.from_options(options),
             uri=options["uri"],
-            config_dir=Path(options["config_dir"]),
+            config_dir=directory(options, "config_dir"),
             guests=tuple(listed(options["guests"])),
             exclude=tuple(listed(options["exclude"])),
             disks=options["disks"],

@@ -206,16 +206,6 @@ def opened(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-@contextmanager
-def directory_of(path: str) -> Iterator[int]:
-    """Open the directory of a file, below which both its names are looked up; raises :class:`OSError`."""
-    descriptor = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _in_child(act: Callable[[], None], seconds: float, *, keep: Collection[int]) -> Optional[int]:
     """Do it in a child that has only the descriptors ``keep``; return its ``errno``, 0 for none, None without answer.
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -137,11 +137,8 @@ def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str]
             f" the guests of this host are: {there}",
             guests=missing,
         )
-    return [
-        guest
-        for guest in known
-        if any(_named(guest, word) for word in wanted) and not any(_named(guest, word) for word in exclude)
-    ]
+    uuids = frozenset(guest.uuid for guest in known)
+    return [guest for guest in known if _is_any_of(guest, wanted, uuids) and not _is_any_of(guest, exclude, uuids)]
 
 
 def unmatched(guests: Iterable[Named], *, wanted: Sequence[str]) -> list[Problem]:
@@ -206,7 +203,8 @@ def _guest_in(path: Path, *, autostart: bool) -> Guest:
 
 
 def _matchless(guests: Sequence[Named], wanted: Sequence[str]) -> list[str]:
-    return [word for word in dict.fromkeys(wanted) if not any(_named(guest, word) for guest in guests)]
+    uuids = frozenset(guest.uuid for guest in guests)
+    return [word for word in dict.fromkeys(wanted) if not any(_is_any_of(guest, (word,), uuids) for guest in guests)]
 
 
 def _listed(directory: Path) -> list[Path]:
@@ -217,7 +215,14 @@ def _is_glob(word: str) -> bool:
     return any(char in word for char in _GLOB)
 
 
-def _named(guest: Named, word: str) -> bool:
-    if word == guest.name or word.lower() == guest.uuid:
+def _is_any_of(guest: Named, words: Sequence[str], uuids: Collection[str]) -> bool:
+    return any(_named(guest, word, uuids) for word in words)
+
+
+def _named(guest: Named, word: str, uuids: Collection[str]) -> bool:
+    """Tell whether a word means a guest; the uuid of a guest means no other one that has it for a name."""
+    if word.lower() in uuids:
+        return word.lower() == guest.uuid
+    if word == guest.name:
         return True
     return _is_glob(word) and fnmatch.fnmatchcase(guest.name, word)

@@ -48,6 +48,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.verdict impor
     retry_after_seconds,
     verdict_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline, RetryPolicy, retrying
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class ArrayAccess:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ArrayAccess:
         """Read ``controllers``, ``retry_count`` and ``timeout``; raises :class:`InputError`."""
+        check_numbers(options, {"retry_count": 0, "timeout": 1})
         if not options["controllers"]:
             raise InputError("Failed to reach any ONTAP system: the list of controllers is empty")
         controllers = tuple(map(Controller.from_option, options["controllers"]))
@@ -810,9 +812,9 @@ class _Attempts:
         """Return what was found of an attempt that failed, None when nothing was. :raises OutcomeUnknownError:"""
         verdict = verdict_of(exc.outcome, change=True)
         self.lost = self.lost or verdict == "unknown"
-        if self.lost and not self.fate and not self.retry_safe:
-            raise _unknown(exc) from exc
         in_doubt = self.lost or (self.busy and verdict == "final")
+        if in_doubt and not self.fate and not self.retry_safe:
+            raise _unknown(exc) from exc
         self.busy = self.busy or (verdict == "repeat" and exc.outcome.fate == "answered")
         return _ask(self.fate, exc) if self.fate and in_doubt else None
 

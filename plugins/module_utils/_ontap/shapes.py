@@ -22,7 +22,7 @@ _OBJECTS = frozenset(
 )  # fmt: skip
 _LISTS_OF_OBJECTS = frozenset(("jobs", "missing_volumes", "records", "snapshot_volumes", "volumes"))
 _LISTS = frozenset(("initiators", "owners", "services"))
-_NUMBERS = frozenset(("inode_number", "logical_unit_number", "size"))
+_NUMBERS = frozenset(("available", "inode_number", "logical_unit_number", "size"))
 _FLAGS = frozenset(
     ("enabled", "is_svm_root", "read_only", "requested", "scsi_thin_provisioning_support_enabled",
      "snapshot_locking_enabled")

@@ -51,6 +51,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
     OntapUntrustedError,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.network import Lif, find_lifs
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks as preflight_checks
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.checks import (
     RETRY_COUNT_CEILING,
@@ -103,9 +104,9 @@ class PreflightRequest:
         return cls(
             controllers=tuple(Controller.from_option(option) for option in options["controllers"]),
             uri=options["uri"],
-            config_dir=options["config_dir"],
-            catalog_dir=options["catalog_dir"],
-            hold_dir=options["hold_dir"],
+            config_dir=str(directory(options, "config_dir")),
+            catalog_dir=str(directory(options, "catalog_dir")),
+            hold_dir=str(directory(options, "hold_dir")),
             sc_agent_timeout=options["sc_agent_timeout"],
             retry_count=options["retry_count"],
         )

@@ -46,6 +46,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import OrphanedClones
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.safety_removal import Keeper, volumes_of
@@ -60,6 +61,10 @@ GRACE_PERIOD = 3600
 _TEMPORARY_FILE = re.compile(r"\..+\.[0-9a-f]{16}")
 _MOUNT_SECONDS = 10.0
 _BOOT_TIME = re.compile(r"^btime (\d+)$", re.MULTILINE)
+
+# The least and the most that an option may be.
+_LEAST = {"grace_period": 0, "safety_days": 0, "freeze_timeout": 1, "agent_ping_timeout": 1}
+_MOST = {"safety_days": 36500}
 
 Snapshots = Mapping[Key, Mapping[str, Snapshot]]
 
@@ -93,13 +98,10 @@ class RecoveryRequest:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> RecoveryRequest:
         """Read the module's options; raises :class:`InputError`."""
-        if options["grace_period"] < 0:
-            raise InputError(f"grace_period is {options['grace_period']}; it must be at least 0", option="grace_period")
-        if options["safety_days"] < 0:
-            raise InputError(f"safety_days is {options['safety_days']}; it must be at least 0", option="safety_days")
+        check_numbers(options, _LEAST, _MOST)
         uri, retry_count = options["uri"], options["retry_count"]
         hold_settings = HoldSettings(
-            directory=Path(options["hold_dir"]),
+            directory=directory(options, "hold_dir"),
             connect=lambda: connect(uri, retry_count=retry_count),
             retry_count=retry_count,
             freeze_timeout=options["freeze_timeout"],
@@ -115,7 +117,7 @@ class RecoveryRequest:
         except InputError as exc:
             array = exc
         return cls(
-            root=Path(options["catalog_dir"]),
+            root=directory(options, "catalog_dir"),
             hold_settings=hold_settings,
             owner=checked_id(options["owner"], what="owner"),
             grace_period=options["grace_period"],

@@ -34,6 +34,15 @@ def defined_by(hosts: Mapping[str, Iterable[Mapping[str, Any]]]) -> Defined:
     return {host: tuple(map(DefinedGuest.from_record, guests)) for host, guests in hosts.items()}
 
 
+def called(word: str, guests: Iterable[DefinedGuest], defined: Defined) -> list[DefinedGuest]:
+    """Return those of a host's guests that a word means: by their uuid, or by their name unless any guest has it so.
+
+    ``defined`` are the guests of all hosts.
+    """
+    by_uuid = any(word == each.uuid for known in defined.values() for each in known)
+    return [each for each in guests if word == (each.uuid if by_uuid else each.name)]
+
+
 def assign_into(wanted: Sequence[str], defined: Defined, into: str) -> dict[str, list[str]]:
     """Return host -> the one wanted guest, as it was asked for, for the host that has guest ``into`` (a uuid).
 
@@ -76,8 +85,7 @@ def assign(wanted: Iterable[str], defined: Defined, home: str = "") -> dict[str,
         found = [
             (host, guest.uuid, guest.state)
             for host, guests in defined.items()
-            for guest in guests
-            if name in (guest.name, guest.uuid)
+            for guest in called(name, guests, defined)
         ]
         one_guest = len({uuid for _host, uuid, _state in found}) == 1
         active = [(host, uuid) for host, uuid, state in found if state != "shutoff"]
@@ -126,7 +134,7 @@ def host_of_copy(wanted: Sequence[str], defined: Defined, named: str) -> str:
             f"Refused to restore guest {guest} on {named}, which is none of the play's hosts ({', '.join(defined)}).",
             guest=guest,
         )
-    owners = [host for host, known in defined.items() if any(guest in (each.name, each.uuid) for each in known)]
+    owners = [host for host, known in defined.items() if called(guest, known, defined)]
     if len(owners) == 1:
         return owners[0]
     if named and (named in owners or not owners):

@@ -155,8 +155,12 @@ def _overwrite(case: DiskCase, snapshot: SnapshotNow) -> DiskRestore:
 
 
 def _other_of_the_name(names_now: Mapping[str, str], saved: SavedGuest, name_now: str, asked: str) -> Optional[Problem]:
-    """Return a problem when another guest of this host, by uuid, bears the name: whatever it is asked for by."""
-    name = next((each for each in (asked, name_now) if names_now.get(each, saved.uuid) != saved.uuid), None)
+    """Return a problem when another guest of this host, by uuid, bears the name: whatever it is asked for by.
+
+    A guest that is asked for by its uuid is that one, also when another one has its uuid for a name.
+    """
+    names = (each for each in (asked, name_now) if each != saved.uuid)
+    name = next((each for each in names if names_now.get(each, saved.uuid) != saved.uuid), None)
     if name is None:
         return None
     return another_guest(name, uuid=names_now[name], saved=saved.uuid)

@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.attributes imp
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import (
     copy_over,
+    directory_of,
     drop_cached,
     file_state,
     first_difference,
@@ -565,7 +566,7 @@ class DiskActor:
             wanted = replacement.file_id(old)
             if wanted is None:
                 raise FileNotFoundError(2, os.strerror(2), old)
-            directory = held.enter_context(replacement.directory_of(new))
+            directory = held.enter_context(directory_of(new))
             keep = (directory, held.enter_context(replacement.opened(old)), *([] if lock is None else [lock]))
 
             def run(act: Callable[[], None]) -> None:

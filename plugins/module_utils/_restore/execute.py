@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import DEFINITION, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -30,7 +30,14 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import aside_name
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import Actor, FateUnknownError, Made
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import unexpected
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    Actor,
+    DiskSteps,
+    FateUnknownError,
+    GuestSteps,
+    Made,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.fence import Fence
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -105,7 +112,7 @@ def run(
     begun, and get their power back. ``accept_unknown``: a person says that no overwrite of an earlier run is under way
     any more. ``save`` makes the journal durable.
     """
-    work = _Work(actor, journal, save, accept_unknown)
+    work = _Work(_Named(actor), journal, save, accept_unknown)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
     for guest in todo:
         work.make(guest)
@@ -127,6 +134,45 @@ def run(
             work.write_together(guest)
         results.append(work.restore(guest))
     return results, work.journal
+
+
+class _Named:
+    """An actor whose steps end in a named error whatever goes wrong, so that no guest stays off for want of a handler."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.guests = cast(GuestSteps, _NamedSteps(actor.guests))
+        self.disks = cast(DiskSteps, _NamedSteps(actor.disks))
+        self.secure = cast(Actor, _NamedSteps(actor)).secure
+
+
+class _NamedSteps:
+    """The steps of an actor, or of one of its parts.
+
+    What nobody provided for in the middle of an overwrite says nothing about the end of that.
+    """
+
+    def __init__(self, steps: object) -> None:
+        self._steps = steps
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        step = getattr(self._steps, name)
+
+        def named(*subjects: Any) -> Any:
+            try:
+                return step(*subjects)
+            except KvmsnapError:
+                raise
+            except Exception as exc:
+                found = unexpected(exc, f"{name.replace('_', ' ')} {_subject(subjects[0])}".rstrip())
+                raise (FateUnknownError(found.message) if name == "overwrite" else found) from exc
+
+        return named
+
+
+def _subject(subject: object) -> str:
+    """Return how to call a guest, a disk or a file."""
+    known = (getattr(subject, key, None) for key in ("label", "name", "place", "path"))
+    return next((str(each) for each in known if each), "")
 
 
 class _Work:

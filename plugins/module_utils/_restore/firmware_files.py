@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import attributes_of, put_label
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
@@ -115,6 +116,7 @@ def _trusted(source: Optional[str], sha256: str) -> Optional[bytes]:
 
 def _there(kind: str, path: str) -> Optional[SideFileAttributes]:
     """Return the attributes of what is at a place, None when nothing is; a link or another kind of file is refused."""
+    _refuse_led(kind, path)
     with _telling(f"look at {path}"):
         try:
             state = os.lstat(path)
@@ -129,7 +131,21 @@ def _there(kind: str, path: str) -> Optional[SideFileAttributes]:
         return attributes_of(path)
 
 
+def _refuse_led(kind: str, path: str) -> None:
+    """Refuse a place to which a link in an NFS mount leads: whoever may write there chooses what is replaced.
+
+    A link of the host itself, such as one that moves /var/lib/libvirt, is the host's own choice.
+    """
+    mounts = read_mounts()
+    for link in (each for each in Path(path).parents if each.is_symlink()):
+        mount = mount_of(mounts, os.path.realpath(link.parent))
+        if mount is not None and mount.nfs() is not None:
+            reason = f"{link} is a link in a volume"
+            raise KvmsnapError(f"Refused to replace the {WHAT[kind]} at {path}: {reason}", path=path)
+
+
 def _put(kind: str, path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
+    _refuse_led(kind, str(path))
     with _telling(f"put the {WHAT[kind]} to {path}"):
         if kind == TPM:
             _put_directory(path, content, attributes)
@@ -141,8 +157,11 @@ def _put(kind: str, path: Path, content: Optional[bytes], attributes: Optional[S
 
 
 def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttributes]) -> None:
-    """Write a temporary file and rename it, so that after a crash the old or the new one is there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    """Write a temporary file and rename it, so that after a crash the old or the new one is there.
+
+    Its name leaves room for it, however long the file's own is.
+    """
+    temporary = path.with_name(f".kvmsnap-{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition, condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import Allowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherHosts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.redefine import KEEP, Redefinition
@@ -79,10 +80,10 @@ class RestoreRequest:
                 )
         return cls(
             array=ArrayAccess.from_options(options),
-            guests=tuple(options["guests"]),
-            catalog_dir=Path(options["catalog_dir"]),
-            hold_dir=Path(options["hold_dir"]),
-            config_dir=Path(options["config_dir"]),
+            guests=tuple(listed(options["guests"])),
+            catalog_dir=directory(options, "catalog_dir"),
+            hold_dir=directory(options, "hold_dir"),
+            config_dir=directory(options, "config_dir"),
             uri=options["uri"],
             trust=Trust.from_options(options),
             condition=condition_of(options["health"]),

@@ -93,6 +93,10 @@ class ControlClient:
         effects: list[dict[str, Any]] = self.request("GET", "/late")["effects"]
         return effects
 
+    def hasten(self) -> None:
+        """Let the late effects that are to come come now."""
+        self.request("POST", "/late")
+
     def sha256(self, svm: str, volume: str, path: str, snapshot: str | None = None) -> str:
         """Return the SHA-256 of a file, live or in a snapshot, as the storage has it."""
         query = {"svm": svm, "volume": volume, "path": path, **({"snapshot": snapshot} if snapshot else {})}

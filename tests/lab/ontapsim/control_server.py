@@ -54,6 +54,7 @@ class Control:
                 web.post("/faults", self._add_fault),
                 web.delete("/faults", self._clear_faults),
                 web.get("/late", self._late),
+                web.post("/late", self._hasten),
                 web.get("/sha256", self._sha256),
                 web.get("/switches", self._switches),
                 web.post("/switches", self._set_switches),
@@ -127,6 +128,10 @@ class Control:
 
     async def _late(self, _request: web.Request) -> Any:
         return {"effects": [item.as_dict() for item in self.simulator.late]}
+
+    async def _hasten(self, _request: web.Request) -> Any:
+        self.simulator.hasten()
+        return {}
 
     async def _sha256(self, request: web.Request) -> Any:
         query = request.query

@@ -63,7 +63,7 @@ class LateChange:
         late, simulator = self.late, self.simulator
         act = await self._begun() if late.begun else partial(self.route.handler, self.call)
         effect = Effect(self.call.id, self.call.method, self.call.raw_path, time.time(), time.time() + late.seconds)
-        simulator.late.append(effect)
+        simulator.comes(effect)
         if late.answer == "now" and late.job == "running":
             return await self._in_job(effect, act)
         work = asyncio.ensure_future(self._carried_out(effect, act))
@@ -110,7 +110,7 @@ class LateChange:
 
     async def _carried_out(self, effect: Effect, act: Act) -> Answer:
         """Wait, carry the request out to the end of its job, and return its answer, or the error that it came to."""
-        await asyncio.sleep(self.late.seconds)
+        await self.simulator.until_due(effect, self.late.seconds)
         try:
             answer = await self._to_its_end(act)
         except ApiError as exc:

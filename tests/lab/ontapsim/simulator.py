@@ -57,6 +57,7 @@ class Simulator:
         self.set_switches(config.switches)
         self.faults = Faults()
         self.late: list[Effect] = []
+        self._coming: dict[str, asyncio.Event] = {}
         self.requests: deque[dict[str, Any]] = deque(maxlen=_REQUESTS_KEPT)
         self.fence = Fence(config.fence_pidfiles)
         self._store = Store(config.state_dir)
@@ -94,6 +95,22 @@ class Simulator:
         """Set switches; raises ``ValueError``."""
         self.switches.update(values)
         self.clock.offset = self.switches.clock_offset
+
+    def comes(self, effect: Effect) -> None:
+        """Know of a late effect that is to come."""
+        self.late.append(effect)
+        self._coming[effect.request] = asyncio.Event()
+
+    async def until_due(self, effect: Effect, seconds: float) -> None:
+        """Wait for as long as a late effect takes, or until :meth:`hasten`."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._coming[effect.request].wait(), seconds)
+        del self._coming[effect.request]
+
+    def hasten(self) -> None:
+        """Let the late effects that are to come come now."""
+        for now in self._coming.values():
+            now.set()
 
     def reset_switches(self) -> None:
         """Set every switch to what the configuration says, or its default."""

@@ -295,3 +295,12 @@ def test_a_clone_over_a_locked_file(api: Api, sim: Running, files: Path, refuses
 def test_what_cannot_be_late(sim: Running, match: dict[str, Any], options: dict[str, Any]) -> None:
     with pytest.raises(ControlError):
         sim.control.add_fault("late", match=match, **{"seconds": 1, **options})
+
+
+def test_what_is_to_come_can_be_let_come_now(api: Api, sim: Running, files: Path) -> None:
+    late(sim, "POST", seconds=3600)
+    assert status_of(send(api, clone(api))) == 202
+    assert (files / "disk.img").read_bytes() == BAD
+    sim.control.hasten()
+    assert the_effect(sim)["ended"] is not None
+    assert (files / "disk.img").read_bytes() == GOOD

@@ -5,17 +5,27 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from backup_site import Site
+from clone_bench import BACKUP, SINCE, THEN, Bench, login, qemu_img
 from hurried import Hurry
 from virt import Guests
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import processes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import GuardedSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import jobs
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import read_snapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
@@ -42,6 +52,7 @@ def sim(array: Running, jobs_end_soon: None) -> Iterator[Running]:
     array.control.set_version("9.19.1")
     array.control.clear_requests()
     yield array
+    array.control.hasten()
     array.control.settle()
     array.control.clear_faults()
     array.control.reset_switches()
@@ -86,3 +97,77 @@ def hurry(site: Site) -> Hurry:
     site.clock = made.clock
     site.sim.control.set_switches(fence_time_factor=1 / 100)
     return made
+
+
+@pytest.fixture(scope="session")
+def bench_array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One simulated array for all copies."""
+    with testing.start(tmp_path=tmp_path_factory.mktemp("bench")) as running:
+        yield running
+    tree.remove_tree(running.state_dir, sealed=True)
+
+
+@pytest.fixture(scope="session")
+def saved(bench_array: Running) -> dict[str, str]:
+    """The volume as it was in the backup, written over since; the uuids of volume and snapshot."""
+    lun = bench_array.volume_root("svm1", "kvm_san1") / "luns" / "a"
+    lun.write_bytes(THEN.ljust(lun.stat().st_size, b"\0"))
+    root = bench_array.volume_root("svm1", "kvm_vol1")
+    (root / "web1").mkdir()
+    (root / "web1.img").write_bytes(THEN)
+    (root / "base.img").write_bytes(THEN * 2)
+    qemu_img("create", "-q", "-f", "qcow2", "-b", str(root / "base.img"), "-F", "raw", str(root / "web1" / "top.qcow2"))
+    bench_array.control.add_snapshot("svm1", "kvm_vol1", BACKUP)
+    bench_array.control.add_snapshot("svm1", "kvm_san1", BACKUP)
+    lun.write_bytes(SINCE.ljust(lun.stat().st_size, b"\0"))
+    for path in ("web1.img", "base.img", "web1/top.qcow2"):
+        (root / path).write_bytes(SINCE)
+    controller = Controller.from_option(login(bench_array))
+    with connect(controller, policy=RetryPolicy()) as client:
+        found = find_volumes([client], [VolumeRef("svm1", "kvm_vol1"), VolumeRef("svm1", "kvm_san1")])
+        snapshots = [
+            read_snapshot(client, volume, name=BACKUP, deadline=Deadline.after(10.0)) for _client, volume in found
+        ]
+    known = {"svm": found[0][1].svm_uuid}
+    for (_client, volume), snapshot in zip(found, snapshots):
+        assert snapshot is not None
+        known.update({volume.name: volume.uuid, f"{volume.name} snapshot": snapshot.uuid})
+    return known
+
+
+@pytest.fixture
+def idle_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process but this one has a file open, so that nobody waits for a look at thousands; the gate's tests look."""
+    monkeypatch.setattr(processes, "_processes", lambda _proc: iter(()))
+
+
+@pytest.fixture
+def bench(
+    bench_array: Running, saved: dict[str, str], tmp_path: Path, idle_host: None, jobs_end_soon: None
+) -> Iterator[Bench]:
+    """A host whose array is without faults; no copy outlives its test."""
+    bench_array.control.clear_faults()
+    bench_array.control.reset_switches()
+    guests = Guests()
+    made = Bench(bench_array, saved, guests, tmp_path)
+    before = made.world()
+    yield made
+    bench_array.control.clear_faults()
+    bench_array.control.reset_switches()
+    with suppress(KvmsnapError):
+        made.absent(guest=None)
+    guests.close()
+    made.guests = Guests()
+    after = made.world()
+    made.guests.close()
+    for path in set(after["files"]) - set(before["files"]):
+        Path(path).unlink()
+    assert {**after, "guests": set(after["guests"])} == {**before, "guests": set(before["guests"])}
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the test."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        yield process
+        process.kill()

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,35 +20,42 @@ import yaml
 
 COLLECTIONS = Path(__file__).parents[3] / "build" / "collections"
 MODULES = "ansible_collections.kvmsnap.ontap.plugins.modules"
-RUN = """
-import json, runpy, sys
-name, arguments = sys.argv[1], json.load(sys.stdin)
-try:
-    from ansible.module_utils.testing import patch_module_args
-except ImportError:
-    from ansible.module_utils import basic
-    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
-    runpy.run_module(name, run_name="__main__")
-else:
-    with patch_module_args(arguments):
-        runpy.run_module(name, run_name="__main__")
-"""
+SERVER = Path(__file__).with_name("module_server.py")
+SECONDS = 60.0
+
+
+@functools.cache
+def server() -> subprocess.Popen[str]:
+    """The process from which those of the modules are forked; it ends with the tests."""
+    process = subprocess.Popen(
+        [sys.executable, str(SERVER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONWARNINGS": "ignore"},
+        text=True,
+        start_new_session=True,
+    )
+    atexit.register(process.communicate)
+    return process
 
 
 def run(module: str, options: Mapping[str, Any], *, check: bool = False) -> dict[str, Any]:
     """Run a module of the collection and return its result; its exit code must fit the result."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, f"{MODULES}.{module}"],
-        input=json.dumps({**options, "_ansible_check_mode": check}),
-        env={**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    assert (done.returncode == 0) is (not result.get("failed", False))
+    process = server()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    arguments = {**options, "_ansible_check_mode": check}
+    request = {"module": f"{MODULES}.{module}", "arguments": arguments, "path": str(COLLECTIONS).split(":")}
+    process.stdin.write(f"{json.dumps(request)}\n")
+    process.stdin.flush()
+    if not select.select([process.stdout], [], [], SECONDS)[0]:
+        os.killpg(process.pid, signal.SIGKILL)
+        server.cache_clear()
+        raise AssertionError(f"{module} has not ended after {SECONDS:g} s")
+    done = json.loads(process.stdout.readline())
+    assert done["stdout"], done["stderr"]
+    result: dict[str, Any] = json.loads(done["stdout"])
+    assert (done["code"] == 0) is (not result.get("failed", False))
     return result
 
 

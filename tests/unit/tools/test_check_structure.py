@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""That nobody but the gate overwrites or removes disks is proved, not believed."""
+"""What the check of the structure finds: who overwrites disks, files without tests, cited tests that are gone."""
 
 from __future__ import annotations
 
@@ -125,3 +125,57 @@ def test_what_changes_the_array_is_placed(code: str, found: list[str]) -> None:
     breaches = list(check_structure.check_senders("plugins/module_utils/_ontap/lun_restore.py", ast.parse(code)))
     assert [breach.split()[2] for breach in breaches] == found
     assert list(check_structure.check_senders("plugins/module_utils/_ontap/client.py", ast.parse(code))) == []
+
+
+def files(root: Path, *names: str) -> None:
+    """Make empty files."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("", encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    ("name", "tests"),
+    [("_text.py", "test_text.py"), ("_hold/record.py", "hold/test_record.py"), ("_a/b/_c.py", "a/b/test_c.py")],
+)
+def test_where_the_tests_of_a_file_are(name: str, tests: str) -> None:
+    assert check_structure.tests_of(name) == tests
+
+
+def test_a_file_without_tests_of_its_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = "plugins/module_utils"
+    files(
+        tmp_path, *(f"{sources}/{name}" for name in ("_room/new.py", "_room/known.py", "_room/__init__.py", "_text.py"))
+    )
+    monkeypatch.setattr(check_structure, "WITHOUT_TESTS", {"_room/known.py": "a type alone"})
+    files(tmp_path, "tests/unit/plugins/test_text.py", "tests/unit/plugins/test_new.py")
+    lacking = f"{sources}/_room/new.py: has no tests/unit/plugins/room/test_new.py"
+    assert list(check_structure.check_tests(tmp_path)) == [lacking]
+    files(tmp_path, "tests/unit/plugins/room/test_new.py")
+    assert list(check_structure.check_tests(tmp_path)) == []
+
+
+def test_an_exception_that_is_not_needed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files(tmp_path, "plugins/module_utils/_room/tested.py", "tests/unit/plugins/room/test_tested.py")
+    monkeypatch.setattr(check_structure, "WITHOUT_TESTS", {"_room/tested.py": "once", "_room/gone.py": "once"})
+    found = list(check_structure.check_tests(tmp_path))
+    assert ["tested.py: has tests" in found[0], "gone.py: is not there" in found[1]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "cited"),
+    [
+        ("`unit: room/test_new.py -k count`", None),
+        ("`test_new.py` and tests/unit/plugins/room/test_new.py", None),
+        ("`tests/faults/test_old_*.py`, test_nothing", None),
+        ("`other/test_new.py`", "other/test_new.py"),
+        ("`room/test_new.py`, `oom/test_new.py`", "oom/test_new.py"),
+        ("`unit: test_gone.py -k count`", "test_gone.py"),
+    ],
+)
+def test_a_test_that_a_page_cites_and_is_gone_is_found(tmp_path: Path, text: str, cited: str | None) -> None:
+    files(tmp_path, "tests/unit/plugins/room/test_new.py", "docs/reviews/r.md")
+    (tmp_path / "docs" / "reviews" / "r.md").write_text(f"# Head\n\n{text}\n", encoding="ascii")
+    told = [f"docs/reviews/r.md: line 3: cites {cited}, which is not there"] if cited else []
+    assert list(check_structure.check_citations(tmp_path)) == told

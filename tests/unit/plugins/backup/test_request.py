@@ -44,6 +44,11 @@ def test_what_a_discovery_found_is_read_once() -> None:
     assert scope.key is None
 
 
+@pytest.mark.parametrize("typed", ["/srv,/var", "/srv, /var,", [" /srv", "/var "]])
+def test_mount_points_may_be_a_text(typed: Any) -> None:
+    assert BackupScope.from_options(options(filesystems={"web1": typed})).filesystems == {"web1": ("/srv", "/var")}
+
+
 def test_a_guest_that_is_not_protected_need_not_be_told_in_full() -> None:
     (off,) = BackupScope.from_options(options(guests=[{"name": "off", "uuid": "u", "protected": False}])).guests
     assert (off.saved, off.nvram, off.tpm) == (None, None, False)
@@ -62,6 +67,8 @@ def test_a_guest_that_is_not_protected_need_not_be_told_in_full() -> None:
             "Failed to read guests: a storage of kind 'lun' lacks the identity of a LUN",
         ),
         ({"manifest_key": {"id": "k1", "key": "c2hvcnQ="}}, "manifest_key", "give at least 16 bytes"),
+        ({"quiesce": {"*": "agnet"}}, "quiesce", "quiesce is 'agnet' for *; it can be auto, agent, suspend,"),
+        ({"quiesce": {"web1": None}}, "quiesce", "quiesce is None for web1; it can be auto, agent, suspend,"),
     ],
 )
 def test_what_cannot_be_used_is_refused(change: dict[str, Any], option: str, message: str) -> None:

@@ -104,6 +104,13 @@ def test_guests_are_found_by_name_and_uuid() -> None:
     assert found.guest("nobody") is None
 
 
+def test_a_guest_named_as_another_one_s_uuid_is_not_that_one() -> None:
+    named = {**samples.two_volume_guest(), "name": samples.WEB}
+    found = samples.manifest(named, samples.guest())
+    assert found.guest(samples.WEB) is found.guests[1]
+    assert found.guest(named["uuid"]) is found.guests[0]
+
+
 def test_saved_disks_are_those_that_lie_on_the_array_and_are_included() -> None:
     guest = manifests.SavedGuest.from_record(
         samples.guest(disks=[samples.disk(), samples.disk("vdb", included=False), samples.disk("vdc", storage=None)])

@@ -89,6 +89,17 @@ def test_what_somebody_uses_stays_as_it_is_until_nobody_does(
     assert (path.read_bytes() if path.exists() else None) == left
 
 
+def test_a_file_behind_a_link_in_the_place_of_its_directory_is_not_removed(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "disk.img").write_bytes(b"another one")
+    (tmp_path / "swapped").symlink_to(tmp_path / "away")
+    target = FileTarget("svm1:/vol/v/swapped/disk.img", str(tmp_path / "swapped" / "disk.img"))
+    with pytest.raises(OSError, match=r"[Ll]ink"):
+        Gate(lambda: host).remove_file(target, CLAIM)
+    assert (tmp_path / "away" / "disk.img").read_bytes() == b"another one"
+    Gate(lambda: host).remove_file(FileTarget("svm1:/vol/v/gone/x", str(tmp_path / "gone" / "x")), CLAIM)
+
+
 @needs_root
 def test_a_program_that_passes_by_has_time_to_go(host: Host, target: FileTarget) -> None:
     """It is no child of this process, whose children do not count, and has no lock."""

@@ -109,6 +109,15 @@ def test_a_lock_of_any_program_on_any_byte_counts(start: int, tmp_path: Path) ->
     assert ("a program holds a lock" in str(answer)) == (start != 100)
 
 
+@pytest.mark.parametrize(("start", "writes"), [(100, False), (101, True), (102, False), (201, False)])
+def test_one_byte_of_qemu_s_says_that_it_writes(start: int, writes: bool, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "disk.img")
+    with _locked(image, start, 1):
+        answer = lock_answer(FileTarget("x", str(image)))
+    assert ("has it open for writing" in str(answer)) == writes
+    assert "a QEMU or one of its tools holds its lock" in str(answer)
+
+
 def test_a_mount_without_locks_shows_those_of_this_host_alone_and_says_so(tmp_path: Path) -> None:
     image = make_image(tmp_path / "disk.img")
     target = FileTarget("x", str(image), locks=False)

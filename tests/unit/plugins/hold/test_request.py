@@ -58,9 +58,19 @@ def test_whom_a_release_names_does_not_matter() -> None:
         ("hold_deadline", 0.5, 1),
         ("hold_margin", -0.1, 0),
         ("unquiesce_timeout", 0.0, 1),
+        ("vss_hold_deadline", -1.0, 0),
+        ("concurrency_timeout", -1.0, 0),
+        ("hold_deadline", float("nan"), 1),
+        ("hold_margin", float("nan"), 0),
     ],
 )
 def test_what_is_too_little_is_refused(option: str, value: float, least: int) -> None:
     with pytest.raises(InputError, match=rf"^{option} is {value:g}; it must be at least {least}$") as caught:
         QuiesceRequest.from_options(options(**{option: value}))
     assert caught.value.fields == {"option": option}
+
+
+@pytest.mark.parametrize("option", ["hold_deadline", "hold_margin", "vss_hold_deadline", "unquiesce_timeout"])
+def test_a_hold_without_an_end_is_refused(option: str) -> None:
+    with pytest.raises(InputError, match=f"^{option} is inf; it must be at most"):
+        QuiesceRequest.from_options(options(**{option: float("inf")}))

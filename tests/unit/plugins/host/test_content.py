@@ -17,6 +17,28 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import
 BIG = content.SAMPLE_BYTES * content.SAMPLES * 4
 
 
+def test_a_link_in_the_place_of_a_directory_leads_nowhere(tmp_path: Path) -> None:
+    real, away = tmp_path / "real", tmp_path / "away"
+    for directory in (real / "deep", away / "deep"):
+        directory.mkdir(parents=True)
+        (directory / "disk.img").write_bytes(directory.parent.name.encode())
+    (tmp_path / "source").write_bytes(b"from the snapshot")
+    path, source = str(real / "deep" / "disk.img"), str(tmp_path / "source")
+    with content.directory_of(path) as opened:
+        assert os.fstat(opened).st_ino == (real / "deep").stat().st_ino
+    real.rename(tmp_path / "was")
+    real.symlink_to(away)
+    for act in (
+        lambda: content.copy_over(source, path),
+        lambda: content.first_difference(path, source),
+        lambda: content.drop_cached(path),
+        lambda: content.make_like(source, str(real / "deep" / "new.img")),
+    ):
+        with pytest.raises(OSError, match=f"a link on the way leads to {away}/deep"):
+            act()
+    assert [(each.name, each.read_bytes()) for each in (away / "deep").iterdir()] == [("disk.img", b"away")]
+
+
 def test_a_small_file_is_looked_at_whole() -> None:
     size = content.SAMPLE_BYTES * 3 + 17
     offsets = content.sample_offsets(size)

@@ -4,129 +4,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
+from discovered_host import World, codes, disk, given
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
-    Surroundings,
     discover,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
-from ontapsim import testing
-
-ADDRESSES = {"kvm_vol1": "198.51.100.21", "kvm_vol2": "198.51.100.21", "kvm_vol3": "198.51.100.22"}
-
-
-@pytest.fixture(scope="module")
-def array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Running]:
-    """The sample array; the tests only read."""
-    with testing.start(None, tmp_path_factory.mktemp("array")) as running:
-        for name in ("web1.img", "db1.img"):
-            (running.volume_root("svm1", "kvm_vol1") / name).write_bytes(b"x" * 1024)
-        yield running
-
-
-class World:
-    """A KVM host in a directory."""
-
-    def __init__(self, root: Path, array: testing.Running) -> None:
-        self.root = root
-        self.array = array
-        self.domains: list[str] = []
-        self.mounts = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw"]
-        for number, (volume, address) in enumerate(ADDRESSES.items(), 2):
-            (self.mnt(volume)).mkdir(parents=True)
-            options = f"rw,vers=4.1,local_lock=none,addr={address}"
-            self.mounts.append(f"{number} 1 0:{number} / {self.mnt(volume)} rw - nfs4 nas:/{volume} {options}")
-
-    def mnt(self, volume: str) -> Path:
-        """Return where a volume is mounted."""
-        return self.root / "mnt" / volume
-
-    def image(self, path: Path, size: int = 1024) -> Path:
-        """Make a raw image."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as stream:
-            stream.truncate(size)
-        return path
-
-    def guest(self, name: str, *devices: str) -> None:
-        """Define a running guest."""
-        uuid = f"00000000-0000-4000-8000-{len(self.domains):012}"
-        self.domains.append(
-            f"<domain type='test'><name>{name}</name><uuid>{uuid}</uuid><memory>1024</memory><os><type>hvm</type></os>"
-            f"<devices>{''.join(devices)}</devices></domain>"
-        )
-
-    def options(self, **more: Any) -> dict[str, Any]:
-        """Return the module's options, with the given ones changed."""
-        node = self.root / "node.xml"
-        node.write_text(f"<node>{''.join(self.domains)}</node>", encoding="utf-8")
-        controller = {
-            "hostname": "127.0.0.1",
-            "port": self.array.port,
-            "username": "kvmsnap",
-            "password": "lab-Kvmsnap1",
-            "ca_path": self.array.ca_pem,
-            "validate_certs": True,
-            "timeout": 30,
-        }
-        return {
-            "controllers": [controller],
-            "guests": ["*"],
-            "exclude": [],
-            "unknown_guests": "fail",
-            "disks": "all",
-            "exclude_disks": [],
-            "config_dir": str(self.root / "etc"),
-            "uri": f"test://{node}",
-            "retry_count": 0,
-            "timeout": 60,
-            "mapping": [],
-            "auto_discovery": True,
-            "multipath_required": True,
-            **more,
-        }
-
-    def discover(self, **more: Any) -> dict[str, Any]:
-        """Run the discovery; its result must be plain data."""
-        mountinfo = self.root / "mountinfo"
-        mountinfo.write_text("\n".join(self.mounts) + "\n", encoding="utf-8")
-        request = DiscoveryRequest.from_options(self.options(**more))
-        found = discover(request, Surroundings(str(mountinfo), self.root / "sys")).as_result()
-        assert json.loads(json.dumps(found)) == found
-        return found
-
-
-def disk(path: Path, target: str = "vda", *, image_format: str = "raw", device: str = "disk", more: str = "") -> str:
-    return (
-        f"<disk type='file' device='{device}'><driver name='qemu' type='{image_format}'/><source file='{path}'/>"
-        f"<target dev='{target}' bus='virtio'/>{more}</disk>"
-    )
-
-
-@pytest.fixture
-def world(tmp_path: Path, array: testing.Running) -> World:
-    """A host with three mounts and no guest yet."""
-    return World(tmp_path, array)
-
-
-def codes(found: dict[str, Any], severity: Optional[str] = None) -> list[tuple[str, Optional[str], Optional[str]]]:
-    return [
-        (problem["code"], problem["guest"], problem["disk"])
-        for problem in found["problems"]
-        if problem["code"] != "no-agent" and severity in (None, problem["severity"])
-    ]
 
 
 def test_the_lab_s_guests(world: World) -> None:
@@ -396,97 +289,3 @@ def test_wrong_credentials_stop_it(world: World) -> None:
         discover(DiscoveryRequest.from_options(options))
     with pytest.raises(InputError, match="controllers is empty"):
         world.discover(controllers=[])
-
-
-# Discovery switched off
-
-
-def given(world: World, mapping: Any, **more: Any) -> dict[str, Any]:
-    return world.discover(auto_discovery=False, mapping=mapping, **more)
-
-
-def test_a_given_mapping_takes_from_the_definition_what_only_that_tells(world: World) -> None:
-    vol = world.mnt("kvm_vol1")
-    unsafe = disk(world.image(vol / "db1.img"), "vdb").replace("type='raw'", "type='raw' cache='unsafe'")
-    world.guest("web1", disk(world.image(vol / "web1.img", 4096), "vda"), unsafe, disk(world.root / "local.img", "vdc"))
-    found = given(world, "web1:svm1:/vol/kvm_vol1/web1.img;web1:198.51.100.21:/vol/kvm_vol1/db1.img")
-    (web,) = found["guests"]
-    assert (web["name"], web["source"], web["protected"], web["state"]) == ("web1", "mapping", True, "running")
-    assert web["uuid"] == "00000000-0000-4000-8000-000000000000"
-    assert [volume["guests"] for volume in found["volumes"]] == [["web1"]]
-    assert found["volumes"][0]["mount_point"] == str(vol)
-    assert found["kvm_vm_mapping"].startswith("web1:svm1:/vol/kvm_vol1/web1.img;web1:198.51.100.21:")
-    assert codes(found) == [("unsafe-cache", "web1", "vdb")]
-    discovered = world.discover(exclude_disks=["vdc"])
-    assert web["disks"] == discovered["guests"][0]["disks"][:2]
-    assert [(each["target"], each["format"], each["size"]) for each in web["disks"]] == [
-        ("vda", "raw", 4096),
-        ("vdb", "raw", 1024),
-    ]
-
-
-@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
-def test_a_given_mapping_of_an_overlay(world: World) -> None:
-    vol = world.mnt("kvm_vol1")
-    base = world.image(vol / "base.img", 1 << 20)
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "raw", str(vol / "web1.img")]
-    subprocess.run(command, check=True, timeout=30)
-    world.guest("web1", disk(vol / "web1.img", image_format="qcow2"))
-    (guest,) = given(world, "web1:svm1:/vol/kvm_vol1/web1.img")["guests"]
-    (image,) = guest["disks"]
-    assert (image["format"], image["size"], image["backing"]) == ("qcow2", 1 << 20, [str(base)])
-    assert guest["protected"] is True
-    base.unlink()
-    assert given(world, "web1:svm1:/vol/kvm_vol1/web1.img")["guests"][0]["protected"] is False
-
-
-def test_a_given_place_that_no_definition_tells_of_is_not_saved(world: World) -> None:
-    world.guest("web1", disk(world.image(world.root / "elsewhere.img")))
-    found = given(world, "web1:svm1:/vol/kvm_vol1/web1.img;x:svm1:/vol/kvm_vol1/db1.img")
-    web, other = found["guests"]
-    assert (other["uuid"], other["state"], other["protected"], other["xml"]) == ("", "unknown", False, "")
-    assert web["protected"] is False
-    (image,) = web["disks"]
-    assert (image["target"], image["format"], image["included"]) == ("disk1", "unknown", False)
-    assert image["reason"].startswith("no disk of the guest's definition lies there")
-    assert other["disks"][0]["reason"].startswith("libvirt does not tell of the guest")
-    assert codes(found, "error") == [("mapping-format-unknown", name, "disk1") for name in ("web1", "x")]
-    assert found["volumes"] == []
-    assert found["kvm_vm_mapping"] == "web1:svm1:/vol/kvm_vol1/web1.img;x:svm1:/vol/kvm_vol1/db1.img;"
-
-
-@pytest.mark.parametrize(
-    ("entry", "code"),
-    [
-        ("g:svm9:/vol/kvm_vol1/web1.img", "mapping-unknown-controller"),
-        ("g:192.0.2.77:/vol/kvm_vol1/web1.img", "mapping-unknown-controller"),
-        ("g:svm2:/vol/kvm_vol1/web1.img", "mapping-unknown-volume"),
-        ("g:svm1:/vol/kvm_vol1/none.img", "mapping-unknown-path"),
-        ("g:svm1:/vol/kvm_vol1/dir", "mapping-not-a-file"),
-    ],
-)
-def test_entries_that_are_wrong(world: World, entry: str, code: str) -> None:
-    (world.array.volume_root("svm1", "kvm_vol1") / "dir").mkdir(exist_ok=True)
-    world.guest("g", disk(world.image(world.mnt("kvm_vol1") / "web1.img")))
-    found = given(world, f"g:svm1:/vol/kvm_vol1/web1.img;{entry}")
-    (guest,) = found["guests"]
-    assert guest["protected"] is False
-    assert [each["included"] for each in guest["disks"]] == [True, False]
-    assert codes(found) == [(code, "g", "disk2")]
-
-
-def test_a_given_mapping_without_libvirt_is_checked_and_not_saved(world: World) -> None:
-    found = given(world, "g:svm1:/vol/kvm_vol1/web1.img", uri=f"qemu+unix:///system?socket={world.root}/none")
-    assert (found["libvirt_available"], found["guests"][0]["protected"]) == (False, False)
-    assert codes(found) == [("mapping-format-unknown", "g", "disk1")]
-
-
-def test_guests_of_a_given_mapping(world: World) -> None:
-    mapping = "a:svm1:/vol/kvm_vol1/web1.img;b:svm1:/vol/kvm_vol1/db1.img"
-    found = given(world, mapping, guests=["b"])
-    assert [guest["name"] for guest in found["guests"]] == ["b"]
-    assert found["kvm_vm_mapping"] == "b:svm1:/vol/kvm_vol1/db1.img;"
-    with pytest.raises(InputError, match="Guest c is not known here; the guests of this host are: a, b"):
-        given(world, mapping, guests=["c"])
-    with pytest.raises(InputError, match="mapping is empty"):
-        given(world, "")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import content, replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId, RenameUnknownError
 
 HELD = """
@@ -55,7 +55,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 def renamed(made: Path, target: Path, *, act: object = None, seconds: float = 5.0, expendable: bool = True) -> None:
     wanted = replacement.file_id(str(made))
     assert wanted is not None
-    with replacement.directory_of(str(target)) as directory:
+    with content.directory_of(str(target)) as directory:
 
         def rename() -> None:
             os.rename(made.name, target.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -276,8 +276,8 @@ def test_the_child_that_renames_has_no_descriptor_above_the_limit_either(pair: t
 def test_the_directory_is_closed_however_its_use_ends(pair: tuple[Path, Path]) -> None:
     made, _target = pair
     before = os.listdir("/proc/self/fd")
-    with replacement.directory_of(str(made)) as descriptor:
+    with content.directory_of(str(made)) as descriptor:
         assert os.path.samestat(os.fstat(descriptor), made.parent.stat())
-    with suppress(KeyError), replacement.directory_of(str(made)):
+    with suppress(KeyError), content.directory_of(str(made)):
         raise KeyError
     assert len(os.listdir("/proc/self/fd")) == len(before)

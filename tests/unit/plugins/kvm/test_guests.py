@@ -155,6 +155,14 @@ def test_select(wanted: list[str], exclude: list[str], names: list[str]) -> None
     assert [guest.name for guest in select(HOST, wanted=wanted, exclude=exclude)] == names
 
 
+@pytest.mark.parametrize(("wanted", "exclude"), [(["u-1"], []), (["U-1"], []), (["*"], ["web1", "u-2"])])
+def test_the_uuid_of_a_guest_means_no_other_that_has_it_for_a_name(wanted: list[str], exclude: list[str]) -> None:
+    guests = [Named("u-1", "u-9"), Named("db1", "u-1"), Named("web1", "u-2")]
+    chosen = [guest.uuid for guest in select(guests, wanted=wanted, exclude=exclude)]
+    assert chosen == (["u-9", "u-1"] if wanted == ["*"] else ["u-1"])
+    assert [guest.uuid for guest in select(guests, wanted=["*"], exclude=["u-1"])] == ["u-9", "u-2"]
+
+
 def test_unknown_names_are_named_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         select(HOST, wanted=["web1", "web9", "Db1"], exclude=[])

@@ -16,26 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
+from running_module import COLLECTIONS, run
 
 from ansible_collections.kvmsnap.ontap.plugins.modules import ontap_snapshot
 from ontapsim import testing, tree
 from ontapsim.testing import Running
 
-COLLECTIONS = Path(__file__).parents[4] / "build" / "collections"
-MODULE = "ansible_collections.kvmsnap.ontap.plugins.modules.ontap_snapshot"
-RUN = f"""
-import json, runpy, sys
-arguments = json.load(sys.stdin)
-try:
-    from ansible.module_utils.testing import patch_module_args
-except ImportError:
-    from ansible.module_utils import basic
-    basic._ANSIBLE_ARGS = json.dumps({{"ANSIBLE_MODULE_ARGS": arguments}}).encode()
-    runpy.run_module({MODULE!r}, run_name="__main__")
-else:
-    with patch_module_args(arguments):
-        runpy.run_module({MODULE!r}, run_name="__main__")
-"""
 VOLUMES = [{"svm": "svm1", "volume": "kvm_vol1"}, {"svm": "svm2", "volume": "kvm_vol3"}]
 BOTH = ["svm1:kvm_vol1", "svm2:kvm_vol3"]
 
@@ -69,21 +55,7 @@ class User:
 
     def run(self, *, check: bool = False, **change: Any) -> dict[str, Any]:
         """Run the module and return its result."""
-        arguments = {**self.options(**change), "_ansible_check_mode": check, "_ansible_diff": True}
-        environment = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            [sys.executable, "-c", RUN],
-            input=json.dumps(arguments),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.stdout, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        assert (done.returncode == 0) is (not result.get("failed", False))
-        return result
+        return run("ontap_snapshot", {**self.options(**change), "_ansible_diff": True}, check=check)
 
     def existing(self) -> list[str]:
         """Return the volumes on which the array has the snapshot."""
@@ -164,13 +136,14 @@ def test_nothing_is_left_of_a_set_that_fails(user: User) -> None:
 
 
 def test_a_set_that_fails_can_be_left_to_be_taken_back_later(user: User) -> None:
-    user.array.control.add_fault("late", match={"method": "POST", "count": 1}, seconds=2)
+    user.array.control.add_fault("late", match={"method": "POST", "count": 1}, seconds=60)
     failed = user.run(comment="run 1", take_back=False, timeout=1)
     assert (failed["failed"], failed["removed"], failed["left_behind"]) == (True, [], [])
     (unanswered,) = failed["unanswered"]
     assert set(unanswered) == set(yaml.safe_load(ontap_snapshot.RETURN)["unanswered"]["contains"])
     assert unanswered["job"]
     assert len(user.existing()) == 1
+    user.array.control.hasten()
     gone = user.run(state="absent", comment="run 1", keep_foreign=True, unanswered=[unanswered])
     assert (gone["changed"], user.existing()) == (True, [])
     user.array.control.settle()

@@ -200,6 +200,14 @@ def test_an_overloaded_array_is_asked_again(sim: Running, client: Client, status
     assert len(sent(sim, "POST")) == 4
 
 
+def test_what_is_refused_after_an_overload_may_have_been_done_all_the_same(sim: Running, client: Client) -> None:
+    sim.control.add_fault("burst", match={"method": "POST", "count": 1}, status=503)
+    sim.control.add_fault("status", match={"method": "POST", "after": 1}, status=400, code="918235")
+    with pytest.raises(OutcomeUnknownError, match="918235"):
+        client.post(path_of(sim, "kvm_vol1"), None, {"name": "busy-refused"})
+    assert len(sent(sim, "POST")) == 2
+
+
 def test_an_array_that_stays_overloaded_is_reported(sim: Running, client: Client) -> None:
     sim.control.add_fault("burst", status=503)
     with pytest.raises(OntapError, match="ONTAP code 8") as caught:

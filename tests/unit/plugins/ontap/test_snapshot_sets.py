@@ -572,11 +572,12 @@ def test_an_overload_with_effect_makes_the_set(
 
 def test_an_overload_whose_effect_comes_late_is_named(sim: Running, hasty: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol2")}
-    sim.control.add_fault("late", match=place, seconds=1.5, answer="error", status=503)
+    sim.control.add_fault("late", match=place, seconds=60, answer="error", status=503)
     with pytest.raises(SnapshotSetError, match="may come to be later") as caught:
         present(hasty, name)
     assert having(sim, name) == []
     assert [each["volume"] for each in caught.value.fields["left_behind"]] == ["kvm_vol2"]
+    sim.control.hasten()
     sim.control.settle()
     assert having(sim, name) == ["kvm_vol2"]
 
@@ -603,7 +604,7 @@ def test_a_job_that_does_not_end_is_named(sim: Running, hasty: list[Client], nam
 
 def test_what_may_come_still_later_fails_the_removal(sim: Running, hasty: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol1")}
-    sim.control.add_fault("late", match=place, seconds=1.5, answer="drop")
+    sim.control.add_fault("late", match=place, seconds=60, answer="drop")
     wanted = Wanted.checked(name=name, comment="nightly")
     time_left = Deadline.after(60.0, hasty[0].clock)
     with pytest.raises(SnapshotSetError, match="What was made of the set is still there") as caught:
@@ -614,6 +615,7 @@ def test_what_may_come_still_later_fails_the_removal(sim: Running, hasty: list[C
     with pytest.raises(SnapshotSetError, match="may come to be later"):
         ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert having(sim, name) == []
+    sim.control.hasten()
     sim.control.settle()
     assert having(sim, name) == ["kvm_vol1"]
     result = ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming).as_result()

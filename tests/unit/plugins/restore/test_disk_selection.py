@@ -12,6 +12,7 @@ import pytest
 import samples
 from asked import restore_request
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
@@ -41,7 +42,7 @@ BOOT, DATA = "svm1:/vol/vol1/db1.img", "svm1:/vol/vol2/db1.img"
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
-    return samples.completed(
+    return plan.complete(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],
@@ -152,23 +153,11 @@ def test_other_disks_under_the_same_id_are_refused(begun: tuple[str, ...], again
     assert "another restore_id" in refused.value.message
 
 
-def test_a_journal_of_all_disks_is_read_as_before(tmp_path: Path) -> None:
-    restore_journal.save(tmp_path, Journal("r1", samples.BACKUP))
-    path = tmp_path / "restores" / "r1.json"
-    path.write_text("\n".join(line for line in path.read_text().splitlines() if '"disks"' not in line))
-    assert restore_journal.load(tmp_path, "r1") == Journal("r1", samples.BACKUP)
-
-
 def test_an_undo_leaves_the_disks_alone_that_were_not_written() -> None:
     part = planned(narrowed(backup(), (DATA,), reason=NOT_WRITTEN)).guests[0]
     assert [disk.label for disk in part.disks] == [DATA]
     assert part.notes[0] == "disk vda stays as it is: the restore that is undone did not overwrite it"
     assert not any("two points in time" in note for note in part.notes)
-
-
-def test_an_undo_takes_no_choice_of_disks(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="leave disks empty"):
-        restore_request(tmp_path, restore_id="r1", state="undone", disks=["vdb"])
 
 
 def test_the_other_guests_of_the_backup_stay_out_of_it() -> None:

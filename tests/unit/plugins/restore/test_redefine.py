@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import pytest
 import samples
-from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import redefine
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow, GuestNow
@@ -79,10 +76,3 @@ def test_a_host_that_has_the_volume_elsewhere_gets_a_definition_that_says_so() -
     )
     sources = [disk.source for disk in parse_guest(new[saved.uuid].saved).disks]
     assert sources == [f"/srv/one/{first.path}", saved.saved_disks[1].source]
-
-
-@pytest.mark.parametrize("changes", [{"definition": "replace"}, {"definition": "merge"}, {"define_missing": True}])
-def test_some_disks_alone_go_with_no_other_definition(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="leave disks empty"):
-        restore_request(tmp_path, disks=["vda"], **changes)
-    restore_request(tmp_path, **changes)

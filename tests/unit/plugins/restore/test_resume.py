@@ -11,16 +11,14 @@ from typing import Optional
 import pytest
 import samples
 from asked import restore_request
+from broken_off import BACK, DONE, HALF, SAFETY, STOPPED, VDA, WRITTEN, backup, journal
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
     Journal,
-    Safety,
-    SafetySnapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -32,29 +30,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     RestorePlan,
     RestoreRefusedError,
 )
-
-VDA = "svm1:/vol/vol1/web1.img"
-SAFETY = Safety(
-    "hv1-safety_1", (samples.WEB,), (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", "vol1-safety"),)
-)
-HALF = GuestProgress("running", (VDA,), autostart=True)
-WRITTEN = GuestProgress("running", (VDA,), written=True, autostart=True)
-STOPPED = GuestProgress("running")
-DONE = GuestProgress("running", (VDA,), written=True, done=True)
-BACK = GuestProgress("running", as_before=True)
-
-
-def journal(
-    name: str = "r1", progress: GuestProgress = HALF, *, backup: str = samples.BACKUP, safety: Optional[Safety] = SAFETY
-) -> Journal:
-    return Journal(name, backup, {samples.WEB: progress}, (safety,) if safety else ())
-
-
-def backup() -> Manifest:
-    started = samples.manifest(samples.guest(), volumes=("vol1",))
-    return samples.completed(
-        started, holds=[samples.hold()], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00"
-    )
 
 
 def test_a_new_restore_takes_over_what_the_half_done_ones_set_aside() -> None:
@@ -93,7 +68,7 @@ def test_a_file_that_was_begun_must_not_be_left_out() -> None:
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     plan_ = RestorePlan("another", "r2", (part("web1.img"),))
     with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
-        resume.with_notes(plan_, heir, found)
+        resume.told(plan_, heir, found)
 
 
 def part(*paths: str) -> GuestRestore:
@@ -104,23 +79,6 @@ def part(*paths: str) -> GuestRestore:
         for letter, path in zip("abc", paths)
     )
     return GuestRestore("web1", samples.WEB, "shutoff", "running", disks)
-
-
-@pytest.mark.parametrize(
-    ("progress", "open_", "half"),
-    [
-        (HALF, True, True),
-        (WRITTEN, True, False),
-        (STOPPED, True, False),
-        (DONE, False, False),
-        (BACK, False, False),
-    ],
-)
-def test_what_is_unfinished_and_what_is_half_restored(progress: GuestProgress, open_: bool, half: bool) -> None:
-    found = restore_survey.survey_of([journal(progress=progress)])
-    assert bool(found.unfinished(samples.WEB)) is open_
-    assert bool(found.half_restored(samples.WEB)) is half
-    assert found.unfinished(samples.DB) == []
 
 
 @pytest.mark.parametrize(
@@ -179,8 +137,8 @@ def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> 
 def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
     found = restore_survey.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
     with pytest.raises(InputError, match="restore r2 took its place"):
-        resume.taken_over(journal(), found, [samples.WEB])
-    assert resume.taken_over(journal("r2"), found, [samples.WEB]).restore_id == "r2"
+        resume.refuse_taken(journal(), found, [samples.WEB])
+    resume.refuse_taken(journal("r2"), found, [samples.WEB])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +154,7 @@ def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
 def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(record_, found, [samples.WEB])
-    told = resume.with_notes(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
+    told = resume.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
     assert told.guests[0].notes == (says,)
     assert says in told.after()
 
@@ -205,28 +163,8 @@ def test_a_disk_that_was_begun_is_never_left_out() -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
-        resume.with_notes(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
+        resume.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
-
-
-def test_the_journals_of_a_host_are_read_and_a_damaged_one_hides_none(tmp_path: Path) -> None:
-    kept = journal(progress=GuestProgress("running", (VDA,), autostart=True, as_before=True, took_over=("r0",)))
-    journals.save(tmp_path, kept)
-    (tmp_path / "restores" / "r2.json").write_text("{")
-    assert restore_survey.survey(tmp_path).journals == (kept,)
-    assert restore_survey.survey(tmp_path / "nothing").journals == ()
-
-
-def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    (tmp_path / "restores").mkdir()
-    (tmp_path / "restores" / "r1.json").write_text(
-        '{"schema": "kvmsnap.restore/1", "restore_id": "r1", "backup_id": "b",'
-        ' "guests": {"u": {"state_before": "paused"}}}'
-    )
-    found = journals.load(tmp_path, "r1")
-    assert found is not None
-    assert found.guests["u"] == GuestProgress("paused")
-    assert found.guests["u"].open
 
 
 @pytest.mark.parametrize(("asked", "name"), [("r9", "r9"), (None, "r1")])

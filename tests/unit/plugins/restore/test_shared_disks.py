@@ -216,6 +216,14 @@ def test_it_comes_with_the_one_that_the_backup_holds_it_of() -> None:
     assert found == [("web1", ["vda"], (COMES.format("db1"),)), ("db1", ["vda", "vdb"], (OWNS.format("web1"),))]
 
 
+def test_one_that_the_backup_holds_of_nobody_is_nobody_s_to_bring_back() -> None:
+    parts = (part("web1", samples.WEB, "vda"), part("db1", samples.DB, "vda"))
+    plan_of_both = RestorePlan(samples.BACKUP, "r1", parts)
+    guests = {samples.WEB: now(WITH_DB)}
+    restored = [samples.WEB, samples.DB]
+    assert shared_disks.once(plan_of_both, backup("web1", "db1"), guests, restored=restored) == plan_of_both
+
+
 @pytest.mark.parametrize(
     ("shares", "found"),
     [

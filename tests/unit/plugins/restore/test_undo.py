@@ -11,6 +11,7 @@ import pytest
 import samples
 from asked import restore_request
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -21,7 +22,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 
 BEFORE = "hv1-safety_20261122020000"
@@ -30,7 +30,7 @@ WRITTEN = GuestProgress("running", ("svm1:/vol/vol1/web1.img",), written=True, d
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=("vol1", "vol2"))
-    return samples.completed(
+    return plan.complete(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in ("vol1", "vol2")],
@@ -91,23 +91,13 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = restore_request(tmp_path, restore_id="r1", state="undone")
-    monkeypatch.setattr(ArrayAccess, "connected", lambda *_asked: nullcontext([]))
+    request = restore_request(tmp_path, restore_id="r1", undo=True)
+    monkeypatch.setattr(run, "connected", lambda *_asked, **_more: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
         run.run(request, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))
     with pytest.raises(InputError, match=f"There is no backup {samples.BACKUP} in the catalog"):
         run.run(request, check=False)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"), [("r1.undo", "give restore_id r1 and state=undone"), ("r" * 101, "longer than 100 characters")]
-)
-def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
-    tmp_path: Path, name: str, said: str
-) -> None:
-    with pytest.raises(InputError, match=said):
-        restore_request(tmp_path, restore_id=name)
 
 
 def test_a_journal_with_safety_snapshots_survives(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.quiesce import wait_for_others
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, timer_path, write_timer
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import UnexpectedError, outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
@@ -55,24 +54,6 @@ def wanted(*uuids: str) -> list[HoldRequest]:
 
 def row_of(rows: list[dict[str, Any]], uuid: str) -> dict[str, Any]:
     return next(row for row in rows if row["uuid"] == uuid)
-
-
-def test_what_a_call_returns_or_raises_is_a_value() -> None:
-    def burst() -> int:
-        raise ValueError("x" * 1000)
-
-    def end() -> int:
-        raise KeyboardInterrupt
-
-    assert outcome_of(lambda: 7, what="count") == 7
-    found = outcome_of(burst, what="count")
-    assert isinstance(found, UnexpectedError)
-    assert found.message.startswith("Failed to count: ValueError: xxx")
-    assert len(found.message) < 400
-    assert found.fields == {"exception": "ValueError"}
-    assert isinstance(found.__cause__, ValueError)
-    with pytest.raises(KeyboardInterrupt):
-        outcome_of(end, what="count")
 
 
 @pytest.mark.parametrize("burst", BURSTS, ids=lambda each: type(each).__name__)

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which guests of libvirt's test driver have a file as a disk, or below one, by whatever name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+import samples
+from image_users import make_image
+
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.guest_users import guests_answer
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+
+URI = "test:///default"
+
+
+class Driver:
+    """The test driver with guests of ours, and what it says of a file."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def guest(self, path: Path, *, image_format: str = "raw", running: bool = False, uuid: str = samples.WEB) -> Any:
+        """Define a guest with one disk."""
+        domain = self.connection.defineXML(
+            f"<domain type='test'><name>web1</name><uuid>{uuid}</uuid><memory>1024</memory><os><type>hvm</type></os>"
+            f"<devices><disk type='file' device='disk'><driver name='qemu' type='{image_format}'/>"
+            f"<source file='{path}'/><target dev='vda'/></disk></devices></domain>"
+        )
+        if running:
+            domain.create()
+        return domain
+
+    def answer(self, path: Path, *uuids: str, still_run: bool = False) -> Answer:
+        """Ask who uses a file that is to be overwritten on behalf of these guests."""
+        claim = Claim(frozenset(uuids), still_run=still_run)
+        with closing(connect(URI, retry_count=0)) as host:
+            return guests_answer(FileTarget("svm1:/vol/vol1/disk.img", str(path)), claim, host)
+
+
+@pytest.fixture
+def driver() -> Iterator[Driver]:
+    """The test driver; no guest of ours is left in it."""
+    connection = libvirt.open(URI)
+    yield Driver(connection)
+    for domain in connection.listAllDomains():
+        if domain.name() == "web1":
+            if domain.isActive():
+                domain.destroy()
+            domain.undefine()
+    connection.close()
+
+
+def test_a_file_that_no_guest_names_has_no_user(driver: Driver, tmp_path: Path) -> None:
+    image, other = make_image(tmp_path / "disk.img"), make_image(tmp_path / "other.img")
+    driver.guest(other)
+    assert driver.answer(image).verdict == "nothing found"
+
+
+def test_a_guest_that_has_it_is_named_with_what_to_do(driver: Driver, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "disk.img")
+    driver.guest(image)
+    (user,) = driver.answer(image).users
+    assert str(user) == f"guest web1 ({samples.WEB}), shutoff, has it as its disk vda"
+    assert user.uuid == samples.WEB
+    assert "virsh detach-disk --persistent web1 vda" in user.remedy
+
+
+@pytest.mark.parametrize(
+    ("running", "claimed", "still_run", "found"),
+    [
+        (False, samples.WEB, False, "nothing found"),
+        (True, samples.WEB, False, "found"),
+        (True, samples.WEB, True, "nothing found"),
+        (False, samples.DB, False, "found"),
+    ],
+)
+def test_the_guest_on_whose_behalf_it_is_done_may_have_it_while_it_is_off(
+    driver: Driver, tmp_path: Path, running: bool, claimed: str, still_run: bool, found: str
+) -> None:
+    image = make_image(tmp_path / "disk.img")
+    driver.guest(image, running=running)
+    assert driver.answer(image, claimed, still_run=still_run).verdict == found
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_another_name_of_the_file_is_the_file(
+    driver: Driver, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    image = make_image(tmp_path / "disk.img")
+    other = tmp_path / "other.img"
+    link(image, other)
+    driver.guest(other)
+    assert driver.answer(image).verdict == "found"
+
+
+def test_what_lies_below_a_disk_is_used(driver: Driver, tmp_path: Path) -> None:
+    base = make_image(tmp_path / "base.img")
+    top = make_image(tmp_path / "top.qcow2", image_format="qcow2", backing=base)
+    driver.guest(top, image_format="qcow2")
+    (user,) = driver.answer(base).users
+    assert str(user).endswith("has it below its disk vda")
+
+
+def test_an_image_that_cannot_be_followed_makes_the_look_incomplete(driver: Driver, tmp_path: Path) -> None:
+    image, broken = make_image(tmp_path / "disk.img"), tmp_path / "broken.qcow2"
+    broken.write_bytes(b"QFI\xfb" + b"\xff" * 508)
+    driver.guest(broken, image_format="qcow2")
+    answer = driver.answer(image)
+    assert answer.verdict == "not possible here"
+    assert answer.impossible.startswith("what lies below disk vda of guest web1: ")
