@@ -137,7 +137,7 @@ def run(
 
 
 class _Named:
-    """An actor whose steps end in a named error whatever goes wrong, so that no guest stays off for want of a handler."""
+    """An actor whose steps end in a named error whatever goes wrong: no guest stays off for want of a handler."""
 
     def __init__(self, actor: Actor) -> None:
         self.guests = cast(GuestSteps, _NamedSteps(actor.guests))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import running_module
 import yaml
 
 from ansible_collections.kvmsnap.ontap.plugins.filter.renamed_variables import renamed_variables
@@ -19,7 +18,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Cod
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._renames import GUIDE, OPTIONS, VARIABLES
 
 ROOT = Path(__file__).parents[3]
-MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 USERS_READ = ("README.md", "docs", "extensions", "playbooks", "plugins", "roles")
 CHECK = """
@@ -124,13 +122,3 @@ def test_old_variables_are_found_among_others() -> None:
     assert renamed_variables(["kvm_restore_vm_list", "kvm_restore_undo", "kvm_controllers"]) == [
         "kvm_restore_undo is now kvm_restore_state: undone or restored (docs/upgrade.md)"
     ]
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_says_the_new_name_of_an_old_option(module: str) -> None:
-    old = dict.fromkeys(OPTIONS.get(module, {"no_such_option": ""}), True)
-    result = running_module.run(module, {**old, "_ansible_module_name": f"kvmsnap.ontap.{module}"})
-    assert result["failed"]
-    for name, new in OPTIONS.get(module, {}).items():
-        assert f". {name} is now {new} ({GUIDE})" in result["msg"]
-    assert ("is now" in result["msg"]) is (module in OPTIONS)

@@ -8,7 +8,6 @@ from typing import Optional
 
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     GuestProgress,
@@ -36,6 +35,6 @@ def journal(
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), volumes=("vol1",))
-    return plan.complete(
+    return samples.completed(
         started, holds=[samples.hold()], snapshots=[samples.snapshot("vol1")], at="2026-11-21T02:00:03+00:00"
     )

@@ -12,10 +12,10 @@ from typing import Any
 
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     manifest,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen, chosen_backup
@@ -30,7 +30,7 @@ def dumped(found: Manifest) -> bytes:
 
 def complete() -> Manifest:
     """A complete backup of web1 with its UEFI variables."""
-    done = plan.complete(
+    done = samples.completed(
         samples.manifest(), holds=[samples.hold()], snapshots=[samples.snapshot()], asked="unknown", at="2026-11-21"
     )
     file = SavedFile("nvram", "/nv", "web.nvram", hashlib.sha256(VARIABLES).hexdigest())
@@ -59,4 +59,6 @@ def taken(
     trust: Trust = Trust(),  # noqa: B008
 ) -> Chosen:
     deadline = Deadline.after(5)
-    return chosen_backup(root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=option)
+    return chosen_backup(
+        root, wanted, guests=[guest], clients=[], deadline=deadline, trust=trust, given=BackupFrom.from_option(option)
+    )

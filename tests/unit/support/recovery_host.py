@@ -59,7 +59,7 @@ class Host:
         store.save(self.catalog, found, origin=Origin.OWN_RUN)
         copies = volume_copies.put_parts(found)
         volume_copies.put_index(found, copies.parts, owner=found.owner, run_id=RUN)
-        assert copies.remarks == ()
+        assert copies.notes == ()
 
     def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
         wanted = Wanted.checked(name=self.backup, owner=self.owner, comment=comment)
@@ -82,8 +82,8 @@ class Host:
         wanted = Wanted.checked(name=name, owner=owner or self.owner, comment=comment)
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", each) for each in volumes]
-            made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))["snapshots"]
-        taken = tuple(map(restore_journal.SafetySnapshot.from_record, made))
+            made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30)).taken
+        taken = tuple(map(restore_journal.SafetySnapshot.of, made))
         progress = restore_journal.GuestProgress("running", ("svm1:/vol/kvm_vol1/a",), written=True, done=done)
         known = restore_journal.Journal(
             restore_id, "b1", {"u1": progress}, (restore_journal.Safety(name, ("u1",), taken),)
@@ -127,7 +127,7 @@ class Host:
             "volumes": [],
             "orphans": "keep",
             "safety_days": 30,
-            "settle": 3600.0,
+            "grace_period": 3600.0,
             "catalog_dir": str(self.catalog),
             "hold_dir": str(self.holds),
             "freeze_timeout": 20,
@@ -140,4 +140,4 @@ class Host:
 
 
 def told(result: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(item["kind"], item["remedy"]) for item in result["leftovers"]]
+    return [(item["kind"], item["action"]) for item in result["leftovers"]]

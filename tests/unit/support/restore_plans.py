@@ -9,7 +9,6 @@ from typing import Any
 
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -28,7 +27,7 @@ VOLUMES = ("vol1", "vol2")
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
-    return plan.complete(
+    return samples.completed(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],
@@ -95,7 +94,7 @@ def mixed(disk: DiskNow, **changes: Any) -> RestorePlan:
     """Plan the restore of a guest that boots from a file and has its data on a LUN."""
     boot = samples.disk(storage=samples.storage("vol1", "db1.img"))
     data = samples.disk("vdb", role="data", path="/dev/dm-3", source="/dev/mapper/mpatha", storage=LUN_PLACE)
-    saved = plan.complete(
+    saved = samples.completed(
         samples.manifest(samples.guest("db1", samples.DB, disks=[boot, data]), volumes=VOLUMES),
         holds=[samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],

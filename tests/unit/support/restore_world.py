@@ -21,13 +21,20 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.replacement import FileId
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    FateUnknownError,
+    Made,
+    Notes,
+    Overwritten,
+    Verified,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
     RestorePlan,
 )
 
-WHOLE = execute.Verified("size and sampled blocks")
+WHOLE = Verified("size and sampled blocks")
 
 
 class Killed(BaseException):
@@ -60,6 +67,14 @@ class World:
         self.count = 0
         self.dies_at = -1
         self.done = 0
+
+    @property
+    def guests(self) -> World:
+        return self
+
+    @property
+    def disks(self) -> World:
+        return self
 
     def _alive(self) -> None:
         """Count what is done to the world; the process is killed before the one that is named."""
@@ -140,7 +155,7 @@ class World:
             for each in places.values()
         )
 
-    def make(self, disk: DiskRestore, notes: execute.Notes) -> Optional[execute.Made]:
+    def make(self, disk: DiskRestore, notes: Notes) -> Optional[Made]:
         if self.fails_at == f"ask about {disk.target}":
             raise KvmsnapError(f"Failed to ask about {disk.target}")
         if not self.renames:
@@ -150,7 +165,7 @@ class World:
         notes.temporary(file)
         self.files[file.place] = disk.snapshot
         self._step(f"make {disk.target}")
-        return execute.Made(file, FileId(1, self.count, 1, 1), execute.Overwritten("file_clone"), WHOLE, 0.1)
+        return Made(file, FileId(1, self.count, 1, 1), Overwritten("file_clone"), WHOLE, 0.1)
 
     def drop(self, file: TemporaryFile) -> None:
         self._alive()
@@ -173,7 +188,7 @@ class World:
             self.content[disk.storage.path] = self.files.pop(place)
         self.nameless.discard(disk.storage.path)
 
-    def put(self, disk: DiskRestore, made: execute.Made) -> tuple[str, ...]:
+    def put(self, disk: DiskRestore, made: Made) -> tuple[str, ...]:
         self._refuse_used(disk)
         self._step(f"put {disk.target}")
         self._bring(disk, self.files.pop(made.temporary.place))
@@ -185,7 +200,7 @@ class World:
 
     def settle(self, disk: DiskRestore, request: Pending) -> None:
         if self.unknown:
-            raise execute.FateUnknownError("Whether it is overwritten is unknown")
+            raise FateUnknownError("Whether it is overwritten is unknown")
 
     def unlock(self, guest: GuestRestore) -> None:
         self.locked.clear()
@@ -201,20 +216,20 @@ class World:
         self.nameless.discard(disk.storage.path)
         self.locked.add(disk.storage.path)
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         self._refuse_used(disk)
         if not disk.remove:
             notes.pending(disk.label, Pending(disk.label, "file", "2026-11-21T02:00:00+00:00"))
         self._step(f"overwrite {disk.target}")
         if self.unknown:
-            raise execute.FateUnknownError("Whether it is overwritten is unknown")
+            raise FateUnknownError("Whether it is overwritten is unknown")
         self._bring(disk, disk.snapshot)
         notes.pending(disk.label, None)
-        return execute.Overwritten("file_clone", self.notes)
+        return Overwritten("file_clone", self.notes)
 
-    def verify(self, disk: DiskRestore) -> execute.Verified:
+    def verify(self, disk: DiskRestore) -> Verified:
         self._step(f"verify {disk.target}")
-        return execute.Verified("size")
+        return Verified("size")
 
 
 def part(name: str = "web1", uuid: str = samples.WEB, state: str = "running", after: str = "running") -> GuestRestore:

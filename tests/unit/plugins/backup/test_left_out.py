@@ -30,7 +30,7 @@ def test_a_guest_whose_disks_are_neither_old_nor_new_is_left_out(tmp_path: Path)
         "error",
         "web1",
     )
-    assert problem.message == f"guest web1: restore r1 from backup {samples.BACKUP} broke off amid its disks"
+    assert problem.message == f"guest web1: restore r1 from backup {samples.BACKUP} failed part-way through its disks"
 
 
 def test_a_guest_that_another_process_works_on_is_left_out(tmp_path: Path) -> None:

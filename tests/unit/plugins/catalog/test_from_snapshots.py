@@ -41,8 +41,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directo
     UnreadableCopyError,
     read_carried,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 VOLUMES = ("kvm_vol1", "kvm_vol2")
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -95,7 +94,7 @@ class Scene:
     def chosen(self, wanted: str | None = None, trust: Trust = UNPROVEN) -> Chosen:
         """Choose the backup as a restore does; most tests are about manifests without an index."""
         deadline = Deadline.after(30)
-        with connected([self.site.controller()], policy=RetryPolicy(), deadline=deadline) as clients:
+        with self.site.access().connected(deadline) as clients:
             found = {"guests": ["web1"], "clients": clients, "deadline": deadline, "trust": trust}
             return chosen_backup(self.root, wanted or self.id, **found)
 
@@ -360,8 +359,8 @@ class Bound:
         self.scene = scene
         started = replace(scene.started(), guests=self._guests(scene))
         copies = volume_copies.put_parts(started)
-        self.manifest, remarks = volume_copies.put_index(started, copies.parts, owner="hv1", run_id=RUN, key=key)
-        assert (copies.remarks, remarks) == ((), [])
+        self.manifest, notes = volume_copies.put_index(started, copies.parts, owner="hv1", run_id=RUN, key=key)
+        assert (copies.notes, notes) == ((), [])
         self.index, self.part = volume_copies.names_of(started)
 
     def _guests(self, scene: Scene) -> tuple[manifest.SavedGuest, ...]:

@@ -15,6 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     Aside,
     GuestProgress,
     Journal,
+    SideFileAttributes,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -38,7 +39,13 @@ def test_a_damaged_journal_is_an_error_and_not_a_fresh_start(tmp_path: Path, tex
 
 def test_a_journal_cannot_name_a_file_elsewhere() -> None:
     with pytest.raises(InputError):
-        Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "../../x", "sha256": "", "look": None})
+        Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "../../x", "sha256": ""})
+
+
+def test_a_journal_of_an_earlier_version_keeps_owner_and_mode() -> None:
+    look = {"uid": 107, "gid": 108, "mode": 0o600, "label": None}
+    found = Aside.from_record({"kind": "nvram", "path": "/n", "stored_as": "x", "sha256": "", "look": look})
+    assert found.attributes == SideFileAttributes(107, 108, 0o600)
 
 
 def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:

@@ -48,16 +48,16 @@ def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotecte
     found = replace(complete(), owner=owner)
     handed_over = GivenBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
     told = Chosen(found, origin, given=handed_over).protection
-    assert told["protected"] is protected
+    assert told["leased"] is protected
     warned = [f"Backup {samples.BACKUP} is not protected against deletion" in each for each in told.get("warnings", [])]
     assert warned == ([] if protected else [True])
 
 
 @pytest.mark.parametrize("leased", [True, False])
 def test_a_lease_of_the_owner_is_handed_over_with_the_backup(tmp_path: Path, leased: bool) -> None:
-    assert taken(tmp_path, {**given(), "leased": leased}).protection["protected"] is leased
+    assert taken(tmp_path, {**given(), "leased": leased}).protection["leased"] is leased
     store.save(tmp_path, complete(), origin=Origin.OWN_RUN)
-    assert taken(tmp_path, {**given(), "leased": leased}).protection == {"protected": True}
+    assert taken(tmp_path, {**given(), "leased": leased}).protection == {"leased": True}
 
 
 def test_where_a_signature_is_needed_only_the_host_s_own_catalog_is_believed_without(tmp_path: Path) -> None:

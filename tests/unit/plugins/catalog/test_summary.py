@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import samples
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.summary import (
@@ -24,7 +23,7 @@ VOL1 = ("svm1-uuid", "vol1-uuid")
 
 
 def complete(*guests: dict[str, Any]) -> Manifest:
-    return plan.complete(
+    return samples.completed(
         samples.manifest(*guests),
         holds=[samples.hold()],
         snapshots=[samples.snapshot()],

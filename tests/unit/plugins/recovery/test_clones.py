@@ -40,14 +40,14 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(recovery_run, "San", lambda: bench.san)
     (tmp_path / "run").mkdir()
 
-    def run(*, check: bool = False, settle: float = 0.0) -> list[tuple[str, str, Any]]:
+    def run(*, check: bool = False, grace_period: float = 0.0) -> list[tuple[str, str, Any]]:
         options = {
             "controllers": [login(bench.array)],
             "owner": "hv1",
             "volumes": [],
             "orphans": "keep",
             "safety_days": 30,
-            "settle": settle,
+            "grace_period": grace_period,
             "catalog_dir": str(bench.root),
             "hold_dir": str(tmp_path / "run" / "holds"),
             "freeze_timeout": 5,
@@ -57,8 +57,8 @@ def _recovered(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "uri": URI,
         }
         result = recovery_run.recover(recovery_run.RecoveryRequest.from_options(options), check=check)
-        assert result["changed"] is any(item["remedy"] for item in result["leftovers"])
-        return [(item["kind"], item["name"], item["remedy"] or item["what"]) for item in result["leftovers"]]
+        assert result["changed"] is any(item["action"] for item in result["leftovers"])
+        return [(item["kind"], item["name"], item["action"] or item["message"]) for item in result["leftovers"]]
 
     return run
 
@@ -111,8 +111,9 @@ def test_recovery_leaves_whole_copies_and_those_being_worked_on(bench: Bench, re
     clone_record.save(bench.root, record.at("making"))
     with clone_record.alone(bench.root):
         assert recovered() == []
-    ((_kind, _name, told),) = recovered(settle=3600.0)
-    assert re.search(r"what its run asked of the array may yet appear; it will count as left in 3[56]\d\d s", told)
+    ((_kind, _name, told),) = recovered(grace_period=3600.0)
+    said = r"what its run asked of the array may yet appear; it will count as a leftover in 3[56]\d\d s"
+    assert re.search(said, told)
     assert bench.world() == made
     assert recovered() == TAKEN_AWAY
 
@@ -149,7 +150,7 @@ def test_recovery_takes_away_what_the_array_made_of_a_copy_that_was_taken_back(
     bench.array.control.settle()
     assert len(list(bench.volume.rglob("kvmsnap-clone-*.img"))) == 2
     assert bench.absent()["changed"]
-    assert [name for _kind, name, said in recovered(settle=600) if "may yet appear" in said] == [late]
+    assert [name for _kind, name, said in recovered(grace_period=600) if "may yet appear" in said] == [late]
     assert recovered() == [("clone", late, "taken away")]
     assert bench.world() == before
 

@@ -10,7 +10,7 @@ LEFT = Leftover("hold", "h1", "its run is dead", "released", act=lambda: None, f
 
 
 def test_a_result_tells_of_it_and_of_what_failed() -> None:
-    told = {"kind": "hold", "name": "h1", "what": "its run is dead", "remedy": "released"}
+    told = {"kind": "hold", "name": "h1", "message": "its run is dead", "action": "released"}
     assert LEFT.as_dict() == {**told, "error": None}
     assert LEFT.as_dict(error="Failed to release") == {**told, "error": "Failed to release"}
 

@@ -63,7 +63,7 @@ def test_a_backup_that_may_be_under_way_is_left(host: Host, monkeypatch: pytest.
     host.snapshot()
     result = host.recover()
     assert (result["changed"], told(result)) == (False, [("backup", None)])
-    assert "may be under way still; it will count as left in 3" in result["leftovers"][0]["what"]
+    assert "may be under way still; it will count as a leftover in 3" in result["leftovers"][0]["message"]
     assert result["diff"]["before"] == result["diff"]["after"]
     assert host.snapshots() == ["kvm_vol1"]
     monkeypatch.setattr(run, "_booted", time.time)
@@ -76,7 +76,7 @@ def test_a_backup_of_the_future_is_taken_back_once_no_run_is_alive(host: Host, m
     host.start(created=(datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds"))
     host.snapshot()
     assert told(host.recover()) == [("backup", None)]
-    assert host.recover(settle=0.0)["changed"] is True
+    assert host.recover(grace_period=0.0)["changed"] is True
     assert (host.snapshots(), store.entries(host.catalog)) == ([], [])
 
 
@@ -106,7 +106,7 @@ def test_a_snapshot_of_another_run_keeps_the_backup_from_being_taken_back(host: 
     host.snapshot(comment=comment)
     result = host.recover()
     assert told(result) == [("backup", None)]
-    assert "is not of this run" in result["leftovers"][0]["what"]
+    assert "is not of this run" in result["leftovers"][0]["message"]
     assert host.snapshots() == ["kvm_vol1"]
 
 
@@ -131,7 +131,7 @@ def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
     host.snapshot()
     result = host.recover()
     assert told(result) == [("backup", None)]
-    assert result["leftovers"][0]["what"].endswith("no controller that was given has svm1:gone")
+    assert result["leftovers"][0]["message"].endswith("no controller that was given has svm1:gone")
     assert host.snapshots() == ["kvm_vol1"]
 
 
@@ -182,8 +182,8 @@ def test_snapshots_without_a_manifest_are_kept_unless_asked(host: Host) -> None:
     ]
     assert host.recover()["leftovers"] == [], "no manifest and no option names their volumes"
     kept = host.recover(volumes=volumes)["leftovers"]
-    assert [(item["kind"], item["remedy"]) for item in kept] == [("snapshot", None)]
-    assert "svm1:kvm_vol1, svm1:kvm_vol2" in kept[0]["what"]
+    assert [(item["kind"], item["action"]) for item in kept] == [("snapshot", None)]
+    assert "svm1:kvm_vol1, svm1:kvm_vol2" in kept[0]["message"]
     assert host.recover(volumes=volumes, owner="hv2", orphans="absent")["leftovers"] == []
     assert host.snapshots() == ["kvm_vol1", "kvm_vol2"]
     assert host.recover(volumes=volumes, orphans="absent")["changed"] is True
@@ -308,16 +308,18 @@ def test_broken_off_restores_and_unreadable_things_are_told(host: Host) -> None:
     directory.mkdir(parents=True)
     (directory / "manifest.json").write_text(json.dumps({"schema": "x"}), encoding="ascii")
     result = host.recover()
-    assert [(item["kind"], item["name"], item["remedy"]) for item in result["leftovers"]] == [
+    assert [(item["kind"], item["name"], item["action"]) for item in result["leftovers"]] == [
         ("restore", "r1", None),
         ("restore", "r3", None),
         ("backup", "b9", None),
     ]
-    assert "before 1 of its guests were back" in result["leftovers"][0]["what"]
+    assert "before 1 of its guests were back" in result["leftovers"][0]["message"]
     assert result["changed"] is False
 
 
-@pytest.mark.parametrize("changes", [{"settle": -1.0}, {"owner": "../x"}, {"safety_days": -1}, {"safety_days": 999999}])
+@pytest.mark.parametrize(
+    "changes", [{"grace_period": -1.0}, {"owner": "../x"}, {"safety_days": -1}, {"safety_days": 999999}]
+)
 def test_bad_options(host: Host, changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         host.recover(**changes)

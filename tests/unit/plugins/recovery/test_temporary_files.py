@@ -59,10 +59,10 @@ def test_each_file_is_told_once_and_removed(there: Host) -> None:
     there.journal(first, second, gone)
     there.journal(first, restore_id="r2")
     found = there.left()
-    assert sorted((each.kind, each.name, each.remedy) for each in found) == sorted(
+    assert sorted((each.kind, each.name, each.action) for each in found) == sorted(
         ("file", each.place, "removed") for each in (first, second)
     )
-    assert found[0].what == "restore r1 left it, or the array made it late"
+    assert found[0].message == "restore r1 left it, or the array made it late"
     assert sorted(path.name for path in there.volume.iterdir()) == sorted([first.path, second.path])
     for each in found:
         assert each.act is not None

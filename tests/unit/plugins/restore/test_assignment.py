@@ -7,32 +7,43 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import assign, assign_into
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.restore_as import host_beside
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.assignment import (
+    Defined,
+    DefinedGuest,
+    assign,
+    assign_into,
+    defined_by,
+    host_of_copy,
+)
 
 HOSTS = {
-    "hv1": [{"name": "web1", "uuid": "u1"}, {"name": "twin", "uuid": "u2"}],
-    "hv2": [{"name": "db1", "uuid": "u3"}, {"name": "twin", "uuid": "u4"}],
+    "hv1": [DefinedGuest("web1", "u1"), DefinedGuest("twin", "u2")],
+    "hv2": [DefinedGuest("db1", "u3"), DefinedGuest("twin", "u4")],
 }
+
+
+def test_what_a_discovery_told_is_read_by_host() -> None:
+    told = {"hv1": [{"name": "web1", "uuid": "u1", "state": "running", "disks": []}], "hv2": []}
+    assert defined_by(told) == {"hv1": (DefinedGuest("web1", "u1", "running"),), "hv2": ()}
 
 
 def test_each_host_gets_its_own_once() -> None:
     assert assign(["db1", "web1", "u1", "web1"], HOSTS) == {"hv1": ["u1"], "hv2": ["u3"]}
 
 
+def test_the_uuid_of_a_guest_means_no_other_that_has_it_for_a_name() -> None:
+    hosts = {"hv1": [DefinedGuest("u3", "u9")], "hv2": [DefinedGuest("db1", "u3")]}
+    assert assign(["u3", "u9"], hosts) == {"hv1": ["u9"], "hv2": ["u3"]}
+    assert host_of_copy(["u3"], hosts, "") == "hv2"
+
+
 def test_a_uuid_tells_twins_apart() -> None:
     assert assign(["u4"], HOSTS) == {"hv1": [], "hv2": ["u4"]}
 
 
-def test_the_uuid_of_a_guest_means_no_other_that_has_it_for_a_name() -> None:
-    hosts = {"hv1": [{"name": "u3", "uuid": "u9"}], "hv2": [{"name": "db1", "uuid": "u3"}]}
-    assert assign(["u3", "u9"], hosts) == {"hv1": ["u9"], "hv2": ["u3"]}
-    assert host_beside(["u3"], hosts, "") == "hv2"
-
-
-def cluster(*states: str) -> dict[str, list[dict[str, str]]]:
+def cluster(*states: str) -> Defined:
     """Hosts that all define web1, which is in these states there."""
-    return {f"hv{at}": [{"name": "web1", "uuid": "u1", "state": state}] for at, state in enumerate(states, 1)}
+    return {f"hv{at}": [DefinedGuest("web1", "u1", state)] for at, state in enumerate(states, 1)}
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "crashed"])
@@ -58,8 +69,8 @@ def test_a_guest_that_several_define_and_not_one_runs_is_refused(states: tuple[s
 
 def test_an_active_guest_of_the_same_name_only_is_another_one() -> None:
     hosts = {
-        "hv1": [{"name": "twin", "uuid": "u2", "state": "shutoff"}],
-        "hv2": [{"name": "twin", "uuid": "u4", "state": "running"}],
+        "hv1": [DefinedGuest("twin", "u2", "shutoff")],
+        "hv2": [DefinedGuest("twin", "u4", "running")],
     }
     with pytest.raises(InputError, match="twin is defined on hv1, hv2; give its uuid"):
         assign(["twin"], hosts)
@@ -90,19 +101,17 @@ def test_a_named_host_must_be_one_of_the_play() -> None:
     ("hosts", "share"),
     [
         (HOSTS, {"hv1": [], "hv2": ["old"]}),
-        ({"hv1": cluster("shutoff")["hv1"], "hv2": [{"name": "old", "uuid": "u3"}]}, {"hv1": [], "hv2": ["old"]}),
+        ({"hv1": cluster("shutoff")["hv1"], "hv2": [DefinedGuest("old", "u3")]}, {"hv1": [], "hv2": ["old"]}),
         (
             {
-                "hv1": [{"name": "db1", "uuid": "u3", "state": "shutoff"}],
-                "hv2": [{"name": "db1", "uuid": "u3", "state": "running"}],
+                "hv1": [DefinedGuest("db1", "u3", "shutoff")],
+                "hv2": [DefinedGuest("db1", "u3", "running")],
             },
             {"hv1": [], "hv2": ["old"]},
         ),
     ],
 )
-def test_a_guest_is_restored_into_another_one_where_that_is(
-    hosts: dict[str, list[dict[str, str]]], share: dict[str, list[str]]
-) -> None:
+def test_a_guest_is_restored_into_another_one_where_that_is(hosts: Defined, share: dict[str, list[str]]) -> None:
     assert assign_into(["old"], hosts, " U3 ") == share
 
 
@@ -117,3 +126,37 @@ def test_a_guest_is_restored_into_another_one_where_that_is(
 def test_a_guest_to_restore_into_is_one_and_known(wanted: list[str], into: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         assign_into(wanted, HOSTS, into)
+
+
+@pytest.mark.parametrize(
+    ("guest", "named", "host"),
+    [
+        ("web1", "", "hv1"),
+        ("u3", "", "hv2"),
+        ("u4", "", "hv2"),
+        ("db1", "hv1", "hv2"),
+        ("ghost", "hv2", "hv2"),
+        ("twin", "hv2", "hv2"),
+    ],
+)
+def test_the_host_that_defines_it_then_the_one_that_is_named(guest: str, named: str, host: str) -> None:
+    assert host_of_copy([guest], HOSTS, named) == host
+
+
+def test_the_only_host_gets_a_guest_that_nobody_defines() -> None:
+    assert host_of_copy(["ghost"], {"hv1": []}, "") == "hv1"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named", "words"),
+    [
+        (["web1", "db1"], "", "one guest at a time"),
+        ([], "", "nothing to a new name"),
+        (["ghost"], "", "is defined on none of hv1, hv2"),
+        (["twin"], "", "is defined on hv1, hv2"),
+        (["web1"], "hv9", r"none of the play's hosts \(hv1, hv2\)"),
+    ],
+)
+def test_what_the_hosts_do_not_tell_is_refused(wanted: list[str], named: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        host_of_copy(wanted, HOSTS, named)

@@ -22,7 +22,6 @@ from restore_plans import (
     web_now,
 )
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -133,7 +132,9 @@ def test_a_backing_file_that_changed_since_is_noticed() -> None:
     base = "/mnt/vol1/base.img"
     chain = samples.disk(format="qcow2", backing=[{"path": base, "size": 4096, "modified": 1}])
     made = samples.manifest(samples.guest(disks=[chain]))
-    saved = plan.complete(made, holds=[samples.hold()], snapshots=[samples.snapshot()], at="2026-11-21T02:00:03+00:00")
+    saved = samples.completed(
+        made, holds=[samples.hold()], snapshots=[samples.snapshot()], at="2026-11-21T02:00:03+00:00"
+    )
 
     def with_base(modified: int) -> RestorePlan:
         now = web_now(disk_now(format="qcow2", backing=(BackingFile(base, 4096, modified),)))

@@ -24,19 +24,15 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Ga
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import replacement
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import connected
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import LunIdentity, wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, find_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import (
-    CheckFailedError,
-    DiskActor,
-    hindrance,
-)
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.execute import Verified
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import CheckFailedError, Verified
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import DiskActor, hindrance
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.lun_actor import LunActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 VOLUME, NAME = "kvm_vol1", "disk.img"
 THEN, NOW = b"then" * 4096, b"now!" * 4096
@@ -68,12 +64,11 @@ class Bench:
         self.file.write_bytes(THEN)
         site.sim.control.add_snapshot("svm1", VOLUME, site.name)
         self.file.write_bytes(NOW)
-        clients = stack.enter_context(
-            connected([site.controller()], policy=RetryPolicy(), deadline=Deadline.after(30.0))
-        )
+        clients = stack.enter_context(site.access().connected(Deadline.after(30.0)))
         ((client, volume),) = find_volumes(clients, [VolumeRef("svm1", VOLUME)])
         saved = SavedVolume.from_record({**site._volume(VOLUME), "mount_point": str(self.file.parent)})
         host = stack.enter_context(closing(connect("test:///default", retry_count=0)))
+        gate, claim = Gate(lambda: host), Claim(frozenset())
         self.actor = DiskActor(
             places={saved.key: Place(client, volume)},
             manifest=replace(samples.manifest(), volumes=(saved,)),
@@ -81,9 +76,9 @@ class Bench:
             timeout=30.0,
             unknown_wait=1.0,
             restore_id="r1",
-            luns=LunActor("r1"),
-            gate=Gate(lambda: host),
-            claim=Claim(frozenset()),
+            luns=LunActor("r1", gate, claim, timeout=30.0, unknown_wait=1.0),
+            gate=gate,
+            claim=claim,
         )
         keys = {"svm_uuid": saved.svm_uuid, "volume_uuid": saved.volume_uuid}
         place = Storage.from_record(samples.storage(VOLUME, NAME, **keys))
@@ -186,6 +181,17 @@ def test_what_differs_from_the_snapshot_is_no_restored_disk(bench: Bench) -> Non
     bench.file.write_bytes(THEN + b"more")
     with pytest.raises(CheckFailedError, match=f"it has {len(THEN) + 4} bytes, the snapshot's copy {len(THEN)}"):
         bench.actor.verify(bench.disk)
+
+
+def test_what_a_lun_lost_is_a_note_of_its_check_and_fails_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = "81C91$QXsh5a"
+    lun = {"uuid": "u", "serial": serial, "wwid": wwid_of(serial), "size": 1, "os_type": "linux", "device": "/dev/dm-0"}
+    disk = replace(bench.disk, storage=replace(bench.disk.storage, kind="lun", lun=LunIdentity.from_record(lun)))
+    found = Verified("identity", None, ("its QoS policy is none and was gold",))
+    monkeypatch.setattr(bench.actor.luns, "verify", lambda *_what: found)
+    assert bench.actor.verify(disk) == found
 
 
 def test_what_keeps_this_host_from_a_rename_is_said(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
+    FateUnknownError,
+    Notes,
+    Overwritten,
+    Verified,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
@@ -281,7 +287,7 @@ def test_the_safety_snapshot_of_a_run_that_was_killed_at_it_is_known_and_counts_
 
 def test_a_killed_run_goes_on_with_the_safety_snapshot_that_it_took(tmp_path: Path) -> None:
     class Dying(World):
-        def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+        def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
             if disk.target == "vdb":
                 raise Killed
             return super().overwrite(disk, notes)
@@ -321,7 +327,7 @@ def test_a_guest_stays_off_while_a_killed_run_s_move_may_be_carried_out(tmp_path
 
     class Moving(World):
         def was_moved(self, disk: DiskRestore, place: str) -> bool:
-            raise execute.FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
+            raise FateUnknownError(f"Whether {disk.label} is yet moved is unknown")
 
     dying, world = Dying(part()), Moving(part(state="shutoff"))
     dying.renames = world.renames = True
@@ -377,11 +383,11 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
     """What made the check fail may fail it for the disk of before as well, which must come back all the same."""
 
     class Strict(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             self.steps.append(f"{disk.snapshot} {disk.verify} {disk.check_image}")
             if disk.check_image:
                 raise KvmsnapError("Failed to check the image")
-            return execute.Verified("size")
+            return Verified("size")
 
     guest = part()
     disk = replace(guest.disks[0], verify="full")
@@ -397,8 +403,8 @@ def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp
 
 def test_what_the_comparison_found_is_told_of_the_disk(tmp_path: Path) -> None:
     class Thorough(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
-            return execute.Verified("size and all content", "c0ffee", ("1 leaked cluster",))
+        def verify(self, disk: DiskRestore) -> Verified:
+            return Verified("size and all content", "c0ffee", ("1 leaked cluster",))
 
     world = Thorough(part())
     world.notes = ("a clone is left",)
@@ -416,7 +422,7 @@ class Sharing(World):
         assert held <= {BEFORE} or (held == {samples.BACKUP} and len(self.content) == 3), "they are of several moments"
         super().start(guest, state)
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         assert set(self.states.values()) == {"shutoff"}, "a guest that shares the disk writes to it"
         return super().overwrite(disk, notes)
 
@@ -537,7 +543,7 @@ def as_they_are(world: World) -> tuple[GuestRestore, ...]:
 
 def test_what_they_share_is_not_touched_when_somebody_starts_one_of_them(tmp_path: Path) -> None:
     class Busy(Sharing):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             if disk.target == "vda":
                 self.states[samples.WEB] = "running"
             return super().verify(disk)

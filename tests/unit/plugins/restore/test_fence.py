@@ -14,6 +14,7 @@ from restore_world import BEFORE, Killed, World, carried_out, part
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     DiskRestore,
     GuestRestore,
@@ -153,7 +154,7 @@ def test_an_undo_brings_the_image_back_with_the_disks(tmp_path: Path) -> None:
 
 def test_an_image_that_somebody_made_amid_the_overwrites_stops_them(tmp_path: Path) -> None:
     class Busy(World):
-        def verify(self, disk: DiskRestore) -> execute.Verified:
+        def verify(self, disk: DiskRestore) -> Verified:
             self.saved = {samples.WEB: "another memory"}
             return super().verify(disk)
 

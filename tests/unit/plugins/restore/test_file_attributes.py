@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import look_of, put_label
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import attributes_of, put_label
 
 
 def test_a_file_has_an_owner_and_a_mode(tmp_path: Path) -> None:
     path = tmp_path / "vars.fd"
-    assert look_of(str(path)) is None
+    assert attributes_of(str(path)) is None
     path.write_bytes(b"x")
     path.chmod(0o640)
-    found = look_of(str(path))
+    found = attributes_of(str(path))
     assert found is not None
     assert (found.uid, found.gid, found.mode) == (os.getuid(), path.stat().st_gid, 0o640)
 
 
 def test_a_link_is_looked_at_itself(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    found = look_of(str(tmp_path / "link"))
+    found = attributes_of(str(tmp_path / "link"))
     assert found is not None
     assert found.mode == 0o777
 

@@ -14,9 +14,14 @@ from firmware_host import Host, now, part, saved_guest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look, SafetySnapshot
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
+    Aside,
+    SafetySnapshot,
+    SideFileAttributes,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, firmware, firmware_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import Notes, Overwritten, Verified
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware_check import with_firmware
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
@@ -62,6 +67,14 @@ class World:
         self.disk = "now"
         self.breaks: dict[str, BaseException] = {}
 
+    @property
+    def guests(self) -> World:
+        return self
+
+    @property
+    def disks(self) -> World:
+        return self
+
     def _step(self, name: str) -> None:
         if name in self.breaks:
             raise self.breaks.pop(name)
@@ -78,7 +91,7 @@ class World:
     def secure(self, disks: Any, name: str) -> tuple[SafetySnapshot, ...]:
         return (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", f"vol1-{name}"),)
 
-    def make(self, disk: DiskRestore, notes: execute.Notes) -> None:
+    def make(self, disk: DiskRestore, notes: Notes) -> None:
         """Say that it is overwritten in place."""
 
     def unlock(self, guest: GuestRestore) -> None:
@@ -87,12 +100,12 @@ class World:
     def prepare(self, disk: DiskRestore, old: Optional[str]) -> None:
         self._step("prepare")
 
-    def overwrite(self, disk: DiskRestore, notes: execute.Notes) -> execute.Overwritten:
+    def overwrite(self, disk: DiskRestore, notes: Notes) -> Overwritten:
         self.disk = disk.snapshot
-        return execute.Overwritten("file_clone")
+        return Overwritten("file_clone")
 
-    def verify(self, disk: DiskRestore) -> execute.Verified:
-        return execute.Verified("size")
+    def verify(self, disk: DiskRestore) -> Verified:
+        return Verified("size")
 
     def autostart(self, guest: GuestRestore) -> bool:
         return False
@@ -113,9 +126,9 @@ class World:
         self._step(f"keep {file.kind}")
         return firmware_files.keep(self.host.kept, guest.uuid, file)
 
-    def put_file(self, file: FileRestore, look: Optional[Look]) -> None:
+    def put_file(self, file: FileRestore, attributes: Optional[SideFileAttributes]) -> None:
         self._step(f"before {file.kind}")
-        firmware_files.put(file, look)
+        firmware_files.put(file, attributes)
         self._step(f"after {file.kind}")
 
     def put_file_back(self, aside: Aside) -> None:
@@ -166,7 +179,7 @@ def test_killed_at_any_file_the_next_run_ends_it_and_keeps_what_was_first(host: 
         RestorePlan(SAFETY, "r1.undo", (part(),)), undone, {samples.WEB: now(host)}, directory=host.kept
     )
     for file, aside in zip(plan.guests[0].files, known.guests[samples.WEB].files):
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
     assert host.world() == before
 
 

@@ -15,7 +15,7 @@ import pytest
 import samples
 from firmware_host import Host
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, Look
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, SideFileAttributes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import firmware_files
@@ -26,7 +26,7 @@ def test_what_was_saved_replaces_what_is_there_and_goes_back(host: Host) -> None
     asides = [firmware_files.keep(host.kept, samples.WEB, file) for file in host.restores()]
     assert host.world() == before
     for file, aside in zip(host.restores(), asides):
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
     restored = host.world()
     assert restored["nvram/web1.fd"] == (0o640, "then")
     assert restored[f"swtpm/{samples.WEB}/tpm2/permall"][1] == "then"
@@ -46,7 +46,7 @@ def test_what_was_not_there_is_gone_again(host: Host) -> None:
     for file in host.restores():
         aside = firmware_files.keep(host.kept, samples.WEB, file)
         assert aside == Aside(file.kind, file.path)
-        firmware_files.put(file, aside.look)
+        firmware_files.put(file, aside.attributes)
         assert os.path.exists(file.path)
         firmware_files.put_back(host.kept, aside)
     assert host.world() == {}
@@ -57,7 +57,7 @@ def test_owner_and_label_are_those_of_before(host: Host, monkeypatch: pytest.Mon
     labels: list[bytes] = []
     monkeypatch.setattr(os, "fchown", lambda _fd, uid, gid: owners.append((uid, gid)))
     monkeypatch.setattr(os, "setxattr", lambda _path, _name, value, **_more: labels.append(value))
-    firmware_files.put(host.restores()[0], Look(107, 108, 0o600, "system_u:object_r:svirt_image_t:s0"))
+    firmware_files.put(host.restores()[0], SideFileAttributes(107, 108, 0o600, "system_u:object_r:svirt_image_t:s0"))
     assert (owners, labels) == ([(107, 108)], [b"system_u:object_r:svirt_image_t:s0"])
 
 
@@ -66,7 +66,7 @@ def test_what_a_killed_run_left_beside_is_no_obstacle(host: Host) -> None:
     aside = firmware_files.keep(host.kept, samples.WEB, file)
     host.tpm.rename(host.tpm.with_name(f".{samples.WEB}.kvmsnap-old"))
     (host.tpm.parent / f".{samples.WEB}.kvmsnap-new").mkdir()
-    firmware_files.put(file, aside.look)
+    firmware_files.put(file, aside.attributes)
     assert (host.tpm / "tpm2" / "permall").read_text() == "then"
     assert [path.name for path in host.tpm.parent.iterdir()] == [samples.WEB]
     firmware_files.put_back(host.kept, aside)
@@ -132,7 +132,7 @@ def test_a_directory_of_a_volume_that_became_a_link_leads_nowhere(host: Host, mo
     assert refused in str(firmware_files.fault(nvram))
     for act in (
         lambda: firmware_files.keep(host.kept, samples.WEB, nvram),
-        lambda: firmware_files.put(nvram, aside.look),
+        lambda: firmware_files.put(nvram, aside.attributes),
         lambda: firmware_files.put_back(host.kept, aside),
     ):
         with pytest.raises(KvmsnapError, match=refused):
@@ -144,7 +144,7 @@ def test_a_name_that_has_no_room_for_another_word_is_put_and_put_back(host: Host
     place = host.nvram.rename(host.nvram.with_name(f"{'n' * 247}_VARS.fd"))
     file = replace(host.restores()[0], path=str(place))
     aside = firmware_files.keep(host.kept, samples.WEB, file)
-    firmware_files.put(file, aside.look)
+    firmware_files.put(file, aside.attributes)
     assert place.read_text() == "then"
     firmware_files.put_back(host.kept, aside)
     assert [(path.name, path.read_text()) for path in place.parent.iterdir()] == [(place.name, "now")]

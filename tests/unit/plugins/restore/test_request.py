@@ -14,7 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("r1.undo", "give restore_id r1 and undo=true"), ("r" * 101, "longer than 100 characters")]
+    ("name", "said"), [("r1.undo", "give restore_id r1 and state=undone"), ("r" * 101, "longer than 100 characters")]
 )
 def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
     tmp_path: Path, name: str, said: str
@@ -32,17 +32,19 @@ def test_some_disks_alone_go_with_no_other_definition(tmp_path: Path, changes: d
 
 def test_an_undo_takes_no_choice_of_disks(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave disks empty"):
-        restore_request(tmp_path, restore_id="r1", undo=True, disks=["vdb"])
+        restore_request(tmp_path, restore_id="r1", state="undone", disks=["vdb"])
 
 
 @pytest.mark.parametrize("name", ["stop_timeout", "start_timeout", "unknown_wait"])
-@pytest.mark.parametrize("undo", [False, True])
-def test_a_time_below_zero_is_refused_by_name(tmp_path: Path, undo: bool, name: str) -> None:
+@pytest.mark.parametrize("state", ["restored", "undone"])
+def test_a_time_below_zero_is_refused_by_name(tmp_path: Path, state: str, name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is -1; give a number of seconds, 0 or more. Nothing was touched$"):
-        restore_request(tmp_path, undo=undo, **{name: -1})
+        restore_request(tmp_path, state=state, **{name: -1})
 
 
 def test_a_request_that_is_shown_shows_no_password(tmp_path: Path) -> None:
-    request = restore_request(tmp_path, controllers=[{"hostname": "cluster1", "password": "lab-Secret1"}])
+    request = restore_request(
+        tmp_path, controllers=[{"hostname": "cluster1", "username": "kvmsnap", "password": "lab-Secret1"}]
+    )
     assert "lab-Secret1" not in f"{request!r} {request.discovery!r}"
-    assert request.discovery.controllers == request.controllers
+    assert request.discovery.array == request.array

@@ -68,7 +68,7 @@ def test_a_file_that_was_begun_must_not_be_left_out() -> None:
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     plan_ = RestorePlan("another", "r2", (part("web1.img"),))
     with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
-        resume.told(plan_, heir, found)
+        resume.with_notes(plan_, heir, found)
 
 
 def part(*paths: str) -> GuestRestore:
@@ -137,8 +137,8 @@ def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> 
 def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
     found = restore_survey.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
     with pytest.raises(InputError, match="restore r2 took its place"):
-        resume.refuse_taken(journal(), found, [samples.WEB])
-    resume.refuse_taken(journal("r2"), found, [samples.WEB])
+        resume.taken_over(journal(), found, [samples.WEB])
+    assert resume.taken_over(journal("r2"), found, [samples.WEB]).restore_id == "r2"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
 def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(record_, found, [samples.WEB])
-    told = resume.told(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
+    told = resume.with_notes(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
     assert told.guests[0].notes == (says,)
     assert says in told.after()
 
@@ -163,7 +163,7 @@ def test_a_disk_that_was_begun_is_never_left_out() -> None:
     found = restore_survey.survey_of([journal()])
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
-        resume.told(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
+        resume.with_notes(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
     assert [problem["code"] for problem in caught.value.fields["problems"]] == ["restore-unfinished"]
 
 

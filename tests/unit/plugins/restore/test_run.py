@@ -18,7 +18,6 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import from_snapshots, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import manifest as manifests
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
@@ -33,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery, DiscoveryRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestoreRefusedError
@@ -57,7 +57,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     nvram = tmp_path / "vars.fd"
     nvram.write_bytes(b"variables of now")
     started = samples.manifest(samples.two_volume_guest(), volumes=VOLUMES)
-    complete = plan.complete(
+    complete = samples.completed(
         started,
         holds=[samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in VOLUMES],
@@ -77,7 +77,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         disk.update(readonly=False)
         disk["storage"].update(locks=True)
     monkeypatch.setattr(run, "discover", lambda _asked, **_how: found.discovery(now))
-    monkeypatch.setattr(run, "connected", lambda *_args, **_more: nullcontext([]))
+    monkeypatch.setattr(ArrayAccess, "connected", lambda *_asked: nullcontext([]))
     monkeypatch.setattr(
         run,
         "locate",
@@ -113,7 +113,7 @@ def planned(result: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("state", "others_off", "codes"),
+    ("state", "unused_elsewhere", "codes"),
     [
         ("running", True, ["disk-used-elsewhere"]),
         ("shutoff", False, ["disk-used-elsewhere"]),
@@ -121,11 +121,11 @@ def planned(result: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_disk_that_a_guest_of_another_host_uses_is_refused_whatever_is_said(
-    root: Path, state: str, others_off: bool, codes: list[str]
+    root: Path, state: str, unused_elsewhere: bool, codes: list[str]
 ) -> None:
     db2 = {**samples.two_volume_guest(), "uuid": samples.WEB, "name": "db2", "state": state}
     db2["disks"] = [{**db2["disks"][1], "type": "file"}]
-    request = asked(root, other_hosts_guests={"hv2": [db2]}, other_hosts_off=others_off)
+    request = asked(root, other_hosts_guests={"hv2": [db2]}, disks_unused_elsewhere=unused_elsewhere)
     if codes:
         with pytest.raises(RestoreRefusedError, match="db2") as caught:
             run.run(request, check=True)
@@ -197,13 +197,13 @@ def written(root: Path, *, disks: tuple[str, ...] = ()) -> None:
 
 def test_an_undo_takes_the_disks_and_the_variables_from_before(root: Path) -> None:
     written(root)
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
 
 
 def test_an_undo_of_one_disk_takes_no_other_and_needs_no_snapshot_of_the_other(root: Path) -> None:
     written(root, disks=("svm1:/vol/vol2/db1.img",))
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vdb", SAFETY)], "files": []}
 
 
@@ -256,7 +256,7 @@ def test_a_restore_without_its_catalog_takes_the_disks_and_says_what_it_lacks(ro
 
 def test_an_undo_without_the_catalog_brings_back_what_was_before(root: Path, lost: Manifest) -> None:
     written(root)
-    result = run.run(asked(root, undo=True), check=True)
+    result = run.run(asked(root, state="undone"), check=True)
     assert planned(result) == {"disks": [("vda", SAFETY), ("vdb", SAFETY)], "files": [BEFORE]}
     assert f"its manifest is the one in the snapshot of svm1:{lost.volumes[0].volume}" in result["diff"]["after"]
     assert "kept in the catalog only" not in result["diff"]["after"]
@@ -314,7 +314,7 @@ def test_the_backup_of_an_undo_is_asked_of_the_array_only_when_it_is_lost(
     def nobody(*_asked: Any, **_more: Any) -> Any:
         raise AssertionError("a session was opened")
 
-    monkeypatch.setattr(run, "connected", nobody)
+    monkeypatch.setattr(ArrayAccess, "connected", nobody)
     option, mine = handed_over(root)
     given = run._backup_of(asked(mine, backup_from=option), samples.BACKUP)
     assert (given.given is not None, given.origin) == (True, Origin.IMPORTED)

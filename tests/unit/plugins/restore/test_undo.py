@@ -11,7 +11,6 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup import plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
@@ -22,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
 
 BEFORE = "hv1-safety_20261122020000"
@@ -30,7 +30,7 @@ WRITTEN = GuestProgress("running", ("svm1:/vol/vol1/web1.img",), written=True, d
 
 def backup() -> Manifest:
     started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=("vol1", "vol2"))
-    return plan.complete(
+    return samples.completed(
         started,
         holds=[samples.hold(), samples.hold(samples.DB, "db1")],
         snapshots=[samples.snapshot(name) for name in ("vol1", "vol2")],
@@ -91,8 +91,8 @@ def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
 
 
 def test_an_undo_needs_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = restore_request(tmp_path, restore_id="r1", undo=True)
-    monkeypatch.setattr(run, "connected", lambda *_asked, **_more: nullcontext([]))
+    request = restore_request(tmp_path, restore_id="r1", state="undone")
+    monkeypatch.setattr(ArrayAccess, "connected", lambda *_asked: nullcontext([]))
     with pytest.raises(InputError, match="There was no restore r1"):
         run.run(request, check=False)
     journals.save(tmp_path, journal(safety(samples.WEB), web=WRITTEN))

@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import rest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_snapshots
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_removal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 
 
@@ -30,7 +30,7 @@ def test_what_a_restore_kept_is_shown_then_removed_and_its_journal_stays(host: H
     assert (shown["changed"], told(shown)) == (True, [("restore", None), ("safety", "removed")])
     assert shown["leftovers"][1]["name"] == "old"
     for word in ("31 days ago", "svm1:kvm_vol1, svm1:kvm_vol2", "old.files", "old.images"):
-        assert word in shown["leftovers"][1]["what"]
+        assert word in shown["leftovers"][1]["message"]
     assert (host.safeties(), sorted(path.name for path in old.parent.iterdir())) == before
     assert host.recover() == shown
     assert host.safeties() == {"kvm_vol1": [f"{host.owner}-safety-young"], "kvm_vol2": [f"{host.owner}-safety-broken"]}
@@ -68,7 +68,7 @@ def test_a_safety_snapshot_that_must_stay_keeps_all_of_its_restore(
     text = path.read_text(encoding="utf-8")
     result = host.recover()
     assert (result["changed"], told(result)) == (False, [("safety", None)])
-    assert said in result["leftovers"][0]["what"]
+    assert said in result["leftovers"][0]["message"]
     assert (host.safeties(), path.read_text(encoding="utf-8")) == ({"kvm_vol1": [name], "kvm_vol2": [name]}, text)
     assert (restore_journal.images_of(host.catalog, "old") / "u1.save").exists()
     host.sim.control.change_snapshot("svm1", "kvm_vol2", name, owners=[], expiry_time=None)
@@ -91,12 +91,12 @@ def test_nothing_that_was_kept_is_removed_while_a_restore_is_under_way_or_a_jour
     with restore_journal.alone(host.catalog):
         result = host.recover()
         assert told(result) == [("safety", None)]
-        assert "a restore of this host is under way" in result["leftovers"][0]["what"]
+        assert "a restore of this host is under way" in result["leftovers"][0]["message"]
     unread = path.with_name("r9.json")
     unread.write_text("{", encoding="ascii")
     result = host.recover()
     assert told(result) == [("restore", None), ("safety", None)]
-    assert "what restore r9 needs is not known" in result["leftovers"][1]["what"]
+    assert "what restore r9 needs is not known" in result["leftovers"][1]["message"]
     assert "kvm_vol1" in host.safeties()
     unread.unlink()
     assert told(host.recover()) == [("safety", "removed")]
@@ -110,7 +110,7 @@ def test_a_volume_that_no_controller_has_keeps_all_of_its_restore(host: Host) ->
     host.age(path, 31)
     result = host.recover()
     assert told(result) == [("safety", None)]
-    assert "no controller that was given has svm1:kvm_vol1" in result["leftovers"][0]["what"]
+    assert "no controller that was given has svm1:kvm_vol1" in result["leftovers"][0]["message"]
     assert "kvm_vol1" in host.safeties()
 
 
@@ -121,7 +121,7 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(host: Host, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(safety_snapshots, "_remove_tree", killed)
+        patch.setattr(safety_removal, "_remove_tree", killed)
         with pytest.raises(KeyboardInterrupt):
             host.recover()
     assert (host.safeties(), restore_journal.images_of(host.catalog, "old").is_dir()) == ({}, True)
@@ -171,7 +171,7 @@ def test_a_safety_snapshot_that_a_killed_restore_asked_for_goes_when_that_has_en
     assert host.recover(volumes=host.records(), safety_days=0)["leftovers"] == []
     result = host.recover(volumes=host.records())
     assert told(result) == [("snapshot", "removed")] * 2
-    assert "made before restore killed, which ended without it" in result["leftovers"][0]["what"]
+    assert "made before restore killed, which ended without it" in result["leftovers"][0]["message"]
     assert host.safeties() == {}
     assert host.recover(volumes=host.records())["leftovers"] == []
 
@@ -184,7 +184,7 @@ def test_safety_snapshots_that_no_journal_knows_are_orphans_once_they_are_old(ho
     try:
         result = host.recover(volumes=host.records())
         assert (result["changed"], told(result)) == (False, [("snapshot", None)])
-        assert "before restore lost, and no journal knows it" in result["leftovers"][0]["what"]
+        assert "before restore lost, and no journal knows it" in result["leftovers"][0]["message"]
         assert told(host.recover(volumes=host.records(), orphans="absent")) == [("snapshot", "removed")]
     finally:
         host.sim.control.reset_switches()
