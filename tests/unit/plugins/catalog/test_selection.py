@@ -31,7 +31,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     volume_copies,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom, GivenBackup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import BackupFrom, ImportedBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, ManifestError, SavedFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_index import made_index
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
@@ -669,7 +669,7 @@ def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotecte
     origin: Origin, owner: str, leased: bool, protected: bool
 ) -> None:
     found = replace(complete(), owner=owner)
-    handed_over = GivenBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
+    handed_over = ImportedBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
     told = Chosen(found, origin, given=handed_over).protection
     assert told["leased"] is protected
     warned = [f"Backup {samples.BACKUP} is not protected against deletion" in each for each in told.get("warnings", [])]
