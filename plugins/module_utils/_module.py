@@ -19,4 +19,5 @@ class AnsibleModule(basic.AnsibleModule):  # type: ignore[misc]  # ansible-core 
         checked = getattr(self, "validation_result", None)
         unknown = checked.unsupported_parameters if checked is not None else ()
         new_names = OPTIONS.get(self._name.rpartition(".")[2], {})
-        super().fail_json(". ".join([msg, *sentences(unknown, new_names)]), **kwargs)
+        renamed = sentences(unknown, new_names)
+        super().fail_json(". ".join([msg.rstrip("."), *renamed]) if renamed else msg, **kwargs)

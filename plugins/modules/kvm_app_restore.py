@@ -39,7 +39,7 @@ author:
   - The kvmsnap.ontap authors (@kvmsnap)
 extends_documentation_fragment:
   - kvmsnap.ontap.ontap
-  - kvmsnap.ontap.given_backup
+  - kvmsnap.ontap.imported_backup
   - kvmsnap.ontap.manifest_key
   - kvmsnap.ontap.manifest_key.trust
   - kvmsnap.ontap.attributes

@@ -25,7 +25,7 @@ WHERE = "in backup_from"
 
 
 @dataclass(frozen=True)
-class GivenBackup:
+class ImportedBackup:
     """A complete backup and the content of its side files, by the name under which the catalog has them.
 
     ``origin`` is that of the catalog's entry where it has the same one already. ``leased``: a lease in the catalog of
@@ -64,7 +64,7 @@ class BackupFrom:
         return cls(str(option["manifest"]), dict(option.get("files") or {}), bool(option.get("leased")))
 
 
-def given_backup(root: Path, given: BackupFrom, *, guests: Collection[str]) -> GivenBackup:
+def imported_backup(root: Path, given: BackupFrom, *, guests: Collection[str]) -> ImportedBackup:
     """Return the backup that was handed over; nothing is written.
 
     Each side file of the wanted guests must be given or be in this catalog already, with the manifest's checksum.
@@ -96,10 +96,10 @@ def given_backup(root: Path, given: BackupFrom, *, guests: Collection[str]) -> G
             if file.stored_as not in files:
                 files[file.stored_as] = _kept(root, found, file)
     origin = Origin.IMPORTED if there is None else store.origin_of(root, found.backup_id)
-    return GivenBackup(found, files, origin, leased=given.leased)
+    return ImportedBackup(found, files, origin, leased=given.leased)
 
 
-def put_files(directory: Path, given: GivenBackup) -> None:
+def put_files(directory: Path, given: ImportedBackup) -> None:
     """Write the side files into a private directory; raises :class:`CatalogError`."""
     try:
         private_directory(directory)
@@ -109,7 +109,7 @@ def put_files(directory: Path, given: GivenBackup) -> None:
         raise CatalogError(f"Failed to write into {directory}: {exc}", path=str(directory)) from exc
 
 
-def bring_in(root: Path, given: GivenBackup) -> None:
+def bring_in(root: Path, given: ImportedBackup) -> None:
     """Write the backup into this host's catalog, the manifest last; raises :class:`CatalogError`."""
     try:
         private_directory(root)

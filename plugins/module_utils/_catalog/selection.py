@@ -18,9 +18,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import from
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import (
     BackupFrom,
-    GivenBackup,
+    ImportedBackup,
     bring_in,
-    given_backup,
+    imported_backup,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import (
     WHAT,
@@ -55,7 +55,7 @@ class Chosen:
     origin: Origin
     notes: tuple[str, ...] = ()
     lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    given: Optional[GivenBackup] = None
+    given: Optional[ImportedBackup] = None
 
     def notes_on(self, uuid: str, *, instead: str) -> tuple[str, ...]:
         """Return what there is to say of a guest; ``instead`` says what becomes of side files that are lost."""
@@ -126,7 +126,7 @@ def _signed_enough(chosen: Chosen, trust: Trust) -> Chosen:
 
 
 def _given(root: Path, wanted: str, handed_over: BackupFrom, guests: Sequence[str]) -> Chosen:
-    given = given_backup(root, handed_over, guests=guests)
+    given = imported_backup(root, handed_over, guests=guests)
     name = given.manifest.backup_id
     if wanted not in (LATEST, name):
         raise InputError(f"backup_from holds backup {name}, not {wanted}; nothing was touched", backup_id=wanted)

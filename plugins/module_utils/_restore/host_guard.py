@@ -24,7 +24,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.invalidated import (
+    invalidated_in_image,
+    invalidated_of_guest,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import ABSENT, DiskNow, GuestNow
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
@@ -95,10 +98,10 @@ def elsewhere(
 
 def _looked_at(request: RestoreRequest, now: GuestNow, domain: Optional[Domain], images: Path, gate: Gate) -> GuestNow:
     obstacles = [*now.obstacles, *elsewhere(now, request.others.active, request.others.off)]
-    disks = (_with_users(_with_losses(_with_lock_note(disk)), now, gate) for disk in now.disks)
+    disks = (_with_users(_with_invalidated(_with_lock_note(disk)), now, gate) for disk in now.disks)
     seen = replace(now, disks=tuple(disks))
     if domain is not None:
-        lost = guest_losses(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
+        lost = invalidated_of_guest(now.name, snapshots=domain.snapshots(), checkpoints=domain.checkpoints())
         seen = replace(seen, notes=(*seen.notes, *lost))
         obstacles += _jobs(now, domain)
         seen = _with_image(seen, domain, managed_save.image_of(request.uri, domain.name), images)
@@ -163,7 +166,7 @@ def target_of(disk: DiskNow) -> Target:
     return FileTarget(disk.storage.label, disk.host_path, disk.locks)
 
 
-def _with_losses(disk: DiskNow) -> DiskNow:
+def _with_invalidated(disk: DiskNow) -> DiskNow:
     """Say what inside the image goes with it; one that must not be written, or cannot be read, is not asked."""
     if disk.storage is None or disk.format in RAW or disk.unreadable or disk.obstacles:
         return disk
@@ -171,7 +174,7 @@ def _with_losses(disk: DiskNow) -> DiskNow:
         info = image_info(disk.host_path, image_format=disk.format)
     except ImageError:
         return disk
-    return replace(disk, notes=(*disk.notes, *image_losses(snapshots=info.snapshots, bitmaps=info.bitmaps)))
+    return replace(disk, notes=(*disk.notes, *invalidated_in_image(snapshots=info.snapshots, bitmaps=info.bitmaps)))
 
 
 def _with_lock_note(disk: DiskNow) -> DiskNow:

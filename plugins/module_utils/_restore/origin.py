@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import GivenBackup, put_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import ImportedBackup, put_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import RestorePlan
 
@@ -30,7 +30,7 @@ def planned(chosen: Chosen, root: Path, plan: Callable[[Path], RestorePlan]) -> 
     return replace(found, guests=tuple(parts))
 
 
-def _with_given(directory: Path, given: GivenBackup, plan: Callable[[Path], RestorePlan]) -> RestorePlan:
+def _with_given(directory: Path, given: ImportedBackup, plan: Callable[[Path], RestorePlan]) -> RestorePlan:
     """Plan with the side files aside: the catalog gets them when the plan stands."""
     with tempfile.TemporaryDirectory(prefix="kvmsnap-") as aside:
         put_files(Path(aside), given)

@@ -22,3 +22,4 @@ def test_a_module_says_the_new_name_of_an_old_option(module: str) -> None:
     for name, new in OPTIONS.get(module, {}).items():
         assert f". {name} is now {new} ({GUIDE})" in result["msg"]
     assert ("is now" in result["msg"]) is (module in OPTIONS)
+    assert ".." not in result["msg"]

@@ -16,7 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import (
     store,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import GivenBackup
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.imported_backup import ImportedBackup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import ManifestError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey, Trust
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen
@@ -46,7 +46,7 @@ def test_a_backup_of_another_host_without_a_lease_there_is_said_to_be_unprotecte
     origin: Origin, owner: str, leased: bool, protected: bool
 ) -> None:
     found = replace(complete(), owner=owner)
-    handed_over = GivenBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
+    handed_over = ImportedBackup(found, {}, origin, leased=leased) if origin is Origin.IMPORTED else None
     told = Chosen(found, origin, given=handed_over).protection
     assert told["leased"] is protected
     warned = [f"Backup {samples.BACKUP} is not protected against deletion" in each for each in told.get("warnings", [])]

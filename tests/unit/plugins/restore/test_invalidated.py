@@ -13,7 +13,10 @@ import samples
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import host_guard
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.losses import guest_losses, image_losses
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.invalidated import (
+    invalidated_in_image,
+    invalidated_of_guest,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
 
 
@@ -27,7 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     ],
 )
 def test_what_libvirt_has_of_a_guest(snapshots: list[str], checkpoints: list[str], says: list[str]) -> None:
-    notes = guest_losses("web1", snapshots=snapshots, checkpoints=checkpoints)
+    notes = invalidated_of_guest("web1", snapshots=snapshots, checkpoints=checkpoints)
     assert len(notes) == len(says)
     assert all(word in note for word, note in zip(says, notes))
 
@@ -37,7 +40,7 @@ def test_what_libvirt_has_of_a_guest(snapshots: list[str], checkpoints: list[str
     [([], [], []), (["s1", "s2"], [], ["(s1, s2)"]), ([], ["b1"], ["(b1)"]), (["s1"], ["b1"], ["(s1)", "(b1)"])],
 )
 def test_what_is_inside_an_image(snapshots: list[str], bitmaps: list[str], says: list[str]) -> None:
-    notes = image_losses(snapshots=snapshots, bitmaps=bitmaps)
+    notes = invalidated_in_image(snapshots=snapshots, bitmaps=bitmaps)
     assert len(notes) == len(says)
     assert all(word in note for word, note in zip(says, notes))
 
@@ -48,7 +51,7 @@ def test_a_real_image_is_looked_into_and_a_raw_one_never(tmp_path: Path) -> None
         subprocess.run(["qemu-img", *command], check=True, capture_output=True)
     subprocess.run(["qemu-img", "bitmap", "--add", path, "nightly"], check=True, capture_output=True)
     disk = DiskNow("vda", "qcow2", path, str(tmp_path), 1 << 20, (), Storage.from_record(samples.storage()))
-    notes = host_guard._with_losses(disk).notes
+    notes = host_guard._with_invalidated(disk).notes
     assert [word in note for word, note in zip(("(before)", "(nightly)"), notes)] == [True, True]
-    assert host_guard._with_losses(replace(disk, format="raw")).notes == ()
-    assert host_guard._with_losses(replace(disk, format="vmdk")).notes == ()
+    assert host_guard._with_invalidated(replace(disk, format="raw")).notes == ()
+    assert host_guard._with_invalidated(replace(disk, format="vmdk")).notes == ()

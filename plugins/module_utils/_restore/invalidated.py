@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a restore makes worthless beside what it overwrites: snapshots, checkpoints, dirty bitmaps. Pure."""
+"""What a restore invalidates besides what it overwrites: snapshots, checkpoints, dirty bitmaps. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def guest_losses(guest: str, *, snapshots: Sequence[str], checkpoints: Sequence[str]) -> tuple[str, ...]:
+def invalidated_of_guest(guest: str, *, snapshots: Sequence[str], checkpoints: Sequence[str]) -> tuple[str, ...]:
     """Return what to say of the snapshots and checkpoints (names) that libvirt has of a guest."""
     notes = []
     if snapshots:
@@ -23,7 +23,7 @@ def guest_losses(guest: str, *, snapshots: Sequence[str], checkpoints: Sequence[
     return tuple(notes)
 
 
-def image_losses(*, snapshots: Sequence[str], bitmaps: Sequence[str]) -> tuple[str, ...]:
+def invalidated_in_image(*, snapshots: Sequence[str], bitmaps: Sequence[str]) -> tuple[str, ...]:
     """Return what to say of the snapshots and the persistent dirty bitmaps (names) inside an image."""
     notes = []
     if snapshots:
