@@ -334,12 +334,18 @@ def test_a_snapshot_that_may_come_late_is_named_and_the_same_name_goes_on(site: 
 
 @pytest.mark.usefixtures("hurry")
 def test_an_earlier_run_s_snapshot_that_comes_into_the_next_is_not_used(site: Site) -> None:
-    two_guests(site)
-    site.fault("late", "kvm_vol1", count=9, seconds=1.5, answer="error", status=503)
+    """It comes while a guest is frozen: nobody saw it before, and the run's own is asked for afterwards."""
+    web, _other = two_guests(site)
+    site.fault("late", "kvm_vol1", count=9, seconds=60, answer="error", status=503)
     with pytest.raises(BackupError):
         site.back_up()
     site.sim.control.clear_faults()
-    site.fault("delay", "kvm_vol1", seconds=1.5)
+
+    def come() -> None:
+        site.sim.control.hasten()
+        site.sim.control.settle()
+
+    site.guests.inside[web].on_freeze = come
     with pytest.raises(BackupError, match="came meanwhile"):
         site.back_up()
     assert site.left() == (["kvm_vol1"], ["started"], [])
