@@ -10,6 +10,7 @@ character makes two names look like one. Names and paths that a playbook uses ag
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,11 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Return a text of several lines: line feeds and tabs stay, all else is as for :func:`visible`."""
     return _IN_LINES.sub(_escape, text)
+
+
+def argument(text: str) -> str:
+    """Return a text as one word of a command that a person may copy into a shell, with what is hidden made visible."""
+    return shlex.quote(visible(text))
 
 
 def hides(text: str) -> bool:

@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import L
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
-PATIENCE = 5.0
+PATIENCE = 15.0
 """Seconds for which a process that has the object open may go away by itself: hosts look into what changes."""
 SECONDS_ON_ARRAY = 60.0
 _PAUSE = 0.25

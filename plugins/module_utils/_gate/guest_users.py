@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, guests_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import visible
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument, visible
 
 LOOK = "guests of this host"
 BY_ITSELF = "nfs://"
@@ -164,8 +164,8 @@ def _on_server(source: str) -> str:
 def _user(guest: Guest, disk: DiskXml, how: str) -> User:
     name = visible(guest.name)
     remedy = (
-        f"Stop guest {name} and take the disk out of it (virsh detach-disk --persistent {name} {disk.target}), or"
-        " restore under another name (kvm_restore_as)."
+        f"Stop guest {name} and take the disk out of it (virsh detach-disk --persistent {argument(guest.name)}"
+        f" {argument(disk.target)}), or restore under another name (kvm_restore_as)."
     )
     state = guest.state.state
     return User(f"guest {name} ({guest.uuid}), {state},", f"{how} {disk.target}", remedy, uuid=guest.uuid)

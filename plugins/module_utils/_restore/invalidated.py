@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument
+
 
 def invalidated_of_guest(guest: str, *, snapshots: Sequence[str], checkpoints: Sequence[str]) -> tuple[str, ...]:
     """Return what to say of the snapshots and checkpoints (names) that libvirt has of a guest."""
@@ -13,12 +15,13 @@ def invalidated_of_guest(guest: str, *, snapshots: Sequence[str], checkpoints: S
     if snapshots:
         notes.append(
             f"libvirt's snapshots {', '.join(snapshots)} do not fit the restored disks: those that came after the"
-            f" backup are gone, and libvirt goes on listing them (virsh snapshot-delete {guest} NAME --metadata)"
+            " backup are gone, and libvirt goes on listing them"
+            f" (virsh snapshot-delete {argument(guest)} NAME --metadata)"
         )
     if checkpoints:
         notes.append(
             f"libvirt's checkpoints {', '.join(checkpoints)} are of no use afterwards: the next incremental backup must"
-            f" be a full one (virsh checkpoint-delete {guest} NAME --metadata)"
+            f" be a full one (virsh checkpoint-delete {argument(guest)} NAME --metadata)"
         )
     return tuple(notes)
 

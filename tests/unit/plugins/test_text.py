@@ -10,7 +10,13 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import hides, presentable, visible, visible_lines
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import (
+    argument,
+    hides,
+    presentable,
+    visible,
+    visible_lines,
+)
 
 RECAP = "no\r\x1b[2K\nPLAY RECAP *****\nhv0 : ok=9 failed=0"
 
@@ -87,3 +93,19 @@ def test_a_result_at_any_depth() -> None:
         "guests": [{"name": "web\x9b", "path": "/a\nb", "error": visible(RECAP), "health": {"seen": visible(RECAP)}}],
         "plan": {"holds": [{"reason": visible(RECAP)}]},
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("web-1.img", "web-1.img"),
+        ("web 1", "'web 1'"),
+        ("$(reboot)", "'$(reboot)'"),
+        ("a;b|c&d", "'a;b|c&d'"),
+        ("it's", "'it'\"'\"'s'"),
+        ("a\nb", "'a\\nb'"),
+        ("", "''"),
+    ],
+)
+def test_a_name_in_a_command_is_one_word_of_it(name: str, word: str) -> None:
+    assert argument(name) == word
