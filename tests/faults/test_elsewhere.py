@@ -123,7 +123,7 @@ def test_the_undo_of_a_disk_that_was_made_removes_no_other_file(ground: Ground) 
     ground.guests.domain(GUEST).create()
     ground.control.add_fault("delay", match=SLOW, seconds=4)
     asked: dict[str, Any] = {"guests": [GUEST], "backup_id": backup, "restore_id": "made", "stop": "destroy"}
-    running = ground.begin("kvm_app_restore", undo=True, **asked)
+    running = ground.begin("kvm_app_restore", state="undone", **asked)
     wait_until(lambda: ground.guests.state(GUEST).state == "shutoff", seconds=60, what="the guest's stop", pause=0.05)
     swap(ground, "a")
     assert running.wait(120).failed
@@ -172,7 +172,7 @@ def test_uefi_variables_whose_name_leaves_no_room(ground: Ground, length: int) -
     done = ground.module("kvm_app_restore", **asked)
     assert not done.failed, done.msg
     assert seen.read_bytes() == b"variables of then"
-    undone = ground.module("kvm_app_restore", undo=True, **asked)
+    undone = ground.module("kvm_app_restore", state="undone", **asked)
     assert not undone.failed, undone.msg
     assert seen.read_bytes() == b"variables of now"
     assert os.listdir(seen.parent) == [name]

@@ -112,7 +112,7 @@ def refused(ground: Ground, **options: Any) -> Outcome:
 
 def leftovers(ground: Ground, **options: Any) -> dict[str, Any]:
     volumes = ground.module("kvm_vm_discover")["volumes"]
-    done = ground.module("kvm_leftovers", **{"owner": "hv1", "volumes": volumes, "settle": 0, **options})
+    done = ground.module("kvm_leftovers", **{"owner": "hv1", "volumes": volumes, "grace_period": 0, **options})
     assert "Traceback" not in done.stderr
     return done.result
 
@@ -229,7 +229,7 @@ def test_a_disk_that_came_after_the_backup_is_neither_touched_nor_removed(ground
         restored(ground, backup_id=backup(1), restore_id=f"late_{definition}", definition=definition)
         assert hashes(ground, [late]) == before
         assert (str(late) in ground.guests.domain(GUEST).XMLDesc(2)) is (definition == "keep")
-    restored(ground, restore_id="late_replace", undo=True)
+    restored(ground, restore_id="late_replace", state="undone")
     assert str(late) in ground.guests.domain(GUEST).XMLDesc(2)
 
 
