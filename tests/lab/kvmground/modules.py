@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -129,14 +128,10 @@ class Modules:
         return {key: value for key, value in usual.items() if knows(name, key)}
 
 
-@cache
-def _source(module: str) -> str:
-    return (PLUGINS / "modules" / f"{module}.py").read_text(encoding="utf-8")
-
-
-def knows(module: str, option: str) -> bool:
-    """Whether a module has an option, by its source."""
-    return ("controllers_argument" if option == "controllers" else f'"{option}"') in _source(module)
+def knows(module: str, word: str) -> bool:
+    """Whether a module has an option, or a word that one of its options can be."""
+    spec = old_side.argument_spec_of(module)
+    return word in spec or any(word in (entry.get("choices") or ()) for entry in spec.values())
 
 
 def _result(stdout: str) -> dict[str, Any]:
