@@ -23,13 +23,10 @@ def test_a_guest_whose_disks_are_neither_old_nor_new_is_left_out(tmp_path: Path)
     restore_journal.save(
         tmp_path, Journal("r1", samples.BACKUP, {samples.WEB: begun, samples.DB: GuestProgress("off")})
     )
-    ((uuid, problem),) = left_out.half_restored(tmp_path, GUESTS).items()
-    assert (uuid, problem.code, problem.severity, problem.guest) == (
-        samples.WEB,
-        left_out.HALF_RESTORED,
-        "error",
-        "web1",
-    )
+    found = left_out.half_restored(tmp_path, GUESTS)
+    problem = found[samples.WEB]
+    assert len(found) == 1
+    assert (problem.code, problem.severity, problem.guest) == (left_out.HALF_RESTORED, "error", "web1")
     assert problem.message == f"guest web1: restore r1 from backup {samples.BACKUP} failed part-way through its disks"
 
 
@@ -37,8 +34,10 @@ def test_a_guest_that_another_process_works_on_is_left_out(tmp_path: Path) -> No
     assert left_out.locked_now(tmp_path / "holds", GUESTS) == {}
     locks = lock_directory(tmp_path / "holds")
     with guest_locks(locks, [(samples.DB, "db1")], purpose="restore", identity="r1"):
-        ((uuid, problem),) = left_out.locked_now(tmp_path / "holds", GUESTS).items()
-    assert (uuid, problem.code, problem.severity, problem.guest) == (samples.DB, "guest-locked", "error", "db1")
+        found = left_out.locked_now(tmp_path / "holds", GUESTS)
+    problem = found[samples.DB]
+    assert len(found) == 1
+    assert (problem.code, problem.severity, problem.guest) == ("guest-locked", "error", "db1")
     assert "guest db1 is locked by restore r1 (process " in problem.message
     assert left_out.locked_now(tmp_path / "holds", GUESTS) == {}
 

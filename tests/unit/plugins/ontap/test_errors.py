@@ -35,7 +35,7 @@ def test_the_same_failure_is_told_as_that_of_a_larger_step(kind: type[OntapError
     lost = Outcome("lost")
     error = kind("send POST /x", "the connection broke", outcome=lost, ontap_code="4", volume="vol1")
     told = during(error, "create snapshot 's1'", volume="vol2", snapshot="s1")
-    assert type(told) is kind
+    assert told.__class__ == kind
     assert told.message == "Failed to create snapshot 's1': the connection broke"
     assert told.fields == {"ontap_code": "4", "volume": "vol2", "snapshot": "s1"}
     assert told.outcome is lost
