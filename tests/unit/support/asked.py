@@ -25,3 +25,22 @@ def restore_request(catalog: Path, **changes: Any) -> RestoreRequest:
     usual = {"guests": ["web1"], "retry_count": 0, "timeout": 60, "uri": "test:///default"}
     options = {**defaults(kvm_app_restore.argument_spec()), **here, **usual, **changes}
     return RestoreRequest.from_options(options)
+
+
+def discovery_options(controller: dict[str, Any], root: Path, **more: Any) -> dict[str, Any]:
+    """The options of a discovery of all guests; ``more`` says where libvirt is (``uri``)."""
+    return {
+        "controllers": [controller],
+        "guests": ["*"],
+        "exclude": [],
+        "unknown_guests": "fail",
+        "disks": "all",
+        "exclude_disks": [],
+        "config_dir": str(root / "etc"),
+        "retry_count": 0,
+        "timeout": 60,
+        "mapping": [],
+        "auto_discovery": True,
+        "multipath_required": True,
+        **more,
+    }

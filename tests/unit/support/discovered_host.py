@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+from asked import discovery_options
+
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
     Surroundings,
@@ -63,22 +65,7 @@ class World:
             "validate_certs": True,
             "timeout": 30,
         }
-        return {
-            "controllers": [controller],
-            "guests": ["*"],
-            "exclude": [],
-            "unknown_guests": "fail",
-            "disks": "all",
-            "exclude_disks": [],
-            "config_dir": str(self.root / "etc"),
-            "uri": f"test://{node}",
-            "retry_count": 0,
-            "timeout": 60,
-            "mapping": [],
-            "auto_discovery": True,
-            "multipath_required": True,
-            **more,
-        }
+        return discovery_options(controller, self.root, **{"uri": f"test://{node}", **more})
 
     def discover(self, **more: Any) -> dict[str, Any]:
         """Run the discovery; its result must be plain data."""

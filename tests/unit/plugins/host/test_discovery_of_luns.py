@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from asked import discovery_options
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
@@ -103,22 +104,8 @@ class Host:
             encoding="utf-8",
         )
         login = {"hostname": "127.0.0.1", "port": self.array.port, "username": user, "password": password}
-        options = {
-            "controllers": [{**login, "ca_path": self.array.ca_pem, "validate_certs": True, "timeout": 30}],
-            "guests": ["*"],
-            "exclude": [],
-            "unknown_guests": "fail",
-            "disks": "all",
-            "exclude_disks": [],
-            "config_dir": str(self.root / "etc"),
-            "uri": f"test://{node}",
-            "retry_count": 0,
-            "timeout": 60,
-            "mapping": [],
-            "auto_discovery": True,
-            "multipath_required": True,
-            **more,
-        }
+        controller = {**login, "ca_path": self.array.ca_pem, "validate_certs": True, "timeout": 30}
+        options = discovery_options(controller, self.root, **{"uri": f"test://{node}", **more})
         initiators = tuple(options.pop("known_initiators", ()))
         surroundings = Surroundings(
             str(mountinfo),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import samples
 from asked import restore_request
+from restore_plans import SIZE, SNAPSHOTS, VOLUMES, backup
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
@@ -29,24 +30,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     DiskNow,
     GuestNow,
     RestorePlan,
-    SnapshotNow,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
-SIZE = 1 << 26
-VOLUMES = ("vol1", "vol2")
 NO_OTHERS = restore_survey.survey_of([])
 BOOT, DATA = "svm1:/vol/vol1/db1.img", "svm1:/vol/vol2/db1.img"
-
-
-def backup() -> Manifest:
-    started = samples.manifest(samples.guest(), samples.two_volume_guest(), volumes=VOLUMES)
-    return samples.completed(
-        started,
-        holds=[samples.hold(), samples.hold(samples.DB, "db1")],
-        snapshots=[samples.snapshot(name) for name in VOLUMES],
-        at="2026-11-21T02:00:03+00:00",
-    )
 
 
 def asked(*disks: str, catalog: Path = Path("/nonexistent"), guests: Sequence[str] = ("db1",)) -> RestoreRequest:
@@ -62,7 +50,7 @@ def planned(saved: Manifest, guest: str = "db1") -> RestorePlan:
     now = GuestNow("db1", samples.DB, "running", False, True, tuple(disks))
     world = World(
         guests={samples.DB: now},
-        snapshots={("svm1-uuid", f"{name}-uuid"): SnapshotNow(f"{name}-snap", None) for name in VOLUMES},
+        snapshots=SNAPSHOTS,
         sizes={("svm1-uuid", f"{name}-uuid", "db1.img"): SIZE for name in VOLUMES},
         power="as_was",
         names={"db1": samples.DB},

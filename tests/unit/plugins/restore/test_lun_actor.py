@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -193,8 +192,9 @@ def verified(world: Any, actor: LunActor, disk: DiskRestore = DISK) -> Verified:
     return actor.verify(world, VOLUME, disk)
 
 
-def differing(said: str) -> AbstractContextManager[Any]:
-    return pytest.raises(CheckFailedError, match=f"^Failed to check restored LUN {DISK.label}: {said}$")
+def refusal(said: str) -> str:
+    """The pattern of what is said of a LUN that is not as it should be."""
+    return f"^Failed to check restored LUN {DISK.label}: {said}$"
 
 
 def test_caches_are_dropped_before_and_after_and_the_content_is_compared(world: World) -> None:
@@ -208,7 +208,9 @@ def test_caches_are_dropped_before_and_after_and_the_content_is_compared(world: 
 def test_a_block_that_this_host_reads_otherwise_is_found(world: World, block: int) -> None:
     actor, _notes = restored(world)
     world.host[block] = NOW
-    with differing(f"it differs from {samples.BACKUP} at byte {block * SAMPLE_BYTES}"):
+    with pytest.raises(
+        CheckFailedError, match=refusal(f"it differs from {samples.BACKUP} at byte {block * SAMPLE_BYTES}")
+    ):
         verified(world, actor)
 
 
@@ -235,7 +237,7 @@ def test_all_of_it_is_compared_part_by_part_when_asked(world: World, monkeypatch
     whole = hashlib.sha256(THEN * 3).hexdigest()
     assert verified(world, actor, WHOLE) == Verified("identity and all content", whole)
     world.host[2] = THEN[:-1] + b"!"
-    with differing(f"it differs from {samples.BACKUP} at byte {SAMPLE_BYTES * 2}"):
+    with pytest.raises(CheckFailedError, match=refusal(f"it differs from {samples.BACKUP} at byte {SAMPLE_BYTES * 2}")):
         verified(world, actor, WHOLE)
 
 
@@ -286,7 +288,7 @@ def test_a_host_that_does_not_answer_is_told_of_the_lun(world: World) -> None:
 def test_maps_that_changed_are_noticed_and_unreadable_ones_are_not_held_against_it(world: World) -> None:
     actor, _notes = restored(world)
     world.maps = []
-    with differing("it is mapped otherwise than before"):
+    with pytest.raises(CheckFailedError, match=refusal("it is mapped otherwise than before")):
         verified(world, actor)
     world.maps_refused = OntapDeniedError("list", "not allowed", ontap_code="6")
     assert verified(world, actor).what == "identity and sampled blocks"
