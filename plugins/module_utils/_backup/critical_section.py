@@ -62,7 +62,7 @@ class CriticalResult:
 
 def run(
     guests: Sequence[HoldRequest],
-    wanted: snap.Wanted,
+    wanted: snap.SnapshotRequest,
     found: Sequence[Found],
     settings: HoldSettings,
     *,
@@ -122,7 +122,7 @@ def _began(record: HoldRecord) -> float:
     return timer.armed_at if timer is not None else min(sent, default=time.monotonic())
 
 
-def absent(wanted: snap.Wanted, found: Sequence[Found], *, deadline: Deadline) -> snap.SnapshotPlan:
+def absent(wanted: snap.SnapshotRequest, found: Sequence[Found], *, deadline: Deadline) -> snap.SnapshotPlan:
     """Return the plan that creates all snapshots; as many connections as there are volumes stand open afterwards.
 
     :raises SnapshotRefusedError: a volume cannot have one, or has another's. :raises InputError: it has one of ours.

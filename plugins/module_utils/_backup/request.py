@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted, check_name
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest, check_name
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options, directory
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class BackupRequest:
     name: str
     root: Path
     scope: BackupScope
-    wanted: Wanted
+    wanted: SnapshotRequest
     asked: str
     below: str
     go_on: bool
@@ -174,7 +174,7 @@ class BackupRequest:
             name=name,
             root=directory(options, "catalog_dir"),
             scope=scope,
-            wanted=Wanted.checked(
+            wanted=SnapshotRequest.checked(
                 name=name,
                 owner=scope.owner,
                 snapmirror_label=options["snapmirror_label"],

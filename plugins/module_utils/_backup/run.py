@@ -61,7 +61,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
     settle,
     undo,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken, Wanted, as_planned, as_result
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
+    SnapshotRequest,
+    Taken,
+    as_planned,
+    as_result,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -176,7 +181,7 @@ def _take_back_begun(request: BackupRequest, known: Manifest, clients: Sequence[
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
     hold.release(request.name, request.hold_settings, check=False)
     manifest_writer.withdraw(request.root, request.name, check=False, run_id=known.run_id)
-    wanted = Wanted(request.name, owner=request.wanted.owner, keep_foreign=True)
+    wanted = SnapshotRequest(request.name, owner=request.wanted.owner, keep_foreign=True)
     refs = refs_of(clients, known, deadline=request.array.deadline())
     with deletable(request.root, [request.name]):
         ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.array.deadline())
@@ -347,7 +352,7 @@ def _completed(
 def _undone(
     request: BackupRequest,
     exc: BaseException,
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     made: Made,
     *,
     run_id: str,
@@ -394,7 +399,7 @@ def _but(request: BackupRequest, exc: KvmsnapError, result: dict[str, Any]) -> B
 
 
 def _set_late(
-    request: BackupRequest, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
+    request: BackupRequest, wanted: SnapshotRequest, manifest: Manifest, clients: Sequence[Client], *, check: bool
 ) -> Optional[Ensured]:
     """Set label and expiry, now that all snapshots exist; None when there is nothing to set."""
     if wanted.snapmirror_label is None and wanted.expiry_time is None:

@@ -42,9 +42,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Refusal,
     SnapshotPlan,
+    SnapshotRequest,
     Step,
     Taken,
-    Wanted,
     as_planned,
     as_result,
     check_name,
@@ -132,7 +132,7 @@ class Ensured:
 def ensure_present(
     clients: Sequence[Client],
     refs: Sequence[VolumeRef],
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     check_mode: bool,
     deadline: Deadline,
@@ -160,7 +160,7 @@ def ensure_present(
 def ensure_absent(
     clients: Sequence[Client],
     refs: Sequence[VolumeRef],
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     check_mode: bool,
     deadline: Deadline,
@@ -252,7 +252,7 @@ class Creation:
     def __init__(
         self,
         plan: SnapshotPlan,
-        wanted: Wanted,
+        wanted: SnapshotRequest,
         *,
         clients: Mapping[str, Client],
         deadline: Deadline,
@@ -301,7 +301,12 @@ class Creation:
 
 
 def _parts(
-    plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline, uses: Sequence[GroupUse]
+    plan: SnapshotPlan,
+    wanted: SnapshotRequest,
+    *,
+    clients: Mapping[str, Client],
+    deadline: Deadline,
+    uses: Sequence[GroupUse],
 ) -> Iterator[_Part]:
     """Yield what is to be made together, and how."""
     steps = {step.volume.uuid: step for step in plan.steps if step.action == "create"}
@@ -314,13 +319,13 @@ def _parts(
         yield _Part((step,), partial(_alone, client, step, wanted, deadline=deadline))
 
 
-def _alone(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> list[Taken]:
+def _alone(client: Client, step: Step, wanted: SnapshotRequest, *, deadline: Deadline) -> list[Taken]:
     return [create_one(client, step, wanted, deadline=deadline)]
 
 
 def create_all(
     plan: SnapshotPlan,
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     clients: Mapping[str, Client],
     deadline: Deadline,
@@ -338,7 +343,7 @@ def create_all(
     return settle(made, wanted, clients=clients)
 
 
-def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list[Taken]:
+def settle(made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]) -> list[Taken]:
     """Return the snapshots of a set that is whole.
 
     :raises SnapshotSetError: it is not; what was created of it has been removed again.
@@ -350,7 +355,7 @@ def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list
 
 def finish_all(
     plan: SnapshotPlan,
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     taken: Sequence[Taken],
     *,
     clients: Mapping[str, Client],
@@ -388,7 +393,9 @@ def finish_all(
     return values(in_parallel(again, taken))
 
 
-def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
+def delete_all(
+    plan: SnapshotPlan, wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
+) -> None:
     """Delete what the plan says, in parallel, each by its uuid; one that has vanished meanwhile is deleted.
 
     A group's snapshot of which all parts are to go is deleted as one, since its record would stay otherwise.
@@ -411,7 +418,7 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
 
 
 def _delete_whole(
-    steps: Sequence[Step], wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+    steps: Sequence[Step], wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
 ) -> tuple[set[str], list[tuple[Volume, BaseException]]]:
     """Delete the groups' snapshots whose parts are all in ``steps``; return the volumes of these, and what failed."""
     asked = {step.volume.uuid: step.volume for step in steps}
@@ -481,14 +488,14 @@ def _over(client: Client, volume: Volume, failure: BaseException, deadline: Dead
     return False
 
 
-def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
+def take_back(action: str, wanted: SnapshotRequest, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
     """Remove what was created of a set, and return the error that tells why ``action`` failed and what is left."""
     removed, remaining = undo(made, wanted, clients=clients)
     return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=remaining)
 
 
 def undo(
-    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+    made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what was created, and only that: by its uuid, with our comment looked at once more.
 
@@ -533,7 +540,7 @@ def undo(
 
 
 def _undo_groups(
-    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+    made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes.
 

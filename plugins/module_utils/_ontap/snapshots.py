@@ -85,7 +85,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SnapshotRequest:
     """What the snapshots of a set shall be like; ``None`` leaves a property alone.
 
     One of the name that the owner did not make is an error, unless it is as good as one of ours (``allow_foreign``) or,
@@ -114,7 +114,7 @@ class Wanted:
         allow_foreign: bool = False,
         keep_foreign: bool = False,
         only_new: bool = False,
-    ) -> Wanted:
+    ) -> SnapshotRequest:
         """Read options as a user gives them; ``expiry_time`` is ISO 8601 with an offset.
 
         :raises InputError: one of them cannot be used.
@@ -273,7 +273,7 @@ def check_name(name: str, *, new: bool) -> None:
         raise InputError(f"Failed to use snapshot name {name!r}: {reason}", snapshot=name)
 
 
-def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
+def plan_present(wanted: SnapshotRequest, known: Iterable[Known]) -> SnapshotPlan:
     """Decide what makes ``wanted`` true on all volumes; pure.
 
     Refused: a volume that cannot have snapshots, a snapshot of the name that is not ours (unless ``allow_foreign``) or
@@ -307,7 +307,7 @@ def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
     return SnapshotPlan(wanted.name, tuple(steps), tuple(refusals))
 
 
-def plan_absent(wanted: Wanted, known: Iterable[Known], *, now: Callable[[Volume], datetime]) -> SnapshotPlan:
+def plan_absent(wanted: SnapshotRequest, known: Iterable[Known], *, now: Callable[[Volume], datetime]) -> SnapshotPlan:
     """Decide what removes the snapshots of the name; pure. ``now`` tells the time on the array of a volume."""
     steps: list[Step] = []
     refusals: list[Refusal] = []
@@ -323,7 +323,7 @@ def plan_absent(wanted: Wanted, known: Iterable[Known], *, now: Callable[[Volume
     return SnapshotPlan(wanted.name, tuple(steps), tuple(refusals))
 
 
-def undeletable(volume: Volume, snapshot: Snapshot, wanted: Wanted, *, now: datetime) -> Optional[Refusal]:
+def undeletable(volume: Volume, snapshot: Snapshot, wanted: SnapshotRequest, *, now: datetime) -> Optional[Refusal]:
     """Return why a snapshot may not be deleted, or ``None``; pure. ``now`` is the time on its array."""
     unfit = volume.unfit()
     if unfit:
@@ -410,7 +410,7 @@ def as_result(taken: Taken) -> dict[str, Any]:
     }
 
 
-def diff_of(plan: SnapshotPlan, wanted: Wanted) -> dict[str, Any]:
+def diff_of(plan: SnapshotPlan, wanted: SnapshotRequest) -> dict[str, Any]:
     """Return ``before`` and ``after`` of the plan, keyed by ``svm:volume``; ``None`` where no snapshot is."""
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -424,12 +424,12 @@ def diff_of(plan: SnapshotPlan, wanted: Wanted) -> dict[str, Any]:
     return {"before": before, "after": after}
 
 
-def as_planned(plan: SnapshotPlan, wanted: Wanted) -> list[Taken]:
+def as_planned(plan: SnapshotPlan, wanted: SnapshotRequest) -> list[Taken]:
     """Return what a plan for ``present`` would lead to, as far as it can be known before: check mode's result."""
     return [Taken(step.volume, _as_planned(step, wanted), created=step.action == "create") for step in plan.steps]
 
 
-def _as_planned(step: Step, wanted: Wanted) -> Snapshot:
+def _as_planned(step: Step, wanted: SnapshotRequest) -> Snapshot:
     new = Snapshot(uuid="", name=wanted.name, comment=wanted.stored_comment)
     snapshot = step.known.snapshot or new
     return replace(
@@ -451,7 +451,7 @@ def _diffable(snapshot: Optional[Snapshot]) -> Optional[dict[str, Any]]:
     }
 
 
-def _changes(wanted: Wanted, snapshot: Snapshot) -> dict[str, Any]:
+def _changes(wanted: SnapshotRequest, snapshot: Snapshot) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if wanted.comment is not None and snapshot.comment != wanted.stored_comment:
         changes["comment"] = wanted.stored_comment

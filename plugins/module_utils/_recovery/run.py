@@ -44,7 +44,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import OrphanedClones
@@ -376,7 +376,7 @@ def _half_made(manifest: Manifest, request: RecoveryRequest, places: Places, sna
             with suppress(CatalogError):
                 store.withdraw(request.root, name)
             if refs:
-                wanted = Wanted.checked(name=name, owner=manifest.owner)
+                wanted = SnapshotRequest.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in alone}.values())
                 ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.time())
             volume_copies.take_out(manifest)
@@ -435,7 +435,7 @@ def _orphans(
 
         def act(name: str = name, keys: Sequence[Key] = keys) -> None:
             clients = list({places[key].client.name: places[key].client for key in keys}.values())
-            wanted = Wanted.checked(name=name, owner=request.owner)
+            wanted = SnapshotRequest.checked(name=name, owner=request.owner)
             refs = [_ref(places, key) for key in keys]
             with deletable(request.root, [name]):
                 if store.load(request.root, name) is not None:

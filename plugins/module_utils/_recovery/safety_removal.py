@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Snapshot,
     SnapshotPlan,
-    Wanted,
+    SnapshotRequest,
     plan_absent,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
@@ -196,10 +196,10 @@ class Keeper:
                 journals.save(self.root, reduced(each, at=at))
 
 
-def _wanted(name: str, found: Mapping[Key, Snapshot]) -> Wanted:
+def _wanted(name: str, found: Mapping[Key, Snapshot]) -> SnapshotRequest:
     """Return the set of safety snapshots, which one restore made: all bear the owner of its backup."""
     marks = [mark for mark in (mark_of(each.comment) for each in found.values()) if mark]
-    return Wanted.checked(name=name, owner=marks[0].owner) if marks else Wanted.checked(name=name)
+    return SnapshotRequest.checked(name=name, owner=marks[0].owner) if marks else SnapshotRequest.checked(name=name)
 
 
 def volumes_of(families: Iterable[Family]) -> list[SavedVolume]:
