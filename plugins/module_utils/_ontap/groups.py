@@ -36,8 +36,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_call
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Known,
     SnapshotRequest,
-    Step,
     Taken,
+    VolumeStep,
     read_snapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, list_volumes
@@ -80,7 +80,7 @@ def look(found: Sequence[Found], name: str, *, deadline: Deadline) -> list[Group
 
 
 def create(
-    client: Client, use: GroupUse, steps: Sequence[Step], wanted: SnapshotRequest, *, deadline: Deadline
+    client: Client, use: GroupUse, steps: Sequence[VolumeStep], wanted: SnapshotRequest, *, deadline: Deadline
 ) -> list[Taken]:
     """Make the snapshots of a group's volumes: start, commit, look at each of ``steps``, the volumes of the backup.
 
@@ -204,7 +204,7 @@ def _commit(
     client: Client,
     group: Group,
     uuid: str,
-    steps: Sequence[Step],
+    steps: Sequence[VolumeStep],
     wanted: SnapshotRequest,
     *,
     deadline: Deadline,
@@ -213,7 +213,7 @@ def _commit(
     """Commit in time. The volumes themselves show whether one took effect whose answer got lost."""
 
     def made() -> Optional[dict[str, Any]]:
-        def ours(step: Step) -> bool:
+        def ours(step: VolumeStep) -> bool:
             there = read_snapshot(client, step.volume, name=wanted.name, deadline=deadline)
             return there is not None and there.comment == wanted.stored_comment
 

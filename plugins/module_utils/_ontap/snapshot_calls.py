@@ -14,8 +14,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Snapshot,
     SnapshotRequest,
-    Step,
     Taken,
+    VolumeStep,
     names_of,
     read_snapshot,
     snapshot_path,
@@ -29,7 +29,7 @@ LONGEST_WAIT = 15
 """Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""
 
 
-def create_one(client: Client, step: Step, wanted: SnapshotRequest, *, deadline: Deadline) -> Taken:
+def create_one(client: Client, step: VolumeStep, wanted: SnapshotRequest, *, deadline: Deadline) -> Taken:
     """Create a snapshot with name and comment only, and look at it. :raises KvmsnapError:"""
     volume = step.volume
     body = {"name": wanted.name, "comment": wanted.stored_comment}
@@ -48,7 +48,7 @@ def create_one(client: Client, step: Step, wanted: SnapshotRequest, *, deadline:
 
 
 def confirmed(
-    client: Client, step: Step, wanted: SnapshotRequest, *, requested_at: float, action: str, deadline: Deadline
+    client: Client, step: VolumeStep, wanted: SnapshotRequest, *, requested_at: float, action: str, deadline: Deadline
 ) -> Taken:
     """Return the snapshot that the array says it made, once it was looked at. :raises KvmsnapError: it is not there."""
     volume = step.volume

@@ -43,8 +43,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Refusal,
     SnapshotPlan,
     SnapshotRequest,
-    Step,
     Taken,
+    VolumeStep,
     as_planned,
     as_result,
     check_name,
@@ -192,7 +192,7 @@ def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadli
     return Made(
         (),
         failures=tuple((volume, by_uuid[volume.uuid].as_failure()) for _client, volume in found),
-        doubtful=tuple(Step(Known(volume, None), "create", {}) for _client, volume in found),
+        doubtful=tuple(VolumeStep(Known(volume, None), "create", {}) for _client, volume in found),
     )
 
 
@@ -230,7 +230,7 @@ class Made:
 
     taken: tuple[Taken, ...]
     failures: tuple[tuple[Volume, BaseException], ...] = ()
-    doubtful: tuple[Step, ...] = ()
+    doubtful: tuple[VolumeStep, ...] = ()
     uses: tuple[GroupUse, ...] = ()
 
 
@@ -238,7 +238,7 @@ class Made:
 class _Part:
     """Volumes whose snapshots come to be by one request, or by that of a group: all of them or none."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[VolumeStep, ...]
     create: Callable[[], list[Taken]]
 
 
@@ -319,7 +319,7 @@ def _parts(
         yield _Part((step,), partial(_alone, client, step, wanted, deadline=deadline))
 
 
-def _alone(client: Client, step: Step, wanted: SnapshotRequest, *, deadline: Deadline) -> list[Taken]:
+def _alone(client: Client, step: VolumeStep, wanted: SnapshotRequest, *, deadline: Deadline) -> list[Taken]:
     return [create_one(client, step, wanted, deadline=deadline)]
 
 
@@ -406,7 +406,7 @@ def delete_all(
     by_group, failures = _delete_whole(todo, wanted, clients=clients, deadline=deadline)
     steps = [step for step in todo if step.volume.uuid not in by_group]
 
-    def one(step: Step) -> None:
+    def one(step: VolumeStep) -> None:
         client, snapshot = clients[step.volume.uuid], step.known.snapshot
         if snapshot:
             delete_one(client, step.volume, snapshot, wanted, deadline=deadline)
@@ -418,7 +418,7 @@ def delete_all(
 
 
 def _delete_whole(
-    steps: Sequence[Step], wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
+    steps: Sequence[VolumeStep], wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
 ) -> tuple[set[str], list[tuple[Volume, BaseException]]]:
     """Delete the groups' snapshots whose parts are all in ``steps``; return the volumes of these, and what failed."""
     asked = {step.volume.uuid: step.volume for step in steps}

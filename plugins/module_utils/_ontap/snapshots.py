@@ -166,7 +166,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Step:
+class VolumeStep:
     """What is to be done on one volume; ``changes`` are fields of a PATCH."""
 
     known: Known
@@ -194,7 +194,7 @@ class SnapshotPlan:
     """The decision: one step per volume, or refusals. It feeds check mode, ``changed``, diff and acting alike."""
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[VolumeStep, ...]
     refusals: tuple[Refusal, ...] = ()
 
     @property
@@ -281,7 +281,7 @@ def plan_present(wanted: SnapshotRequest, known: Iterable[Known]) -> SnapshotPla
     not be of one moment.
     """
     known = list(known)
-    steps: list[Step] = []
+    steps: list[VolumeStep] = []
     refusals: list[Refusal] = []
     for each in known:
         reason = each.volume.unfit()
@@ -292,10 +292,10 @@ def plan_present(wanted: SnapshotRequest, known: Iterable[Known]) -> SnapshotPla
         if reason is not None:
             refusals.append(Refusal(each.volume, reason))
         elif each.snapshot is None:
-            steps.append(Step(each, "create", wanted.late_properties()))
+            steps.append(VolumeStep(each, "create", wanted.late_properties()))
         else:
             changes = _changes(wanted, each.snapshot)
-            steps.append(Step(each, "modify" if changes else "nothing", changes))
+            steps.append(VolumeStep(each, "modify" if changes else "nothing", changes))
     missing = [each.volume for each in known if each.snapshot is None]
     if missing and len(missing) < len(known) and not refusals:
         present = ", ".join(each.volume.label for each in known if each.snapshot)
@@ -309,17 +309,17 @@ def plan_present(wanted: SnapshotRequest, known: Iterable[Known]) -> SnapshotPla
 
 def plan_absent(wanted: SnapshotRequest, known: Iterable[Known], *, now: Callable[[Volume], datetime]) -> SnapshotPlan:
     """Decide what removes the snapshots of the name; pure. ``now`` tells the time on the array of a volume."""
-    steps: list[Step] = []
+    steps: list[VolumeStep] = []
     refusals: list[Refusal] = []
     for each in known:
         if each.snapshot is None or wanted.leaves(each.snapshot):
-            steps.append(Step(each, "nothing", {}))
+            steps.append(VolumeStep(each, "nothing", {}))
             continue
         refusal = undeletable(each.volume, each.snapshot, wanted, now=now(each.volume))
         if refusal:
             refusals.append(refusal)
         else:
-            steps.append(Step(each, "delete", {}))
+            steps.append(VolumeStep(each, "delete", {}))
     return SnapshotPlan(wanted.name, tuple(steps), tuple(refusals))
 
 
@@ -429,7 +429,7 @@ def as_planned(plan: SnapshotPlan, wanted: SnapshotRequest) -> list[Taken]:
     return [Taken(step.volume, _as_planned(step, wanted), created=step.action == "create") for step in plan.steps]
 
 
-def _as_planned(step: Step, wanted: SnapshotRequest) -> Snapshot:
+def _as_planned(step: VolumeStep, wanted: SnapshotRequest) -> Snapshot:
     new = Snapshot(uuid="", name=wanted.name, comment=wanted.stored_comment)
     snapshot = step.known.snapshot or new
     return replace(

@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import FencedError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Known, SnapshotRequest, Step
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Known, SnapshotRequest, VolumeStep
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testclient import Api
@@ -59,8 +59,8 @@ def found(client: Client, *names: str) -> list[Found]:
     return find_volumes([client], [VolumeRef("svm2" if name == "kvm_vol3" else "svm1", name) for name in names])
 
 
-def steps(client: Client, *names: str) -> list[Step]:
-    return [Step(Known(volume, None), "create", {}) for _client, volume in found(client, *names)]
+def steps(client: Client, *names: str) -> list[VolumeStep]:
+    return [VolumeStep(Known(volume, None), "create", {}) for _client, volume in found(client, *names)]
 
 
 def use(client: Client) -> GroupUse:

@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Snapshot,
     SnapshotRequest,
-    Step,
+    VolumeStep,
     read_snapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
@@ -64,8 +64,8 @@ def there(client: Client, volume: Volume, wanted: SnapshotRequest) -> Snapshot |
     return read_snapshot(client, volume, name=wanted.name, deadline=left())
 
 
-def step(volume: Volume) -> Step:
-    return Step(Known(volume, None, asked_at=1.0), "create", {})
+def step(volume: Volume) -> VolumeStep:
+    return VolumeStep(Known(volume, None, asked_at=1.0), "create", {})
 
 
 def path_of(volume: Volume) -> str:
