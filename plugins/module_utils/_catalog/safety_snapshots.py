@@ -28,7 +28,7 @@ _MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
 
 
 @dataclass(frozen=True)
-class Mark:
+class SafetyMark:
     """What the comment of a safety snapshot says: the owner of the backup, the restore, and the host that ran it.
 
     The owner need not be that host: another host restores from this one's backup, and hosts back up together.
@@ -44,10 +44,10 @@ def comment_of(restore_id: str, host: str) -> str:
     return f"before restore {restore_id} on {host}"
 
 
-def mark_of(comment: str) -> Optional[Mark]:
+def safety_mark_of(comment: str) -> Optional[SafetyMark]:
     """Return what the whole comment of a snapshot says, None when it is no safety snapshot's."""
     found = _MARK.fullmatch(comment)
-    return Mark(*found.groups()) if found else None
+    return SafetyMark(*found.groups()) if found else None
 
 
 @dataclass(frozen=True)

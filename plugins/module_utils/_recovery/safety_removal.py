@@ -25,8 +25,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snap
     DAY,
     Family,
     due,
-    mark_of,
     reduced,
+    safety_mark_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -94,7 +94,7 @@ class Keeper:
             place = places[key]
             before = place.client.array_time() - timedelta(days=self.days)
             for each in named.values():
-                mark = mark_of(each.comment)
+                mark = safety_mark_of(each.comment)
                 young = each.create_time is None or each.create_time > before
                 if mark is None or mark.host != self.host or each.uuid in known:
                     continue
@@ -146,7 +146,7 @@ class Keeper:
         if unseen:
             return f"no controller that was given has {', '.join(sorted(unseen))}"
         for name, found in there.items():
-            marks = {key: mark_of(each.comment) for key, each in found.items()}
+            marks = {key: safety_mark_of(each.comment) for key, each in found.items()}
             foreign = [key for key, mark in marks.items() if mark is None or mark.restore_id not in family.ids]
             if foreign:
                 key = foreign[0]
@@ -198,7 +198,7 @@ class Keeper:
 
 def _wanted(name: str, found: Mapping[Key, Snapshot]) -> SnapshotRequest:
     """Return the set of safety snapshots, which one restore made: all bear the owner of its backup."""
-    marks = [mark for mark in (mark_of(each.comment) for each in found.values()) if mark]
+    marks = [mark for mark in (safety_mark_of(each.comment) for each in found.values()) if mark]
     return SnapshotRequest.checked(name=name, owner=marks[0].owner) if marks else SnapshotRequest.checked(name=name)
 
 
