@@ -38,7 +38,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
@@ -99,7 +99,7 @@ class Maker:
         clone_record.save(self.root, record)
         self._side_files(record)
         domain = self.host.define(xml(record))
-        if domain.uuid != record.uuid or mark_of(domain.xml(inactive=True)) != record.mark:
+        if domain.uuid != record.uuid or copy_mark_of(domain.xml(inactive=True)) != record.mark:
             raise KvmsnapError(f"Failed to mark copy {record.name}: libvirt did not keep the mark", guest=record.name)
         record = record.at("made")
         clone_record.save(self.root, record)

@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark, NewSource
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopyMark, NewSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -111,7 +111,7 @@ def plan_clone(
         name=wanted.name,
         uuid=wanted.uuid,
         phase="making",
-        mark=Mark(wanted.owner, manifest.backup_id, guest.name, guest.uuid, wanted.created),
+        mark=CopyMark(wanted.owner, manifest.backup_id, guest.name, guest.uuid, wanted.created),
         network=wanted.network,
         files=tuple(files),
         luns=tuple(luns),

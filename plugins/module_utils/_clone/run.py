@@ -52,7 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_mark_of, copy_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
@@ -257,7 +257,7 @@ def _refuse_taken(context: CloneContext) -> None:
     domain = context.host.domain(name=context.name)
     if domain is None:
         return
-    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    mark = copy_mark_of(domain.xml(inactive=domain.persistent()))
     whose = (
         f"a copy of {mark.guest} that {mark.owner} made, of which {context.root} knows nothing" if mark else "no copy"
     )
@@ -272,7 +272,7 @@ def _refuse_foreign(context: CloneContext) -> None:
     domain = context.host.domain(name=context.name)
     if domain is None:
         return
-    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    mark = copy_mark_of(domain.xml(inactive=domain.persistent()))
     whose = f"made by {mark.owner} with another catalog than {context.root}" if mark else "no copy of ours"
     raise NotOursError(
         f"Refused to remove guest {context.name} ({domain.uuid}): it is {whose}; nothing was touched",

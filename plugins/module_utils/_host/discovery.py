@@ -46,7 +46,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
     LibvirtUnavailableError,
     connect,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     Guest,
     as_planned,
@@ -447,7 +447,7 @@ def _known(guest: Guest) -> dict[str, Any]:
         "tpm": guest.definition.tpm,
         "managed_save": guest.managed_save,
         "interfaces": [asdict(each) for each in interfaces_of(guest.xml)],
-        "copy": mark_of(guest.xml) is not None,
+        "copy": copy_mark_of(guest.xml) is not None,
     }
 
 

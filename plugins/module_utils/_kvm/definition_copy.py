@@ -57,7 +57,7 @@ ET.register_namespace("kvmsnap", OURS)
 
 
 @dataclass(frozen=True)
-class Mark:
+class CopyMark:
     """Who made a copy, of which guest, from which backup and when (ISO 8601); it rides in the copy's metadata."""
 
     owner: str
@@ -87,7 +87,7 @@ class CopySpec:
 
     name: str
     uuid: str
-    mark: Mark
+    mark: CopyMark
     sources: Mapping[str, NewSource]
     network: Optional[str] = None
     nvram: Optional[str] = None
@@ -95,13 +95,13 @@ class CopySpec:
     taken_macs: Collection[str] = ()
 
 
-def mark_of(xml: str) -> Optional[Mark]:
+def copy_mark_of(xml: str) -> Optional[CopyMark]:
     """Return the mark that a definition carries, None when it carries none (or one that is not whole)."""
     element = domain_element(xml).find(f"metadata/{_MARK}")
     if element is None:
         return None
-    values = {key: element.get(key.replace("_", "-"), "") for key in Mark.__dataclass_fields__}
-    return Mark(**values) if all(values.values()) else None
+    values = {key: element.get(key.replace("_", "-"), "") for key in CopyMark.__dataclass_fields__}
+    return CopyMark(**values) if all(values.values()) else None
 
 
 def copy_of(xml: str, spec: CopySpec) -> Edited:
@@ -178,7 +178,7 @@ class _Edit:
                 f"marks of other managers are left out: {', '.join(_plain(each.tag) for each in foreign)}"
             )
         ET.SubElement(
-            metadata, _MARK, {key.replace("_", "-"): getattr(spec.mark, key) for key in Mark.__dataclass_fields__}
+            metadata, _MARK, {key.replace("_", "-"): getattr(spec.mark, key) for key in CopyMark.__dataclass_fields__}
         )
 
     def firmware(self) -> None:

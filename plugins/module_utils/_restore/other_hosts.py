@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import Interface, interfaces_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
@@ -91,7 +91,7 @@ class OtherGuest:
             uuid=guest.uuid.lower(),
             state=guest.state.state,
             interfaces=tuple(interfaces_of(guest.xml)),
-            copy=mark_of(guest.xml) is not None,
+            copy=copy_mark_of(guest.xml) is not None,
         )
 
     def __str__(self) -> str:

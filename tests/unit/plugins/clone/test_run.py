@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import C
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import CloneRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.remove import NotOursError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_vm_clone
 
@@ -60,7 +60,7 @@ def test_a_copy_is_made_once_and_taken_away_once(bench: Bench) -> None:
     assert bench.file(made).read_bytes() == THEN
     definition = parse_guest(bench.domain().XMLDesc(0))
     assert (definition.uuid, definition.disks[0].source) == (made["clone"]["uuid"], disk["host_path"])
-    assert mark_of(bench.domain().XMLDesc(0)) is not None
+    assert copy_mark_of(bench.domain().XMLDesc(0)) is not None
     assert not bench.domain().autostart()
     there = bench.world()
     for check in (True, False):
