@@ -289,7 +289,7 @@ def test_when_taking_away_fails_too_the_message_says_how_to_go_on(
 
 def test_an_igroup_that_other_hosts_are_in_never_serves(bench: Bench) -> None:
     bench.back_up(bench.lun())
-    bench.ground = replace(bench.ground, initiators=lambda: ["iqn.2026-01.org.example:hv9"])
+    bench.probes = replace(bench.probes, initiators=lambda: ["iqn.2026-01.org.example:hv9"])
     before = bench.world()
     with pytest.raises(CloneRefusedError, match="has no igroup that holds initiators of this host and of no other"):
         bench.present()
