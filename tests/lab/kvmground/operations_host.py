@@ -174,11 +174,11 @@ class OperationsHost:
     def held(self) -> str:
         """Say which state of before the guest's disks hold."""
         found = self.hashes()
-        for operated, name in self.allowed.items():
-            if found == operated:
+        for allowed, name in self.allowed.items():
+            if found == allowed:
                 return name
         parts = [
-            next((name for operated, name in self.allowed.items() if operated[at] == each), "unknown")
+            next((name for allowed, name in self.allowed.items() if allowed[at] == each), "unknown")
             for at, each in enumerate(found)
         ]
         return f"mixed ({', '.join(parts)})"
