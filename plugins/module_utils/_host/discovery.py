@@ -13,15 +13,15 @@ from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import given_mapping, names
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import (
     FoundDisk,
     FoundGuest,
+    assess,
     drift,
-    judge,
     mapping_of,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import MOUNTINFO, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
@@ -137,8 +137,8 @@ class DiscoveryRequest:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The chosen guests as judged, and findings that are about none of them."""
+class Assessment:
+    """The chosen guests as assessed, and findings that are about none of them."""
 
     guests: list[FoundGuest]
     problems: list[Problem]
@@ -214,7 +214,7 @@ def discover(
 ) -> Discovery:
     """Return what there is; everything about single guests and disks is a problem in it.
 
-    ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
+    ``planned`` maps the uuid of a guest to the XML that it is to have: it is assessed as if it had that already.
 
     Raises :class:`InputError` (a guest that is not known), ``OntapError``, :class:`LibvirtError`.
     """
@@ -250,13 +250,13 @@ def _discover(site: _Site) -> Discovery:
     request, census = site.request, site.census
     chosen = select(census.guests, wanted=request.guests, exclude=request.exclude, unknown=request.unknown_guests)
     choice = Choice(request.disks, request.exclude_disks)
-    judged = _judged(choice, site, {guest.uuid for guest in chosen})
-    found = judged.guests
+    assessed = _assessed(choice, site, {guest.uuid for guest in chosen})
+    found = assessed.guests
     mapping = mapping_of(found)
     known = {guest.name for guest in census.guests}
     problems = [
         *census.problems,
-        *judged.problems,
+        *assessed.problems,
         *unmatched(census.guests, wanted=request.guests),
         *_unused_exclusions(request.exclude_disks, found),
         *(problem for guest in found for problem in guest.problems),
@@ -278,9 +278,9 @@ def _check(site: _Site) -> Discovery:
         deadline=site.deadline,
     )
     known = {guest.uuid for guest in checked if guest.known}
-    judged = _judged(Choice("all", ()), site, known) if known else Judged([], [])
-    mapped = given_mapping.with_definitions(checked, judged.guests)
-    problems = [*judged.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
+    assessed = _assessed(Choice("all", ()), site, known) if known else Assessment([], [])
+    mapped = given_mapping.with_definitions(checked, assessed.guests)
+    problems = [*assessed.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
     return _discovery(site, problems, given_mapping.mapping_of(mapped), mapped=mapped)
 
 
@@ -305,7 +305,7 @@ def _discovery(
     )
 
 
-def _judged(choice: Choice, site: _Site, chosen: set[str]) -> Judged:
+def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
     surveyed, problems = _survey(choice, site, chosen)
     places = list(_places(surveyed))
     files = storages(
@@ -324,7 +324,7 @@ def _judged(choice: Choice, site: _Site, chosen: set[str]) -> Judged:
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
-    return Judged(judge(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
+    return Assessment(assess(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
 def _survey(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_record, unfit_lun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, fitting
@@ -124,12 +124,12 @@ def check(
     return guests_of_mapping, unmatched(unchecked, wanted=wanted)
 
 
-def with_definitions(guests: Iterable[MappedGuest], judged: Iterable[FoundGuest]) -> list[MappedGuest]:
+def with_definitions(guests: Iterable[MappedGuest], assessed: Iterable[FoundGuest]) -> list[MappedGuest]:
     """Return the guests with the disk of its definition for each entry, by its place on ONTAP.
 
-    ``judged`` are the guests that libvirt knows. An entry without such a disk is refused.
+    ``assessed`` are the guests that libvirt knows. An entry without such a disk is refused.
     """
-    known = {found.guest.uuid: found for found in judged}
+    known = {found.guest.uuid: found for found in assessed}
     return [
         replace(guest, disks=tuple(_defined(disk, known.get(guest.uuid)) for disk in guest.disks)) for guest in guests
     ]

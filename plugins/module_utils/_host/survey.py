@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the host says of every disk of its guests, before the array is asked and before anything is judged."""
+"""What the host says of every disk of its guests, before the array is asked and before anything is assessed."""
 
 from __future__ import annotations
 

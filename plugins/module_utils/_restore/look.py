@@ -11,8 +11,8 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held, reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method

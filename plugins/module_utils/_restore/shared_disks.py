@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState

@@ -13,7 +13,7 @@ import pytest
 from sysfs import SERIAL, WWID, Sysfs
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import judge
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import assess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import (
     lun_of,
     mapped_elsewhere,
@@ -110,7 +110,7 @@ class Setting:
             for place in places
             if isinstance(place, LunPlace)
         }
-        found = judge(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
+        found = assess(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
         assert found.protected is not any(problem.severity == "error" for problem in found.problems)
         return ", ".join(problem.code for problem in found.problems)
 

@@ -10,7 +10,7 @@ from typing import Any, Union
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest, drift, judge, mapping_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest, assess, drift, mapping_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
@@ -60,13 +60,13 @@ def guest(name: str, **more: Any) -> Guest:
     return Guest(name=name, uuid=f"u-{name}", definition=definition, xml="<domain/>", **values)
 
 
-def judged(*pairs: tuple[Guest, Sequence[Looked]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
+def assessed(*pairs: tuple[Guest, Sequence[Looked]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
     names = {f"u-{name}" for name in chosen} or {owner.uuid for owner, _disks in pairs}
-    return judge({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
+    return assess({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
 
 
 def one(*disks: Looked, **more: Any) -> FoundGuest:
-    return judged((guest("g", **more), disks))[0]
+    return assessed((guest("g", **more), disks))[0]
 
 
 def codes(found: FoundGuest) -> list[Union[str, tuple[str, str]]]:
@@ -173,7 +173,7 @@ def test_nothing_to_protect() -> None:
 
 
 def test_one_image_in_two_guests() -> None:
-    found = judged((guest("a"), [disk()]), (guest("b"), [disk()]), chosen=["a"])
+    found = assessed((guest("a"), [disk()]), (guest("b"), [disk()]), chosen=["a"])
     assert [each.guest.name for each in found] == ["a"]
     assert codes(found[0]) == [("disk-used-by-several-guests", "vda")]
     assert "guest b (vda)" in found[0].problems[0].message
@@ -188,7 +188,7 @@ def test_one_image_twice_in_a_guest() -> None:
 
 def test_a_local_file_is_told_apart_by_its_identity() -> None:
     local = problem_of("local-file", "x")
-    found = judged((guest("a"), [disk(at=local, identity="8:1")]), (guest("b"), [disk(at=local, identity="8:1")]))
+    found = assessed((guest("a"), [disk(at=local, identity="8:1")]), (guest("b"), [disk(at=local, identity="8:1")]))
     assert codes(found[0]) == [("local-file", "vda")]
 
 
@@ -197,29 +197,29 @@ def test_hard_links_and_several_mounts_of_one_image() -> None:
     mounts = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:10:7")])
     both = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:9:7")])
     for pairs in (links, mounts, both):
-        found = judged(*pairs)
+        found = assessed(*pairs)
         assert [codes(each) for each in found] == [[("disk-used-by-several-guests", "vda")]] * 2
         assert found[0].problems[0].message.endswith("its image is used by guest b (vda) too")
 
 
 def test_a_hard_link_to_a_backing_file() -> None:
     first, second = (Layer(path, place(path), "0:9:7") for path in ("/golden.img", "/link.img"))
-    found = judged((guest("a"), [disk(layers=(first,))]), (guest("b"), [disk(at="/b.img", layers=(second,))]))
+    found = assessed((guest("a"), [disk(layers=(first,))]), (guest("b"), [disk(at="/b.img", layers=(second,))]))
     assert [codes(each) for each in found] == [[("backing-chain", "vda"), ("backing-file-shared", "vda")]] * 2
 
 
 def test_a_cluster_s_shared_disk() -> None:
     shared, not_shared = disk("vdb", at="/q.img", shareable=True), disk("vdb", at="/q.img")
-    both = judged((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), shared]))
+    both = assessed((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), shared]))
     assert [codes(each) for each in both] == [[("shareable-disk", "vdb")]] * 2
     assert all(each.protected for each in both)
-    half = judged((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), not_shared]))
+    half = assessed((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), not_shared]))
     assert codes(half[0]) == [("disk-used-by-several-guests", "vdb")]
 
 
 def test_a_read_only_disk_of_several_guests_is_never_overwritten() -> None:
     seed = disk("vdb", at="/seed.img", readonly=True)
-    found = judged((guest("a"), [disk(), seed]), (guest("b"), [disk(at="/b.img"), seed]))
+    found = assessed((guest("a"), [disk(), seed]), (guest("b"), [disk(at="/b.img"), seed]))
     for each in found:
         assert each.protected
         assert [one.included for one in each.disks] == [True, False]
@@ -228,7 +228,9 @@ def test_a_read_only_disk_of_several_guests_is_never_overwritten() -> None:
 
 def test_a_shared_backing_file_is_listed() -> None:
     base = Layer("/golden.img", place("/golden.img"), "")
-    found = judged((guest("a"), [disk(at="/a.img", layers=(base,))]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
+    found = assessed(
+        (guest("a"), [disk(at="/a.img", layers=(base,))]), (guest("b"), [disk(at="/b.img", layers=(base,))])
+    )
     for each in found:
         assert codes(each) == [("backing-chain", "vda"), ("backing-file-shared", "vda")]
         assert each.protected
@@ -237,7 +239,7 @@ def test_a_shared_backing_file_is_listed() -> None:
 
 def test_a_template_that_others_are_based_on_must_not_be_overwritten() -> None:
     base = Layer("/golden.img", place("/golden.img"), "")
-    found = judged((guest("template"), [disk(at="/golden.img")]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
+    found = assessed((guest("template"), [disk(at="/golden.img")]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
     assert codes(found[0]) == [("disk-used-by-several-guests", "vda")]
     assert not found[0].protected
     assert found[1].protected
@@ -264,9 +266,9 @@ def test_a_guest_on_luns_and_files() -> None:
 
 
 def test_several_guests_on_one_lun() -> None:
-    found = judged((guest("a"), [lun()]), (guest("b"), [lun(identity="device 253:0")]))
+    found = assessed((guest("a"), [lun()]), (guest("b"), [lun(identity="device 253:0")]))
     assert [codes(each) for each in found] == [[("lun-used-by-several-guests", "vda")]] * 2
-    found = judged((guest("a"), [lun(shareable=True)]), (guest("b"), [lun(shareable=True)]))
+    found = assessed((guest("a"), [lun(shareable=True)]), (guest("b"), [lun(shareable=True)]))
     assert [codes(each) for each in found] == [[("shareable-disk", "vda")]] * 2
     assert all(each.protected for each in found)
 
@@ -277,7 +279,7 @@ def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
     assert isinstance(left_out.placed, LunPlace)
     note = problem_of("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
     owner = guest("g")
-    (found,) = judge(
+    (found,) = assess(
         {owner.uuid: (owner, [looked, left_out])},
         PLACES,
         chosen={owner.uuid},
@@ -291,7 +293,7 @@ def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
 
 
 def test_mapping() -> None:
-    found = judged(
+    found = assessed(
         (guest("b"), [disk("vdb", at="/b2.img"), disk("vda", at="/b.img")]),
         (guest("a"), [disk(at="/a.img"), disk("vdb", at=problem_of("local-file", "x"))]),
     )

@@ -28,7 +28,10 @@ Remarks = Mapping[LunPlace, Sequence[Problem]]
 
 @dataclass(frozen=True)
 class FoundDisk:
-    """One disk as judged. ``reason`` says why it is not included, ``below`` where its backing files lie (top first)."""
+    """One disk as assessed.
+
+    ``reason`` says why it is not included, ``below`` where its backing files lie (top first).
+    """
 
     looked: Looked
     included: bool
@@ -39,7 +42,7 @@ class FoundDisk:
 
 @dataclass(frozen=True)
 class FoundGuest:
-    """One guest as judged."""
+    """One guest as assessed."""
 
     guest: Guest
     disks: tuple[FoundDisk, ...]
@@ -89,14 +92,14 @@ class _Verdicts:
         return problem.message
 
 
-def judge(
+def assess(
     surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]],
     places: Places,
     *,
     chosen: Collection[str],
     remarks: Optional[Remarks] = None,
 ) -> list[FoundGuest]:
-    """Judge the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
+    """Assess the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
 
     ``surveyed`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
     to what the array has to say of it.
@@ -107,7 +110,7 @@ def judge(
         for uuid, (guest, disks) in surveyed.items()
         if uuid in chosen
     }
-    return [_judge(guest, disks, places, uses) for guest, disks in noted.values()]
+    return [_assess_guest(guest, disks, places, uses) for guest, disks in noted.values()]
 
 
 def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
@@ -167,7 +170,9 @@ def _with_remarks(looked: Looked, remarks: Remarks) -> Looked:
     return replace(looked, notes=(*looked.notes, *more)) if more else looked
 
 
-def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[str, Sequence[Use]]) -> FoundGuest:
+def _assess_guest(
+    guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[str, Sequence[Use]]
+) -> FoundGuest:
     verdicts = _Verdicts(guest)
     _about_guest(verdicts)
     own = {
@@ -176,7 +181,7 @@ def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[
         if not looked.skipped and isinstance(stored := _stored(looked.placed, places), HostStorage)
     }
     found = tuple(
-        replace(_judge_disk(looked, verdicts, places=places, uses=uses, own=own), below=_below(looked, places))
+        replace(_assess_disk(looked, verdicts, places=places, uses=uses, own=own), below=_below(looked, places))
         for looked in disks
     )
     if not any(disk.included for disk in found) and not errors_of(verdicts.found):
@@ -203,7 +208,7 @@ def _about_guest(verdicts: _Verdicts) -> None:
         verdicts.say("transient-guest", "its definition is gone when it stops")
 
 
-def _judge_disk(
+def _assess_disk(
     looked: Looked,
     verdicts: _Verdicts,
     *,
