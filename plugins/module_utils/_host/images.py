@@ -114,7 +114,7 @@ def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str
     command = ["qemu-img", "check", "--output=json", f"json:{options}"]
     action = f"check the image {path!r}"
     done = _run(command, action, path=path, timeout=timeout)
-    fault = judged_check(done.returncode, done.stdout, done.stderr)
+    fault = assess_check(done.returncode, done.stdout, done.stderr)
     if fault:
         raise ImageError(f"Failed to {action}: {fault}", path=path)
     if done.returncode != CHECK_LEAKS:
@@ -123,7 +123,7 @@ def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str
     return f"qemu-img check found {leaks} leaked clusters, which cost space and harm nothing (qemu-img check -r leaks)"
 
 
-def judged_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
+def assess_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
     """Return what is wrong by the exit code of ``qemu-img check`` (0, 1, 2, 3, 63), None when nothing is; pure."""
     if code in (0, CHECK_LEAKS, CHECK_UNKNOWN):
         return None

@@ -97,7 +97,7 @@ def condition_of(option: Optional[Mapping[str, Any]]) -> Condition:
     )
 
 
-def judged_state(found: DomainState) -> Optional[HealthObservation]:
+def assess_state(found: DomainState) -> Optional[HealthObservation]:
     """Return why a guest in this state cannot be healthy, None when it runs. One that is off does not start again."""
     if found.state == "running":
         return None
@@ -106,7 +106,7 @@ def judged_state(found: DomainState) -> Optional[HealthObservation]:
     )
 
 
-def judged_commands(offered: Collection[str]) -> Optional[HealthObservation]:
+def assess_commands(offered: Collection[str]) -> Optional[HealthObservation]:
     """Return why an agent that has these commands enabled cannot run a program, None when it can."""
     missing = [name for name in _EXECUTION if name not in offered]
     if not missing:
@@ -119,7 +119,7 @@ def judged_commands(offered: Collection[str]) -> Optional[HealthObservation]:
     )
 
 
-def judged_exit(program: str, found: Executed) -> Optional[HealthObservation]:
+def assess_exit(program: str, found: Executed) -> Optional[HealthObservation]:
     """Return how a program ended, None while it runs."""
     if not found.exited:
         return None

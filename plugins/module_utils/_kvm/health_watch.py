@@ -28,9 +28,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
     TCP,
     Condition,
     HealthObservation,
-    judged_commands,
-    judged_exit,
-    judged_state,
+    assess_commands,
+    assess_exit,
+    assess_state,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
@@ -113,7 +113,7 @@ class _Watch:
         domain = self._domain()
         if domain is None:
             return HealthObservation(False, "it is not defined on this host any more", final=True)
-        return judged_state(domain.state()) or self._inside(domain, timeout)
+        return assess_state(domain.state()) or self._inside(domain, timeout)
 
     def _domain(self) -> Optional[Domain]:
         if self._host is not None and not self._host.alive:
@@ -137,7 +137,7 @@ class _Watch:
 
     def _command(self, domain: Domain, timeout: int) -> HealthObservation:
         if not self._can_execute:
-            hindrance = judged_commands(domain.agent.commands(timeout))
+            hindrance = assess_commands(domain.agent.commands(timeout))
             if hindrance:
                 return hindrance
             self._can_execute = True
@@ -145,7 +145,7 @@ class _Watch:
         try:
             if self._pid is None:
                 self._pid = domain.agent.execute(self._condition.command, timeout)
-            seen = judged_exit(program, domain.agent.executed(self._pid, timeout))
+            seen = assess_exit(program, domain.agent.executed(self._pid, timeout))
         except LibvirtError as exc:
             if exc.code != AGENT_UNRESPONSIVE:
                 self._pid = None

@@ -477,7 +477,7 @@ class Client:
         """Send one request and return the JSON object of a good answer."""
         response = self._exchange(method, target, body, deadline, accept="application/hal+json")
         action, fields = self._about(method, target)
-        return _judge(response, action, controller=self.controller, fields=fields)
+        return _body_of(response, action, controller=self.controller, fields=fields)
 
     def _fetch(self, target: str, deadline: Deadline) -> bytes:
         """Ask for data and return the bytes of a good answer."""
@@ -489,7 +489,7 @@ class Client:
             if data is None:
                 raise NotOntapError(action, "the answer is no form with one part", **fields)
             return data
-        _judge(response, action, controller=self.controller, fields=fields)
+        _body_of(response, action, controller=self.controller, fields=fields)
         raise NotOntapError(action, f"the answer is {kind or 'without a content type'}, not {FORM}", **fields)
 
     def _about(self, method: str, target: str) -> tuple[str, dict[str, Any]]:
@@ -658,7 +658,7 @@ def _octets(text: Optional[str]) -> bytes:
     return (text or "").encode()
 
 
-def _judge(response: _Answered, action: str, *, controller: Controller, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _body_of(response: _Answered, action: str, *, controller: Controller, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON object of a good answer, or raise the error that the answer is.
 
     The CLI pass-through may tell an error with a good status; what is read may have an ``error`` of its own (a job's).

@@ -405,7 +405,7 @@ def _plan(
     found = _intended(request, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
     found = namesakes.with_notes(found, here=now.everyone, elsewhere=request.others.guests)
-    found = shared_disks.judged(
+    found = shared_disks.with_obstacles(
         found,
         restored=restored,
         elsewhere=request.others.uses,

@@ -50,7 +50,7 @@ def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Shar
     }
 
 
-def judged(
+def with_obstacles(
     guests: Mapping[str, GuestNow],
     *,
     restored: Collection[str],
@@ -71,7 +71,7 @@ def judged(
         uuid: replace(
             now,
             disks=tuple(
-                _judged(now, disk, restored, uses.get(_place(disk.storage), ()), unused_elsewhere)
+                _disk_with_obstacles(now, disk, restored, uses.get(_place(disk.storage), ()), unused_elsewhere)
                 if disk.storage
                 else disk
                 for disk in now.disks
@@ -114,7 +114,7 @@ def units(parts: Sequence[GuestRestore]) -> list[tuple[GuestRestore, ...]]:
     return found
 
 
-def _judged(
+def _disk_with_obstacles(
     now: GuestNow, disk: DiskNow, restored: Collection[str], others: Sequence[OtherUse], unused_elsewhere: bool
 ) -> DiskNow:
     what = f"disk {disk.target} of guest {now.name}"
