@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     HostStorage,
@@ -16,7 +17,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     Placed,
     Stored,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -93,7 +93,7 @@ class _Verdicts:
 
 
 def assess(
-    surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]],
+    inspected: Mapping[str, tuple[Guest, Sequence[Looked]]],
     places: Places,
     *,
     chosen: Collection[str],
@@ -101,22 +101,22 @@ def assess(
 ) -> list[FoundGuest]:
     """Assess the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
 
-    ``surveyed`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
+    ``inspected`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
     to what the array has to say of it.
     """
-    uses = uses_of(surveyed.values(), places)
+    uses = uses_of(inspected.values(), places)
     noted = {
         uuid: (guest, [_with_remarks(looked, remarks or {}) for looked in disks])
-        for uuid, (guest, disks) in surveyed.items()
+        for uuid, (guest, disks) in inspected.items()
         if uuid in chosen
     }
     return [_assess_guest(guest, disks, places, uses) for guest, disks in noted.values()]
 
 
-def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
+def uses_of(inspected: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
     """Return who uses each file or device, by each thing that identifies it."""
     uses: dict[str, list[Use]] = {}
-    for guest, disks in surveyed:
+    for guest, disks in inspected:
         for looked in disks:
             disk = looked.disk
             # Guests that share a disk are restored together, which takes its place on the array in each of them.

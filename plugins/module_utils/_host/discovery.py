@@ -22,6 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import 
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Choice, DiskInspector, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import MOUNTINFO, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
@@ -39,7 +40,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     storages,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, ask_sanlun
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import UnexpectedError, outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Host,
@@ -306,8 +306,8 @@ def _discovery(
 
 
 def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
-    surveyed, problems = _survey(choice, site, chosen)
-    places = list(_places(surveyed))
+    inspected, problems = _inspected(choice, site, chosen)
+    places = list(_places(inspected))
     files = storages(
         site.clients,
         (place for place in places if isinstance(place, NfsPlace)),
@@ -324,10 +324,10 @@ def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
-    return Assessment(assess(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
+    return Assessment(assess(inspected, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
-def _survey(
+def _inspected(
     choice: Choice, site: _Site, chosen: set[str]
 ) -> tuple[dict[str, tuple[Guest, list[Looked]]], list[Problem]]:
     """Return the disks of each guest, and a problem for each guest whose disks cannot be looked at: it has none then.
@@ -340,25 +340,25 @@ def _survey(
         sysfs=around.sysfs,
         multipath_required=site.request.multipath_required,
     )
-    survey = Survey(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
-    surveyed: dict[str, tuple[Guest, list[Looked]]] = {}
+    inspector = DiskInspector(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
+    inspected: dict[str, tuple[Guest, list[Looked]]] = {}
     problems = []
     for guest in census.guests:
         images = guest.uuid in chosen
         found = outcome_of(
-            partial(survey.look, guest, choice, images=images), what=f"look at the disks of guest {guest.name}"
+            partial(inspector.look, guest, choice, images=images), what=f"look at the disks of guest {guest.name}"
         )
         if isinstance(found, KvmsnapError):
             if not isinstance(found, UnexpectedError) and (census.host is None or not census.host.alive):
                 raise found
             problems.append(problem_of("guest-unreadable", found.message, guest=guest.name))
             found = []
-        surveyed[guest.uuid] = (guest, found)
-    return surveyed, problems
+        inspected[guest.uuid] = (guest, found)
+    return inspected, problems
 
 
-def _places(surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:
-    for _owner, disks in surveyed.values():
+def _places(inspected: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:
+    for _owner, disks in inspected.values():
         for looked in disks:
             placed: list[Optional[Placed]] = [looked.placed, *(layer.placed for layer in looked.layers)]
             yield from (place for place in placed if isinstance(place, (NfsPlace, LunPlace)))

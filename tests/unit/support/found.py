@@ -9,8 +9,8 @@ from typing import Any
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest

@@ -11,10 +11,10 @@ from typing import Any, Union
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest, assess, drift, mapping_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest

@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery impo
     DiscoveryRequest,
     discover,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskInspector
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 
@@ -110,14 +110,14 @@ def test_one_whose_disks_cannot_be_looked_at_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is raised by it: its images are what somebody inside it wrote."""
-    really = Survey.look
+    really = DiskInspector.look
 
-    def look(self: Survey, guest: Guest, *given: Any, **how: Any) -> Any:
+    def look(self: DiskInspector, guest: Guest, *given: Any, **how: Any) -> Any:
         if guest.name == "bad":
             raise OverflowError("cannot convert float infinity to integer")
         return really(self, guest, *given, **how)
 
-    monkeypatch.setattr(Survey, "look", look)
+    monkeypatch.setattr(DiskInspector, "look", look)
     for name in ("bad", "fine"):
         world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
     found = world.discover()

@@ -13,10 +13,10 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import ImageError, ImageInfo
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Choice, DiskInspector, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingXml, DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
@@ -27,7 +27,7 @@ WWID = "3600a0980383143393124515873683561"
 
 
 class Pools:
-    """The one question that a survey has for libvirt."""
+    """The one question that an inspection has for libvirt."""
 
     def __init__(self, **volumes: PoolVolume) -> None:
         self.volumes = volumes
@@ -44,7 +44,7 @@ def no_images(*args: Any, **kwargs: Any) -> Any:
 
 @pytest.fixture
 def nfs(tmp_path: Path) -> Path:
-    """A directory that is an NFS mount to the survey."""
+    """A directory that is an NFS mount to the inspection."""
     directory = tmp_path / "nfs"
     directory.mkdir()
     return directory
@@ -69,7 +69,7 @@ def look(tmp_path: Path, nfs: Path) -> Callable[..., Any]:
     ) -> Any:
         definition = GuestXml("g", "u", "linux", None, "none", (disk,), None, False)
         guest = Guest("g", "u", DomainState("running", "", 1), True, False, False, "libvirt", definition, "")
-        found = Survey(files, host, sysfs=tmp_path / "sys", chain=chain, multipathd=multipathd).look(
+        found = DiskInspector(files, host, sysfs=tmp_path / "sys", chain=chain, multipathd=multipathd).look(
             guest, choice, images=images
         )
         return found[0] if found else None

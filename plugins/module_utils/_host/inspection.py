@@ -93,7 +93,7 @@ class Choice:
     exclude: tuple[str, ...]
 
 
-class Survey:
+class DiskInspector:
     """Asks the host about guests' disks. ``host`` is None when libvirt does not answer."""
 
     def __init__(
