@@ -22,7 +22,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import 
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Choice, DiskInspector, Looked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import (
+    Choice,
+    DiskInspector,
+    DiskObservation,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import MOUNTINFO, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import (
@@ -329,7 +333,7 @@ def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
 
 def _inspected(
     choice: Choice, site: _Site, chosen: set[str]
-) -> tuple[dict[str, tuple[Guest, list[Looked]]], list[Problem]]:
+) -> tuple[dict[str, tuple[Guest, list[DiskObservation]]], list[Problem]]:
     """Return the disks of each guest, and a problem for each guest whose disks cannot be looked at: it has none then.
 
     Raises ``KvmsnapError`` when libvirt went away meanwhile.
@@ -341,7 +345,7 @@ def _inspected(
         multipath_required=site.request.multipath_required,
     )
     inspector = DiskInspector(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
-    inspected: dict[str, tuple[Guest, list[Looked]]] = {}
+    inspected: dict[str, tuple[Guest, list[DiskObservation]]] = {}
     problems = []
     for guest in census.guests:
         images = guest.uuid in chosen
@@ -357,10 +361,10 @@ def _inspected(
     return inspected, problems
 
 
-def _places(inspected: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:
+def _places(inspected: Mapping[str, tuple[Guest, Sequence[DiskObservation]]]) -> Iterator[Place]:
     for _owner, disks in inspected.values():
-        for looked in disks:
-            placed: list[Optional[Placed]] = [looked.placed, *(layer.placed for layer in looked.layers)]
+        for observed in disks:
+            placed: list[Optional[Placed]] = [observed.placed, *(layer.placed for layer in observed.layers)]
             yield from (place for place in placed if isinstance(place, (NfsPlace, LunPlace)))
 
 
@@ -402,7 +406,7 @@ def _unwritable(mapping: Sequence[MappingEntry]) -> list[Problem]:
 
 
 def _unused_exclusions(entries: Sequence[str], found: Sequence[FoundGuest]) -> list[Problem]:
-    used = {entry for guest in found for disk in guest.disks for entry in disk.looked.matched}
+    used = {entry for guest in found for disk in guest.disks for entry in disk.observed.matched}
     return [
         problem_of("exclusion-matches-nothing", f"{entry!r} of exclude_disks matches no disk")
         for entry in entries
@@ -452,7 +456,7 @@ def _known(guest: Guest) -> dict[str, Any]:
 
 
 def _disk(found: FoundDisk) -> dict[str, Any]:
-    looked, disk = found.looked, found.looked.disk
+    observed, disk = found.observed, found.observed.disk
     return {
         "target": disk.target,
         "bus": disk.bus,
@@ -460,16 +464,16 @@ def _disk(found: FoundDisk) -> dict[str, Any]:
         "role": disk.role,
         "type": disk.kind,
         "source": disk.source,
-        "path": looked.path,
+        "path": observed.path,
         "format": disk.format,
         "cache": disk.cache,
         "readonly": disk.readonly,
         "shareable": disk.shareable,
         "serial": disk.serial,
-        "backing": [layer.source for layer in looked.layers],
+        "backing": [layer.source for layer in observed.layers],
         "backing_storage": [storage.as_dict() for storage in found.below],
         "included": found.included,
         "reason": found.reason,
-        "size": looked.size,
+        "size": observed.size,
         "storage": found.storage.as_dict() if found.storage else None,
     }

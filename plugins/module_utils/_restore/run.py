@@ -534,7 +534,7 @@ def _guests_now(
     names = {each.guest.name: each.guest.uuid for each in found.found}
     paths = {
         each.guest.uuid: frozenset(
-            path for disk in each.disks for path in (disk.looked.path, disk.looked.disk.source) if path
+            path for disk in each.disks for path in (disk.observed.path, disk.observed.disk.source) if path
         )
         for each in found.found
     }

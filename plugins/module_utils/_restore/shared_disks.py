@@ -36,10 +36,10 @@ def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Shar
     """Return who shares each shareable disk, by the uuid of its guest and its target, among all guests of the host."""
     uses: dict[Place, list[Sharer]] = {}
     rows = [
-        (found.guest, disk.looked.disk.target, disk.storage.key)
+        (found.guest, disk.observed.disk.target, disk.storage.key)
         for found in guests
         for disk in found.disks
-        if disk.storage and disk.looked.disk.shareable
+        if disk.storage and disk.observed.disk.shareable
     ]
     for guest, target, place in rows:
         user = Sharer(guest.uuid, guest.name, target, active=guest.state.state != "shutoff")

@@ -11,7 +11,7 @@ from typing import Any, Union
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest, assess, drift, mapping_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Layer, Looked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskObservation, Layer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
@@ -36,14 +36,14 @@ def place(path: str, volume: str = "vol1") -> NfsPlace:
     return found
 
 
-def disk(target: str = "vda", *, at: Any = "/a.img", **more: Any) -> Looked:
-    """A disk; keywords of DiskXml and of Looked may be mixed."""
-    of_looked = {key: more.pop(key) for key in list(more) if key in Looked.__dataclass_fields__}
+def disk(target: str = "vda", *, at: Any = "/a.img", **more: Any) -> DiskObservation:
+    """A disk; keywords of DiskXml and of DiskObservation may be mixed."""
+    of_looked = {key: more.pop(key) for key in list(more) if key in DiskObservation.__dataclass_fields__}
     xml = DiskXml(
         target, more.pop("device", "disk"), "file", str(at), **{"role": "boot" if target == "vda" else "data", **more}
     )
     placed = place(at) if isinstance(at, str) else at
-    return Looked(xml, **{"placed": placed, "path": str(at), **of_looked})
+    return DiskObservation(xml, **{"placed": placed, "path": str(at), **of_looked})
 
 
 def guest(name: str, **more: Any) -> Guest:
@@ -60,12 +60,12 @@ def guest(name: str, **more: Any) -> Guest:
     return Guest(name=name, uuid=f"u-{name}", definition=definition, xml="<domain/>", **values)
 
 
-def assessed(*pairs: tuple[Guest, Sequence[Looked]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
+def assessed(*pairs: tuple[Guest, Sequence[DiskObservation]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
     names = {f"u-{name}" for name in chosen} or {owner.uuid for owner, _disks in pairs}
     return assess({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
 
 
-def one(*disks: Looked, **more: Any) -> FoundGuest:
+def one(*disks: DiskObservation, **more: Any) -> FoundGuest:
     return assessed((guest("g", **more), disks))[0]
 
 
@@ -77,7 +77,7 @@ def test_a_guest_with_two_disks() -> None:
     found = one(disk("vdb", at="/data.qcow2"), disk("vda"))
     assert found.protected
     assert codes(found) == []
-    assert [each.looked.disk.target for each in found.included] == ["vda", "vdb"]
+    assert [each.observed.disk.target for each in found.included] == ["vda", "vdb"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_about_the_guest(more: dict[str, Any], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("looked", "expected"),
+    ("observed", "expected"),
     [
         (disk(cache="unsafe"), "unsafe-cache"),
         (disk(transient=True), "transient-disk"),
@@ -108,14 +108,14 @@ def test_about_the_guest(more: dict[str, Any], expected: list[str]) -> None:
         (disk(layers=(Layer("/base", place("/base"), ""),)), "backing-chain"),
     ],
 )
-def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> None:
-    found = one(looked)
+def test_remarks_that_leave_a_disk_protected(observed: DiskObservation, expected: str) -> None:
+    found = one(observed)
     assert codes(found) == [(expected, "vda")]
     assert found.protected
 
 
 @pytest.mark.parametrize(
-    ("looked", "expected"),
+    ("observed", "expected"),
     [
         (disk(at=problem_of("local-file", "it is local")), "local-file"),
         (disk(refusal=problem_of("image-unreadable", "no")), "image-unreadable"),
@@ -125,8 +125,8 @@ def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> N
         (disk(at=problem_of("not-a-netapp-device", "it is none"), identity="device 253:0"), "not-a-netapp-device"),
     ],
 )
-def test_what_keeps_a_disk_from_being_saved(looked: Looked, expected: str) -> None:
-    found = one(looked, disk("vdb", at="/fine.img"))
+def test_what_keeps_a_disk_from_being_saved(observed: DiskObservation, expected: str) -> None:
+    found = one(observed, disk("vdb", at="/fine.img"))
     assert codes(found) == [(expected, "vda")]
     assert not found.protected
     assert [each.included for each in found.disks] == [False, True]
@@ -245,7 +245,7 @@ def test_a_template_that_others_are_based_on_must_not_be_overwritten() -> None:
     assert found[1].protected
 
 
-def lun(target: str = "vda", *, name: str = "a", **more: Any) -> Looked:
+def lun(target: str = "vda", *, name: str = "a", **more: Any) -> DiskObservation:
     """A disk on a LUN that the array knows."""
     serial = f"serial-{name}".ljust(12, "x")
     found = LunPlace(f"dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
@@ -274,16 +274,16 @@ def test_several_guests_on_one_lun() -> None:
 
 
 def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
-    looked, left_out = lun(), lun("vdb", name="b", skipped="left out")
-    assert isinstance(looked.placed, LunPlace)
+    observed, left_out = lun(), lun("vdb", name="b", skipped="left out")
+    assert isinstance(observed.placed, LunPlace)
     assert isinstance(left_out.placed, LunPlace)
     note = problem_of("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
     owner = guest("g")
     (found,) = assess(
-        {owner.uuid: (owner, [looked, left_out])},
+        {owner.uuid: (owner, [observed, left_out])},
         PLACES,
         chosen={owner.uuid},
-        remarks={looked.placed: [note], left_out.placed: [note]},
+        remarks={observed.placed: [note], left_out.placed: [note]},
     )
     assert codes(found) == [("lun-mapped-elsewhere", "vda")]
     assert found.protected

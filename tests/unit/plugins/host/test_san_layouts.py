@@ -14,7 +14,11 @@ from sysfs import SERIAL, WWID, Sysfs
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import assess
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import Choice, DiskInspector, Looked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import (
+    Choice,
+    DiskInspector,
+    DiskObservation,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import (
     lun_of,
     mapped_elsewhere,
@@ -99,7 +103,7 @@ class Setting:
         known = [devices or disk()] if isinstance(devices, str) else devices
         guests = [self._inspected(f"g{number}", xml, required, daemon) for number, xml in enumerate(known)]
         inspected = {guest.uuid: (guest, looks) for guest, looks in guests}
-        placed = {looked.placed for _guest, looks in inspected.values() for looked in looks}
+        placed = {observed.placed for _guest, looks in inspected.values() for observed in looks}
         places: dict[Place, Stored] = {
             place: lun_of(place, luns, sanlun, volumes={volume.uuid: volume})
             for place in placed
@@ -114,7 +118,9 @@ class Setting:
         assert found.protected is not any(problem.severity == "error" for problem in found.problems)
         return ", ".join(problem.code for problem in found.problems)
 
-    def _inspected(self, name: str, devices: str, required: bool, daemon: Daemon) -> tuple[Guest, list[Looked]]:
+    def _inspected(
+        self, name: str, devices: str, required: bool, daemon: Daemon
+    ) -> tuple[Guest, list[DiskObservation]]:
         xml = DOMAIN.format(name=name, devices=devices)
         definition = parse_guest(xml)
         guest = Guest(name, name, DomainState("running", "", 1), True, False, False, "libvirt", definition, xml)
