@@ -23,9 +23,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import boun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.from_snapshots import hosts_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import read_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -262,7 +262,7 @@ def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
 
 
 def _interrupted_restores(root: Path) -> Iterator[Leftover]:
-    known = survey(root)
+    known = read_restores(root)
     for path in sorted((root / "restores").glob("*.json")):
         try:
             found = restore_journal.load(root, path.stem)

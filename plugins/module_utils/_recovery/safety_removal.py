@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import read_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import SafetySnapshot
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import (
     DAY,
     Family,
@@ -56,7 +56,7 @@ class Keeper:
 
     def due(self) -> list[Family]:
         """Return the restores whose time is over."""
-        found = survey(self.root)
+        found = read_restores(self.root)
         ended = {each.restore_id: self._written(each.restore_id) for each in found.journals}
         holding = {name for name in ended if any(map(_is_there, self._set_aside(name)))}
         return due(found, ended, holding=holding, now=self.now, days=self.days)
@@ -86,7 +86,7 @@ class Keeper:
         """
         if self.days == 0 or self._hindrance():
             return
-        found = survey(self.root)
+        found = read_restores(self.root)
         safeties = [safety for journal in found.journals for safety in journal.safeties]
         known = {each.uuid for safety in safeties for each in safety.snapshots}
         asked = {safety.name for safety in safeties if not safety.snapshots}
@@ -127,7 +127,7 @@ class Keeper:
                 return "a restore of this host is under way"
         except OSError as exc:
             return f"whether a restore is under way is not known: {exc.strerror}"
-        read = {each.restore_id for each in survey(self.root).journals}
+        read = {each.restore_id for each in read_restores(self.root).journals}
         unread = sorted({path.stem for path in (self.root / "restores").glob("*.json")} - read)
         return f"what restore {', '.join(unread)} needs is not known, its journal cannot be read" if unread else None
 

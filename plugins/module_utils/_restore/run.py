@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey, store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores, restore_journal, store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal, Safety
@@ -100,7 +100,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
     deadline = request.array.deadline()
     with request.array.connected(deadline) as clients:
         chosen = _chosen(request, known, clients, deadline)
-        found = restore_survey.survey(root)
+        found = known_restores.read_restores(root)
         into = restore_into.decided(request.into_uuid, chosen, request.guests, known)
         if into is not None:
             request, chosen = into.settled(request), into.under_new_uuid(chosen)
@@ -129,7 +129,7 @@ def _begun(
     request: RestoreRequest,
     whole: Manifest,
     known: Optional[Journal],
-    found: restore_survey.Survey,
+    found: known_restores.KnownRestores,
     into: Optional[restore_into.Into] = None,
 ) -> tuple[Manifest, Journal]:
     """Return the backup as far as it is to be restored, and the journal that says so.
@@ -190,7 +190,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
         todo = [name for name in names if not _done(before, again, name)]
         _claim(locks, request, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
-        found = restore_survey.survey(root)
+        found = known_restores.read_restores(root)
         again = resume.taken_over(again, found, _uuids(before, todo))
         _accepted(request.accept_unknown, again)
         saved = restore_journal.kept_directory(root, known.restore_id)

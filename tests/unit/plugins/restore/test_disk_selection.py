@@ -12,7 +12,7 @@ import pytest
 import samples
 from asked import restore_request
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores, restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -35,7 +35,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request imp
 
 SIZE = 1 << 26
 VOLUMES = ("vol1", "vol2")
-NO_OTHERS = restore_survey.survey_of([])
+NO_OTHERS = known_restores.restores_of([])
 BOOT, DATA = "svm1:/vol/vol1/db1.img", "svm1:/vol/vol2/db1.img"
 
 

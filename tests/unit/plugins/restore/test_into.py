@@ -12,8 +12,8 @@ import pytest
 import samples
 from asked import restore_request
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
@@ -185,7 +185,7 @@ def test_all_that_does_not_fit_is_told() -> None:
     ],
 )
 def test_disks_that_a_restore_of_the_old_uuid_left_half_written(progress: GuestProgress, refused: bool) -> None:
-    found = restore_survey.survey_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
+    found = known_restores.restores_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
     if not refused:
         restore_into.refuse_half_restored(INTO, found)
         return
