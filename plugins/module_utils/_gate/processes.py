@@ -94,11 +94,11 @@ def processes_answer(
 
 def _processes(proc: str) -> Iterator[str]:
     own = str(os.getpid())
-    return (f"{proc}/{name}" for name in _names(proc) if name.isdigit() and name != own)
+    return (f"{proc}/{name}" for name in _entries_of(proc) if name.isdigit() and name != own)
 
 
 def _descriptors(process: str) -> Iterator[_Descriptor]:
-    return (_Descriptor(process, f"{process}/fd/{name}") for name in _names(f"{process}/fd"))
+    return (_Descriptor(process, f"{process}/fd/{name}") for name in _entries_of(f"{process}/fd"))
 
 
 def _is_own_child(process: str) -> bool:
@@ -139,7 +139,7 @@ def is_regular(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode)
 
 
-def _names(directory: str) -> list[str]:
+def _entries_of(directory: str) -> list[str]:
     """Return what is in a directory of a process, nothing when it has ended."""
     try:
         return os.listdir(directory)

@@ -236,7 +236,9 @@ def _assess_disk(
     if refusal is not None:
         return FoundDisk(observed, False, verdicts.add(refusal, observed), storage)
     if disk.readonly and sharers:
-        return FoundDisk(observed, False, f"read-only, and used by other guests too: {_names(sharers)}", storage)
+        return FoundDisk(
+            observed, False, f"read-only, and used by other guests too: {_users_in_words(sharers)}", storage
+        )
     _about_disk(observed, verdicts, places=places, uses=uses, sharers=sharers)
     return FoundDisk(observed, True, "", storage)
 
@@ -267,8 +269,8 @@ def _refusal(
             )
     if sharers and not disk.readonly and not (disk.shareable and all(use.shareable for use in sharers)):
         if stored.kind == "lun":
-            return problem_of("lun-used-by-several-guests", f"its LUN is used by {_names(sharers)} too")
-        return problem_of("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
+            return problem_of("lun-used-by-several-guests", f"its LUN is used by {_users_in_words(sharers)} too")
+        return problem_of("disk-used-by-several-guests", f"its image is used by {_users_in_words(sharers)} too")
     return None
 
 
@@ -289,10 +291,12 @@ def _about_disk(
         others = [use for use in _users(uses, keys) if use.uuid != verdicts.guest.uuid]
         if others:
             verdicts.say(
-                "backing-file-shared", f"its backing file {layer.source} is used by {_names(others)} too", observed
+                "backing-file-shared",
+                f"its backing file {layer.source} is used by {_users_in_words(others)} too",
+                observed,
             )
     if disk.shareable:
-        with_whom = f": {_names(sharers)}" if sharers else ""
+        with_whom = f": {_users_in_words(sharers)}" if sharers else ""
         verdicts.say("shareable-disk", f"it is marked as shared between guests{with_whom}", observed)
     if disk.cache == "unsafe" and not disk.readonly:
         verdicts.say("unsafe-cache", "its cache mode is 'unsafe'", observed)
@@ -321,5 +325,5 @@ def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:
     return list(dict.fromkeys(use for key in keys for use in uses.get(key, ())))
 
 
-def _names(uses: Iterable[Use]) -> str:
+def _users_in_words(uses: Iterable[Use]) -> str:
     return ", ".join(dict.fromkeys(f"guest {use.guest} ({'below ' if use.below else ''}{use.target})" for use in uses))

@@ -452,7 +452,7 @@ def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
     for mount in sorted(mounts):
         directory = Path(mount) / VOLUME_DIRECTORY
         try:
-            there.update(bounded(partial(_names, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
+            there.update(bounded(partial(_names_in, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
         except KvmsnapError as exc:
             yield Leftover("file", str(directory), exc.message)
     for manifest in manifests:
@@ -486,7 +486,7 @@ def _touched(manifest: Manifest) -> tuple[SavedVolume, ...]:
     return manifest.volumes + manifest.foreign
 
 
-def _names(directory: Path) -> list[str]:
+def _names_in(directory: Path) -> list[str]:
     try:
         return [path.name for path in directory.iterdir()]
     except FileNotFoundError:

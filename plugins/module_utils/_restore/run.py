@@ -121,7 +121,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
         if todo:
             chosen.keep(root)
         results, record = _carried_out(request, manifest, record, plan, places) if todo else ([], record)
-    results = _with_health(request, record, results, _names(manifest, request.guests))
+    results = _with_health(request, record, results, _names_by_uuid(manifest, request.guests))
     return {**_reported(plan, record, results, changed=bool(todo)), **chosen.protection}
 
 
@@ -205,7 +205,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
             chosen.keep(root)
         results, again = _carried_out(request, before, again, plan, places) if todo else ([], again)
     gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
-    results = _with_health(request, again, results, _names(before, names), forgotten=gone)
+    results = _with_health(request, again, results, _names_by_uuid(before, names), forgotten=gone)
     return _reported(plan, again, results, changed=bool(todo))
 
 
@@ -594,7 +594,7 @@ def _done(manifest: Manifest, record: Journal, name: str) -> bool:
     return saved is not None and record.done(saved.uuid)
 
 
-def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
+def _names_by_uuid(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
     """Return the guests asked for, uuid to name."""
     return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
 

@@ -121,7 +121,7 @@ def _disk_with_obstacles(
     obstacles, notes = [], []
     missing = [each for each in disk.sharers if each.uuid not in restored]
     if missing:
-        reason = f"it is shared with {_names(missing)}, which this restore does not bring back"
+        reason = f"it is shared with {_sharers_in_words(missing)}, which this restore does not bring back"
         together = ", ".join((now.name, *(each.name for each in disk.sharers)))
         remedy = f"Restore the guests that share it at once: {together}."
         obstacles.append(Problem(CODE, "error", f"{what}: {reason}", remedy, now.name, disk.target))
@@ -155,7 +155,7 @@ def _part(
             continue
         shares += [each.uuid for each in disk.sharers]
         if min(holding) == part.uuid:
-            with_whom = f"disk {disk.target} is shared with {_names(disk.sharers)}"
+            with_whom = f"disk {disk.target} is shared with {_sharers_in_words(disk.sharers)}"
             notes.append(f"{with_whom}: it is overwritten once, and all of them come back or none")
         else:
             kept.pop(place, None)
@@ -174,7 +174,7 @@ def _holds(manifest: Manifest, uuid: str, place: Place) -> bool:
     return saved is not None and any(_place(disk.storage) == place for disk in saved.saved_disks)
 
 
-def _names(users: Iterable[Sharer]) -> str:
+def _sharers_in_words(users: Iterable[Sharer]) -> str:
     return ", ".join(f"guest {each.name} ({each.target})" for each in users)
 
 
