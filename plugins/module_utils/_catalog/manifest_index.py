@@ -52,13 +52,13 @@ class Part:
     def from_record(cls, record: Mapping[str, Any]) -> Part:
         """Read a part out of an index or an option. :raises KeyError, TypeError, ValueError, InputError:"""
         digest = record["sha256"]
-        if digest is not None and not _SHA256.fullmatch(_text(digest)):
+        if digest is not None and not _SHA256.fullmatch(_checked_text(digest)):
             raise ValueError("sha256")
         return cls(
-            host=checked_id(_text(record["host"]), what="host"),
-            svm_uuid=_text(record["svm_uuid"]),
-            volume_uuid=_text(record["volume_uuid"]),
-            volume=_text(record["volume"]),
+            host=checked_id(_checked_text(record["host"]), what="host"),
+            svm_uuid=_checked_text(record["svm_uuid"]),
+            volume_uuid=_checked_text(record["volume_uuid"]),
+            volume=_checked_text(record["volume"]),
             sha256=digest,
         )
 
@@ -83,9 +83,9 @@ class Signature:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Signature:
         """Read the signature of an index. :raises KeyError, TypeError, ValueError:"""
-        if not _SHA256.fullmatch(_text(record["hmac_sha256"])):
+        if not _SHA256.fullmatch(_checked_text(record["hmac_sha256"])):
             raise ValueError("hmac_sha256")
-        return cls(_text(record["key_id"]), record["hmac_sha256"])
+        return cls(_checked_text(record["key_id"]), record["hmac_sha256"])
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ def parse_index(content: bytes, *, where: str) -> ManifestIndex:
             raise ValueError(f"parts is no list of at most {MAX_PARTS}")
         given = record["signature"]
         index = ManifestIndex(
-            backup_id=checked_id(_text(record["backup_id"]), what="backup_id"),
-            owner=checked_id(_text(record["owner"]), what="owner"),
-            run_id=_text(record["run_id"]),
+            backup_id=checked_id(_checked_text(record["backup_id"]), what="backup_id"),
+            owner=checked_id(_checked_text(record["owner"]), what="owner"),
+            run_id=_checked_text(record["run_id"]),
             parts=tuple(Part.from_record(each) for each in record["parts"]),
             signature=None if given is None else Signature.from_record(given),
         )
@@ -174,7 +174,7 @@ def _dumped(index: ManifestIndex) -> bytes:
     return f"{text}\n".encode("ascii")
 
 
-def _text(value: Any) -> str:
+def _checked_text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
         raise ValueError("a field is no short text on one line")
     return value

@@ -138,8 +138,8 @@ def why_missing(name: str, error: str, service: NameService) -> str:
 
 def read_name_service(etc: Path = Path("/etc")) -> NameService:
     """Read what decides look-ups on this host; a file that is missing counts as empty."""
-    hosts = HostsFile.from_text(_text(etc / "hosts"))
-    return NameService(hosts, parse_nsswitch(_text(etc / "nsswitch.conf")), socket.gethostname())
+    hosts = HostsFile.from_text(_content_of(etc / "hosts"))
+    return NameService(hosts, parse_nsswitch(_content_of(etc / "nsswitch.conf")), socket.gethostname())
 
 
 def ask_system(name: str) -> Answer:
@@ -200,7 +200,7 @@ def _may_answer(service: str, name: str, own_name: str) -> bool:
     return service != "files"
 
 
-def _text(path: Path) -> str:
+def _content_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

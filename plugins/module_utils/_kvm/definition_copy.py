@@ -157,9 +157,9 @@ class _Edit:
         """New name, uuid and mark; what else could be taken for the original's identity goes."""
         domain, spec = self._domain, self._spec
         domain.attrib.pop("id", None)
-        _text(domain, "name", spec.name)
-        _text(domain, "uuid", spec.uuid)
-        _text(domain, "title", f"copy of {self._original} from backup {spec.mark.backup_id}")
+        _set_text(domain, "name", spec.name)
+        _set_text(domain, "uuid", spec.uuid)
+        _set_text(domain, "title", f"copy of {self._original} from backup {spec.mark.backup_id}")
         for entry in domain.findall("sysinfo/system/entry[@name='uuid']"):
             entry.text = spec.uuid
         if drop(domain, "genid"):
@@ -433,7 +433,7 @@ def _unkeepable(interface: ET.Element) -> Optional[str]:
     return None
 
 
-def _text(domain: ET.Element, tag: str, text: str) -> None:
+def _set_text(domain: ET.Element, tag: str, text: str) -> None:
     element = domain.find(tag)
     if element is None:
         element = ET.SubElement(domain, tag)

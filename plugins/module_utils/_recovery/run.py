@@ -183,7 +183,7 @@ def _result(found: Sequence[Leftover], errors: Sequence[Optional[str]], *, chang
         "changed": changed,
         "leftovers": [item.as_dict(error=error) for item, error in zip(found, errors)],
         "summary": [_line(item, error) for item, error in zip(found, errors)] or ["Nothing is left of any crash."],
-        "diff": {"before": _text(before), "after": _text(after)},
+        "diff": {"before": _in_lines(before), "after": _in_lines(after)},
     }
 
 
@@ -191,7 +191,7 @@ def _line(item: Leftover, error: Optional[str]) -> str:
     return f"{item.line} - {error or item.action or 'left alone'}"
 
 
-def _text(lines: Sequence[str]) -> str:
+def _in_lines(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
