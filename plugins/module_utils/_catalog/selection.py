@@ -197,7 +197,7 @@ def guest_of(chosen: Chosen, wanted: str) -> SavedGuest:
     if saved is None:
         known = ", ".join(each.name for each in manifest.guests) or "none"
         raise InputError(
-            f"Guest {wanted} is not in backup {manifest.backup_id}, which holds {known}",
+            f"Guest {wanted!r} is not in backup {manifest.backup_id}, which holds {known}",
             backup_id=manifest.backup_id,
             guest=wanted,
         )

@@ -117,9 +117,13 @@ class Controller:
             reason = "hostname must be a name or an address alone, without https:// and without a port"
             raise InputError(f"Failed to {action}: {reason}", controller=hostname)
         controller = cls(hostname=hostname, **given)
-        if not 1 <= controller.port <= 65535 or controller.timeout < 1:
-            reason = "port must be 1 to 65535 and timeout at least 1 second"
-            raise InputError(f"Failed to {action}: {reason}", controller=hostname)
+        reasons = []
+        if not 1 <= controller.port <= 65535:
+            reasons.append(f"port is {controller.port} and must be 1 to 65535")
+        if controller.timeout < 1:
+            reasons.append(f"timeout is {controller.timeout} and must be at least 1 second")
+        if reasons:
+            raise InputError(f"Failed to {action}: {'; '.join(reasons)}", controller=hostname)
         by_password = bool(controller.username and controller.password)
         if by_password == bool(controller.cert_filepath):
             reason = "give either username and password or cert_filepath"

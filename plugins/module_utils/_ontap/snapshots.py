@@ -129,7 +129,7 @@ class SnapshotRequest:
             owner=owner,
             comment=comment,
             snapmirror_label=snapmirror_label,
-            expiry_time=None if expiry_time is None else parse_time(expiry_time),
+            expiry_time=None if expiry_time is None else parse_time(expiry_time, what="expiry_time"),
             allow_foreign=allow_foreign,
             keep_foreign=keep_foreign,
             only_new=only_new,
@@ -235,17 +235,18 @@ class Taken:
     array_ahead: Optional[tuple[float, float]] = None
 
 
-def parse_time(text: str) -> datetime:
-    """Read an ISO 8601 time with an offset (or Z), to the second.
+def parse_time(text: str, *, what: str) -> datetime:
+    """Read an ISO 8601 time with an offset (or Z), to the second; ``what`` names it in the message.
 
     :raises InputError: it is none, or it has no offset and could mean another moment on another host.
     """
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", _FRACTION.sub("", text.strip())))
     except ValueError as exc:
-        raise InputError(f"Failed to read the time {text!r}: it is not ISO 8601 (2026-12-31T23:59:00+01:00)") from exc
+        reason = "it is not a time in ISO 8601 (2026-12-31T23:59:00+01:00)"
+        raise InputError(f"Failed to read {what} {text!r}: {reason}", option=what) from exc
     if moment.tzinfo is None:
-        raise InputError(f"Failed to read the time {text!r}: its offset from UTC is missing (+01:00, Z)")
+        raise InputError(f"Failed to read {what} {text!r}: its offset from UTC is missing (+01:00, Z)", option=what)
     return moment
 
 
@@ -480,4 +481,4 @@ def _refusal_data(refusal: Refusal) -> dict[str, Any]:
 
 def _time_of(record: Mapping[str, Any], key: str) -> Optional[datetime]:
     text = record.get(key)
-    return parse_time(str(text)) if text else None
+    return parse_time(str(text), what=key) if text else None

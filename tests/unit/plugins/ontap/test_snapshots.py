@@ -211,7 +211,7 @@ def test_options_that_can_be_used() -> None:
 
 @pytest.mark.parametrize("text", ["2026-11-21T02:00:00Z", "2026-11-21T03:00:00+01:00", "2026-11-20T21:00:00-05:00"])
 def test_times_are_moments(text: str) -> None:
-    assert parse_time(text) == NOW
+    assert parse_time(text, what="expiry_time") == NOW
 
 
 def test_a_record_as_ontap_writes_it() -> None:

@@ -71,7 +71,7 @@ def test_whom_it_is_restored_into(
     [
         ("web1", ["web1"], None, "'web1', which is no uuid"),
         (NEW, ["web1", "db1"], None, "into_uuid is for one guest, and web1, db1"),
-        (NEW, ["ghost"], None, "Guest ghost is not in backup"),
+        (NEW, ["ghost"], None, "Guest 'ghost' is not in backup"),
         (samples.WEB, ["web1"], None, "restore it without into_uuid"),
         (samples.DB, ["web1"], None, "Guest db1 is .* too: it is not web1"),
         (NEW, ["web1"], begun(uuid=THIRD), f"begun into guest {THIRD}, not into {NEW}"),
