@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import list
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest, check_name
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options, directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 T = TypeVar("T")
 
@@ -34,11 +35,9 @@ def read_records(
     """Read what an option holds of the result of ``source``; raises :class:`InputError` that names the option."""
     try:
         return tuple(map(read, records))
-    except (KeyError, TypeError) as exc:
-        what = f"{exc} is missing or of a wrong kind"
-        raise InputError(f"Failed to read {option}: {what}; give what {source} returned", option=option) from exc
-    except ValueError as exc:
-        raise InputError(f"Failed to read {option}: {exc}; give what {source} returned", option=option) from exc
+    except (KeyError, TypeError, ValueError) as exc:
+        message = f"Failed to read {option}: {why_unreadable(exc)}; give what {source} returned"
+        raise InputError(message, option=option) from exc
 
 
 def _methods(option: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 SCHEMA = "kvmsnap.index/1"
 MAX_BYTES = 1 << 20
@@ -165,7 +166,7 @@ def parse_index(content: bytes, *, where: str) -> ManifestIndex:
     except KvmsnapError as exc:
         raise ManifestError(f"Failed to read index {where}: {exc.message}", path=where) from exc
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise ManifestError(f"Failed to read index {where}: {str(exc)[:200]}", path=where) from exc
+        raise ManifestError(f"Failed to read index {where}: {why_unreadable(exc)[:200]}", path=where) from exc
     return index
 
 

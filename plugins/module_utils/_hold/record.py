@@ -23,6 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 Phase = Literal["planned", "holding", "held", "released"]
 Stage = Literal["holding", "releasing"]
@@ -376,4 +377,4 @@ def read_rows(path: Path, boot: str) -> Optional[list[Row]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise HoldRecordError(f"Failed to read the hold record {path}: {exc}") from exc
+        raise HoldRecordError(f"Failed to read the hold record {path}: {why_unreadable(exc)}") from exc

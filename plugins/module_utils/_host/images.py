@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 TIMEOUT = 30.0
 MAX_LAYERS = 200
@@ -99,7 +100,8 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
     try:
         return ImageInfo.from_json(json.loads(done.stdout), path=path)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
-        raise ImageError(f"Failed to {action}: the answer of qemu-img cannot be read ({exc})", path=path) from exc
+        reason = f"the answer of qemu-img cannot be read ({why_unreadable(exc)})"
+        raise ImageError(f"Failed to {action}: {reason}", path=path) from exc
 
 
 def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str]:

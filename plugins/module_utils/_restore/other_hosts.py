@@ -16,6 +16,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import G
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import Interface, interfaces_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 _DRIVE = re.compile(r"/dev/(sr|fd)\d+")
 
@@ -173,7 +174,7 @@ def _readable(host: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError) as exc:
-        message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
+        message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({why_unreadable(exc)})"
         raise InputError(message, option="other_hosts_guests") from exc
 
 
