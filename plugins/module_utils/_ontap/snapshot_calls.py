@@ -79,7 +79,7 @@ def _waiting(client: Client, deadline: Deadline) -> dict[str, Any]:
 
 
 def modify_one(
-    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, Any], *, deadline: Deadline
+    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, str], *, deadline: Deadline
 ) -> None:
     """Set properties of a snapshot. :raises OntapError:"""
     try:

@@ -149,10 +149,10 @@ class SnapshotRequest:
         other = self.comment is not None and snapshot.comment != self.stored_comment
         return self.keep_foreign and (other or not snapshot.is_of(self.owner))
 
-    def late_properties(self) -> dict[str, Any]:
+    def late_properties(self) -> dict[str, str]:
         """Return what is set once all snapshots exist, as fields of a PATCH; the one that can be undone first."""
-        label, expiry = self.snapmirror_label, self.expiry_time
-        late = {"snapmirror_label": label, "expiry_time": expiry and format_time(expiry)}
+        expiry = None if self.expiry_time is None else format_time(self.expiry_time)
+        late = {"snapmirror_label": self.snapmirror_label, "expiry_time": expiry}
         return {key: value for key, value in late.items() if value is not None}
 
 
@@ -171,7 +171,7 @@ class VolumeStep:
 
     known: Known
     action: Action
-    changes: Mapping[str, Any]
+    changes: Mapping[str, str]
 
     @property
     def volume(self) -> Volume:
@@ -452,8 +452,8 @@ def _diffable(snapshot: Optional[Snapshot]) -> Optional[dict[str, Any]]:
     }
 
 
-def _changes(wanted: SnapshotRequest, snapshot: Snapshot) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+def _changes(wanted: SnapshotRequest, snapshot: Snapshot) -> dict[str, str]:
+    changes: dict[str, str] = {}
     if wanted.comment is not None and snapshot.comment != wanted.stored_comment:
         changes["comment"] = wanted.stored_comment
     if wanted.snapmirror_label is not None and snapshot.snapmirror_label != wanted.snapmirror_label:
