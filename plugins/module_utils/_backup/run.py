@@ -361,7 +361,7 @@ def _undone(
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
         remaining = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
-        remaining += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
+        remaining += [f"{each}, where a snapshot of that name came meanwhile" for each in _met(exc)]
     else:
         remaining = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
     if _held_still(request):
@@ -382,10 +382,13 @@ def _undone(
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
 
 
-def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
-    """Return the failures that met a snapshot of the name: before the hold there was none. An earlier run's may come
-    late; its manifest stays, so that a second run with the same name removes it."""
-    return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
+def _met(exc: SnapshotSetError) -> list[str]:
+    """Return the volumes on which a snapshot of the name was met: before the hold there was none.
+
+    An earlier run's may come late; its manifest stays, so that a second run with the same name removes it.
+    """
+    failures = exc.fields.get("failures", ())
+    return [str(each["volume"]) for each in failures if each.get("ontap_code") in codes.SNAPSHOT_MET]
 
 
 def _held_still(request: BackupRequest) -> bool:

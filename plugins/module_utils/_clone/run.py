@@ -73,7 +73,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 
 @dataclass(frozen=True)
-class HostProbes:
+class CloneProbes:
     """Where on this host a copy is made; tests bring their own."""
 
     mounted: Callable[[Sequence[Client], Iterable[SavedVolume], Deadline], dict[Key, HostVolume]] = mounted_volumes
@@ -162,7 +162,7 @@ class CloneContext:
     host: Host
     clients: Sequence[Client]
     deadline: Deadline
-    probes: HostProbes
+    probes: CloneProbes
 
     @property
     def name(self) -> str:
@@ -193,7 +193,7 @@ class Plan:
         return [*self.definition.notes, *(problem.message for problem in self.remarks), *origin]
 
 
-def run(request: CloneRequest, *, check: bool, probes: Optional[HostProbes] = None) -> dict[str, Any]:
+def run(request: CloneRequest, *, check: bool, probes: Optional[CloneProbes] = None) -> dict[str, Any]:
     """Return the module's result, with ``check`` that of what would be done.
 
     Raises :class:`InputError`, :class:`CloneRefusedError` and :class:`NotOursError` before anything was touched, and
@@ -201,7 +201,7 @@ def run(request: CloneRequest, *, check: bool, probes: Optional[HostProbes] = No
     """
     act = _present if request.present else _absent
     lock = nullcontext() if check else clone_record.alone(request.root)
-    with lock, _context(request, probes or HostProbes()) as context:
+    with lock, _context(request, probes or CloneProbes()) as context:
         known = clone_record.load(request.root, context.name)
         own = _claimed(context, known.uuid) if known is not None and not check else nullcontext()
         with own:
@@ -214,7 +214,7 @@ def _claimed(context: CloneContext, uuid: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _context(request: CloneRequest, probes: HostProbes) -> Iterator[CloneContext]:
+def _context(request: CloneRequest, probes: CloneProbes) -> Iterator[CloneContext]:
     deadline, retry_count = request.array.deadline(), request.array.retry_count
     with request.array.connected(deadline) as clients, closing(connect(request.uri, retry_count=retry_count)) as host:
         yield CloneContext(request, host, clients, deadline, probes)

@@ -111,7 +111,7 @@ class Bench:
         key = (saved["svm"], saved["kvm_vol1"])
         mounts = {key: HostVolume(str(self.volume))}
         self.san = PlainSan(array=array, initiators=lambda: ["iqn.2026-01.org.example:hv1"])
-        self.probes = clone_run.HostProbes(
+        self.probes = clone_run.CloneProbes(
             lambda *_asked: mounts,
             nvram=str(self.side),
             tpm=str(self.side),
