@@ -90,7 +90,7 @@ _UNKNOWN: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostProbes:
     """Where the host tells of itself, and whom it asks."""
 
     mountinfo: str = MOUNTINFO
@@ -207,12 +207,12 @@ class _Site:
     census: Census
     clients: Sequence[Client]
     deadline: Deadline
-    around: Surroundings
+    probes: HostProbes
 
 
 def discover(
     request: DiscoveryRequest,
-    surroundings: Optional[Surroundings] = None,
+    probes: Optional[HostProbes] = None,
     *,
     planned: Optional[Mapping[str, str]] = None,
 ) -> Discovery:
@@ -223,10 +223,10 @@ def discover(
     Raises :class:`InputError` (a guest that is not known), ``OntapError``, :class:`LibvirtError`.
     """
     deadline = request.array.deadline()
-    around = surroundings or Surroundings()
+    probes = probes or HostProbes()
     with census_of(request) as counted, request.array.connected(deadline) as clients:
         census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
-        site = _Site(request, census, clients, deadline, around)
+        site = _Site(request, census, clients, deadline, probes)
         return _discover(site) if request.auto_discovery else _check(site)
 
 
@@ -302,7 +302,7 @@ def _discovery(
         problems=(*problems, *_unwritable(mapping)),
         mapping=tuple(mapping),
         libvirt_available=site.census.host is not None,
-        initiators=tuple(site.around.initiators()),
+        initiators=tuple(site.probes.initiators()),
         systems=tuple(
             System(client.name, client.cluster_name, ".".join(map(str, client.version))) for client in site.clients
         ),
@@ -321,8 +321,8 @@ def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
     luns = lun_storages(
         site.clients,
         (place for place in places if isinstance(place, LunPlace)),
-        ask_sanlun=site.around.sanlun,
-        initiators=(*site.around.initiators(), *site.request.known_initiators),
+        ask_sanlun=site.probes.sanlun,
+        initiators=(*site.probes.initiators(), *site.request.known_initiators),
         deadline=site.deadline,
     )
     if luns.sanlun and luns.sanlun.error:
@@ -338,13 +338,13 @@ def _inspected(
 
     Raises ``KvmsnapError`` when libvirt went away meanwhile.
     """
-    around, census = site.around, site.census
+    probes, census = site.probes, site.census
     files = HostFiles(
-        lambda: read_mounts(around.mountinfo),
-        sysfs=around.sysfs,
+        lambda: read_mounts(probes.mountinfo),
+        sysfs=probes.sysfs,
         multipath_required=site.request.multipath_required,
     )
-    inspector = DiskInspector(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
+    inspector = DiskInspector(files, census.host, sysfs=probes.sysfs, multipathd=probes.multipathd)
     inspected: dict[str, tuple[Guest, list[DiskObservation]]] = {}
     problems = []
     for guest in census.guests:

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
-    Surroundings,
+    HostProbes,
     discover,
 )
 from ontapsim import testing
@@ -85,7 +85,7 @@ class World:
         mountinfo = self.root / "mountinfo"
         mountinfo.write_text("\n".join(self.mounts) + "\n", encoding="utf-8")
         request = DiscoveryRequest.from_options(self.options(**more))
-        found = discover(request, Surroundings(str(mountinfo), self.root / "sys")).as_result()
+        found = discover(request, HostProbes(str(mountinfo), self.root / "sys")).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 

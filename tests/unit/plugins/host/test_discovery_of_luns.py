@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
-    Surroundings,
+    HostProbes,
     discover,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
@@ -120,7 +120,7 @@ class Host:
             **more,
         }
         initiators = tuple(options.pop("known_initiators", ()))
-        surroundings = Surroundings(
+        probes = HostProbes(
             str(mountinfo),
             self.root / "sys",
             multipathd=lambda: self.daemon,
@@ -128,7 +128,7 @@ class Host:
             initiators=lambda: (HV1,),
         )
         request = replace(DiscoveryRequest.from_options(options), known_initiators=initiators)
-        found = discover(request, surroundings).as_result()
+        found = discover(request, probes).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 
