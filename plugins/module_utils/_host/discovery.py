@@ -141,7 +141,7 @@ class DiscoveryRequest:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class AssessedGuests:
     """The chosen guests as assessed, and findings that are about none of them."""
 
     guests: list[FoundGuest]
@@ -282,7 +282,7 @@ def _check(site: _Site) -> Discovery:
         deadline=site.deadline,
     )
     known = {guest.uuid for guest in checked if guest.known}
-    assessed = _assessed(Choice("all", ()), site, known) if known else Assessment([], [])
+    assessed = _assessed(Choice("all", ()), site, known) if known else AssessedGuests([], [])
     mapped = given_mapping.with_definitions(checked, assessed.guests)
     problems = [*assessed.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
     return _discovery(site, problems, given_mapping.mapping_of(mapped), mapped=mapped)
@@ -309,7 +309,7 @@ def _discovery(
     )
 
 
-def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
+def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> AssessedGuests:
     inspected, problems = _inspected(choice, site, chosen)
     places = list(_places(inspected))
     files = storages(
@@ -328,7 +328,7 @@ def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> Assessment:
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
-    return Assessment(assess(inspected, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
+    return AssessedGuests(assess(inspected, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
 def _inspected(
