@@ -30,8 +30,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import C
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
+    CloneWorld,
     NewClone,
-    Observation,
     described,
     lun_label,
     plan_clone,
@@ -356,7 +356,7 @@ def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
             tpm=f"{context.probes.tpm}/{uuid}" if saved.tpm else None,
             interfaces=request.interfaces,
         ),
-        Observation(
+        CloneWorld(
             snapshots={
                 key: found[manifest.backup_id].uuid for key, found in snapshots.items() if manifest.backup_id in found
             },
