@@ -54,7 +54,7 @@ def _points(given: Union[str, Iterable[Any], None]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class FoundGuest:
+class DiscoveredGuest:
     """A guest of a discovery, and what of it is to be saved: None for one that is not protected.
 
     ``nvram`` is the file with its UEFI variables; ``tpm`` says whether it has an emulated TPM.
@@ -67,7 +67,7 @@ class FoundGuest:
     tpm: bool = False
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> FoundGuest:
+    def from_record(cls, record: Mapping[str, Any]) -> DiscoveredGuest:
         """Read one of the ``guests`` that ``kvm_vm_discover`` returns."""
         return cls(
             name=str(record["name"]),
@@ -89,7 +89,7 @@ class BackupScope:
 
     owner: str
     policy: str
-    guests: tuple[FoundGuest, ...]
+    guests: tuple[DiscoveredGuest, ...]
     volumes: tuple[SavedVolume, ...]
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class BackupScope:
         return cls(
             owner=checked_id(options["owner"], what="owner"),
             policy=options["policy"],
-            guests=read_records(options["guests"], FoundGuest.from_record, option="guests"),
+            guests=read_records(options["guests"], DiscoveredGuest.from_record, option="guests"),
             volumes=read_records(options["volumes"], SavedVolume.from_record, option="volumes"),
             reasons=reasons,
             methods=_methods(options["quiesce"] or {}),

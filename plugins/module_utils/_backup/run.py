@@ -330,7 +330,7 @@ def _completed(
     """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
     if critical.ended_early:
         raise BackupError("the process was asked to end")
-    outcome = manifest_writer.Outcome(
+    outcome = manifest_writer.BackupOutcome(
         holds=tuple(map(hold_of, critical.rows)),
         snapshots=tuple(map(MadeSnapshot.of, taken)),
         asked=request.asked,
