@@ -255,7 +255,7 @@ def claiming(directory: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """Who has the lock of a hold: its process, None when it has not said so yet, and what it is about to do."""
 
     process: Optional[Process]
@@ -299,7 +299,7 @@ def releasing(record: Path) -> None:
             _write_holder(path, "releasing")
 
 
-def lock_holder(directory: Path, hold_id: str) -> Optional[Holder]:
+def lock_holder(directory: Path, hold_id: str) -> Optional[LockHolder]:
     """Return who has the lock of a hold now, None when nobody has; raises :class:`HoldRecordError`."""
     path = directory / f"{checked_hold_id(hold_id)}.lock"
     try:
@@ -313,12 +313,12 @@ def _write_holder(path: Path, stage: Stage) -> None:
     path.write_text(json.dumps({"pid": process.pid, "started": process.started, "stage": stage}), encoding="ascii")
 
 
-def _read_holder(path: Path) -> Holder:
+def _read_holder(path: Path) -> LockHolder:
     try:
         record = json.loads(path.read_bytes())
-        return Holder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
+        return LockHolder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
     except (OSError, ValueError, KeyError, TypeError):
-        return Holder(None, "holding")
+        return LockHolder(None, "holding")
 
 
 def _own(directory: Path) -> None:
