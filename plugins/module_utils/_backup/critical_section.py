@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshots as snap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import Creation, Made, read_known
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import CreatedSet, Creation, read_known
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -53,7 +53,7 @@ class CriticalResult:
     """
 
     rows: tuple[Row, ...]
-    made: Made
+    made: CreatedSet
     stuck: Optional[HoldError] = None
     ended_early: bool = False
     notes: tuple[str, ...] = ()

@@ -53,8 +53,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan im
     group_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
+    CreatedSet,
     Ensured,
-    Made,
     SnapshotSetError,
     ensure_absent,
     ensure_present,
@@ -257,7 +257,7 @@ def _made_of(
     manifest = replace(manifest, groups=_saved(grouped))
     wanted = request.wanted
     by_uuid = {volume.uuid: client for client, volume in found}
-    made = Made(())
+    made = CreatedSet(())
     try:
         begun = manifest_writer.start(request.root, manifest, request.scope.guests, key=request.scope.key)
         manifest, wanted = begun.manifest, replace(request.wanted, comment=begun.manifest.comment)
@@ -353,7 +353,7 @@ def _undone(
     request: BackupRequest,
     exc: BaseException,
     wanted: SnapshotRequest,
-    made: Made,
+    made: CreatedSet,
     *,
     run_id: str,
     clients: Mapping[str, Client],

@@ -26,7 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection i
     guest_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume, mounted_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError, Made, Maker
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError, CopiedFile, Maker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
@@ -446,7 +446,7 @@ def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, Hos
     return found
 
 
-def _made(context: CloneContext, plan: Plan) -> list[Made]:
+def _made(context: CloneContext, plan: Plan) -> list[CopiedFile]:
     """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
     request, record = context.request, plan.record
     plan.chosen.keep(context.root)
@@ -497,7 +497,7 @@ def _result(
     *,
     changed: bool,
     notes: Sequence[str] = (),
-    made: Sequence[Made] = (),
+    made: Sequence[CopiedFile] = (),
 ) -> dict[str, Any]:
     whole = before if before is not None and before.phase == "made" else None
     return {

@@ -173,7 +173,7 @@ def ensure_absent(
     check_name(wanted.name, new=False)
     found = find_volumes(clients, refs, deadline=deadline)
     by_uuid = {volume.uuid: client for client, volume in found}
-    late = Made(()) if check_mode else _late(clients, unanswered, deadline=deadline)
+    late = CreatedSet(()) if check_mode else _late(clients, unanswered, deadline=deadline)
     came, coming = undo(late, wanted, clients=by_uuid)
     known = read_known(found, wanted.name, deadline=deadline)
     plan = plan_absent(wanted, known, now=lambda volume: by_uuid[volume.uuid].array_time())
@@ -185,11 +185,11 @@ def ensure_absent(
     return Ensured(plan.changed or bool(came), (), diff_of(plan, wanted))
 
 
-def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> Made:
+def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> CreatedSet:
     """Return creations that may come to an end yet, to be undone."""
     found = find_volumes(clients, [each.ref for each in unanswered], deadline=deadline) if unanswered else []
     by_uuid = {each.ref.uuid: each for each in unanswered}
-    return Made(
+    return CreatedSet(
         (),
         failures=tuple((volume, by_uuid[volume.uuid].as_failure()) for _client, volume in found),
         doubtful=tuple(VolumeStep(Known(volume, None), "create", {}) for _client, volume in found),
@@ -222,7 +222,7 @@ def _meet(start: threading.Barrier) -> None:
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedSet:
     """What came of creating a set: what exists now, what failed, and where something may be or come all the same.
 
     ``uses`` are the groups that were to make snapshots.
@@ -283,13 +283,13 @@ class Creation:
         """Say whether a request has failed already, so that the set cannot become whole."""
         return any(future.done() and future.exception() for future in self._futures)
 
-    def outcome(self) -> Made:
+    def outcome(self) -> CreatedSet:
         """Return what came of it once all requests have ended."""
         self._pool.shutdown()
         results = [(part, future.exception() or future.result()) for part, future in zip(self._parts, self._futures)]
         existing = [step.known for step in self._plan.steps if step.action != "create"]
         failed = [(part, value) for part, value in results if isinstance(value, BaseException)]
-        return Made(
+        return CreatedSet(
             taken=(
                 *(each for _part, value in results if not isinstance(value, BaseException) for each in value),
                 *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot),
@@ -343,7 +343,7 @@ def create_all(
     return settle(made, wanted, clients=clients)
 
 
-def settle(made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]) -> list[Taken]:
+def settle(made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]) -> list[Taken]:
     """Return the snapshots of a set that is whole.
 
     :raises SnapshotSetError: it is not; what was created of it has been removed again.
@@ -378,7 +378,7 @@ def finish_all(
         failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
         if failures:
             action = f"set {key} of snapshot {plan.name!r}"
-            raise take_back(action, wanted, Made(tuple(taken), tuple(failures)), clients=clients)
+            raise take_back(action, wanted, CreatedSet(tuple(taken), tuple(failures)), clients=clients)
     if not plan.changed:
         return list(taken)
 
@@ -488,14 +488,16 @@ def _over(client: Client, volume: Volume, failure: BaseException, deadline: Dead
     return False
 
 
-def take_back(action: str, wanted: SnapshotRequest, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
+def take_back(
+    action: str, wanted: SnapshotRequest, made: CreatedSet, *, clients: Mapping[str, Client]
+) -> SnapshotSetError:
     """Remove what was created of a set, and return the error that tells why ``action`` failed and what is left."""
     removed, remaining = undo(made, wanted, clients=clients)
     return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=remaining)
 
 
 def undo(
-    made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
+    made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what was created, and only that: by its uuid, with our comment looked at once more.
 
@@ -540,7 +542,7 @@ def undo(
 
 
 def _undo_groups(
-    made: Made, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
+    made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes.
 
