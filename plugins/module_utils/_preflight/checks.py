@@ -153,7 +153,7 @@ class Directory:
 
 
 @dataclass(frozen=True)
-class San:
+class MultipathDevices:
     """The multipath devices of the host: ``luns`` are ONTAP's, ``others`` and ``troubles`` pairs of device and reason.
 
     ``error`` says why multipathd did not answer; it is only asked on a host with multipath devices of ONTAP.
@@ -380,7 +380,7 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
     )
 
 
-def check_san(san: San) -> list[Finding]:
+def check_san(san: MultipathDevices) -> list[Finding]:
     """Whether the LUNs of this host can be identified and reached; a host without any needs nothing."""
     if not san.luns and not san.others:
         return [_finding("multipath", "LUNs", True, "this host has no multipath devices")]

@@ -19,8 +19,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.checks im
     Directory,
     Finding,
     Libvirt,
+    MultipathDevices,
     NfsServer,
-    San,
     Software,
     Tool,
     Trial,
@@ -40,23 +40,23 @@ ARRAY = ArrayReport("cluster1", username="kvmsnap", vserver="cluster1", version=
 @pytest.mark.parametrize(
     ("san", "expected"),
     [
-        (San(), [("multipath", True, "info")]),
-        (San(luns=("/dev/mapper/a",)), [("multipath", True, "info"), ("multipathd", True, "info")]),
+        (MultipathDevices(), [("multipath", True, "info")]),
+        (MultipathDevices(luns=("/dev/mapper/a",)), [("multipath", True, "info"), ("multipathd", True, "info")]),
         (
-            San(luns=("/dev/mapper/a",), error="refused"),
+            MultipathDevices(luns=("/dev/mapper/a",), error="refused"),
             [("multipath", True, "info"), ("multipathd", False, "error")],
         ),
         (
-            San(others=(("/dev/mapper/o", "it is none"),), error=""),
+            MultipathDevices(others=(("/dev/mapper/o", "it is none"),), error=""),
             [("multipath", True, "info"), ("multipath-wwid", False, "info")],
         ),
         (
-            San(luns=("/dev/mapper/a",), troubles=(("/dev/mapper/a", "1 of its 2 paths fail"),)),
+            MultipathDevices(luns=("/dev/mapper/a",), troubles=(("/dev/mapper/a", "1 of its 2 paths fail"),)),
             [("multipath", True, "info"), ("multipathd", True, "info"), ("multipath-paths", False, "warning")],
         ),
     ],
 )
-def test_luns_of_the_host(san: San, expected: list[tuple[str, bool, str]]) -> None:
+def test_luns_of_the_host(san: MultipathDevices, expected: list[tuple[str, bool, str]]) -> None:
     findings = preflight_checks.check_san(san)
     assert [(finding.check, finding.ok, finding.severity) for finding in findings] == expected
     assert all(bool(finding.remedy) is not finding.ok for finding in findings)
