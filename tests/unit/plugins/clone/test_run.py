@@ -242,7 +242,7 @@ def test_a_copy_that_lost_a_part_is_made_anew(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"guest": "ghost"}, "no backup that holds guest ghost"),
+        ({"guest": "ghost"}, "no backup that holds guest 'ghost'"),
         ({"guest": "ghost", "backup_id": BACKUP}, "Guest 'ghost' is not in backup"),
         ({"backup_id": "hv1-daily_20200101000000"}, "There is no backup"),
         ({"name": "../x"}, "name '../x' cannot be used"),

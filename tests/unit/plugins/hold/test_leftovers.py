@@ -50,7 +50,7 @@ FIRED = replace(TIMER, fired_at=130.5)
         (HoldSeen("h1", True, error="Failed to read it"), 999.0, "keep"),
     ],
 )
-def test_judge(seen: HoldSeen, now: float, fate: str) -> None:
+def test_assess(seen: HoldSeen, now: float, fate: str) -> None:
     assert assess(seen, now=now, grace_period=60.0).fate == fate
 
 

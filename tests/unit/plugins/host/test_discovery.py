@@ -217,7 +217,9 @@ def test_guests_by_name(world: World) -> None:
     for name in ("web1", "web2", "db1"):
         world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
     assert [guest["name"] for guest in world.discover(guests=["web*"], exclude=["web2"])["guests"]] == ["web1"]
-    with pytest.raises(InputError, match="Guest web9 is not known here; the guests of this host are: db1, web1, web2"):
+    with pytest.raises(
+        InputError, match="Guest 'web9' is not known here; the guests of this host are: db1, web1, web2"
+    ):
         world.discover(guests=["web9"])
     with pytest.raises(InputError, match="list of guests is empty"):
         world.discover(guests=[])
@@ -233,7 +235,7 @@ def test_guests_that_another_host_has(world: World) -> None:
     assert [guest["name"] for guest in found["guests"]] == ["web1"]
     assert codes(found) == [("guest-not-found", "db1", None), ("no-guest-matches", None, None)]
     assert codes(found, "info") == [("guest-not-found", "db1", None)]
-    with pytest.raises(InputError, match="Guest db1 is not known here"):
+    with pytest.raises(InputError, match="Guest 'db1' is not known here"):
         world.discover(guests=wanted)
     alone = world.discover(guests=["db1"], unknown_guests="ignore")
     assert (alone["guests"], alone["volumes"], codes(alone)) == ([], [], [("guest-not-found", "db1", None)])

@@ -140,7 +140,7 @@ def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
     [
         ({"password": "wrong"}, {}, "does not accept the user name or password"),
         ({"hostname": "https://cluster1"}, {}, "hostname must be a name or an address alone"),
-        ({}, {"volumes": [{"svm": "svm1"}]}, "Failed to read volumes: controller is missing"),
+        ({}, {"volumes": [{"svm": "svm1"}]}, "Failed to read volumes: its 'controller' is missing or is no text"),
     ],
 )
 def test_an_array_that_cannot_be_reached_fails_after_the_host_was_put_right(
