@@ -31,7 +31,8 @@ def checked_id(value: str, *, what: str) -> str:
     ``what`` names the option in the message (``backup_id``, ``restore_id``, ``owner``).
     """
     if not value:
-        raise InputError(f"{what} is empty; give a name such as hv1-daily_20261121020000", option=what)
+        example = "; give a name such as hv1-daily_20261121020000" if what == "backup_id" else ""
+        raise InputError(f"{what} is empty{example}", option=what)
     if len(value) > MAX_ID_LENGTH or not _SAFE.fullmatch(value) or ".." in value:
         raise InputError(
             f"{what} {value!r} cannot be used as a name: it must start with a letter or digit, hold letters, digits"

@@ -9,6 +9,7 @@ character makes two names look like one. Names and paths that a playbook uses ag
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -44,6 +45,21 @@ def visible_lines(text: str) -> str:
 def argument(text: str) -> str:
     """Return a text as one word of a command that a person may copy into a shell, with what is hidden made visible."""
     return shlex.quote(visible(text))
+
+
+def why_unreadable(exc: Exception) -> str:
+    """Return what is wrong with a record that could not be read, as a clause; of a KeyError only the field is known."""
+    if isinstance(exc, KeyError):
+        return f"it has no {exc}"
+    if isinstance(exc, (TypeError, AttributeError)):
+        return f"a value in it is of a wrong kind ({exc})"
+    if isinstance(exc, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(exc, json.JSONDecodeError):
+        return f"it is not JSON ({exc})"
+    if isinstance(exc, UnicodeDecodeError):
+        return f"it is not text in UTF-8 ({exc.reason} at byte {exc.start})"
+    return str(exc)
 
 
 def hides(text: str) -> bool:

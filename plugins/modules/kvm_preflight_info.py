@@ -83,9 +83,10 @@ findings:
       description:
         - The kind of check, a stable word.
         - One of V(sc-agent-timeout), V(retry-count), V(controller-name), V(nfs-server-name), V(nfs-server-lif),
-          V(host-name), V(libvirt), V(version), V(host-tool), V(config-dir), V(catalog-dir), V(catalog-space),
-          V(hold-dir), V(directory-mode), V(directory-answer), V(controller-connection), V(controller-tls),
-          V(controller-login), V(ontap-version), V(clock-skew) and V(controller-right).
+          V(host-name), V(multipath), V(multipathd), V(multipath-paths), V(multipath-wwid), V(libvirt), V(version),
+          V(host-tool), V(config-dir), V(catalog-dir), V(catalog-space), V(hold-dir), V(directory-mode),
+          V(directory-answer), V(volume-directory), V(controller-connection), V(controller-tls), V(controller-login),
+          V(ontap-version), V(clock-skew) and V(controller-right).
       returned: success
       type: str
       sample: controller-name

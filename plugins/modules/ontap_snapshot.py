@@ -377,7 +377,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets
     ensure_absent,
     ensure_present,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import RETRY
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -414,7 +414,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        wanted = Wanted.checked(**{key: given[key] for key in WANTED})
+        wanted = SnapshotRequest.checked(**{key: given[key] for key in WANTED})
         volumes = [VolumeRef.from_option(option) for option in given["volumes"]]
         deadline = Deadline.after(given["timeout"]).no_later(given["not_after"])
         if given["not_after"] is not None and not deadline.remaining():

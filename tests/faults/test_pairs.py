@@ -16,9 +16,9 @@ from itertools import combinations_with_replacement
 
 import pytest
 
+from kvmground.operations_host import AS_BEFORE, AS_SAVED, OPERATIONS, Done, OperationsHost, held_after, unexpected
 from kvmground.played import Played, Results
 from kvmground.renewed import Renewed
-from kvmground.whole import AS_BEFORE, AS_SAVED, OPERATIONS, Done, Whole, held_after, unexpected
 from series import Series
 
 ROUNDS, SHORT = 200, 20
@@ -41,12 +41,12 @@ def hosts() -> Iterator[Renewed]:
     found.end()
 
 
-def at_once(whole: Whole, pair: tuple[str, str], names: tuple[str, str], offset: float) -> list[Done]:
+def at_once(operated: OperationsHost, pair: tuple[str, str], names: tuple[str, str], offset: float) -> list[Done]:
     """Run both operations, the second one so many seconds after the first; return what they said as they ended."""
     with ThreadPoolExecutor(len(pair)) as pool:
-        first = pool.submit(whole.play, pair[0], names[0])
+        first = pool.submit(operated.play, pair[0], names[0])
         time.sleep(offset)
-        second = pool.submit(whole.play, pair[1], names[1])
+        second = pool.submit(operated.play, pair[1], names[1])
         return [each.result() for each in as_completed([first, second])]
 
 
@@ -60,17 +60,17 @@ def test_two_at_once(hosts: Renewed, results: Results, number: int) -> None:
     names = (f"round_{number:03d}_1", f"round_{number:03d}_{1 if same else 2}")
     step = f"{pair[0]} + {pair[1]}"
     began = time.monotonic()
-    with SERIES.play(played) as kept, hosts.round(SERIES.left_by(number)) as whole:
-        offset = round(part * whole.seconds.get(pair[0], UNKNOWN_LENGTH), 3)
+    with SERIES.play(played) as kept, hosts.round(SERIES.left_by(number)) as operated:
+        offset = round(part * operated.seconds.get(pair[0], UNKNOWN_LENGTH), 3)
         kept.update(pair=list(pair), part=part, offset=offset, names=list(names))
-        whole.prepare(number, undo="undo" in pair)
-        said = at_once(whole, pair, names, offset)
+        operated.prepare(number, undo="undo" in pair)
+        said = at_once(operated, pair, names, offset)
         kept["said"] = [str(each) for each in said]
         before = AS_SAVED if "undo" in pair else AS_BEFORE
         wrong = [
             *unexpected(said),
-            *whole.complaints(held_after(before, said)),
-            *whole.complaints_of_backups(said),
+            *operated.complaints(held_after(before, said)),
+            *operated.complaints_of_backups(said),
         ]
         detail = "; ".join([*wrong, *map(str, said)])
         results.add(Played("pairs", step, f"offset {offset}", not wrong, detail, time.monotonic() - began))

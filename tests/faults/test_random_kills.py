@@ -19,10 +19,10 @@ import pytest
 
 from kvmground.drive import OWNER
 from kvmground.modules import Running
+from kvmground.operations_host import APP, AS_BEFORE, AS_SAVED, OperationsHost
 from kvmground.played import Played, Results
 from kvmground.renewed import Renewed
 from kvmground.scene import HOLDS
-from kvmground.whole import APP, AS_BEFORE, AS_SAVED, Whole
 from kvmlab.process import wait_until
 from series import Series
 
@@ -52,42 +52,42 @@ def test_killed_at_a_random_moment(hosts: Renewed, results: Results, number: int
     operation = OPERATIONS[number // 2 % 2]
     part = round(played.random.uniform(0.0, LATEST), 3)
     began = time.monotonic()
-    with SERIES.play(played) as kept, hosts.round(SERIES.left_by(number)) as whole:
+    with SERIES.play(played) as kept, hosts.round(SERIES.left_by(number)) as operated:
         name = f"round_{number:03d}"
-        moment = round(part * whole.seconds[operation], 3)
+        moment = round(part * operated.seconds[operation], 3)
         kept.update(operation=operation, part=part, moment=moment)
-        whole.prepare(number, undo=False)
-        running = _begun(whole, operation, name)
+        operated.prepare(number, undo=False)
+        running = _begun(operated, operation, name)
         time.sleep(moment)
         kept["killed"] = killed = not running.ended
         running.kill()
-        kept["phase"] = phase = _phase(whole, operation, name)
-        wrong = list(_wrong(whole, operation, name))
+        kept["phase"] = phase = _phase(operated, operation, name)
+        wrong = list(_wrong(operated, operation, name))
         detail = "; ".join([*wrong, f"killed {phase}" if killed else "it had ended before"])
         results.add(Played("kills", operation, f"after {moment} s", not wrong, detail, time.monotonic() - began))
         assert not wrong, f"{operation} killed after {moment} s: {detail}"
 
 
-def _measure(whole: Whole) -> None:
+def _measure(operated: OperationsHost) -> None:
     """Run both modules to their ends, and remember how long that takes."""
-    whole.prepare(0, undo=False)
+    operated.prepare(0, undo=False)
     for operation in OPERATIONS:
-        outcome = _begun(whole, operation, "measured").wait()
+        outcome = _begun(operated, operation, "measured").wait()
         assert not outcome.failed, outcome.msg
-        whole.seconds[operation] = outcome.seconds
+        operated.seconds[operation] = outcome.seconds
 
 
-def _begun(whole: Whole, operation: str, name: str) -> Running:
-    ground = whole.ground
+def _begun(operated: OperationsHost, operation: str, name: str) -> Running:
+    ground = operated.ground
     if operation == "restore":
-        return ground.begin("kvm_app_restore", **whole.restoring(name))
+        return ground.begin("kvm_app_restore", **operated.restoring(name))
     found = ground.discovered(guests=[APP])
     return ground.begin("kvm_vm_backup", backup_id=name, owner=OWNER, hold_deadline=6, **found)
 
 
-def _phase(whole: Whole, operation: str, name: str) -> str:
+def _phase(operated: OperationsHost, operation: str, name: str) -> str:
     """Say how far the killed run came, by what it wrote down."""
-    catalog = whole.ground.seen(whole.ground.catalog)
+    catalog = operated.ground.seen(operated.ground.catalog)
     if operation == "restore":
         return _restore_phase(_json(catalog / "restores" / f"{name}.json"))
     manifest = _json(catalog / "backups" / name / "manifest.json")
@@ -95,8 +95,8 @@ def _phase(whole: Whole, operation: str, name: str) -> str:
         return "before the manifest"
     if manifest["phase"] == "complete":
         return "complete"
-    held = any(whole.ground.seen(HOLDS).rglob("*.json"))
-    return f"{'held' if held else 'not held'}, guest {whole.state()}"
+    held = any(operated.ground.seen(HOLDS).rglob("*.json"))
+    return f"{'held' if held else 'not held'}, guest {operated.state()}"
 
 
 def _restore_phase(record: Optional[dict[str, Any]]) -> str:
@@ -121,24 +121,24 @@ def _json(path: Path) -> Optional[dict[str, Any]]:
     return found
 
 
-def _wrong(whole: Whole, operation: str, name: str) -> Iterator[str]:
+def _wrong(operated: OperationsHost, operation: str, name: str) -> Iterator[str]:
     """Yield what is not whole: a held guest is let go in time, a half restore is gone on with by the same id."""
     if operation == "backup":
-        wait_until(lambda: whole.state() == "running", seconds=RELEASED_WITHIN, what="the release by the timer")
+        wait_until(lambda: operated.state() == "running", seconds=RELEASED_WITHIN, what="the release by the timer")
         held = AS_BEFORE
     else:
-        yield from _startable(whole)
-        again = whole.restore(name)
+        yield from _startable(operated)
+        again = operated.restore(name)
         held = AS_SAVED
         if not again.ok:
             yield f"the second run failed: {again.said}"
-    yield from whole.complaints_of_guest(held)
-    yield from whole.complaints_after_recovery()
-    yield from whole.complaints_of_guest(held)
+    yield from operated.complaints_of_guest(held)
+    yield from operated.complaints_after_recovery()
+    yield from operated.complaints_of_guest(held)
 
 
-def _startable(whole: Whole) -> Iterator[str]:
+def _startable(operated: OperationsHost) -> Iterator[str]:
     """Yield that the guest runs, or could be started, on disks that are neither old nor new."""
-    found = whole.held()
-    if found.startswith("mixed") and (whole.state() != "shutoff" or whole.can_be_started()):
-        yield f"killed, the guest is {whole.state()} and its disks are {found}"
+    found = operated.held()
+    if found.startswith("mixed") and (operated.state() != "shutoff" or operated.can_be_started()):
+        yield f"killed, the guest is {operated.state()} and its disks are {found}"

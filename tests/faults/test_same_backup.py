@@ -16,8 +16,8 @@ import pytest
 
 from kvmground import Ground, Outcome
 from kvmground.drive import Driver, OneProcess, TaskWise
+from kvmground.operations_host import AS_BEFORE, Done, OperationsHost, unexpected
 from kvmground.played import Played, Results
-from kvmground.whole import AS_BEFORE, Done, Whole, unexpected
 
 SECONDS = {"tasks": TaskWise, "module": OneProcess}
 STEPS = ("freeze", "snapshot", "thaw", "complete")
@@ -38,10 +38,10 @@ class Interrupted(TaskWise):
 
 
 @pytest.fixture(scope="module")
-def whole() -> Iterator[Whole]:
+def operated() -> Iterator[OperationsHost]:
     """Return a private host of its own with the guest and its first backup."""
     with Ground.beside("same") as ground:
-        found = Whole(ground)
+        found = OperationsHost(ground)
         found.furnish()
         yield found
 
@@ -49,18 +49,18 @@ def whole() -> Iterator[Whole]:
 @pytest.mark.parametrize("second", SECONDS)
 @pytest.mark.parametrize("step", STEPS)
 def test_the_second_run_of_a_backup_comes_while_the_first_lives(
-    whole: Whole, results: Results, step: str, second: str
+    operated: OperationsHost, results: Results, step: str, second: str
 ) -> None:
     began = time.monotonic()
     name = f"same_{step}_{second}"
-    whole.prepare(len(name), undo=False)
-    other: Driver = SECONDS[second](whole.ground, name, whole.settings)
+    operated.prepare(len(name), undo=False)
+    other: Driver = SECONDS[second](operated.ground, name, operated.settings)
     reports = []
-    first = Interrupted(whole.ground, name, whole.settings)
+    first = Interrupted(operated.ground, name, operated.settings)
     first.before = (step, lambda: reports.append(other.run()))
     report = first.run()
     said = [Done("backup first", report.ok, report.msg, name), Done("backup second", *_of(reports), name)]
-    wrong = [*whole.complaints(AS_BEFORE), *whole.complaints_of_backups(said)]
+    wrong = [*operated.complaints(AS_BEFORE), *operated.complaints_of_backups(said)]
     wrong += unexpected(said)
     if [each.ok for each in said] != [False, True]:
         wrong.append("not exactly one of them has the backup")

@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes impor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.workers import WorkerPool
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshots as snap
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import Creation, Made, read_known
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import CreatedSet, Creation, read_known
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -53,7 +53,7 @@ class CriticalResult:
     """
 
     rows: tuple[Row, ...]
-    made: Made
+    made: CreatedSet
     stuck: Optional[HoldError] = None
     ended_early: bool = False
     notes: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class CriticalResult:
 
 def run(
     guests: Sequence[HoldRequest],
-    wanted: snap.Wanted,
+    wanted: snap.SnapshotRequest,
     found: Sequence[Found],
     settings: HoldSettings,
     *,
@@ -122,7 +122,7 @@ def _began(record: HoldRecord) -> float:
     return timer.armed_at if timer is not None else min(sent, default=time.monotonic())
 
 
-def absent(wanted: snap.Wanted, found: Sequence[Found], *, deadline: Deadline) -> snap.SnapshotPlan:
+def absent(wanted: snap.SnapshotRequest, found: Sequence[Found], *, deadline: Deadline) -> snap.SnapshotPlan:
     """Return the plan that creates all snapshots; as many connections as there are volumes stand open afterwards.
 
     :raises SnapshotRefusedError: a volume cannot have one, or has another's. :raises InputError: it has one of ours.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import read_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import Busy, busy_guests, lock_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem, errors_of
@@ -38,7 +38,7 @@ def locked_now(hold_dir: Path, guests: Iterable[tuple[str, str]]) -> dict[str, P
 
 def half_restored(root: Path, guests: Iterable[tuple[str, str]]) -> dict[str, Problem]:
     """Return why guests (uuid, name) are left out whose disks are neither old nor new; ``root`` is the catalog."""
-    found, problems = survey(root), {}
+    found, problems = read_restores(root), {}
     for uuid, name in guests:
         half = found.half_restored(uuid)
         if half is not None:

@@ -20,7 +20,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.plan import 
     complete,
     without,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope, FoundGuest, read_records
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import (
+    BackupScope,
+    DiscoveredGuest,
+    read_records,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
@@ -70,7 +74,7 @@ class IndexStep:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BackupOutcome:
     """What hold and snapshots came to, the level asked for, and the uuids of the guests active on each other host."""
 
     holds: tuple[Hold, ...]
@@ -79,7 +83,7 @@ class Outcome:
     other_hosts: Mapping[str, Sequence[str]]
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Outcome:
+    def from_options(cls, options: Mapping[str, Any]) -> BackupOutcome:
         """Read the options of ``state: complete``; raises :class:`InputError`."""
         return cls(
             holds=read_records(options["holds"], Hold.from_record, option="holds", source="kvm_vm_quiesce"),
@@ -102,19 +106,19 @@ class ManifestRequest:
     name: str
     run_id: Optional[str]
     hold_dir: Path
-    step: Union[BackupScope, IndexStep, Outcome, Literal["withdrawn", "absent"]]
+    step: Union[BackupScope, IndexStep, BackupOutcome, Literal["withdrawn", "absent"]]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> ManifestRequest:
         """Read the module's options, those of the other states left alone; raises :class:`InputError`."""
         state = options["state"]
-        step: Union[BackupScope, IndexStep, Outcome, Literal["withdrawn", "absent"]]
+        step: Union[BackupScope, IndexStep, BackupOutcome, Literal["withdrawn", "absent"]]
         if state == "started":
             step = BackupScope.from_options(options)
         elif state == "indexed":
             step = IndexStep.from_options(options)
         elif state == "complete":
-            step = Outcome.from_options(options)
+            step = BackupOutcome.from_options(options)
         else:
             step = state
         return cls(
@@ -133,7 +137,7 @@ def write(request: ManifestRequest, *, check: bool) -> dict[str, Any]:
         return _start(request, step, check=check)
     if isinstance(step, IndexStep):
         return _indexed(request, step, check=check)
-    if isinstance(step, Outcome):
+    if isinstance(step, BackupOutcome):
         return _complete(request, step, check=check)
     act = withdraw if step == "withdrawn" else remove
     return act(request.root, request.name, check=check, run_id=request.run_id)
@@ -223,7 +227,7 @@ def foreseen(manifest: Manifest, *, key: Optional[ManifestKey]) -> Begun:
     return Begun(bound, copies.parts, (*notes, *copies.notes))
 
 
-def start(root: Path, manifest: Manifest, guests: Sequence[FoundGuest], *, key: Optional[ManifestKey]) -> Begun:
+def start(root: Path, manifest: Manifest, guests: Sequence[DiscoveredGuest], *, key: Optional[ManifestKey]) -> Begun:
     """Write the started manifest into the catalog and into the volumes; nothing is left of it when that fails.
 
     ``guests`` are those of the discovery: their UEFI variables and TPM states go into the catalog, and the manifest
@@ -259,7 +263,7 @@ def _bound(
     )
 
 
-def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dict[str, Any]:
+def _complete(request: ManifestRequest, outcome: BackupOutcome, *, check: bool) -> dict[str, Any]:
     root, name = request.root, request.name
     known = store.load(root, name)
     if request.run_id and (known is None or known.run_id != request.run_id):
@@ -282,7 +286,7 @@ def _complete(request: ManifestRequest, outcome: Outcome, *, check: bool) -> dic
     return {**result_of(done, before="started", notes=[]), "guests_below_consistency": below}
 
 
-def completed(started: Manifest, outcome: Outcome) -> Manifest:
+def completed(started: Manifest, outcome: BackupOutcome) -> Manifest:
     """Return the complete manifest of this moment; raises as :func:`complete` does."""
     return complete(
         started,
@@ -414,7 +418,7 @@ def _with_backing_state(guest: SavedGuest) -> SavedGuest:
     return replace(guest, disks=disks)
 
 
-def _side_files(guests: Sequence[FoundGuest]) -> list[store.SideFile]:
+def _side_files(guests: Sequence[DiscoveredGuest]) -> list[store.SideFile]:
     """Return what of a guest lies on the host: UEFI variables, and the state of an emulated TPM."""
     found = []
     for guest in guests:

@@ -47,10 +47,10 @@ class BackupPlan:
         come last. Raises :class:`InputError` for what names no guest of the backup, or one twice.
         """
         chosen = filesystems or {}
-        self._known(methods, "A quiesce method is given for")
-        self._known(chosen, "File systems are given for")
+        self._known(methods, "quiesce")
+        self._known(chosen, "filesystems")
         grouped = [word for group in order for word in group]
-        self._known(grouped, "A place in the order is given for")
+        self._known(grouped, "order")
         default = methods.get("*", "auto")
         holds = []
         for guest in self.guests:
@@ -70,12 +70,13 @@ class BackupPlan:
             )
         return holds
 
-    def _known(self, words: Iterable[str], what: str) -> None:
+    def _known(self, words: Iterable[str], option: str) -> None:
         unknown = sorted(set(words) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
         if unknown:
             raise InputError(
-                f"{what} {', '.join(unknown)}, which is no guest of this backup;"
+                f"{option} names {', '.join(map(repr, unknown))}, which is no guest of this backup;"
                 f" its guests are {', '.join(guest.name for guest in self.guests)}",
+                option=option,
                 guests=unknown,
             )
 

@@ -18,8 +18,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.request import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted, check_name
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest, check_name
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import Options, directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 T = TypeVar("T")
 
@@ -34,11 +35,9 @@ def read_records(
     """Read what an option holds of the result of ``source``; raises :class:`InputError` that names the option."""
     try:
         return tuple(map(read, records))
-    except (KeyError, TypeError) as exc:
-        what = f"{exc} is missing or of a wrong kind"
-        raise InputError(f"Failed to read {option}: {what}; give what {source} returned", option=option) from exc
-    except ValueError as exc:
-        raise InputError(f"Failed to read {option}: {exc}; give what {source} returned", option=option) from exc
+    except (KeyError, TypeError, ValueError) as exc:
+        message = f"Failed to read {option}: {why_unreadable(exc)}; give what {source} returned"
+        raise InputError(message, option=option) from exc
 
 
 def _methods(option: Mapping[str, Any]) -> dict[str, str]:
@@ -55,7 +54,7 @@ def _points(given: Union[str, Iterable[Any], None]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class FoundGuest:
+class DiscoveredGuest:
     """A guest of a discovery, and what of it is to be saved: None for one that is not protected.
 
     ``nvram`` is the file with its UEFI variables; ``tpm`` says whether it has an emulated TPM.
@@ -68,7 +67,7 @@ class FoundGuest:
     tpm: bool = False
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> FoundGuest:
+    def from_record(cls, record: Mapping[str, Any]) -> DiscoveredGuest:
         """Read one of the ``guests`` that ``kvm_vm_discover`` returns."""
         return cls(
             name=str(record["name"]),
@@ -90,7 +89,7 @@ class BackupScope:
 
     owner: str
     policy: str
-    guests: tuple[FoundGuest, ...]
+    guests: tuple[DiscoveredGuest, ...]
     volumes: tuple[SavedVolume, ...]
     reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +108,7 @@ class BackupScope:
         return cls(
             owner=checked_id(options["owner"], what="owner"),
             policy=options["policy"],
-            guests=read_records(options["guests"], FoundGuest.from_record, option="guests"),
+            guests=read_records(options["guests"], DiscoveredGuest.from_record, option="guests"),
             volumes=read_records(options["volumes"], SavedVolume.from_record, option="volumes"),
             reasons=reasons,
             methods=_methods(options["quiesce"] or {}),
@@ -154,7 +153,7 @@ class BackupRequest:
     name: str
     root: Path
     scope: BackupScope
-    wanted: Wanted
+    wanted: SnapshotRequest
     asked: str
     below: str
     go_on: bool
@@ -174,7 +173,7 @@ class BackupRequest:
             name=name,
             root=directory(options, "catalog_dir"),
             scope=scope,
-            wanted=Wanted.checked(
+            wanted=SnapshotRequest.checked(
                 name=name,
                 owner=scope.owner,
                 snapmirror_label=options["snapmirror_label"],

@@ -53,15 +53,20 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan im
     group_plan,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import (
+    CreatedSet,
     Ensured,
-    Made,
     SnapshotSetError,
     ensure_absent,
     ensure_present,
     settle,
     undo,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken, Wanted, as_planned, as_result
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
+    SnapshotRequest,
+    Taken,
+    as_planned,
+    as_result,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
@@ -176,7 +181,7 @@ def _take_back_begun(request: BackupRequest, known: Manifest, clients: Sequence[
     """Undo what a run that broke off left: its hold, its snapshots and, once those are gone, its manifest."""
     hold.release(request.name, request.hold_settings, check=False)
     manifest_writer.withdraw(request.root, request.name, check=False, run_id=known.run_id)
-    wanted = Wanted(request.name, owner=request.wanted.owner, keep_foreign=True)
+    wanted = SnapshotRequest(request.name, owner=request.wanted.owner, keep_foreign=True)
     refs = refs_of(clients, known, deadline=request.array.deadline())
     with deletable(request.root, [request.name]):
         ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.array.deadline())
@@ -252,7 +257,7 @@ def _made_of(
     manifest = replace(manifest, groups=_saved(grouped))
     wanted = request.wanted
     by_uuid = {volume.uuid: client for client, volume in found}
-    made = Made(())
+    made = CreatedSet(())
     try:
         begun = manifest_writer.start(request.root, manifest, request.scope.guests, key=request.scope.key)
         manifest, wanted = begun.manifest, replace(request.wanted, comment=begun.manifest.comment)
@@ -325,7 +330,7 @@ def _completed(
     """Return the complete manifest; raises :class:`BackupError` when the run is to be taken back."""
     if critical.ended_early:
         raise BackupError("the process was asked to end")
-    outcome = manifest_writer.Outcome(
+    outcome = manifest_writer.BackupOutcome(
         holds=tuple(map(hold_of, critical.rows)),
         snapshots=tuple(map(MadeSnapshot.of, taken)),
         asked=request.asked,
@@ -347,8 +352,8 @@ def _completed(
 def _undone(
     request: BackupRequest,
     exc: BaseException,
-    wanted: Wanted,
-    made: Made,
+    wanted: SnapshotRequest,
+    made: CreatedSet,
     *,
     run_id: str,
     clients: Mapping[str, Client],
@@ -356,7 +361,7 @@ def _undone(
     """Take back what was made, and return the error that says why there is no backup and what is left of it."""
     if isinstance(exc, SnapshotSetError):
         remaining = [str(each["volume"]) for each in exc.fields.get("left_behind", ())]
-        remaining += [f"{each['volume']}, where a snapshot of that name came meanwhile" for each in _met(exc)]
+        remaining += [f"{each}, where a snapshot of that name came meanwhile" for each in _met(exc)]
     else:
         remaining = [volume.label for volume, _error in undo(made, wanted, clients=clients)[1]]
     if _held_still(request):
@@ -377,10 +382,13 @@ def _undone(
     return BackupError(message, **{"failure_kind": type(exc).__name__, **exc.fields})
 
 
-def _met(exc: SnapshotSetError) -> list[Mapping[str, Any]]:
-    """Return the failures that met a snapshot of the name: before the hold there was none. An earlier run's may come
-    late; its manifest stays, so that a second run with the same name removes it."""
-    return [each for each in exc.fields.get("failures", ()) if each.get("ontap_code") in codes.SNAPSHOT_MET]
+def _met(exc: SnapshotSetError) -> list[str]:
+    """Return the volumes on which a snapshot of the name was met: before the hold there was none.
+
+    An earlier run's may come late; its manifest stays, so that a second run with the same name removes it.
+    """
+    failures = exc.fields.get("failures", ())
+    return [str(each["volume"]) for each in failures if each.get("ontap_code") in codes.SNAPSHOT_MET]
 
 
 def _held_still(request: BackupRequest) -> bool:
@@ -394,7 +402,7 @@ def _but(request: BackupRequest, exc: KvmsnapError, result: dict[str, Any]) -> B
 
 
 def _set_late(
-    request: BackupRequest, wanted: Wanted, manifest: Manifest, clients: Sequence[Client], *, check: bool
+    request: BackupRequest, wanted: SnapshotRequest, manifest: Manifest, clients: Sequence[Client], *, check: bool
 ) -> Optional[Ensured]:
     """Set label and expiry, now that all snapshots exist; None when there is nothing to set."""
     if wanted.snapmirror_label is None and wanted.expiry_time is None:

@@ -67,7 +67,7 @@ def describe_difference(create_time: Optional[str], seconds: float) -> str:
 
 def _seconds(create_time: Optional[str]) -> Optional[float]:
     try:
-        return parse_time(create_time).timestamp() if create_time else None
+        return parse_time(create_time, what="create_time").timestamp() if create_time else None
     except InputError:
         return None
 

@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import json
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError, alone_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopyMark
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -115,7 +115,7 @@ class CloneRecord:
     name: str
     uuid: str
     phase: Phase
-    mark: Mark
+    mark: CopyMark
     network: Optional[str]
     files: tuple[ClonedFile, ...]
     luns: tuple[ClonedLun, ...] = ()
@@ -133,7 +133,7 @@ class CloneRecord:
             name=checked_id(str(record["name"]), what="name"),
             uuid=str(record["uuid"]),
             phase=phase,
-            mark=Mark(**{key: str(record["mark"][key]) for key in Mark.__dataclass_fields__}),
+            mark=CopyMark(**{key: str(record["mark"][key]) for key in CopyMark.__dataclass_fields__}),
             network=record.get("network"),
             files=tuple(ClonedFile.from_record(item) for item in record["files"]),
             luns=tuple(ClonedLun.from_record(item) for item in record["luns"]),

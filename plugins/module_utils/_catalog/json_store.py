@@ -12,6 +12,7 @@ from typing import Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ def read(path: Path, parse: Callable[[Mapping[str, Any]], T], *, schema: str, wh
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise CatalogError(f"Failed to read {what}: {exc}", path=str(path)) from exc
+        raise CatalogError(f"Failed to read {what}: {why_unreadable(exc)}", path=str(path)) from exc
 
 
 def write(path: Path, record: Any, *, schema: str, what: str) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 SCHEMA = "kvmsnap.manifest/1"
 STARTED = "started"
@@ -165,9 +166,10 @@ class SavedVolume:
     def from_record(cls, record: Mapping[str, Any]) -> SavedVolume:
         """Read a volume, from a discovery or from a manifest."""
         known = {key: record.get(key) for key in cls.__dataclass_fields__}
-        for key in ("controller", "svm", "svm_uuid", "volume", "volume_uuid"):
-            if not isinstance(known[key], str):
-                raise TypeError(key)
+        names = ("controller", "svm", "svm_uuid", "volume", "volume_uuid")
+        unnamed = [key for key in names if not isinstance(known[key], str)]
+        if unnamed:
+            raise ValueError(f"its {unnamed[0]!r} is missing or is no text")
         known["mount_path"] = str(known["mount_path"] or "")
         return cls(**known)  # type: ignore[arg-type]
 
@@ -322,9 +324,7 @@ def parse(text: str, *, where: str) -> Manifest:
     try:
         return _from_record(record)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise ManifestError(
-            f"Failed to read manifest {where}: field {exc} is missing or of a wrong kind", path=where
-        ) from exc
+        raise ManifestError(f"Failed to read manifest {where}: {why_unreadable(exc)}", path=where) from exc
 
 
 def parse_foreign(content: bytes, *, where: str) -> Manifest:

@@ -20,6 +20,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 SCHEMA = "kvmsnap.index/1"
 MAX_BYTES = 1 << 20
@@ -52,13 +53,13 @@ class Part:
     def from_record(cls, record: Mapping[str, Any]) -> Part:
         """Read a part out of an index or an option. :raises KeyError, TypeError, ValueError, InputError:"""
         digest = record["sha256"]
-        if digest is not None and not _SHA256.fullmatch(_text(digest)):
+        if digest is not None and not _SHA256.fullmatch(_checked_text(digest)):
             raise ValueError("sha256")
         return cls(
-            host=checked_id(_text(record["host"]), what="host"),
-            svm_uuid=_text(record["svm_uuid"]),
-            volume_uuid=_text(record["volume_uuid"]),
-            volume=_text(record["volume"]),
+            host=checked_id(_checked_text(record["host"]), what="host"),
+            svm_uuid=_checked_text(record["svm_uuid"]),
+            volume_uuid=_checked_text(record["volume_uuid"]),
+            volume=_checked_text(record["volume"]),
             sha256=digest,
         )
 
@@ -83,9 +84,9 @@ class Signature:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Signature:
         """Read the signature of an index. :raises KeyError, TypeError, ValueError:"""
-        if not _SHA256.fullmatch(_text(record["hmac_sha256"])):
+        if not _SHA256.fullmatch(_checked_text(record["hmac_sha256"])):
             raise ValueError("hmac_sha256")
-        return cls(_text(record["key_id"]), record["hmac_sha256"])
+        return cls(_checked_text(record["key_id"]), record["hmac_sha256"])
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,9 @@ def parse_index(content: bytes, *, where: str) -> ManifestIndex:
             raise ValueError(f"parts is no list of at most {MAX_PARTS}")
         given = record["signature"]
         index = ManifestIndex(
-            backup_id=checked_id(_text(record["backup_id"]), what="backup_id"),
-            owner=checked_id(_text(record["owner"]), what="owner"),
-            run_id=_text(record["run_id"]),
+            backup_id=checked_id(_checked_text(record["backup_id"]), what="backup_id"),
+            owner=checked_id(_checked_text(record["owner"]), what="owner"),
+            run_id=_checked_text(record["run_id"]),
             parts=tuple(Part.from_record(each) for each in record["parts"]),
             signature=None if given is None else Signature.from_record(given),
         )
@@ -165,7 +166,7 @@ def parse_index(content: bytes, *, where: str) -> ManifestIndex:
     except KvmsnapError as exc:
         raise ManifestError(f"Failed to read index {where}: {exc.message}", path=where) from exc
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise ManifestError(f"Failed to read index {where}: {str(exc)[:200]}", path=where) from exc
+        raise ManifestError(f"Failed to read index {where}: {why_unreadable(exc)[:200]}", path=where) from exc
     return index
 
 
@@ -174,7 +175,7 @@ def _dumped(index: ManifestIndex) -> bytes:
     return f"{text}\n".encode("ascii")
 
 
-def _text(value: Any) -> str:
+def _checked_text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not value.isprintable():
         raise ValueError("a field is no short text on one line")
     return value

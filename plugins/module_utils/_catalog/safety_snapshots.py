@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import KnownRestores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     UNDO,
     Journal,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 
 DAY = 86400.0
@@ -28,7 +28,7 @@ _MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
 
 
 @dataclass(frozen=True)
-class Mark:
+class SafetyMark:
     """What the comment of a safety snapshot says: the owner of the backup, the restore, and the host that ran it.
 
     The owner need not be that host: another host restores from this one's backup, and hosts back up together.
@@ -44,10 +44,10 @@ def comment_of(restore_id: str, host: str) -> str:
     return f"before restore {restore_id} on {host}"
 
 
-def mark_of(comment: str) -> Optional[Mark]:
+def safety_mark_of(comment: str) -> Optional[SafetyMark]:
     """Return what the whole comment of a snapshot says, None when it is no safety snapshot's."""
     found = _MARK.fullmatch(comment)
-    return Mark(*found.groups()) if found else None
+    return SafetyMark(*found.groups()) if found else None
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Family:
         return tuple(dict.fromkeys(found))
 
 
-def families(found: Survey, ended: Mapping[str, float]) -> list[Family]:
+def families(found: KnownRestores, ended: Mapping[str, float]) -> list[Family]:
     """Return the restores of a host, those together that hang together; ``ended`` is by their names."""
     safeties = {safety.name for each in found.journals for safety in each.safeties}
     groups: list[tuple[set[str], list[Journal]]] = []
@@ -89,7 +89,9 @@ def families(found: Survey, ended: Mapping[str, float]) -> list[Family]:
     return [Family(tuple(each), max(ended[known.restore_id] for known in each)) for each in sorted_ones]
 
 
-def due(found: Survey, ended: Mapping[str, float], *, holding: Collection[str], now: float, days: int) -> list[Family]:
+def due(
+    found: KnownRestores, ended: Mapping[str, float], *, holding: Collection[str], now: float, days: int
+) -> list[Family]:
     """Return those whose safety snapshots, and whatever else they set aside, are to go.
 
     Every guest of every one of them was brought to an end, and the last ended ``days`` ago or more; 0 keeps all for

@@ -149,7 +149,8 @@ def _latest(root: Path, guests: Sequence[str], clients: Sequence[Client], deadli
         if not missing_volumes(manifest, snapshots_of(places, manifest.volumes, deadline=deadline)):
             return chosen
     raise InputError(
-        f"The catalog {root} has no backup that holds guest{'s' if len(guests) > 1 else ''} {', '.join(guests)} and"
+        f"The catalog {root} has no backup that holds guest{'s' if len(guests) > 1 else ''}"
+        f" {', '.join(map(repr, guests))} and"
         f" whose snapshots are all there{_anew(guests)}; nothing was touched",
         guests=list(guests),
     )
@@ -197,7 +198,7 @@ def guest_of(chosen: Chosen, wanted: str) -> SavedGuest:
     if saved is None:
         known = ", ".join(each.name for each in manifest.guests) or "none"
         raise InputError(
-            f"Guest {wanted} is not in backup {manifest.backup_id}, which holds {known}",
+            f"Guest {wanted!r} is not in backup {manifest.backup_id}, which holds {known}",
             backup_id=manifest.backup_id,
             guest=wanted,
         )

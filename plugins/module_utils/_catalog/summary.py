@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import array_clock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import COMPLETE, Manifest, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import UNKNOWN
 
 
@@ -93,15 +93,15 @@ def lines(record: dict[str, Any]) -> list[str]:
     """Return the lines that tell a person about one backup: what it is, each guest, who is not in it."""
     state = {True: "", False: " - CANNOT BE RESTORED FROM", None: ""}[record["exists"]]
     origin = "" if record["origin"] in (None, Origin.OWN_RUN.value) else f", {record['origin']}"
-    lines = [f"{record['backup_id']} ({record['phase']}, {record['completed'] or record['created']}{origin}){state}"]
+    at = record["completed"] or record["created"]
+    phase = f"{record['phase']}, {at}" if at else record["phase"]
+    lines = [f"{record['backup_id']} ({phase}{origin}){state}"]
     if record["error"]:
         lines.append(f"  {record['error']}")
     if record["missing"]:
         lines.append(f"  snapshots missing on {', '.join(record['missing'])}")
     for guest in record["guests"]:
-        held = f", held {guest['held_seconds']:.2f} s" if guest["held_seconds"] is not None else ", not held"
-        why = f" ({guest['reason']})" if guest["reason"] else ""
-        lines.append(f"  {guest['name']}: {guest['consistency']} by {guest['method']}{held}{why}")
+        lines.append(f"  {guest['name']}: {_consistency(guest, complete=record['phase'] == COMPLETE)}")
         lines.extend(
             f"    {disk['target']} is not in the backup: {disk['reason']}"
             for disk in guest["disks"]
@@ -122,6 +122,15 @@ def lines(record: dict[str, Any]) -> list[str]:
         for guest in record["unprotected"]
     )
     return lines
+
+
+def _consistency(guest: Mapping[str, Any], *, complete: bool) -> str:
+    """Return what a guest's disks are in a backup, and how that was reached; nothing is known before its end."""
+    if guest["consistency"] == UNKNOWN:
+        return "its consistency is not known" if complete else "its consistency is known once the backup is complete"
+    seconds = guest["held_seconds"]
+    how = ", not held" if seconds is None else f" by {guest['method']}, held {seconds:.2f} s"
+    return f"{guest['consistency']}{how}" + (f" ({guest['reason']})" if guest["reason"] else "")
 
 
 def _guest(guest: SavedGuest) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.snapshot_copy import in_host_snapshot
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import files, lun_clone, lun_restore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapDeniedError, OntapError
@@ -58,7 +58,7 @@ class CloneFailedError(KvmsnapError):
 
 
 @dataclass(frozen=True)
-class Made:
+class CopiedFile:
     """One file of a copy: by which way it came, and what was compared."""
 
     target: str
@@ -84,7 +84,7 @@ class Maker:
     initiators: Sequence[str]
     refused: dict[str, set[str]] = field(default_factory=dict)
 
-    def make(self, record: CloneRecord, xml: Callable[[CloneRecord], str]) -> tuple[CloneRecord, list[Made]]:
+    def make(self, record: CloneRecord, xml: Callable[[CloneRecord], str]) -> tuple[CloneRecord, list[CopiedFile]]:
         """Make the copy and return its record as made; ``xml`` gives its definition.
 
         The record is on disk before the first file is there. Raises :class:`KvmsnapError`; what was made till then is
@@ -94,25 +94,29 @@ class Maker:
         made = [self._clone(item) for item in record.files]
         for lun in record.luns:
             record, verified = self._attach(record, lun)
-            made.append(Made(lun.target, lun_label(lun), sources_of(record)[lun.target].path, "lun_clone", verified))
+            made.append(
+                CopiedFile(lun.target, lun_label(lun), sources_of(record)[lun.target].path, "lun_clone", verified)
+            )
         record = self._stand_alone(record)
         clone_record.save(self.root, record)
         self._side_files(record)
         domain = self.host.define(xml(record))
-        if domain.uuid != record.uuid or mark_of(domain.xml(inactive=True)) != record.mark:
+        if domain.uuid != record.uuid or copy_mark_of(domain.xml(inactive=True)) != record.mark:
             raise KvmsnapError(f"Failed to mark copy {record.name}: libvirt did not keep the mark", guest=record.name)
         record = record.at("made")
         clone_record.save(self.root, record)
         return record, made
 
-    def _clone(self, item: ClonedFile) -> Made:
+    def _clone(self, item: ClonedFile) -> CopiedFile:
         client, volume = self._place(item.key)
         seen = self._seen(item)
         way = self._by_any(item, client, volume, seen)
         if not os.path.exists(item.host_path):
             with telling(f"see {item.host_path}"):
                 look_anew(item.host_path)
-        return Made(item.target, item.storage.label, item.host_path, way, self._verified(item, client, volume, seen))
+        return CopiedFile(
+            item.target, item.storage.label, item.host_path, way, self._verified(item, client, volume, seen)
+        )
 
     def _attach(self, record: CloneRecord, lun: ClonedLun) -> tuple[CloneRecord, str]:
         """Clone a LUN, show it to this host alone and wait for its map; each thing is noted before it is used."""

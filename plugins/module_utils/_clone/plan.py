@@ -32,7 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import Mark, NewSource
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopyMark, NewSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.files import relative_path
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import Igroup
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -62,7 +62,7 @@ class NewClone:
 
 
 @dataclass(frozen=True)
-class Observation:
+class CloneWorld:
     """What array and host say before a copy is made.
 
     ``snapshots`` maps a volume to the uuid of its snapshot of the backup's name now; ``mounts`` tells where this host
@@ -80,7 +80,7 @@ def plan_clone(
     manifest: Manifest,
     guest: SavedGuest,
     wanted: NewClone,
-    seen: Observation,
+    seen: CloneWorld,
 ) -> CloneRecord:
     """Return the record of a copy that is to be made, or raise :class:`CloneRefusedError` with every reason."""
     problems: list[Problem] = []
@@ -111,7 +111,7 @@ def plan_clone(
         name=wanted.name,
         uuid=wanted.uuid,
         phase="making",
-        mark=Mark(wanted.owner, manifest.backup_id, guest.name, guest.uuid, wanted.created),
+        mark=CopyMark(wanted.owner, manifest.backup_id, guest.name, guest.uuid, wanted.created),
         network=wanted.network,
         files=tuple(files),
         luns=tuple(luns),
@@ -152,7 +152,7 @@ def lun_label(lun: ClonedLun) -> str:
 
 
 def _disk(
-    manifest: Manifest, guest: SavedGuest, disk: SavedDisk, wanted: NewClone, seen: Observation
+    manifest: Manifest, guest: SavedGuest, disk: SavedDisk, wanted: NewClone, seen: CloneWorld
 ) -> Union[Problem, list[ClonedFile]]:
     storage = disk.storage
     volume = manifest.volume_of(storage) if storage else None
@@ -182,7 +182,7 @@ def _disk(
 
 
 def _lun(
-    manifest: Manifest, guest: SavedGuest, disk: SavedDisk, wanted: NewClone, seen: Observation
+    manifest: Manifest, guest: SavedGuest, disk: SavedDisk, wanted: NewClone, seen: CloneWorld
 ) -> Union[Problem, ClonedLun]:
     storage = disk.storage
     volume = manifest.volume_of(storage) if storage else None
@@ -211,7 +211,7 @@ def _lun(
 
 
 def _file(
-    disk: SavedDisk, volume: SavedVolume, path: str, *, number: int, uuid: str, seen: Observation
+    disk: SavedDisk, volume: SavedVolume, path: str, *, number: int, uuid: str, seen: CloneWorld
 ) -> Optional[ClonedFile]:
     """Return the copy of one file: beside it, or where the volume is mounted when its directory is gone."""
     mount = seen.mounts.get(volume.key)
@@ -235,7 +235,7 @@ def _file(
     return ClonedFile(disk.target, number, storage, host_path, path, disk.format if number == 0 else "")
 
 
-def _located(host_path: str, manifest: Manifest, seen: Observation) -> Optional[tuple[SavedVolume, str]]:
+def _located(host_path: str, manifest: Manifest, seen: CloneWorld) -> Optional[tuple[SavedVolume, str]]:
     """Return the volume of the backup that a file of the host lies in, and where; names of a manifest are data.
 
     The volume had its place at the time of the backup; where mounts nest, the innermost counts.
@@ -258,7 +258,7 @@ def _snapshot_problem(
     guest: SavedGuest,
     disk: SavedDisk,
     volume: SavedVolume,
-    seen: Observation,
+    seen: CloneWorld,
 ) -> Optional[Problem]:
     now = seen.snapshots.get(volume.key)
     where = f"{volume.svm}:{volume.volume}"

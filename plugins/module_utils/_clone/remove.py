@@ -27,7 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import look_anew
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_attach import San
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Domain, Host
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_off
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import lun_clone
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
@@ -189,7 +189,7 @@ def own_domain(host: Host, record: CloneRecord) -> Optional[Domain]:
     domain = host.domain(uuid=record.uuid)
     if domain is None:
         return None
-    found = mark_of(domain.xml(inactive=domain.persistent()))
+    found = copy_mark_of(domain.xml(inactive=domain.persistent()))
     if found != record.mark:
         carried = f"that of {found.owner} from backup {found.backup_id}" if found else "no mark of ours"
         raise NotOursError(

@@ -26,12 +26,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection i
     guest_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume, mounted_volumes
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError, Made, Maker
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import CloneFailedError, CopiedFile, Maker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.network import network_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
     CloneRefusedError,
+    CloneWorld,
     NewClone,
-    Observation,
     described,
     lun_label,
     plan_clone,
@@ -52,7 +52,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_of, mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_mark_of, copy_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
@@ -73,7 +73,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 
 
 @dataclass(frozen=True)
-class Ground:
+class CloneProbes:
     """Where on this host a copy is made; tests bring their own."""
 
     mounted: Callable[[Sequence[Client], Iterable[SavedVolume], Deadline], dict[Key, HostVolume]] = mounted_volumes
@@ -162,7 +162,7 @@ class CloneContext:
     host: Host
     clients: Sequence[Client]
     deadline: Deadline
-    ground: Ground
+    probes: CloneProbes
 
     @property
     def name(self) -> str:
@@ -193,7 +193,7 @@ class Plan:
         return [*self.definition.notes, *(problem.message for problem in self.remarks), *origin]
 
 
-def run(request: CloneRequest, *, check: bool, ground: Optional[Ground] = None) -> dict[str, Any]:
+def run(request: CloneRequest, *, check: bool, probes: Optional[CloneProbes] = None) -> dict[str, Any]:
     """Return the module's result, with ``check`` that of what would be done.
 
     Raises :class:`InputError`, :class:`CloneRefusedError` and :class:`NotOursError` before anything was touched, and
@@ -201,7 +201,7 @@ def run(request: CloneRequest, *, check: bool, ground: Optional[Ground] = None) 
     """
     act = _present if request.present else _absent
     lock = nullcontext() if check else clone_record.alone(request.root)
-    with lock, _context(request, ground or Ground()) as context:
+    with lock, _context(request, probes or CloneProbes()) as context:
         known = clone_record.load(request.root, context.name)
         own = _claimed(context, known.uuid) if known is not None and not check else nullcontext()
         with own:
@@ -214,10 +214,10 @@ def _claimed(context: CloneContext, uuid: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _context(request: CloneRequest, ground: Ground) -> Iterator[CloneContext]:
+def _context(request: CloneRequest, probes: CloneProbes) -> Iterator[CloneContext]:
     deadline, retry_count = request.array.deadline(), request.array.retry_count
     with request.array.connected(deadline) as clients, closing(connect(request.uri, retry_count=retry_count)) as host:
-        yield CloneContext(request, host, clients, deadline, ground)
+        yield CloneContext(request, host, clients, deadline, probes)
 
 
 def _present(context: CloneContext, check: bool) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _refuse_taken(context: CloneContext) -> None:
     domain = context.host.domain(name=context.name)
     if domain is None:
         return
-    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    mark = copy_mark_of(domain.xml(inactive=domain.persistent()))
     whose = (
         f"a copy of {mark.guest} that {mark.owner} made, of which {context.root} knows nothing" if mark else "no copy"
     )
@@ -272,7 +272,7 @@ def _refuse_foreign(context: CloneContext) -> None:
     domain = context.host.domain(name=context.name)
     if domain is None:
         return
-    mark = mark_of(domain.xml(inactive=domain.persistent()))
+    mark = copy_mark_of(domain.xml(inactive=domain.persistent()))
     whose = f"made by {mark.owner} with another catalog than {context.root}" if mark else "no copy of ours"
     raise NotOursError(
         f"Refused to remove guest {context.name} ({domain.uuid}): it is {whose}; nothing was touched",
@@ -305,7 +305,7 @@ def _whole(context: CloneContext, known: CloneRecord) -> bool:
     if known.phase != "made" or own_domain(context.host, known) is None:
         return False
     places = places_of(known, context.clients, deadline=context.deadline)
-    return still_there(known, places, san=context.ground.san, deadline=context.deadline)
+    return still_there(known, places, san=context.probes.san, deadline=context.deadline)
 
 
 def _powered(context: CloneContext, known: CloneRecord, *, check: bool) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def _take_away(context: CloneContext, known: CloneRecord, *, late: bool) -> None
         clone_record.save(context.root, known.late())
     timeout = context.request.array.timeout
     places = places_of(known, context.clients, deadline=Deadline.after(timeout))
-    take_away(context.root, known, host=context.host, places=places, san=context.ground.san, timeout=timeout)
+    take_away(context.root, known, host=context.host, places=places, san=context.probes.san, timeout=timeout)
 
 
 def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
@@ -340,7 +340,7 @@ def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
     manifest, guest = chosen.manifest, guest_of(chosen, request.original)
     places = locate(context.clients, manifest.volumes, deadline=context.deadline)
     snapshots = snapshots_of(places, manifest.volumes, deadline=context.deadline)
-    mounts = context.ground.mounted(context.clients, manifest.volumes, context.deadline)
+    mounts = context.probes.mounted(context.clients, manifest.volumes, context.deadline)
     uuid = str(uuids.uuid4())
     saved = parse_guest(guest.xml)
     record = plan_clone(
@@ -352,11 +352,11 @@ def _plan(context: CloneContext, known: Optional[CloneRecord]) -> Plan:
             owner=request.owner,
             network=request.network,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            nvram=f"{context.ground.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
-            tpm=f"{context.ground.tpm}/{uuid}" if saved.tpm else None,
+            nvram=f"{context.probes.nvram}/{clone_record.PREFIX}{uuid}_VARS.fd" if saved.nvram else None,
+            tpm=f"{context.probes.tpm}/{uuid}" if saved.tpm else None,
             interfaces=request.interfaces,
         ),
-        Observation(
+        CloneWorld(
             snapshots={
                 key: found[manifest.backup_id].uuid for key, found in snapshots.items() if manifest.backup_id in found
             },
@@ -404,7 +404,7 @@ def _definition(context: CloneContext, chosen: Chosen, guest: SavedGuest, record
         disks=frozenset(source.path for source in spec.sources.values()),
         networks=general.networks | {name for name in (record.network,) if name},
         nvram=frozenset(path for path in (record.nvram,) if path),
-        firmware=context.ground.firmware,
+        firmware=context.probes.firmware,
     )
     seen = checked(made.xml, site)
     _refuse(context, guest, not_allowed(guest.name, seen))
@@ -414,7 +414,7 @@ def _definition(context: CloneContext, chosen: Chosen, guest: SavedGuest, record
 def _igroups(context: CloneContext, guest: SavedGuest, places: Places) -> dict[str, Igroup]:
     """Return the igroup of this host alone, for each SVM that has LUNs of the guest."""
     luns = [disk.storage for disk in guest.saved_disks if disk.storage is not None and disk.storage.lun is not None]
-    own = context.ground.initiators() if luns else ()
+    own = context.probes.initiators() if luns else ()
     found = {}
     for storage in {each.svm_uuid: each for each in luns}.values():
         place = places.get(storage.volume_key)
@@ -446,7 +446,7 @@ def _directories(manifest: Manifest, guest: SavedGuest, mounts: Mapping[Key, Hos
     return found
 
 
-def _made(context: CloneContext, plan: Plan) -> list[Made]:
+def _made(context: CloneContext, plan: Plan) -> list[CopiedFile]:
     """Make the copy and start it when it is to run; what was made of one that failed is taken away again."""
     request, record = context.request, plan.record
     plan.chosen.keep(context.root)
@@ -459,8 +459,8 @@ def _made(context: CloneContext, plan: Plan) -> list[Made]:
         method=request.method,
         timeout=request.array.timeout,
         mounts=plan.mounts,
-        san=context.ground.san,
-        initiators=context.ground.initiators() if record.luns else (),
+        san=context.probes.san,
+        initiators=context.probes.initiators() if record.luns else (),
     )
     try:
         record, made = maker.make(record, lambda now: _definition(context, plan.chosen, plan.guest, now).xml)
@@ -497,7 +497,7 @@ def _result(
     *,
     changed: bool,
     notes: Sequence[str] = (),
-    made: Sequence[Made] = (),
+    made: Sequence[CopiedFile] = (),
 ) -> dict[str, Any]:
     whole = before if before is not None and before.phase == "made" else None
     return {

@@ -34,7 +34,7 @@ _LOOP_INFO_BYTES = 232
 
 
 @dataclass(frozen=True)
-class FileId:
+class ServerFile:
     """What a file is, whatever its name: ``fsid`` is that of the server's file system, empty for a local one."""
 
     device: int
@@ -83,12 +83,12 @@ def parse_volumes(text: str) -> Mapping[str, str]:
     return {row[device]: row[fsid] for row in rows if row is not head and len(row) == len(head)}
 
 
-def file_id(path: str, volumes: NfsVolumes, *, proc: Path = PROC, seconds: float = SECONDS) -> FileId:
+def file_id(path: str, volumes: NfsVolumes, *, proc: Path = PROC, seconds: float = SECONDS) -> ServerFile:
     """Return what is at a path; raises :class:`OSError`, also for what is no regular file, and ``OverdueError``."""
     found = bounded(partial(os.stat, path, follow_symlinks=False), seconds=seconds, what=f"look at {path}")
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"{path} is no regular file")
-    return FileId(found.st_dev, found.st_ino, volumes.fsid(found.st_dev, proc / "self"))
+    return ServerFile(found.st_dev, found.st_ino, volumes.fsid(found.st_dev, proc / "self"))
 
 
 def file_answers(target: FileTarget, claim: Claim, *, proc: Path = PROC, sysfs: Path = SYSFS) -> tuple[Answer, ...]:
@@ -118,7 +118,7 @@ def file_answers(target: FileTarget, claim: Claim, *, proc: Path = PROC, sysfs: 
 
 
 def kernel_answer(
-    target: FileTarget, found: FileId, volumes: NfsVolumes, *, proc: Path = PROC, sysfs: Path = SYSFS
+    target: FileTarget, found: ServerFile, volumes: NfsVolumes, *, proc: Path = PROC, sysfs: Path = SYSFS
 ) -> Answer:
     """Say which loop devices and swap areas lie on the file; no process has those open."""
     users = []

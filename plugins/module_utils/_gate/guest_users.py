@@ -13,7 +13,7 @@ from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import FileId, NfsVolumes, file_id
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import NfsVolumes, ServerFile, file_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.processes import PROC
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, Target
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS, device_number, storage_marks
@@ -66,7 +66,7 @@ class _Look:
         self._target, self._host, self._proc, self._sysfs = target, host, proc, sysfs
         self._files = HostFiles(read_mounts, sysfs=sysfs)
         self._volumes = NfsVolumes()
-        self._file: Optional[FileId] = None
+        self._file: Optional[ServerFile] = None
         self._marks: frozenset[str] = frozenset()
         self._remote: Optional[str] = None
         if isinstance(target, FileTarget):

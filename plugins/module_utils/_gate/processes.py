@@ -94,11 +94,11 @@ def processes_answer(
 
 def _processes(proc: str) -> Iterator[str]:
     own = str(os.getpid())
-    return (f"{proc}/{name}" for name in _names(proc) if name.isdigit() and name != own)
+    return (f"{proc}/{name}" for name in _entries_of(proc) if name.isdigit() and name != own)
 
 
 def _descriptors(process: str) -> Iterator[_Descriptor]:
-    return (_Descriptor(process, f"{process}/fd/{name}") for name in _names(f"{process}/fd"))
+    return (_Descriptor(process, f"{process}/fd/{name}") for name in _entries_of(f"{process}/fd"))
 
 
 def _is_own_child(process: str) -> bool:
@@ -107,7 +107,7 @@ def _is_own_child(process: str) -> bool:
 
 def _parent(process: Path) -> str:
     """Return the pid of a process's parent, nothing when it has ended."""
-    for line in _text(process / "status").splitlines():
+    for line in _content_of(process / "status").splitlines():
         key, _colon, value = line.partition(":")
         if key == "PPid":
             return value.strip()
@@ -124,12 +124,12 @@ def _hit(descriptor: _Descriptor, matches: Matches) -> bool:
 
 def _runs(process: Path, guests: Collection[str]) -> bool:
     """Tell whether a process is the QEMU of one of these guests, as libvirt starts it."""
-    words = _text(process / "cmdline").split("\0")
+    words = _content_of(process / "cmdline").split("\0")
     return any(word == "-uuid" and value in guests for word, value in zip(words, words[1:]))
 
 
 def _user(process: Path, what: str) -> User:
-    pid, name = process.name, visible(_text(process / "comm").strip()) or "a program that has ended since"
+    pid, name = process.name, visible(_content_of(process / "comm").strip()) or "a program that has ended since"
     remedy = f"End what uses it ('ps -fp {pid}' shows it)."
     return User(f"process {pid} ({name})", f"has {what} open on this host", remedy, passing=True)
 
@@ -139,7 +139,7 @@ def is_regular(found: os.stat_result) -> bool:
     return stat.S_ISREG(found.st_mode)
 
 
-def _names(directory: str) -> list[str]:
+def _entries_of(directory: str) -> list[str]:
     """Return what is in a directory of a process, nothing when it has ended."""
     try:
         return os.listdir(directory)
@@ -147,7 +147,7 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _text(path: Path) -> str:
+def _content_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

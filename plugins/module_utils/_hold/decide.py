@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import 
     INCONSISTENT,
     OFFLINE,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, Method, Observation, Step
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, HoldStep, Method, Observation
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.agent_answers import few
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
 
 def decide(
     asked: Asked, seen: Observation, disks: Optional[Sequence[str]] = None, filesystems: Optional[Sequence[str]] = None
-) -> Step:
+) -> HoldStep:
     """Decide how a guest is held; pure. What cannot be had is an ``error``, what is not had by default a ``reason``."""
     if not seen.state.active:
         return _inactive(seen.state)
@@ -36,26 +36,26 @@ def decide(
     return step
 
 
-def _inactive(state: DomainState) -> Step:
+def _inactive(state: DomainState) -> HoldStep:
     if (state.state, state.reason) == ("shutoff", "shutdown"):
-        return Step("none", OFFLINE, "shut off")
+        return HoldStep("none", OFFLINE, "shut off")
     why = "libvirt does not know how" if state.reason == "unknown" else state.reason
-    return Step("none", CRASH, f"off, but not known to be cleanly shut down ({why})")
+    return HoldStep("none", CRASH, f"off, but not known to be cleanly shut down ({why})")
 
 
 def _active(
     asked: Asked, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
-) -> Step:
+) -> HoldStep:
     if asked == "none":
-        return Step("none", CRASH, "not to be held")
+        return HoldStep("none", CRASH, "not to be held")
     if seen.holder is not None:
-        return Step("none", CRASH, *taken_by(seen.holder))
+        return HoldStep("none", CRASH, *taken_by(seen.holder))
     if seen.state.state != "running":
         reason = f"it was {seen.state.state} ({seen.state.reason}) before and is left as it is"
         insists = asked in ("agent", "agent+suspend")
-        return Step("none", CRASH, reason, error=f"{reason}, so it cannot be frozen" if insists else None)
+        return HoldStep("none", CRASH, reason, error=f"{reason}, so it cannot be frozen" if insists else None)
     if asked == "suspend":
-        return Step("suspend", CRASH, "suspended as asked")
+        return HoldStep("suspend", CRASH, "suspended as asked")
     return _by_agent(asked, seen, disks, filesystems)
 
 
@@ -67,46 +67,46 @@ def taken_by(holder: str) -> tuple[str, str]:
 
 def _by_agent(
     asked: Asked, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
-) -> Step:
+) -> HoldStep:
     insists = asked in ("agent", "agent+suspend")
     if seen.agent != "connected":
         why = "it has no guest agent" if seen.agent == "none" else "no agent is connected to its agent channel"
         if insists:
-            return Step("none", CRASH, why, error=f"{why}, so it cannot be frozen")
+            return HoldStep("none", CRASH, why, error=f"{why}, so it cannot be frozen")
         if seen.definition.passthrough:
             devices = ", ".join(seen.definition.passthrough)
-            return Step(
+            return HoldStep(
                 "none",
                 CRASH,
                 f"{why}, and with devices of the host passed through ({devices}) it is only"
                 " suspended when that is asked for",
             )
-        return Step("suspend", CRASH, f"suspended: {why}")
+        return HoldStep("suspend", CRASH, f"suspended: {why}")
     if seen.agent_error is not None:
-        return Step("none", CRASH, seen.agent_error, error=seen.agent_error)
+        return HoldStep("none", CRASH, seen.agent_error, error=seen.agent_error)
     if seen.status == "frozen":
         reason = "someone else froze it before; it is left as it is"
-        return Step("none", CRASH, reason, error=reason if insists else None)
+        return HoldStep("none", CRASH, reason, error=reason if insists else None)
     return _covered("agent+suspend" if asked == "agent+suspend" else "agent", seen, disks, filesystems)
 
 
 def _covered(
     method: Method, seen: Observation, disks: Optional[Sequence[str]], filesystems: Optional[Sequence[str]]
-) -> Step:
+) -> HoldStep:
     """Return what a freeze by the agent gives, by what it covers of the guest."""
     level = APPLICATION if seen.vss else FILESYSTEM
     if seen.mounts is None:
-        return Step(method, level)
+        return HoldStep(method, level)
     unknown = set(filesystems or ()) - {each.mountpoint for each in seen.mounts}
     if unknown:
         why = f"nothing is mounted at {', '.join(sorted(unknown))}, which was to be frozen"
-        return Step("none", CRASH, why, error=why)
+        return HoldStep("none", CRASH, why, error=why)
     targets = [disk.target for disk in seen.definition.disks if not (disk.removable or disk.readonly)]
     saved = targets if disks is None else disks
     found = coverage(seen.mounts, saved=saved, chosen=filesystems)
     if found.missed:
-        return Step(method, CRASH, "; ".join(few(found.missed)), expected=found.devices)
-    return Step(method, level, expected=found.devices or None)
+        return HoldStep(method, CRASH, "; ".join(few(found.missed)), expected=found.devices)
+    return HoldStep(method, level, expected=found.devices or None)
 
 
 def due(rows: Iterable[Row], now: float) -> list[Row]:

@@ -14,9 +14,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import briefly_locked, release_all
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
-    Holder,
     HoldRecord,
     HoldRecordError,
+    LockHolder,
     Row,
     lock_holder,
     locked,
@@ -47,7 +47,7 @@ class HoldSeen:
     record: bool
     rows: Optional[tuple[Row, ...]] = ()
     age: float = 0.0
-    holder: Optional[Holder] = None
+    holder: Optional[LockHolder] = None
     timer: Optional[Timer] = None
     watching: bool = False
     error: Optional[str] = None

@@ -94,7 +94,8 @@ def _look_at_all(
     found = pool.each(wanted, seen)
     unknown = [want.label for want, guest in zip(wanted, found) if guest is None and not (go_on and want.uuid)]
     if unknown:
-        raise InputError(f"Libvirt does not know the guest {', '.join(unknown)}; nothing was held", guests=unknown)
+        named = ", ".join(map(repr, unknown))
+        raise InputError(f"Libvirt does not know the guest {named}; nothing was held", guests=unknown)
     uuids = [guest.uuid if isinstance(guest, Observation) else want.uuid for want, guest in zip(wanted, found)]
     names = [guest.name if isinstance(guest, Observation) else want.label for want, guest in zip(wanted, found)]
     twice = sorted({name for name, uuid in zip(names, uuids) if uuids.count(uuid) > 1})

@@ -157,7 +157,7 @@ Found = Union[Observation, Unseen, None]
 
 
 @dataclass(frozen=True)
-class Step:
+class HoldStep:
     """What is to be done with a guest, what that gives, and why it is not more; ``error``: what was asked cannot be.
 
     ``expected``: how many file systems the agent should freeze, None when that is not known.

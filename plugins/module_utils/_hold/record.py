@@ -23,6 +23,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 Phase = Literal["planned", "holding", "held", "released"]
 Stage = Literal["holding", "releasing"]
@@ -254,7 +255,7 @@ def claiming(directory: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockHolder:
     """Who has the lock of a hold: its process, None when it has not said so yet, and what it is about to do."""
 
     process: Optional[Process]
@@ -298,7 +299,7 @@ def releasing(record: Path) -> None:
             _write_holder(path, "releasing")
 
 
-def lock_holder(directory: Path, hold_id: str) -> Optional[Holder]:
+def lock_holder(directory: Path, hold_id: str) -> Optional[LockHolder]:
     """Return who has the lock of a hold now, None when nobody has; raises :class:`HoldRecordError`."""
     path = directory / f"{checked_hold_id(hold_id)}.lock"
     try:
@@ -312,12 +313,12 @@ def _write_holder(path: Path, stage: Stage) -> None:
     path.write_text(json.dumps({"pid": process.pid, "started": process.started, "stage": stage}), encoding="ascii")
 
 
-def _read_holder(path: Path) -> Holder:
+def _read_holder(path: Path) -> LockHolder:
     try:
         record = json.loads(path.read_bytes())
-        return Holder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
+        return LockHolder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
     except (OSError, ValueError, KeyError, TypeError):
-        return Holder(None, "holding")
+        return LockHolder(None, "holding")
 
 
 def _own(directory: Path) -> None:
@@ -376,4 +377,4 @@ def read_rows(path: Path, boot: str) -> Optional[list[Row]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise HoldRecordError(f"Failed to read the hold record {path}: {exc}") from exc
+        raise HoldRecordError(f"Failed to read the hold record {path}: {why_unreadable(exc)}") from exc

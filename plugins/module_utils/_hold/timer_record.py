@@ -18,6 +18,7 @@ from typing import Any, Literal, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 Kind = Literal["systemd", "process"]
 
@@ -92,7 +93,7 @@ def read_timer(path: Path) -> Optional[Timer]:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise TimerError(f"Failed to read the dead-man timer {path}: {exc}") from exc
+        raise TimerError(f"Failed to read the dead-man timer {path}: {why_unreadable(exc)}") from exc
 
 
 def known_timer(path: Path) -> Optional[Timer]:

@@ -21,14 +21,14 @@ _ZEROES = bytes(BLOCK_BYTES)
 
 
 @dataclass(frozen=True)
-class Whole:
+class Comparison:
     """What came of it: the offset of the first byte that differs, or None and the SHA-256 of what both hold."""
 
     difference: Optional[int]
     sha256: str = ""
 
 
-def compare_files(one: str, other: str, *, stalled_after: float) -> Whole:
+def compare_files(one: str, other: str, *, stalled_after: float) -> Comparison:
     """Compare two files to their last byte.
 
     It takes as long as it takes; when nothing can be read for ``stalled_after`` seconds, :class:`OverdueError` is
@@ -38,12 +38,12 @@ def compare_files(one: str, other: str, *, stalled_after: float) -> Whole:
     return progressing(lambda step: _compared(one, other, step), seconds=stalled_after, what=what)
 
 
-def _compared(one: str, other: str, step: Callable[[], None]) -> Whole:
+def _compared(one: str, other: str, step: Callable[[], None]) -> Comparison:
     digest = hashlib.sha256()
     with direct(one) as first, direct(other) as second, mmap.mmap(-1, BLOCK_BYTES) as buffer:
         sizes = os.fstat(first).st_size, os.fstat(second).st_size
         if sizes[0] != sizes[1]:
-            return Whole(min(sizes))
+            return Comparison(min(sizes))
         for offset, length, is_hole in _stretches(first, second, sizes[0], buffer):
             if is_hole:
                 digest.update(_ZEROES[:length])
@@ -51,10 +51,10 @@ def _compared(one: str, other: str, step: Callable[[], None]) -> Whole:
                 expected = buffer[:length]
                 found = _read(second, offset, length, buffer)
                 if found != expected:
-                    return Whole(offset + _first_difference(expected, found))
+                    return Comparison(offset + _first_difference(expected, found))
                 digest.update(expected)
             step()
-    return Whole(None, digest.hexdigest())
+    return Comparison(None, digest.hexdigest())
 
 
 def _stretches(first: int, second: int, size: int, buffer: mmap.mmap) -> Iterator[tuple[int, int, bool]]:

@@ -54,7 +54,7 @@ class BlockDevice:
 
 
 @dataclass(frozen=True)
-class Holder:
+class DeviceHolder:
     """Something that this host has made out of a device and that is active: ``device`` is its name below /dev."""
 
     device: str
@@ -87,7 +87,7 @@ def device_number(path: str) -> str:
     return f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
 
 
-def holders_of(device: str, *, sysfs: Path = SYSFS) -> tuple[Holder, ...]:
+def holders_of(device: str, *, sysfs: Path = SYSFS) -> tuple[DeviceHolder, ...]:
     """Return what this host has made out of a device and keeps active: partition maps, logical volumes, and the like.
 
     ``device`` is a path below /dev, ``major:minor`` or the kernel's name. Multipath maps of a path do not count.
@@ -106,7 +106,7 @@ def holders_of(device: str, *, sysfs: Path = SYSFS) -> tuple[Holder, ...]:
         uuid = _line(here / "dm" / "uuid") or ""
         if not uuid.startswith(_MAP):
             name = _line(here / "dm" / "name")
-            found.append(Holder(f"/dev/mapper/{name}" if name else f"/dev/{here.name}", _holder_kind(uuid)))
+            found.append(DeviceHolder(f"/dev/mapper/{name}" if name else f"/dev/{here.name}", _holder_kind(uuid)))
     return tuple(found)
 
 

@@ -13,14 +13,19 @@ from typing import Any, Literal, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import given_mapping, names
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import (
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import (
     FoundDisk,
     FoundGuest,
+    assess,
     drift,
-    judge,
     mapping_of,
+)
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import SYSFS
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.given_mapping import MappedGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import (
+    Choice,
+    DiskInspector,
+    DiskObservation,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_storages
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import MOUNTINFO, read_mounts
@@ -39,14 +44,13 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     storages,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, ask_sanlun
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import UnexpectedError, outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     Host,
     LibvirtUnavailableError,
     connect,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import (
     Guest,
     as_planned,
@@ -86,7 +90,7 @@ _UNKNOWN: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class HostProbes:
     """Where the host tells of itself, and whom it asks."""
 
     mountinfo: str = MOUNTINFO
@@ -137,8 +141,8 @@ class DiscoveryRequest:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The chosen guests as judged, and findings that are about none of them."""
+class AssessedGuests:
+    """The chosen guests as assessed, and findings that are about none of them."""
 
     guests: list[FoundGuest]
     problems: list[Problem]
@@ -203,26 +207,26 @@ class _Site:
     census: Census
     clients: Sequence[Client]
     deadline: Deadline
-    around: Surroundings
+    probes: HostProbes
 
 
 def discover(
     request: DiscoveryRequest,
-    surroundings: Optional[Surroundings] = None,
+    probes: Optional[HostProbes] = None,
     *,
     planned: Optional[Mapping[str, str]] = None,
 ) -> Discovery:
     """Return what there is; everything about single guests and disks is a problem in it.
 
-    ``planned`` maps the uuid of a guest to the XML that it is to have: it is judged as if it had that already.
+    ``planned`` maps the uuid of a guest to the XML that it is to have: it is assessed as if it had that already.
 
     Raises :class:`InputError` (a guest that is not known), ``OntapError``, :class:`LibvirtError`.
     """
     deadline = request.array.deadline()
-    around = surroundings or Surroundings()
+    probes = probes or HostProbes()
     with census_of(request) as counted, request.array.connected(deadline) as clients:
         census = replace(counted, guests=tuple(as_planned(counted.guests, planned))) if planned else counted
-        site = _Site(request, census, clients, deadline, around)
+        site = _Site(request, census, clients, deadline, probes)
         return _discover(site) if request.auto_discovery else _check(site)
 
 
@@ -250,13 +254,13 @@ def _discover(site: _Site) -> Discovery:
     request, census = site.request, site.census
     chosen = select(census.guests, wanted=request.guests, exclude=request.exclude, unknown=request.unknown_guests)
     choice = Choice(request.disks, request.exclude_disks)
-    judged = _judged(choice, site, {guest.uuid for guest in chosen})
-    found = judged.guests
+    assessed = _assessed(choice, site, {guest.uuid for guest in chosen})
+    found = assessed.guests
     mapping = mapping_of(found)
     known = {guest.name for guest in census.guests}
     problems = [
         *census.problems,
-        *judged.problems,
+        *assessed.problems,
         *unmatched(census.guests, wanted=request.guests),
         *_unused_exclusions(request.exclude_disks, found),
         *(problem for guest in found for problem in guest.problems),
@@ -278,9 +282,9 @@ def _check(site: _Site) -> Discovery:
         deadline=site.deadline,
     )
     known = {guest.uuid for guest in checked if guest.known}
-    judged = _judged(Choice("all", ()), site, known) if known else Judged([], [])
-    mapped = given_mapping.with_definitions(checked, judged.guests)
-    problems = [*judged.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
+    assessed = _assessed(Choice("all", ()), site, known) if known else AssessedGuests([], [])
+    mapped = given_mapping.with_definitions(checked, assessed.guests)
+    problems = [*assessed.problems, *unmatching, *(problem for guest in mapped for problem in guest.problems)]
     return _discovery(site, problems, given_mapping.mapping_of(mapped), mapped=mapped)
 
 
@@ -298,16 +302,16 @@ def _discovery(
         problems=(*problems, *_unwritable(mapping)),
         mapping=tuple(mapping),
         libvirt_available=site.census.host is not None,
-        initiators=tuple(site.around.initiators()),
+        initiators=tuple(site.probes.initiators()),
         systems=tuple(
             System(client.name, client.cluster_name, ".".join(map(str, client.version))) for client in site.clients
         ),
     )
 
 
-def _judged(choice: Choice, site: _Site, chosen: set[str]) -> Judged:
-    surveyed, problems = _survey(choice, site, chosen)
-    places = list(_places(surveyed))
+def _assessed(choice: Choice, site: _Site, chosen: set[str]) -> AssessedGuests:
+    inspected, problems = _inspected(choice, site, chosen)
+    places = list(_places(inspected))
     files = storages(
         site.clients,
         (place for place in places if isinstance(place, NfsPlace)),
@@ -317,50 +321,50 @@ def _judged(choice: Choice, site: _Site, chosen: set[str]) -> Judged:
     luns = lun_storages(
         site.clients,
         (place for place in places if isinstance(place, LunPlace)),
-        ask_sanlun=site.around.sanlun,
-        initiators=(*site.around.initiators(), *site.request.known_initiators),
+        ask_sanlun=site.probes.sanlun,
+        initiators=(*site.probes.initiators(), *site.request.known_initiators),
         deadline=site.deadline,
     )
     if luns.sanlun and luns.sanlun.error:
         message = f"{luns.sanlun.error}; the LUNs were found by their WWIDs, and nothing was compared"
         problems.append(problem_of("sanlun-failed", message))
-    return Judged(judge(surveyed, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
+    return AssessedGuests(assess(inspected, {**files, **luns.stored}, chosen=chosen, remarks=luns.remarks), problems)
 
 
-def _survey(
+def _inspected(
     choice: Choice, site: _Site, chosen: set[str]
-) -> tuple[dict[str, tuple[Guest, list[Looked]]], list[Problem]]:
+) -> tuple[dict[str, tuple[Guest, list[DiskObservation]]], list[Problem]]:
     """Return the disks of each guest, and a problem for each guest whose disks cannot be looked at: it has none then.
 
     Raises ``KvmsnapError`` when libvirt went away meanwhile.
     """
-    around, census = site.around, site.census
+    probes, census = site.probes, site.census
     files = HostFiles(
-        lambda: read_mounts(around.mountinfo),
-        sysfs=around.sysfs,
+        lambda: read_mounts(probes.mountinfo),
+        sysfs=probes.sysfs,
         multipath_required=site.request.multipath_required,
     )
-    survey = Survey(files, census.host, sysfs=around.sysfs, multipathd=around.multipathd)
-    surveyed: dict[str, tuple[Guest, list[Looked]]] = {}
+    inspector = DiskInspector(files, census.host, sysfs=probes.sysfs, multipathd=probes.multipathd)
+    inspected: dict[str, tuple[Guest, list[DiskObservation]]] = {}
     problems = []
     for guest in census.guests:
         images = guest.uuid in chosen
         found = outcome_of(
-            partial(survey.look, guest, choice, images=images), what=f"look at the disks of guest {guest.name}"
+            partial(inspector.look, guest, choice, images=images), what=f"look at the disks of guest {guest.name}"
         )
         if isinstance(found, KvmsnapError):
             if not isinstance(found, UnexpectedError) and (census.host is None or not census.host.alive):
                 raise found
             problems.append(problem_of("guest-unreadable", found.message, guest=guest.name))
             found = []
-        surveyed[guest.uuid] = (guest, found)
-    return surveyed, problems
+        inspected[guest.uuid] = (guest, found)
+    return inspected, problems
 
 
-def _places(surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]]) -> Iterator[Place]:
-    for _owner, disks in surveyed.values():
-        for looked in disks:
-            placed: list[Optional[Placed]] = [looked.placed, *(layer.placed for layer in looked.layers)]
+def _places(inspected: Mapping[str, tuple[Guest, Sequence[DiskObservation]]]) -> Iterator[Place]:
+    for _owner, disks in inspected.values():
+        for observed in disks:
+            placed: list[Optional[Placed]] = [observed.placed, *(layer.placed for layer in observed.layers)]
             yield from (place for place in placed if isinstance(place, (NfsPlace, LunPlace)))
 
 
@@ -402,7 +406,7 @@ def _unwritable(mapping: Sequence[MappingEntry]) -> list[Problem]:
 
 
 def _unused_exclusions(entries: Sequence[str], found: Sequence[FoundGuest]) -> list[Problem]:
-    used = {entry for guest in found for disk in guest.disks for entry in disk.looked.matched}
+    used = {entry for guest in found for disk in guest.disks for entry in disk.observed.matched}
     return [
         problem_of("exclusion-matches-nothing", f"{entry!r} of exclude_disks matches no disk")
         for entry in entries
@@ -447,12 +451,12 @@ def _known(guest: Guest) -> dict[str, Any]:
         "tpm": guest.definition.tpm,
         "managed_save": guest.managed_save,
         "interfaces": [asdict(each) for each in interfaces_of(guest.xml)],
-        "copy": mark_of(guest.xml) is not None,
+        "copy": copy_mark_of(guest.xml) is not None,
     }
 
 
 def _disk(found: FoundDisk) -> dict[str, Any]:
-    looked, disk = found.looked, found.looked.disk
+    observed, disk = found.observed, found.observed.disk
     return {
         "target": disk.target,
         "bus": disk.bus,
@@ -460,16 +464,16 @@ def _disk(found: FoundDisk) -> dict[str, Any]:
         "role": disk.role,
         "type": disk.kind,
         "source": disk.source,
-        "path": looked.path,
+        "path": observed.path,
         "format": disk.format,
         "cache": disk.cache,
         "readonly": disk.readonly,
         "shareable": disk.shareable,
         "serial": disk.serial,
-        "backing": [layer.source for layer in looked.layers],
+        "backing": [layer.source for layer in observed.layers],
         "backing_storage": [storage.as_dict() for storage in found.below],
         "included": found.included,
         "reason": found.reason,
-        "size": looked.size,
+        "size": observed.size,
         "storage": found.storage.as_dict() if found.storage else None,
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import lun_record, unfit_lun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, fitting
@@ -124,12 +124,12 @@ def check(
     return guests_of_mapping, unmatched(unchecked, wanted=wanted)
 
 
-def with_definitions(guests: Iterable[MappedGuest], judged: Iterable[FoundGuest]) -> list[MappedGuest]:
+def with_definitions(guests: Iterable[MappedGuest], assessed: Iterable[FoundGuest]) -> list[MappedGuest]:
     """Return the guests with the disk of its definition for each entry, by its place on ONTAP.
 
-    ``judged`` are the guests that libvirt knows. An entry without such a disk is refused.
+    ``assessed`` are the guests that libvirt knows. An entry without such a disk is refused.
     """
-    known = {found.guest.uuid: found for found in judged}
+    known = {found.guest.uuid: found for found in assessed}
     return [
         replace(guest, disks=tuple(_defined(disk, known.get(guest.uuid)) for disk in guest.disks)) for guest in guests
     ]
@@ -144,7 +144,7 @@ def _defined(disk: MappedDisk, guest: Optional[FoundGuest]) -> MappedDisk:
         why = "no disk of the guest's definition lies there" if guest else "libvirt does not tell of the guest"
         reason = f"{why}, so its format is not known and a backup of it could not be restored"
         return replace(disk, refusal=problem_of("mapping-format-unknown", reason), remarks=_about_luns(disk, guest))
-    target = found.looked.disk.target
+    target = found.observed.disk.target
     return replace(disk, found=found, remarks=tuple(each for each in guest.problems if each.disk == target))
 
 
@@ -152,7 +152,7 @@ def _about_luns(disk: MappedDisk, guest: Optional[FoundGuest]) -> tuple[Problem,
     """Return why LUNs of the guest's definition were refused, when the mapping names a LUN that none of them is."""
     if guest is None or disk.storage is None or disk.storage.lun is None:
         return ()
-    refused = {each.looked.disk.target for each in guest.disks if isinstance(each.looked.placed, LunPlace)}
+    refused = {each.observed.disk.target for each in guest.disks if isinstance(each.observed.placed, LunPlace)}
     return tuple(problem for problem in errors_of(guest.problems) if problem.disk in refused)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 TIMEOUT = 30.0
 MAX_LAYERS = 200
@@ -99,7 +100,8 @@ def image_info(path: str, *, image_format: str, timeout: float = TIMEOUT) -> Ima
     try:
         return ImageInfo.from_json(json.loads(done.stdout), path=path)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
-        raise ImageError(f"Failed to {action}: the answer of qemu-img cannot be read ({exc})", path=path) from exc
+        reason = f"the answer of qemu-img cannot be read ({why_unreadable(exc)})"
+        raise ImageError(f"Failed to {action}: {reason}", path=path) from exc
 
 
 def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str]:
@@ -114,7 +116,7 @@ def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str
     command = ["qemu-img", "check", "--output=json", f"json:{options}"]
     action = f"check the image {path!r}"
     done = _run(command, action, path=path, timeout=timeout)
-    fault = judged_check(done.returncode, done.stdout, done.stderr)
+    fault = assess_check(done.returncode, done.stdout, done.stderr)
     if fault:
         raise ImageError(f"Failed to {action}: {fault}", path=path)
     if done.returncode != CHECK_LEAKS:
@@ -123,7 +125,7 @@ def check_image(path: str, *, image_format: str, timeout: float) -> Optional[str
     return f"qemu-img check found {leaks} leaked clusters, which cost space and harm nothing (qemu-img check -r leaks)"
 
 
-def judged_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
+def assess_check(code: int, printed: bytes, said: bytes) -> Optional[str]:
     """Return what is wrong by the exit code of ``qemu-img check`` (0, 1, 2, 3, 63), None when nothing is; pure."""
     if code in (0, CHECK_LEAKS, CHECK_UNKNOWN):
         return None

@@ -187,9 +187,9 @@ def holder_notes(place: LunPlace, *, sysfs: Path = SYSFS) -> list[Problem]:
 
 def own_initiators(*, sysfs: Path = SYSFS, initiator_file: Path = INITIATOR_FILE) -> tuple[str, ...]:
     """Return the iSCSI names and the Fibre Channel port names under which this host reaches arrays."""
-    found = re.findall(r"^\s*InitiatorName\s*=\s*(\S+)", _text(initiator_file), flags=re.MULTILINE)
+    found = re.findall(r"^\s*InitiatorName\s*=\s*(\S+)", _content_of(initiator_file), flags=re.MULTILINE)
     for pattern in ("iscsi_session/*/initiatorname", "iscsi_host/*/initiatorname", "fc_host/*/port_name"):
-        found += [_text(path).strip() for path in sorted((sysfs / "class").glob(pattern))]
+        found += [_content_of(path).strip() for path in sorted((sysfs / "class").glob(pattern))]
     return tuple(dict.fromkeys(name for name in found if name and name != "(null)"))
 
 
@@ -239,7 +239,7 @@ def _unit_serials(paths: Iterable[BlockDevice]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path.unit_serial for path in paths if is_serial(path.unit_serial)))
 
 
-def _text(path: Path) -> str:
+def _content_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

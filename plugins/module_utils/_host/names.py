@@ -62,7 +62,7 @@ class NameService:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResolverAnswer:
     """What the resolver said: addresses for a name, the name for an address, or why there is none."""
 
     addresses: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class Resolution:
     error: Optional[str] = None
 
 
-Lookup = Callable[[str], Answer]
+Lookup = Callable[[str], ResolverAnswer]
 
 
 def as_address(text: str) -> Optional[str]:
@@ -138,20 +138,22 @@ def why_missing(name: str, error: str, service: NameService) -> str:
 
 def read_name_service(etc: Path = Path("/etc")) -> NameService:
     """Read what decides look-ups on this host; a file that is missing counts as empty."""
-    hosts = HostsFile.from_text(_text(etc / "hosts"))
-    return NameService(hosts, parse_nsswitch(_text(etc / "nsswitch.conf")), socket.gethostname())
+    hosts = HostsFile.from_text(_content_of(etc / "hosts"))
+    return NameService(hosts, parse_nsswitch(_content_of(etc / "nsswitch.conf")), socket.gethostname())
 
 
-def ask_system(name: str) -> Answer:
+def ask_system(name: str) -> ResolverAnswer:
     """Ask the resolver of this host for a name's addresses, or for an address's name (getaddrinfo, getnameinfo)."""
     address = as_address(name)
     try:
         if address is not None:
-            return Answer(name=socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0])
+            return ResolverAnswer(name=socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0])
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
-        return Answer(error=getattr(exc, "strerror", None) or str(exc))
-    return Answer(addresses=tuple(dict.fromkeys(as_address(str(item[4][0])) or str(item[4][0]) for item in found)))
+        return ResolverAnswer(error=getattr(exc, "strerror", None) or str(exc))
+    return ResolverAnswer(
+        addresses=tuple(dict.fromkeys(as_address(str(item[4][0])) or str(item[4][0]) for item in found))
+    )
 
 
 def resolve(
@@ -161,7 +163,7 @@ def resolve(
 
     A resolver that hangs cannot be stopped, so each look-up has a thread of its own that nobody waits for.
     """
-    answers: dict[str, Answer] = {}
+    answers: dict[str, ResolverAnswer] = {}
     wanted = list(dict.fromkeys(names))
     threads = [threading.Thread(target=_ask, args=(name, lookup, answers), daemon=True) for name in wanted]
     for thread in threads:
@@ -169,11 +171,11 @@ def resolve(
     deadline = time.monotonic() + timeout
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    silent = Answer(error=f"no answer within {timeout:g} s")
+    silent = ResolverAnswer(error=f"no answer within {timeout:g} s")
     return {name: resolution_of(name, answers.get(name, silent), service) for name in wanted}
 
 
-def resolution_of(name: str, answer: Answer, service: NameService) -> Resolution:
+def resolution_of(name: str, answer: ResolverAnswer, service: NameService) -> Resolution:
     """Judge one answer of the resolver."""
     address = as_address(name)
     if address is not None:
@@ -183,7 +185,7 @@ def resolution_of(name: str, answer: Answer, service: NameService) -> Resolution
     return Resolution(name, answer.addresses, source_of(name, answer.addresses, service))
 
 
-def _ask(name: str, lookup: Lookup, answers: dict[str, Answer]) -> None:
+def _ask(name: str, lookup: Lookup, answers: dict[str, ResolverAnswer]) -> None:
     answers[name] = lookup(name)
 
 
@@ -200,7 +202,7 @@ def _may_answer(service: str, name: str, own_name: str) -> bool:
     return service != "files"
 
 
-def _text(path: Path) -> str:
+def _content_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -65,7 +65,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedGuest:
     """What the XML file of a resource calls its guest; ``uuid`` is empty when it says none."""
 
     name: str
@@ -113,13 +113,13 @@ def parse_cib(xml: Any) -> Cluster:
     return _Cib(root).cluster()
 
 
-def definitions_of(cluster: Cluster) -> dict[str, Optional[Named]]:
+def definitions_of(cluster: Cluster) -> dict[str, Optional[NamedGuest]]:
     """Return whom the XML files of the resources name, None for a file that is not to be read here."""
     return {config: _named(config) for guest in cluster.guests for config in guest.configs}
 
 
 def verdict(
-    cluster: Cluster, named: Mapping[str, Optional[Named]], *, name: str, uuid: str, uri: str, off: bool = False
+    cluster: Cluster, named: Mapping[str, Optional[NamedGuest]], *, name: str, uuid: str, uri: str, off: bool = False
 ) -> Verdict:
     """Say what the cluster means for a guest of the libvirt at ``uri``; pure.
 
@@ -234,7 +234,7 @@ class _Cib:
                 yield (referred.get("value") or "").strip(), ruled
 
 
-def _is(config: str, named: Optional[Named], name: str, uuid: str) -> bool:
+def _is(config: str, named: Optional[NamedGuest], name: str, uuid: str) -> bool:
     if named is None:
         return PurePosixPath(config).stem == name
     return named.name == name or (bool(named.uuid) and named.uuid == uuid)
@@ -245,14 +245,14 @@ def _driver(uri: str) -> str:
     return uri.partition(":")[0].partition("+")[0].lower()
 
 
-def _named(config: str) -> Optional[Named]:
+def _named(config: str) -> Optional[NamedGuest]:
     """Return whom a definition names, None when there is none to be read."""
     try:
         root = xml_root(_content(Path(config)) or b"")
     except (ClusterError, DomainXmlError):
         return None
     name, uuid = root.findtext("name"), root.findtext("uuid")
-    return Named(name.strip(), (uuid or "").strip().lower()) if name and name.strip() else None
+    return NamedGuest(name.strip(), (uuid or "").strip().lower()) if name and name.strip() else None
 
 
 def _content(path: Path) -> Optional[bytes]:

@@ -51,7 +51,7 @@ def reservation_on(device: str, own: Collection[str], *, run: Run = command) -> 
     if key is None:
         return None
     registered = registrants_of(_ask("--read-full-status", device, run))
-    return judged(device, said, registered, own=own, own_key=_own_key(device, run))
+    return holder_of(device, said, registered, own=own, own_key=_own_key(device, run))
 
 
 def reserved_by(said: str) -> Optional[str]:
@@ -71,7 +71,7 @@ def registrants_of(said: str) -> tuple[Registrant, ...]:
     )
 
 
-def judged(
+def holder_of(
     device: str, said: str, registered: Sequence[Registrant], *, own: Collection[str], own_key: Optional[str]
 ) -> Held:
     """Say whose a reservation is; pure. ``said`` is the answer to READ RESERVATION, ``own_key`` the key of this host.

@@ -50,7 +50,7 @@ class ForeignDirectoryError(KvmsnapError):
 
 
 @dataclass(frozen=True)
-class Directory:
+class VolumeDirectory:
     """What ``.kvmsnap`` of a volume is: ``kind`` is ``directory``, ``link`` or ``other``; ``mode`` the permissions."""
 
     kind: str
@@ -230,7 +230,7 @@ def _made(root: int) -> bool:
     return True
 
 
-def _directory_at(root: int) -> Optional[Directory]:
+def _directory_at(root: int) -> Optional[VolumeDirectory]:
     """Return what ``.kvmsnap`` in an open directory is, None when there is none."""
     try:
         state = os.stat(VOLUME_DIRECTORY, dir_fd=root, follow_symlinks=False)
@@ -238,7 +238,7 @@ def _directory_at(root: int) -> Optional[Directory]:
         return None
     kind = "directory" if stat.S_ISDIR(state.st_mode) else "link" if stat.S_ISLNK(state.st_mode) else "other"
     same = state.st_dev == os.fstat(root).st_dev and (kind != "directory" or _on_mount_of(root))
-    return Directory(kind, state.st_uid, stat.S_IMODE(state.st_mode), same)
+    return VolumeDirectory(kind, state.st_uid, stat.S_IMODE(state.st_mode), same)
 
 
 def _on_mount_of(root: int) -> bool:
@@ -263,7 +263,7 @@ def _refuse_other_owner(mount_point: str, directory: int) -> None:
     owner = os.fstat(directory).st_uid
     try:
         with created_private_at(directory, "owner") as ours:
-            reason = Directory("directory", owner, 0, same_mount=True).foreign(ours)
+            reason = VolumeDirectory("directory", owner, 0, same_mount=True).foreign(ours)
     except PermissionError:
         reason = f"it belongs to uid {owner}, and this host may not write into it"
     if reason:

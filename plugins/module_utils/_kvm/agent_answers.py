@@ -110,8 +110,8 @@ def executed(value: object) -> Executed:
         exited=_flag(answer, "exited"),
         code=_optional_number(answer, "exitcode"),
         signal=_optional_number(answer, "signal"),
-        output=_text(answer.get("out-data") or "", "out-data"),
-        error=_text(answer.get("err-data") or "", "err-data"),
+        output=_checked_text(answer.get("out-data") or "", "out-data"),
+        error=_checked_text(answer.get("err-data") or "", "err-data"),
     )
 
 
@@ -215,14 +215,14 @@ def _flag(value: Mapping[str, Any], key: str) -> bool:
     return found
 
 
-def _text(value: object, what: str) -> str:
+def _checked_text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise AnswerError(f"{what} is {quoted(value)}, no text")
     return value
 
 
 def _name(value: object, what: str) -> str:
-    text = _text(value, what)
+    text = _checked_text(value, what)
     if len(text) > LONGEST_NAME:
         raise AnswerError(f"{what} has {len(text)} characters, {LONGEST_NAME} are the most")
     return text

@@ -57,7 +57,7 @@ ET.register_namespace("kvmsnap", OURS)
 
 
 @dataclass(frozen=True)
-class Mark:
+class CopyMark:
     """Who made a copy, of which guest, from which backup and when (ISO 8601); it rides in the copy's metadata."""
 
     owner: str
@@ -87,7 +87,7 @@ class CopySpec:
 
     name: str
     uuid: str
-    mark: Mark
+    mark: CopyMark
     sources: Mapping[str, NewSource]
     network: Optional[str] = None
     nvram: Optional[str] = None
@@ -95,13 +95,13 @@ class CopySpec:
     taken_macs: Collection[str] = ()
 
 
-def mark_of(xml: str) -> Optional[Mark]:
+def copy_mark_of(xml: str) -> Optional[CopyMark]:
     """Return the mark that a definition carries, None when it carries none (or one that is not whole)."""
     element = domain_element(xml).find(f"metadata/{_MARK}")
     if element is None:
         return None
-    values = {key: element.get(key.replace("_", "-"), "") for key in Mark.__dataclass_fields__}
-    return Mark(**values) if all(values.values()) else None
+    values = {key: element.get(key.replace("_", "-"), "") for key in CopyMark.__dataclass_fields__}
+    return CopyMark(**values) if all(values.values()) else None
 
 
 def copy_of(xml: str, spec: CopySpec) -> Edited:
@@ -157,9 +157,9 @@ class _Edit:
         """New name, uuid and mark; what else could be taken for the original's identity goes."""
         domain, spec = self._domain, self._spec
         domain.attrib.pop("id", None)
-        _text(domain, "name", spec.name)
-        _text(domain, "uuid", spec.uuid)
-        _text(domain, "title", f"copy of {self._original} from backup {spec.mark.backup_id}")
+        _set_text(domain, "name", spec.name)
+        _set_text(domain, "uuid", spec.uuid)
+        _set_text(domain, "title", f"copy of {self._original} from backup {spec.mark.backup_id}")
         for entry in domain.findall("sysinfo/system/entry[@name='uuid']"):
             entry.text = spec.uuid
         if drop(domain, "genid"):
@@ -178,7 +178,7 @@ class _Edit:
                 f"marks of other managers are left out: {', '.join(_plain(each.tag) for each in foreign)}"
             )
         ET.SubElement(
-            metadata, _MARK, {key.replace("_", "-"): getattr(spec.mark, key) for key in Mark.__dataclass_fields__}
+            metadata, _MARK, {key.replace("_", "-"): getattr(spec.mark, key) for key in CopyMark.__dataclass_fields__}
         )
 
     def firmware(self) -> None:
@@ -433,7 +433,7 @@ def _unkeepable(interface: ET.Element) -> Optional[str]:
     return None
 
 
-def _text(domain: ET.Element, tag: str, text: str) -> None:
+def _set_text(domain: ET.Element, tag: str, text: str) -> None:
     element = domain.find(tag)
     if element is None:
         element = ET.SubElement(domain, tag)

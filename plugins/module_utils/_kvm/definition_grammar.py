@@ -244,14 +244,14 @@ NAMESPACES = {"{os}": "{http://libosinfo.org/xmlns/libvirt/domain/1.0}", "{copy}
 
 
 @dataclass(frozen=True)
-class Allowed:
+class AllowedElement:
     """What an element may have: attributes with the kind of their values, and the kind of its text, empty for none."""
 
     attributes: Mapping[str, str]
     text: str = ""
 
 
-def _read(lines: str) -> dict[str, Allowed]:
+def _read(lines: str) -> dict[str, AllowedElement]:
     for short, full in NAMESPACES.items():
         lines = lines.replace(short, full)
     found = {}
@@ -259,7 +259,7 @@ def _read(lines: str) -> dict[str, Allowed]:
         path, *words = line.split()
         text = next((word[1:] for word in words if word.startswith("#")), "")
         pairs = [word.partition("=") for word in words if not word.startswith("#")]
-        found[path] = Allowed({name: kind or INERT for name, _equals, kind in pairs}, text)
+        found[path] = AllowedElement({name: kind or INERT for name, _equals, kind in pairs}, text)
     return found
 
 

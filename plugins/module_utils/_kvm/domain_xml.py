@@ -166,7 +166,7 @@ def parse_guest(xml: Any) -> GuestXml:
     Raises :class:`DomainXmlError` when it is no XML, has a DOCTYPE, is larger than 16 MiB or is no domain.
     """
     domain = domain_element(xml)
-    name, uuid = _text(domain, "name") or "", _text(domain, "uuid") or ""
+    name, uuid = _child_text(domain, "name") or "", _child_text(domain, "uuid") or ""
     os_id = _os_id(domain)
     disks = [_disk(element) for element in domain.findall("devices/disk")]
     return GuestXml(
@@ -188,7 +188,7 @@ def domain_element(xml: Any) -> ET.Element:
     domain = root if root.tag == "domain" else root.find("domain")
     if domain is None:
         raise DomainXmlError(f"Failed to read the definition: it is a <{root.tag}>, not a <domain>")
-    name, uuid = _text(domain, "name"), _text(domain, "uuid")
+    name, uuid = _child_text(domain, "name"), _child_text(domain, "uuid")
     if not name or not uuid:
         raise DomainXmlError("Failed to read the definition: it lacks a name or a uuid", guest=name)
     return domain
@@ -243,7 +243,7 @@ def xml_root(xml: Any) -> ET.Element:
     return root
 
 
-def _text(element: ET.Element, path: str) -> Optional[str]:
+def _child_text(element: ET.Element, path: str) -> Optional[str]:
     found = element.findtext(path)
     return found if found else None
 
@@ -265,7 +265,7 @@ def _disk(element: ET.Element) -> DiskXml:
         readonly=element.find("readonly") is not None,
         shareable=element.find("shareable") is not None,
         transient=element.find("transient") is not None,
-        serial=_text(element, "serial"),
+        serial=_child_text(element, "serial"),
         boot_order=_order(element.find("boot")),
         block_job=mirror.get("job", "copy") if mirror is not None else None,
     )

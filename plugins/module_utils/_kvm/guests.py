@@ -133,7 +133,7 @@ def select(guests: Iterable[N], *, wanted: Sequence[str], exclude: Sequence[str]
         there = ", ".join(guest.name for guest in known) or "none"
         one = len(missing) == 1
         raise InputError(
-            f"{'Guest' if one else 'Guests'} {', '.join(missing)} {'is' if one else 'are'} not known here;"
+            f"{'Guest' if one else 'Guests'} {', '.join(map(repr, missing))} {'is' if one else 'are'} not known here;"
             f" the guests of this host are: {there}",
             guests=missing,
         )

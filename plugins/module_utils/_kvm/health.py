@@ -51,7 +51,7 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Seen:
+class HealthObservation:
     """What one look at a guest showed; ``final``: to look again is of no use."""
 
     healthy: bool
@@ -97,19 +97,21 @@ def condition_of(option: Optional[Mapping[str, Any]]) -> Condition:
     )
 
 
-def judged_state(found: DomainState) -> Optional[Seen]:
+def assess_state(found: DomainState) -> Optional[HealthObservation]:
     """Return why a guest in this state cannot be healthy, None when it runs. One that is off does not start again."""
     if found.state == "running":
         return None
-    return Seen(False, f"it is {found.state} ({found.reason})", final=not found.active or found.state == "crashed")
+    return HealthObservation(
+        False, f"it is {found.state} ({found.reason})", final=not found.active or found.state == "crashed"
+    )
 
 
-def judged_commands(offered: Collection[str]) -> Optional[Seen]:
+def assess_commands(offered: Collection[str]) -> Optional[HealthObservation]:
     """Return why an agent that has these commands enabled cannot run a program, None when it can."""
     missing = [name for name in _EXECUTION if name not in offered]
     if not missing:
         return None
-    return Seen(
+    return HealthObservation(
         False,
         f"{' and '.join(missing)} not available: its agent has that switched off, as it is by default on RHEL. Use"
         " condition running, agent or tcp, or allow it in the guest (/etc/sysconfig/qemu-ga)",
@@ -117,15 +119,15 @@ def judged_commands(offered: Collection[str]) -> Optional[Seen]:
     )
 
 
-def judged_exit(program: str, found: Executed) -> Optional[Seen]:
+def assess_exit(program: str, found: Executed) -> Optional[HealthObservation]:
     """Return how a program ended, None while it runs."""
     if not found.exited:
         return None
     if found.code == 0:
-        return Seen(True, f"{program} ended with exit code 0")
+        return HealthObservation(True, f"{program} ended with exit code 0")
     how = f"was ended by signal {found.signal}" if found.code is None else f"ended with exit code {found.code}"
     said = _tail(found.error) or _tail(found.output)
-    return Seen(False, f"{program} {how}{f': {said}' if said else ''}")
+    return HealthObservation(False, f"{program} {how}{f': {said}' if said else ''}")
 
 
 def _out_of_range(given: Mapping[str, Any], key: str, allowed: range) -> list[str]:

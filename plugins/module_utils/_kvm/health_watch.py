@@ -27,10 +27,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
     COMMAND,
     TCP,
     Condition,
-    Seen,
-    judged_commands,
-    judged_exit,
-    judged_state,
+    HealthObservation,
+    assess_commands,
+    assess_exit,
+    assess_state,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
@@ -98,10 +98,10 @@ class _Watch:
         self._can_execute = False
         self._ended = ""
 
-    def look(self, timeout: int) -> Seen:
+    def look(self, timeout: int) -> HealthObservation:
         """Look once; the agent is given ``timeout`` seconds."""
         seen = outcome_of(lambda: self._seen(timeout), what="look at it")
-        return Seen(False, seen.message) if isinstance(seen, KvmsnapError) else seen
+        return HealthObservation(False, seen.message) if isinstance(seen, KvmsnapError) else seen
 
     def close(self) -> None:
         """End the connection."""
@@ -109,11 +109,11 @@ class _Watch:
         if host is not None:
             host.close()
 
-    def _seen(self, timeout: int) -> Seen:
+    def _seen(self, timeout: int) -> HealthObservation:
         domain = self._domain()
         if domain is None:
-            return Seen(False, "it is not defined on this host any more", final=True)
-        return judged_state(domain.state()) or self._inside(domain, timeout)
+            return HealthObservation(False, "it is not defined on this host any more", final=True)
+        return assess_state(domain.state()) or self._inside(domain, timeout)
 
     def _domain(self) -> Optional[Domain]:
         if self._host is not None and not self._host.alive:
@@ -122,22 +122,22 @@ class _Watch:
             self._host = self._connect()
         return self._host.domain(uuid=self._uuid)
 
-    def _inside(self, domain: Domain, timeout: int) -> Seen:
+    def _inside(self, domain: Domain, timeout: int) -> HealthObservation:
         kind = self._condition.kind
         if kind == TCP:
             return self._port(domain, timeout)
         if kind not in (AGENT, COMMAND):
-            return Seen(True, "it runs")
+            return HealthObservation(True, "it runs")
         if domain.agent.channel(parse_guest(domain.xml())) == "none":
-            return Seen(False, "it has no agent channel; use condition running or tcp", final=True)
+            return HealthObservation(False, "it has no agent channel; use condition running or tcp", final=True)
         if kind == COMMAND:
             return self._command(domain, timeout)
         domain.agent.ping(timeout)
-        return Seen(True, "its agent answered")
+        return HealthObservation(True, "its agent answered")
 
-    def _command(self, domain: Domain, timeout: int) -> Seen:
+    def _command(self, domain: Domain, timeout: int) -> HealthObservation:
         if not self._can_execute:
-            hindrance = judged_commands(domain.agent.commands(timeout))
+            hindrance = assess_commands(domain.agent.commands(timeout))
             if hindrance:
                 return hindrance
             self._can_execute = True
@@ -145,22 +145,24 @@ class _Watch:
         try:
             if self._pid is None:
                 self._pid = domain.agent.execute(self._condition.command, timeout)
-            seen = judged_exit(program, domain.agent.executed(self._pid, timeout))
+            seen = assess_exit(program, domain.agent.executed(self._pid, timeout))
         except LibvirtError as exc:
             if exc.code != AGENT_UNRESPONSIVE:
                 self._pid = None
             raise
         if seen is None:
             before = f", after {self._ended}" if self._ended else ""
-            return Seen(False, f"{program} was still running{before}")
+            return HealthObservation(False, f"{program} was still running{before}")
         self._pid, self._ended = None, seen.text
         return seen
 
-    def _port(self, domain: Domain, timeout: int) -> Seen:
+    def _port(self, domain: Domain, timeout: int) -> HealthObservation:
         address, port = self._condition.address, self._condition.port
         places = [address] if address else _addresses(domain, timeout)
         if not places:
-            return Seen(False, "no address of it is known, from its agent or from a lease of libvirt; give its address")
+            return HealthObservation(
+                False, "no address of it is known, from its agent or from a lease of libvirt; give its address"
+            )
         said: list[str] = []
         limit = Deadline.after(timeout + CONNECT_SECONDS)
         for place in places[:MOST_ADDRESSES]:
@@ -168,9 +170,9 @@ class _Watch:
                 break
             fault = _refusal(place, port)
             if fault is None:
-                return Seen(True, f"TCP port {port} of {place} accepted a connection")
+                return HealthObservation(True, f"TCP port {port} of {place} accepted a connection")
             said.append(f"{place}: {fault}")
-        return Seen(False, f"TCP port {port} accepted no connection ({'; '.join(said)})")
+        return HealthObservation(False, f"TCP port {port} accepted no connection ({'; '.join(said)})")
 
 
 def _addresses(domain: Domain, timeout: int) -> list[str]:

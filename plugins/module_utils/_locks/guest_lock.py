@@ -37,7 +37,7 @@ class GuestLockedError(KvmsnapError):
 
 
 @dataclass(frozen=True)
-class Holder:
+class GuestHolder:
     """Who works on a guest: for what (``backup``, ``restore``, ...), under which id, and since when (ISO 8601)."""
 
     purpose: str
@@ -55,7 +55,7 @@ class Busy:
 
     uuid: str
     name: str
-    holder: Optional[Holder]
+    holder: Optional[GuestHolder]
 
     def __str__(self) -> str:
         return f"guest {self.name} is locked by {self.holder or _SOMEBODY}"
@@ -83,7 +83,7 @@ def guest_locks(
     """
     deadline = Deadline.after(max(wait, file_lock.LEAST), clock)
     wanted = sorted({_checked(uuid): name for uuid, name in guests}.items())
-    note = json.dumps(asdict(Holder(purpose, identity, os.getpid(), _now()))).encode("utf-8")
+    note = json.dumps(asdict(GuestHolder(purpose, identity, os.getpid(), _now()))).encode("utf-8")
     while True:
         held, busy = _take(directory, wanted, note)
         if not busy or deadline.remaining() <= 0:
@@ -175,12 +175,12 @@ def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tu
     return held, busy
 
 
-def _holder(path: Path) -> Optional[Holder]:
+def _holder(path: Path) -> Optional[GuestHolder]:
     """Return who says to have a lock, None for a note that is not there (yet) or none of ours."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             note = json.loads(stream.read(_LONGEST_NOTE))
-        return Holder(str(note["purpose"]), str(note["identity"]), int(note["pid"]), str(note["since"]))
+        return GuestHolder(str(note["purpose"]), str(note["identity"]), int(note["pid"]), str(note["since"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 

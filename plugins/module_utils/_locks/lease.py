@@ -27,6 +27,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import Process, boot_id, own_process
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import file_lock
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 SECONDS = 900.0
 """How long a lease lasts without being renewed; its reader renews it three times in that time."""
@@ -255,8 +256,8 @@ def _all(root: Path, name: str) -> list[Lease]:
             continue
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
             raise LeasedError(
-                f"Failed to delete backup {name}: its lease {path} cannot be read ({exc}); look who reads it, then"
-                " remove that file",
+                f"Failed to delete backup {name}: its lease {path} cannot be read ({why_unreadable(exc)}); look who"
+                " reads it, then remove that file",
                 backup_id=name,
                 path=str(path),
             ) from exc

@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -117,9 +117,13 @@ class Controller:
             reason = "hostname must be a name or an address alone, without https:// and without a port"
             raise InputError(f"Failed to {action}: {reason}", controller=hostname)
         controller = cls(hostname=hostname, **given)
-        if not 1 <= controller.port <= 65535 or controller.timeout < 1:
-            reason = "port must be 1 to 65535 and timeout at least 1 second"
-            raise InputError(f"Failed to {action}: {reason}", controller=hostname)
+        reasons = []
+        if not 1 <= controller.port <= 65535:
+            reasons.append(f"port is {controller.port} and must be 1 to 65535")
+        if controller.timeout < 1:
+            reasons.append(f"timeout is {controller.timeout} and must be at least 1 second")
+        if reasons:
+            raise InputError(f"Failed to {action}: {'; '.join(reasons)}", controller=hostname)
         by_password = bool(controller.username and controller.password)
         if by_password == bool(controller.cert_filepath):
             reason = "give either username and password or cert_filepath"
@@ -476,26 +480,25 @@ class Client:
     def _send(self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline) -> dict[str, Any]:
         """Send one request and return the JSON object of a good answer."""
         response = self._exchange(method, target, body, deadline, accept="application/hal+json")
-        action, fields = self._about(method, target)
-        return _judge(response, action, controller=self.controller, fields=fields)
+        return _body_of(response, self._about(method, target), controller=self.controller)
 
     def _fetch(self, target: str, deadline: Deadline) -> bytes:
         """Ask for data and return the bytes of a good answer."""
         response = self._exchange("GET", target, None, deadline, accept=FORM)
-        action, fields = self._about("GET", target)
+        about = self._about("GET", target)
         kind = response.headers.get("Content-Type", "")
         if response.status_code == 200 and kind.startswith(FORM):
             data = only_part(response.content, kind)
             if data is None:
-                raise NotOntapError(action, "the answer is no form with one part", **fields)
+                raise NotOntapError(about.action, "the answer is no form with one part", **about.fields)
             return data
-        _judge(response, action, controller=self.controller, fields=fields)
-        raise NotOntapError(action, f"the answer is {kind or 'without a content type'}, not {FORM}", **fields)
+        _body_of(response, about, controller=self.controller)
+        reason = f"the answer is {kind or 'without a content type'}, not {FORM}"
+        raise NotOntapError(about.action, reason, **about.fields)
 
-    def _about(self, method: str, target: str) -> tuple[str, dict[str, Any]]:
-        """Return how messages name a request, and its machine fields."""
-        path = target.split("?", 1)[0][len("/api") :]
-        return f"{method} {path} at {self.name}", {"method": method, "path": path, "controller": self.name}
+    def _about(self, method: str, target: str) -> _About:
+        """Return how errors tell of a request."""
+        return _About(method, target.split("?", 1)[0][len("/api") :], self.name)
 
     def _exchange(
         self, method: str, target: str, body: Optional[Mapping[str, Any]], deadline: Deadline, *, accept: str
@@ -506,7 +509,8 @@ class Client:
         """
         import requests
 
-        action, fields = self._about(method, target)
+        about = self._about(method, target)
+        action, fields = about.action, about.fields
         remaining = deadline.remaining()
         if remaining <= 0:
             reason = "the time allowed is used up"
@@ -533,7 +537,7 @@ class Client:
             reason = f"no whole answer within {seconds:g} s"
             raise OntapUnreachableError(action, reason, outcome=Outcome("lost"), cause="timeout", **fields) from exc
         except (requests.exceptions.RequestException, OSError) as exc:
-            raise _transport_error(exc, action, controller=self.controller, timeouts=timeouts, fields=fields) from exc
+            raise _transport_error(exc, about, controller=self.controller, timeouts=timeouts) from exc
         if not response.whole:
             reason = f"its answer has more than {LARGEST_ANSWER} bytes"
             raise NotOntapError(action, reason, outcome=Outcome("lost"), **fields)
@@ -552,6 +556,25 @@ class Client:
             return
         self._skew = skew
         self._ahead = (second - received, second + 1 - sent)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What errors tell of a request: ``path`` is that below ``/api``, ``controller`` its name."""
+
+    method: str
+    path: str
+    controller: str
+
+    @property
+    def action(self) -> str:
+        """How a message names it."""
+        return f"{self.method} {self.path} at {self.controller}"
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its machine fields."""
+        return {"method": self.method, "path": self.path, "controller": self.controller}
 
 
 @dataclass(frozen=True)
@@ -592,11 +615,11 @@ def only_part(content: bytes, content_type: str) -> Optional[bytes]:
     return content[begin + 4 : end]
 
 
-def refuse_volume_revert(path: str, params: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+def refuse_volume_revert(path: str, params: Params, body: Iterable[str]) -> None:
     """Refuse what would put a whole volume back to a snapshot; nothing in this collection may ever send it.
 
     ``PATCH /storage/volumes/{uuid}?restore_to.snapshot…`` without ``restore_to.path`` does, and so does the CLI's
-    ``volume snapshot restore``.
+    ``volume snapshot restore``. ``body`` are the keys of the request's body.
 
     :raises ValueError: the request is one of these.
     """
@@ -658,7 +681,7 @@ def _octets(text: Optional[str]) -> bytes:
     return (text or "").encode()
 
 
-def _judge(response: _Answered, action: str, *, controller: Controller, fields: Mapping[str, Any]) -> dict[str, Any]:
+def _body_of(response: _Answered, about: _About, *, controller: Controller) -> dict[str, Any]:
     """Return the JSON object of a good answer, or raise the error that the answer is.
 
     The CLI pass-through may tell an error with a good status; what is read may have an ``error`` of its own (a job's).
@@ -668,37 +691,32 @@ def _judge(response: _Answered, action: str, *, controller: Controller, fields: 
     except (ValueError, RecursionError):
         answer = None
     error = answer.get("error") if isinstance(answer, dict) else None
-    good = 200 <= response.status_code < 300 and (not error or fields["method"] == "GET")
+    good = 200 <= response.status_code < 300 and (not error or about.method == "GET")
     if isinstance(answer, dict) and good:
-        odd = None if str(fields["path"]).startswith(_CLI) else odd_shape(answer)
+        odd = None if about.path.startswith(_CLI) else odd_shape(answer)
         if odd:
             reason = f"its answer is not one of ONTAP: {odd}"
-            outcome = _unless_done(Outcome("answered", response.status_code), fields)
-            raise NotOntapError(action, reason, outcome=outcome, **fields)
+            outcome = _unless_done(Outcome("answered", response.status_code), about)
+            raise NotOntapError(about.action, reason, outcome=outcome, **about.fields)
         return answer
     error = error if isinstance(error, dict) else {}
-    raise _answered_error(response, error, action, controller=controller, fields=fields)
+    raise _answered_error(response, error, about, controller=controller)
 
 
 def _answered_error(
-    response: _Answered,
-    error: Mapping[str, Any],
-    action: str,
-    *,
-    controller: Controller,
-    fields: Mapping[str, Any],
+    response: _Answered, error: Mapping[str, Any], about: _About, *, controller: Controller
 ) -> OntapError:
-    status = response.status_code
+    action, status = about.action, response.status_code
     code = str(error["code"])[:_LONGEST_MESSAGE] if "code" in error else None
     outcome = Outcome("answered", status, code, retry_after_seconds(response.headers.get("Retry-After")))
-    details = {**fields, "http_status": status, "ontap_code": code}
+    details: dict[str, Any] = {**about.fields, "http_status": status, "ontap_code": code}
     if status == 401:
         which = f"user name or password of user {controller.username}"
         if controller.cert_filepath:
             which = f"client certificate {controller.cert_filepath}"
         return OntapLoginError(action, f"the system does not accept the {which}", outcome=outcome, **details)
     if code in codes.DENIALS or (status == 403 and code is None):
-        reason = _denial(controller, str(fields["method"]), str(fields["path"]))
+        reason = _denial(controller, about.method, about.path)
         said = f"; ONTAP says: {_message(error)}" if error.get("message") else ""
         return OntapDeniedError(action, reason + said, outcome=outcome, **details)
     if code is not None:
@@ -709,17 +727,17 @@ def _answered_error(
         return OntapError(action, f"the system answers HTTP {status} without a reason", outcome=outcome, **details)
     kind = response.headers.get("Content-Type", "no content type").split(";")[0]
     reason = f"the answer (HTTP {status}, {kind}) is not that of an ONTAP REST API; check hostname and port"
-    return NotOntapError(action, reason, outcome=_unless_done(outcome, fields), **details)
+    return NotOntapError(action, reason, outcome=_unless_done(outcome, about), **details)
 
 
 def _message(error: Mapping[str, Any]) -> str:
     return str(error.get("message", ""))[:_LONGEST_MESSAGE]
 
 
-def _unless_done(outcome: Outcome, fields: Mapping[str, Any]) -> Outcome:
+def _unless_done(outcome: Outcome, about: _About) -> Outcome:
     """Return the outcome; a change that was answered well, if not readably, may have been made: its answer is lost."""
     done = outcome.http_status is not None and 200 <= outcome.http_status < 300
-    return Outcome("lost", outcome.http_status) if done and fields["method"] != "GET" else outcome
+    return Outcome("lost", outcome.http_status) if done and about.method != "GET" else outcome
 
 
 def _denial(controller: Controller, method: str, path: str) -> str:
@@ -731,18 +749,14 @@ def _denial(controller: Controller, method: str, path: str) -> str:
 
 
 def _transport_error(
-    exc: BaseException,
-    action: str,
-    *,
-    controller: Controller,
-    timeouts: tuple[float, float],
-    fields: Mapping[str, Any],
+    exc: BaseException, about: _About, *, controller: Controller, timeouts: tuple[float, float]
 ) -> OntapError:
     """Tell apart by class, along the chain of causes, what requests wraps into a few."""
     import requests
     import urllib3
 
     chain = list(_chain(exc))
+    action, fields = about.action, about.fields
 
     def holds(*classes: type[BaseException]) -> Optional[BaseException]:
         return next((each for each in chain if isinstance(each, classes)), None)

@@ -156,7 +156,7 @@ def stat_file(
     except OntapError as exc:
         if exc.has_code(codes.NO_SUCH_FILE, codes.ENTRY_NOT_FOUND):
             return None
-        raise during(exc, f"look at {full} of {volume.label}", **_names(volume, path, snapshot)) from exc
+        raise during(exc, f"look at {full} of {volume.label}", **_fields_of(volume, path, snapshot)) from exc
     return FileStat.from_record(records[0], path=path) if records else None
 
 
@@ -189,7 +189,7 @@ def clone_file(
         _change(client, "POST", "/storage/file/clone", None, body, begun=begun, once=overwrite, deadline=deadline)
     except OntapError as exc:
         action = f"clone {body['source_path']} to {destination} on {volume.label}"
-        raise during(exc, action, **_names(volume, destination, snapshot)) from exc
+        raise during(exc, action, **_fields_of(volume, destination, snapshot)) from exc
 
 
 def restore_file_cli(
@@ -216,7 +216,7 @@ def restore_file_cli(
         target, once = "/private/cli/volume/snapshot/restore-file", restore_path is None
         _change(client, "POST", target, None, body, begun=begun, once=once, deadline=deadline)
     except OntapError as exc:
-        raise during(exc, _restoring(volume, snapshot, path), **_names(volume, path, snapshot)) from exc
+        raise during(exc, _restoring(volume, snapshot, path), **_fields_of(volume, path, snapshot)) from exc
 
 
 def restore_file_rest(
@@ -245,7 +245,7 @@ def restore_file_rest(
         target, once = f"/storage/volumes/{segment(volume.uuid)}", restore_path is None
         _change(client, "PATCH", target, params, None, begun=begun, once=once, deadline=deadline)
     except OntapError as exc:
-        raise during(exc, _restoring(volume, snapshot, path), **_names(volume, path, snapshot)) from exc
+        raise during(exc, _restoring(volume, snapshot, path), **_fields_of(volume, path, snapshot)) from exc
 
 
 def wait_restored(client: Client, volume: Volume, *, snapshot_uuid: str, deadline: Optional[Deadline] = None) -> None:
@@ -297,5 +297,5 @@ def _restoring(volume: Volume, snapshot: str, path: str) -> str:
     return f"restore {path} of {volume.label} from snapshot {snapshot!r}"
 
 
-def _names(volume: Volume, path: str, snapshot: Optional[str]) -> dict[str, Any]:
+def _fields_of(volume: Volume, path: str, snapshot: Optional[str]) -> dict[str, Any]:
     return {"svm": volume.svm, "volume": volume.name, "file": path, "snapshot": snapshot}

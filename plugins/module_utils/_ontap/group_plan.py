@@ -88,10 +88,10 @@ class GroupUse:
     @property
     def note(self) -> str:
         """A sentence about it for people."""
-        sentence = f"consistency group {self.group.label} takes the snapshots of {_names(self.own)} at once"
+        sentence = f"consistency group {self.group.label} takes the snapshots of {_volumes_in_words(self.own)} at once"
         if not self.foreign:
             return sentence
-        foreign = _names(self.foreign)
+        foreign = _volumes_in_words(self.foreign)
         return f"{sentence}; it also holds {foreign}, not of this backup; the snapshot is made there as well"
 
 
@@ -128,7 +128,7 @@ def group_plan(mode: str, volumes: Sequence[Volume], seen: Sequence[GroupSeen]) 
         if reason is None:
             uses.append(GroupUse(each.group, own, tuple(known.volume for known in each.foreign)))
         else:
-            reasons.append(f"group {each.group.label} of {_names(own)} {reason}")
+            reasons.append(f"group {each.group.label} of {_volumes_in_words(own)} {reason}")
             alone.extend(volume.label for volume in own)
     for volume in volumes:
         if volume.uuid not in grouped:
@@ -186,5 +186,5 @@ def _why_not(volume: Volume) -> str:
     return "; add it to one"
 
 
-def _names(volumes: Sequence[Volume]) -> str:
+def _volumes_in_words(volumes: Sequence[Volume]) -> str:
     return ", ".join(volume.name for volume in volumes)

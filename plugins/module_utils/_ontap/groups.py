@@ -35,9 +35,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_calls import confirmed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Known,
-    Step,
+    SnapshotRequest,
     Taken,
-    Wanted,
+    VolumeStep,
     read_snapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, list_volumes
@@ -79,7 +79,9 @@ def look(found: Sequence[Found], name: str, *, deadline: Deadline) -> list[Group
     ]
 
 
-def create(client: Client, use: GroupUse, steps: Sequence[Step], wanted: Wanted, *, deadline: Deadline) -> list[Taken]:
+def create(
+    client: Client, use: GroupUse, steps: Sequence[VolumeStep], wanted: SnapshotRequest, *, deadline: Deadline
+) -> list[Taken]:
     """Make the snapshots of a group's volumes: start, commit, look at each of ``steps``, the volumes of the backup.
 
     The commit is never sent when the start may have failed, and no fence is put up that could outlast ``deadline``.
@@ -110,7 +112,9 @@ def create(client: Client, use: GroupUse, steps: Sequence[Step], wanted: Wanted,
     return values(in_parallel(look_at, steps))
 
 
-def _fenced(client: Client, exc: OntapError, action: str, group: Group, wanted: Wanted, seconds: float) -> FencedError:
+def _fenced(
+    client: Client, exc: OntapError, action: str, group: Group, wanted: SnapshotRequest, seconds: float
+) -> FencedError:
     """Return the failure with the moment from which writes are certainly not kept waiting any more."""
     fenced = FencedError(action, exc.reason, outcome=exc.outcome, **{**exc.fields, **_named(group, wanted.name)})
     fenced.until = client.clock.monotonic() + max(0.0, seconds)
@@ -127,7 +131,7 @@ def snapshot_of(client: Client, group: str, name: str, *, deadline: Deadline) ->
 
 
 def whole_snapshots(
-    client: Client, volumes: Iterable[str], wanted: Wanted, *, deadline: Deadline
+    client: Client, volumes: Iterable[str], wanted: SnapshotRequest, *, deadline: Deadline
 ) -> list[GroupSnapshot]:
     """Return the groups' snapshots of the name, ours, that have no parts on other volumes than these (uuids).
 
@@ -168,7 +172,7 @@ def delete(client: Client, snapshot: GroupSnapshot, *, deadline: Deadline) -> No
 
 
 def _start(
-    client: Client, group: Group, wanted: Wanted, seconds: int, *, deadline: Deadline, start_by: Deadline
+    client: Client, group: Group, wanted: SnapshotRequest, seconds: int, *, deadline: Deadline, start_by: Deadline
 ) -> str:
     """Begin, and return the uuid of what is to be committed.
 
@@ -200,8 +204,8 @@ def _commit(
     client: Client,
     group: Group,
     uuid: str,
-    steps: Sequence[Step],
-    wanted: Wanted,
+    steps: Sequence[VolumeStep],
+    wanted: SnapshotRequest,
     *,
     deadline: Deadline,
     commit_by: Deadline,
@@ -209,7 +213,7 @@ def _commit(
     """Commit in time. The volumes themselves show whether one took effect whose answer got lost."""
 
     def made() -> Optional[dict[str, Any]]:
-        def ours(step: Step) -> bool:
+        def ours(step: VolumeStep) -> bool:
             there = read_snapshot(client, step.volume, name=wanted.name, deadline=deadline)
             return there is not None and there.comment == wanted.stored_comment
 

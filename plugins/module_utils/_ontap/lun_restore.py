@@ -417,22 +417,22 @@ def revoke(client: Client, source: str, *, target: str, job: Optional[str], unkn
     :raises StillOpenError: not all that was so after ``unknown_wait`` seconds, the settle time not counted.
     """
     bound = Deadline.after(unknown_wait, client.clock)
-    fields = {"controller": client.name, "job": job}
     begins = f"take away the temporary LUN {source}, the source of an overwrite whose fate is unknown"
-    _until(partial(_may_begin, client, source, job), bound, begins, waited=unknown_wait, fields=fields)
+    _until(client, partial(_may_begin, client, source, job), bound, begins, waited=unknown_wait, job=job)
     client.clock.sleep(settle)
     bound = replace(bound, at=bound.at + settle)
     goes_on = f"see the end of an overwrite of LUN {target} whose fate is unknown"
-    _until(partial(_goes_on, client, target), bound, goes_on, waited=unknown_wait, fields=fields)
+    _until(client, partial(_goes_on, client, target), bound, goes_on, waited=unknown_wait, job=job)
 
 
 def _until(
+    client: Client,
     hindrance: Callable[[Deadline], Optional[str]],
     bound: Deadline,
     action: str,
     *,
     waited: float,
-    fields: Mapping[str, Any],
+    job: Optional[str],
 ) -> None:
     """Ask until there is no hindrance any more, each time bounded. :raises StillOpenError: there is one at the end."""
     pause = _FIRST_PAUSE
@@ -444,7 +444,7 @@ def _until(
         if reason is None:
             return
         if pause >= bound.remaining():
-            raise StillOpenError(action, f"{reason} after {waited:g} s", **fields)
+            raise StillOpenError(action, f"{reason} after {waited:g} s", controller=client.name, job=job)
         bound.clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 

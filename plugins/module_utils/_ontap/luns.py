@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, during
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, any_of, literal
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import Expression, Params, any_of, literal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 WWID_PREFIX = "3600a0980"
@@ -293,7 +293,7 @@ def initiator_key(name: str) -> str:
     return bare if re.fullmatch(r"[0-9a-f]{16}", bare) else text
 
 
-def _list(client: Client, params: Mapping[str, Any], deadline: Optional[Deadline]) -> list[Lun]:
+def _list(client: Client, params: Params, deadline: Optional[Deadline]) -> list[Lun]:
     try:
         records = client.records("/storage/luns", params, fields=_FIELDS, deadline=deadline)
     except OntapError as exc:

@@ -77,7 +77,7 @@ def query_string(params: Params, *, filters: bool, fields: Sequence[str] = ()) -
 
     :raises ValueError: a value is empty or ``None``.
     """
-    pairs = [(key, _text(key, value, filters=filters and key not in CONTROLS)) for key, value in params.items()]
+    pairs = [(key, _parameter(key, value, filters=filters and key not in CONTROLS)) for key, value in params.items()]
     if fields:
         pairs.append(("fields", ",".join(fields)))
     if not pairs:
@@ -95,7 +95,7 @@ def segment(text: str) -> str:
     return quote(text, safe="").replace(".", "%2E")
 
 
-def _text(key: str, value: object, *, filters: bool) -> str:
+def _parameter(key: str, value: object, *, filters: bool) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):

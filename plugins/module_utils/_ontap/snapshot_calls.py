@@ -13,9 +13,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError, OutcomeUnknownError, during
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Snapshot,
-    Step,
+    SnapshotRequest,
     Taken,
-    Wanted,
+    VolumeStep,
     names_of,
     read_snapshot,
     snapshot_path,
@@ -29,7 +29,7 @@ LONGEST_WAIT = 15
 """Seconds that the array is asked to wait for a creation's job before it answers; waiting there needs no polling."""
 
 
-def create_one(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> Taken:
+def create_one(client: Client, step: VolumeStep, wanted: SnapshotRequest, *, deadline: Deadline) -> Taken:
     """Create a snapshot with name and comment only, and look at it. :raises KvmsnapError:"""
     volume = step.volume
     body = {"name": wanted.name, "comment": wanted.stored_comment}
@@ -48,7 +48,7 @@ def create_one(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline
 
 
 def confirmed(
-    client: Client, step: Step, wanted: Wanted, *, requested_at: float, action: str, deadline: Deadline
+    client: Client, step: VolumeStep, wanted: SnapshotRequest, *, requested_at: float, action: str, deadline: Deadline
 ) -> Taken:
     """Return the snapshot that the array says it made, once it was looked at. :raises KvmsnapError: it is not there."""
     volume = step.volume
@@ -79,7 +79,7 @@ def _waiting(client: Client, deadline: Deadline) -> dict[str, Any]:
 
 
 def modify_one(
-    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, Any], *, deadline: Deadline
+    client: Client, volume: Volume, snapshot: Snapshot, changes: Mapping[str, str], *, deadline: Deadline
 ) -> None:
     """Set properties of a snapshot. :raises OntapError:"""
     try:
@@ -89,7 +89,9 @@ def modify_one(
         raise during(exc, action, **names_of(volume, snapshot.name)) from exc
 
 
-def delete_one(client: Client, volume: Volume, snapshot: Snapshot, wanted: Wanted, *, deadline: Deadline) -> None:
+def delete_one(
+    client: Client, volume: Volume, snapshot: Snapshot, wanted: SnapshotRequest, *, deadline: Deadline
+) -> None:
     """Delete a snapshot by its uuid; one that has vanished meanwhile is deleted. :raises OntapError:"""
 
     def gone() -> Optional[dict[str, Any]]:

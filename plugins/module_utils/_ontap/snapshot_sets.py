@@ -42,9 +42,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Refusal,
     SnapshotPlan,
-    Step,
+    SnapshotRequest,
     Taken,
-    Wanted,
+    VolumeStep,
     as_planned,
     as_result,
     check_name,
@@ -132,7 +132,7 @@ class Ensured:
 def ensure_present(
     clients: Sequence[Client],
     refs: Sequence[VolumeRef],
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     check_mode: bool,
     deadline: Deadline,
@@ -160,7 +160,7 @@ def ensure_present(
 def ensure_absent(
     clients: Sequence[Client],
     refs: Sequence[VolumeRef],
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     check_mode: bool,
     deadline: Deadline,
@@ -173,7 +173,7 @@ def ensure_absent(
     check_name(wanted.name, new=False)
     found = find_volumes(clients, refs, deadline=deadline)
     by_uuid = {volume.uuid: client for client, volume in found}
-    late = Made(()) if check_mode else _late(clients, unanswered, deadline=deadline)
+    late = CreatedSet(()) if check_mode else _late(clients, unanswered, deadline=deadline)
     came, coming = undo(late, wanted, clients=by_uuid)
     known = read_known(found, wanted.name, deadline=deadline)
     plan = plan_absent(wanted, known, now=lambda volume: by_uuid[volume.uuid].array_time())
@@ -185,14 +185,14 @@ def ensure_absent(
     return Ensured(plan.changed or bool(came), (), diff_of(plan, wanted))
 
 
-def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> Made:
+def _late(clients: Sequence[Client], unanswered: Sequence[Unanswered], *, deadline: Deadline) -> CreatedSet:
     """Return creations that may come to an end yet, to be undone."""
     found = find_volumes(clients, [each.ref for each in unanswered], deadline=deadline) if unanswered else []
     by_uuid = {each.ref.uuid: each for each in unanswered}
-    return Made(
+    return CreatedSet(
         (),
         failures=tuple((volume, by_uuid[volume.uuid].as_failure()) for _client, volume in found),
-        doubtful=tuple(Step(Known(volume, None), "create", {}) for _client, volume in found),
+        doubtful=tuple(VolumeStep(Known(volume, None), "create", {}) for _client, volume in found),
     )
 
 
@@ -222,7 +222,7 @@ def _meet(start: threading.Barrier) -> None:
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedSet:
     """What came of creating a set: what exists now, what failed, and where something may be or come all the same.
 
     ``uses`` are the groups that were to make snapshots.
@@ -230,7 +230,7 @@ class Made:
 
     taken: tuple[Taken, ...]
     failures: tuple[tuple[Volume, BaseException], ...] = ()
-    doubtful: tuple[Step, ...] = ()
+    doubtful: tuple[VolumeStep, ...] = ()
     uses: tuple[GroupUse, ...] = ()
 
 
@@ -238,7 +238,7 @@ class Made:
 class _Part:
     """Volumes whose snapshots come to be by one request, or by that of a group: all of them or none."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[VolumeStep, ...]
     create: Callable[[], list[Taken]]
 
 
@@ -252,7 +252,7 @@ class Creation:
     def __init__(
         self,
         plan: SnapshotPlan,
-        wanted: Wanted,
+        wanted: SnapshotRequest,
         *,
         clients: Mapping[str, Client],
         deadline: Deadline,
@@ -283,13 +283,13 @@ class Creation:
         """Say whether a request has failed already, so that the set cannot become whole."""
         return any(future.done() and future.exception() for future in self._futures)
 
-    def outcome(self) -> Made:
+    def outcome(self) -> CreatedSet:
         """Return what came of it once all requests have ended."""
         self._pool.shutdown()
         results = [(part, future.exception() or future.result()) for part, future in zip(self._parts, self._futures)]
         existing = [step.known for step in self._plan.steps if step.action != "create"]
         failed = [(part, value) for part, value in results if isinstance(value, BaseException)]
-        return Made(
+        return CreatedSet(
             taken=(
                 *(each for _part, value in results if not isinstance(value, BaseException) for each in value),
                 *(Taken(known.volume, known.snapshot) for known in existing if known.snapshot),
@@ -301,7 +301,12 @@ class Creation:
 
 
 def _parts(
-    plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline, uses: Sequence[GroupUse]
+    plan: SnapshotPlan,
+    wanted: SnapshotRequest,
+    *,
+    clients: Mapping[str, Client],
+    deadline: Deadline,
+    uses: Sequence[GroupUse],
 ) -> Iterator[_Part]:
     """Yield what is to be made together, and how."""
     steps = {step.volume.uuid: step for step in plan.steps if step.action == "create"}
@@ -314,13 +319,13 @@ def _parts(
         yield _Part((step,), partial(_alone, client, step, wanted, deadline=deadline))
 
 
-def _alone(client: Client, step: Step, wanted: Wanted, *, deadline: Deadline) -> list[Taken]:
+def _alone(client: Client, step: VolumeStep, wanted: SnapshotRequest, *, deadline: Deadline) -> list[Taken]:
     return [create_one(client, step, wanted, deadline=deadline)]
 
 
 def create_all(
     plan: SnapshotPlan,
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     *,
     clients: Mapping[str, Client],
     deadline: Deadline,
@@ -338,7 +343,7 @@ def create_all(
     return settle(made, wanted, clients=clients)
 
 
-def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list[Taken]:
+def settle(made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]) -> list[Taken]:
     """Return the snapshots of a set that is whole.
 
     :raises SnapshotSetError: it is not; what was created of it has been removed again.
@@ -350,7 +355,7 @@ def settle(made: Made, wanted: Wanted, *, clients: Mapping[str, Client]) -> list
 
 def finish_all(
     plan: SnapshotPlan,
-    wanted: Wanted,
+    wanted: SnapshotRequest,
     taken: Sequence[Taken],
     *,
     clients: Mapping[str, Client],
@@ -373,7 +378,7 @@ def finish_all(
         failures = [(each.volume, value) for each, value in zip(todo, results) if isinstance(value, BaseException)]
         if failures:
             action = f"set {key} of snapshot {plan.name!r}"
-            raise take_back(action, wanted, Made(tuple(taken), tuple(failures)), clients=clients)
+            raise take_back(action, wanted, CreatedSet(tuple(taken), tuple(failures)), clients=clients)
     if not plan.changed:
         return list(taken)
 
@@ -388,7 +393,9 @@ def finish_all(
     return values(in_parallel(again, taken))
 
 
-def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline) -> None:
+def delete_all(
+    plan: SnapshotPlan, wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
+) -> None:
     """Delete what the plan says, in parallel, each by its uuid; one that has vanished meanwhile is deleted.
 
     A group's snapshot of which all parts are to go is deleted as one, since its record would stay otherwise.
@@ -399,7 +406,7 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
     by_group, failures = _delete_whole(todo, wanted, clients=clients, deadline=deadline)
     steps = [step for step in todo if step.volume.uuid not in by_group]
 
-    def one(step: Step) -> None:
+    def one(step: VolumeStep) -> None:
         client, snapshot = clients[step.volume.uuid], step.known.snapshot
         if snapshot:
             delete_one(client, step.volume, snapshot, wanted, deadline=deadline)
@@ -411,7 +418,7 @@ def delete_all(plan: SnapshotPlan, wanted: Wanted, *, clients: Mapping[str, Clie
 
 
 def _delete_whole(
-    steps: Sequence[Step], wanted: Wanted, *, clients: Mapping[str, Client], deadline: Deadline
+    steps: Sequence[VolumeStep], wanted: SnapshotRequest, *, clients: Mapping[str, Client], deadline: Deadline
 ) -> tuple[set[str], list[tuple[Volume, BaseException]]]:
     """Delete the groups' snapshots whose parts are all in ``steps``; return the volumes of these, and what failed."""
     asked = {step.volume.uuid: step.volume for step in steps}
@@ -481,14 +488,16 @@ def _over(client: Client, volume: Volume, failure: BaseException, deadline: Dead
     return False
 
 
-def take_back(action: str, wanted: Wanted, made: Made, *, clients: Mapping[str, Client]) -> SnapshotSetError:
+def take_back(
+    action: str, wanted: SnapshotRequest, made: CreatedSet, *, clients: Mapping[str, Client]
+) -> SnapshotSetError:
     """Remove what was created of a set, and return the error that tells why ``action`` failed and what is left."""
     removed, remaining = undo(made, wanted, clients=clients)
     return _set_failed(action, wanted.name, failures=made.failures, removed=removed, left_behind=remaining)
 
 
 def undo(
-    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+    made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what was created, and only that: by its uuid, with our comment looked at once more.
 
@@ -533,7 +542,7 @@ def undo(
 
 
 def _undo_groups(
-    made: Made, wanted: Wanted, *, clients: Mapping[str, Client]
+    made: CreatedSet, wanted: SnapshotRequest, *, clients: Mapping[str, Client]
 ) -> tuple[list[Volume], list[tuple[Volume, BaseException]]]:
     """Remove what groups made, other volumes' parts too; returns as ``undo`` does, but for the other volumes.
 

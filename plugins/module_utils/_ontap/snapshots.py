@@ -85,7 +85,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SnapshotRequest:
     """What the snapshots of a set shall be like; ``None`` leaves a property alone.
 
     One of the name that the owner did not make is an error, unless it is as good as one of ours (``allow_foreign``) or,
@@ -114,7 +114,7 @@ class Wanted:
         allow_foreign: bool = False,
         keep_foreign: bool = False,
         only_new: bool = False,
-    ) -> Wanted:
+    ) -> SnapshotRequest:
         """Read options as a user gives them; ``expiry_time`` is ISO 8601 with an offset.
 
         :raises InputError: one of them cannot be used.
@@ -129,7 +129,7 @@ class Wanted:
             owner=owner,
             comment=comment,
             snapmirror_label=snapmirror_label,
-            expiry_time=None if expiry_time is None else parse_time(expiry_time),
+            expiry_time=None if expiry_time is None else parse_time(expiry_time, what="expiry_time"),
             allow_foreign=allow_foreign,
             keep_foreign=keep_foreign,
             only_new=only_new,
@@ -149,10 +149,10 @@ class Wanted:
         other = self.comment is not None and snapshot.comment != self.stored_comment
         return self.keep_foreign and (other or not snapshot.is_of(self.owner))
 
-    def late_properties(self) -> dict[str, Any]:
+    def late_properties(self) -> dict[str, str]:
         """Return what is set once all snapshots exist, as fields of a PATCH; the one that can be undone first."""
-        label, expiry = self.snapmirror_label, self.expiry_time
-        late = {"snapmirror_label": label, "expiry_time": expiry and format_time(expiry)}
+        expiry = None if self.expiry_time is None else format_time(self.expiry_time)
+        late = {"snapmirror_label": self.snapmirror_label, "expiry_time": expiry}
         return {key: value for key, value in late.items() if value is not None}
 
 
@@ -166,12 +166,12 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Step:
+class VolumeStep:
     """What is to be done on one volume; ``changes`` are fields of a PATCH."""
 
     known: Known
     action: Action
-    changes: Mapping[str, Any]
+    changes: Mapping[str, str]
 
     @property
     def volume(self) -> Volume:
@@ -194,7 +194,7 @@ class SnapshotPlan:
     """The decision: one step per volume, or refusals. It feeds check mode, ``changed``, diff and acting alike."""
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[VolumeStep, ...]
     refusals: tuple[Refusal, ...] = ()
 
     @property
@@ -235,17 +235,18 @@ class Taken:
     array_ahead: Optional[tuple[float, float]] = None
 
 
-def parse_time(text: str) -> datetime:
-    """Read an ISO 8601 time with an offset (or Z), to the second.
+def parse_time(text: str, *, what: str) -> datetime:
+    """Read an ISO 8601 time with an offset (or Z), to the second; ``what`` names it in the message.
 
     :raises InputError: it is none, or it has no offset and could mean another moment on another host.
     """
     try:
         moment = datetime.fromisoformat(re.sub(r"[zZ]\Z", "+00:00", _FRACTION.sub("", text.strip())))
     except ValueError as exc:
-        raise InputError(f"Failed to read the time {text!r}: it is not ISO 8601 (2026-12-31T23:59:00+01:00)") from exc
+        reason = "it is not a time in ISO 8601 (2026-12-31T23:59:00+01:00)"
+        raise InputError(f"Failed to read {what} {text!r}: {reason}", option=what) from exc
     if moment.tzinfo is None:
-        raise InputError(f"Failed to read the time {text!r}: its offset from UTC is missing (+01:00, Z)")
+        raise InputError(f"Failed to read {what} {text!r}: its offset from UTC is missing (+01:00, Z)", option=what)
     return moment
 
 
@@ -273,7 +274,7 @@ def check_name(name: str, *, new: bool) -> None:
         raise InputError(f"Failed to use snapshot name {name!r}: {reason}", snapshot=name)
 
 
-def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
+def plan_present(wanted: SnapshotRequest, known: Iterable[Known]) -> SnapshotPlan:
     """Decide what makes ``wanted`` true on all volumes; pure.
 
     Refused: a volume that cannot have snapshots, a snapshot of the name that is not ours (unless ``allow_foreign``) or
@@ -281,7 +282,7 @@ def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
     not be of one moment.
     """
     known = list(known)
-    steps: list[Step] = []
+    steps: list[VolumeStep] = []
     refusals: list[Refusal] = []
     for each in known:
         reason = each.volume.unfit()
@@ -292,10 +293,10 @@ def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
         if reason is not None:
             refusals.append(Refusal(each.volume, reason))
         elif each.snapshot is None:
-            steps.append(Step(each, "create", wanted.late_properties()))
+            steps.append(VolumeStep(each, "create", wanted.late_properties()))
         else:
             changes = _changes(wanted, each.snapshot)
-            steps.append(Step(each, "modify" if changes else "nothing", changes))
+            steps.append(VolumeStep(each, "modify" if changes else "nothing", changes))
     missing = [each.volume for each in known if each.snapshot is None]
     if missing and len(missing) < len(known) and not refusals:
         present = ", ".join(each.volume.label for each in known if each.snapshot)
@@ -307,23 +308,23 @@ def plan_present(wanted: Wanted, known: Iterable[Known]) -> SnapshotPlan:
     return SnapshotPlan(wanted.name, tuple(steps), tuple(refusals))
 
 
-def plan_absent(wanted: Wanted, known: Iterable[Known], *, now: Callable[[Volume], datetime]) -> SnapshotPlan:
+def plan_absent(wanted: SnapshotRequest, known: Iterable[Known], *, now: Callable[[Volume], datetime]) -> SnapshotPlan:
     """Decide what removes the snapshots of the name; pure. ``now`` tells the time on the array of a volume."""
-    steps: list[Step] = []
+    steps: list[VolumeStep] = []
     refusals: list[Refusal] = []
     for each in known:
         if each.snapshot is None or wanted.leaves(each.snapshot):
-            steps.append(Step(each, "nothing", {}))
+            steps.append(VolumeStep(each, "nothing", {}))
             continue
         refusal = undeletable(each.volume, each.snapshot, wanted, now=now(each.volume))
         if refusal:
             refusals.append(refusal)
         else:
-            steps.append(Step(each, "delete", {}))
+            steps.append(VolumeStep(each, "delete", {}))
     return SnapshotPlan(wanted.name, tuple(steps), tuple(refusals))
 
 
-def undeletable(volume: Volume, snapshot: Snapshot, wanted: Wanted, *, now: datetime) -> Optional[Refusal]:
+def undeletable(volume: Volume, snapshot: Snapshot, wanted: SnapshotRequest, *, now: datetime) -> Optional[Refusal]:
     """Return why a snapshot may not be deleted, or ``None``; pure. ``now`` is the time on its array."""
     unfit = volume.unfit()
     if unfit:
@@ -410,7 +411,7 @@ def as_result(taken: Taken) -> dict[str, Any]:
     }
 
 
-def diff_of(plan: SnapshotPlan, wanted: Wanted) -> dict[str, Any]:
+def diff_of(plan: SnapshotPlan, wanted: SnapshotRequest) -> dict[str, Any]:
     """Return ``before`` and ``after`` of the plan, keyed by ``svm:volume``; ``None`` where no snapshot is."""
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -424,12 +425,12 @@ def diff_of(plan: SnapshotPlan, wanted: Wanted) -> dict[str, Any]:
     return {"before": before, "after": after}
 
 
-def as_planned(plan: SnapshotPlan, wanted: Wanted) -> list[Taken]:
+def as_planned(plan: SnapshotPlan, wanted: SnapshotRequest) -> list[Taken]:
     """Return what a plan for ``present`` would lead to, as far as it can be known before: check mode's result."""
     return [Taken(step.volume, _as_planned(step, wanted), created=step.action == "create") for step in plan.steps]
 
 
-def _as_planned(step: Step, wanted: Wanted) -> Snapshot:
+def _as_planned(step: VolumeStep, wanted: SnapshotRequest) -> Snapshot:
     new = Snapshot(uuid="", name=wanted.name, comment=wanted.stored_comment)
     snapshot = step.known.snapshot or new
     return replace(
@@ -451,8 +452,8 @@ def _diffable(snapshot: Optional[Snapshot]) -> Optional[dict[str, Any]]:
     }
 
 
-def _changes(wanted: Wanted, snapshot: Snapshot) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
+def _changes(wanted: SnapshotRequest, snapshot: Snapshot) -> dict[str, str]:
+    changes: dict[str, str] = {}
     if wanted.comment is not None and snapshot.comment != wanted.stored_comment:
         changes["comment"] = wanted.stored_comment
     if wanted.snapmirror_label is not None and snapshot.snapmirror_label != wanted.snapmirror_label:
@@ -480,4 +481,4 @@ def _refusal_data(refusal: Refusal) -> dict[str, Any]:
 
 def _time_of(record: Mapping[str, Any], key: str) -> Optional[datetime]:
     text = record.get(key)
-    return parse_time(str(text)) if text else None
+    return parse_time(str(text), what=key) if text else None

@@ -32,17 +32,48 @@ _RANK = {"error": 0, "warning": 1, "info": 2}
 _WORD = {"error": "FAILED", "warning": "WARNING", "info": "NOTE"}
 
 
+Check = Literal[
+    "sc-agent-timeout",
+    "retry-count",
+    "controller-name",
+    "nfs-server-name",
+    "nfs-server-lif",
+    "host-name",
+    "multipath",
+    "multipathd",
+    "multipath-paths",
+    "multipath-wwid",
+    "libvirt",
+    "version",
+    "host-tool",
+    "config-dir",
+    "catalog-dir",
+    "catalog-space",
+    "hold-dir",
+    "directory-mode",
+    "directory-answer",
+    "volume-directory",
+    "controller-connection",
+    "controller-tls",
+    "controller-login",
+    "ontap-version",
+    "clock-skew",
+    "controller-right",
+]
+"""What was looked at; the documentation of ``kvm_preflight_info`` names each, which a test holds against this."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at.
 
-    ``check`` is stable and in kebab-case, ``object`` what was looked at, ``source`` where the answer comes from.
+    ``check`` is stable, ``object`` what was looked at, ``source`` where the answer comes from.
     ``severity`` tells how bad it is when ``ok`` is false: ``error`` keeps a run from working, ``warning`` is a remark,
     ``info`` worth knowing. A finding that is ok has ``info``. ``remedy`` is an imperative sentence; it is empty for
     what is ok, unless that could not be looked at in full.
     """
 
-    check: str
+    check: Check
     object: str
     ok: bool
     severity: Severity
@@ -122,7 +153,7 @@ class Directory:
 
 
 @dataclass(frozen=True)
-class San:
+class MultipathDevices:
     """The multipath devices of the host: ``luns`` are ONTAP's, ``others`` and ``troubles`` pairs of device and reason.
 
     ``error`` says why multipathd did not answer; it is only asked on a host with multipath devices of ONTAP.
@@ -240,7 +271,7 @@ class ArrayReport:
     san: bool = False
 
 
-_FAILURES: dict[str, tuple[str, str]] = {
+_FAILURES: dict[str, tuple[Check, str]] = {
     "name": ("controller-connection", "Make its name resolve first; then run the preflight again."),
     "reach": (
         "controller-connection",
@@ -349,7 +380,7 @@ def check_nfs_lif(server: NfsServer) -> Optional[Finding]:
     )
 
 
-def check_san(san: San) -> list[Finding]:
+def check_san(san: MultipathDevices) -> list[Finding]:
     """Whether the LUNs of this host can be identified and reached; a host without any needs nothing."""
     if not san.luns and not san.others:
         return [_finding("multipath", "LUNs", True, "this host has no multipath devices")]
@@ -538,7 +569,7 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in leading.group().split(".")) if leading else ()
 
 
-def _name_finding(check: str, resolution: Resolution, service: NameService, *, severity: Severity) -> Finding:
+def _name_finding(check: Check, resolution: Resolution, service: NameService, *, severity: Severity) -> Finding:
     if resolution.source == ADDRESS:
         known = f"known as {resolution.alias}" if resolution.alias else "no name known for it"
         return _finding(
@@ -654,7 +685,7 @@ def _places(server: NfsServer) -> str:
 
 
 def _finding(
-    check: str,
+    check: Check,
     thing: str,
     ok: bool,
     message: str,

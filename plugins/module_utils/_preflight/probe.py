@@ -61,8 +61,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.checks im
     Failure,
     Finding,
     Libvirt,
+    MultipathDevices,
     NfsServer,
-    San,
     Software,
     Tool,
     TriedRight,
@@ -197,7 +197,7 @@ def library_version(distribution: str) -> Optional[str]:
         return None
 
 
-def read_san(*, sysfs: Path = SYSFS, ask: Callable[[], Daemon] = ask_multipathd) -> San:
+def read_san(*, sysfs: Path = SYSFS, ask: Callable[[], Daemon] = ask_multipathd) -> MultipathDevices:
     """Look at the multipath devices of this host, by sysfs and by what multipathd says of their paths."""
     luns: list[LunPlace] = []
     others: list[tuple[str, str]] = []
@@ -213,7 +213,7 @@ def read_san(*, sysfs: Path = SYSFS, ask: Callable[[], Daemon] = ask_multipathd)
     for place in () if daemon.error else luns:
         refusal, notes = path_findings(place, daemon, sysfs=sysfs)
         troubles += [(place.device, each.message) for each in (*([refusal] if refusal else []), *notes)]
-    return San(tuple(place.device for place in luns), tuple(others), tuple(troubles), daemon.error)
+    return MultipathDevices(tuple(place.device for place in luns), tuple(others), tuple(troubles), daemon.error)
 
 
 def read_libvirt(uri: str) -> Libvirt:

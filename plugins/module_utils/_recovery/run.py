@@ -23,9 +23,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import boun
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, store, volume_copies
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.from_snapshots import hosts_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import read_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -44,7 +44,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks import guest_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.lease import deletable
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess, Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Snapshot, SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import check_numbers, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.clones import OrphanedClones
@@ -183,7 +183,7 @@ def _result(found: Sequence[Leftover], errors: Sequence[Optional[str]], *, chang
         "changed": changed,
         "leftovers": [item.as_dict(error=error) for item, error in zip(found, errors)],
         "summary": [_line(item, error) for item, error in zip(found, errors)] or ["Nothing is left of any crash."],
-        "diff": {"before": _text(before), "after": _text(after)},
+        "diff": {"before": _in_lines(before), "after": _in_lines(after)},
     }
 
 
@@ -191,7 +191,7 @@ def _line(item: Leftover, error: Optional[str]) -> str:
     return f"{item.line} - {error or item.action or 'left alone'}"
 
 
-def _text(lines: Sequence[str]) -> str:
+def _in_lines(lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -262,7 +262,7 @@ def _temporary_files(request: RecoveryRequest) -> Iterator[Leftover]:
 
 
 def _interrupted_restores(root: Path) -> Iterator[Leftover]:
-    known = survey(root)
+    known = read_restores(root)
     for path in sorted((root / "restores").glob("*.json")):
         try:
             found = restore_journal.load(root, path.stem)
@@ -376,7 +376,7 @@ def _half_made(manifest: Manifest, request: RecoveryRequest, places: Places, sna
             with suppress(CatalogError):
                 store.withdraw(request.root, name)
             if refs:
-                wanted = Wanted.checked(name=name, owner=manifest.owner)
+                wanted = SnapshotRequest.checked(name=name, owner=manifest.owner)
                 clients = list({places[key].client.name: places[key].client for key in alone}.values())
                 ensure_absent(clients, refs, wanted, check_mode=False, deadline=request.time())
             volume_copies.take_out(manifest)
@@ -435,7 +435,7 @@ def _orphans(
 
         def act(name: str = name, keys: Sequence[Key] = keys) -> None:
             clients = list({places[key].client.name: places[key].client for key in keys}.values())
-            wanted = Wanted.checked(name=name, owner=request.owner)
+            wanted = SnapshotRequest.checked(name=name, owner=request.owner)
             refs = [_ref(places, key) for key in keys]
             with deletable(request.root, [name]):
                 if store.load(request.root, name) is not None:
@@ -452,7 +452,7 @@ def _copies(manifests: Sequence[Manifest]) -> Iterator[Leftover]:
     for mount in sorted(mounts):
         directory = Path(mount) / VOLUME_DIRECTORY
         try:
-            there.update(bounded(partial(_names, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
+            there.update(bounded(partial(_names_in, directory), seconds=_MOUNT_SECONDS, what=f"list {directory}"))
         except KvmsnapError as exc:
             yield Leftover("file", str(directory), exc.message)
     for manifest in manifests:
@@ -486,7 +486,7 @@ def _touched(manifest: Manifest) -> tuple[SavedVolume, ...]:
     return manifest.volumes + manifest.foreign
 
 
-def _names(directory: Path) -> list[str]:
+def _names_in(directory: Path) -> list[str]:
     try:
         return [path.name for path in directory.iterdir()]
     except FileNotFoundError:

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import read_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import SafetySnapshot
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import (
     DAY,
     Family,
     due,
-    mark_of,
     reduced,
+    safety_mark_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked
@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Snapshot,
     SnapshotPlan,
-    Wanted,
+    SnapshotRequest,
     plan_absent,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.leftover import Leftover
@@ -56,7 +56,7 @@ class Keeper:
 
     def due(self) -> list[Family]:
         """Return the restores whose time is over."""
-        found = survey(self.root)
+        found = read_restores(self.root)
         ended = {each.restore_id: self._written(each.restore_id) for each in found.journals}
         holding = {name for name in ended if any(map(_is_there, self._set_aside(name)))}
         return due(found, ended, holding=holding, now=self.now, days=self.days)
@@ -86,7 +86,7 @@ class Keeper:
         """
         if self.days == 0 or self._hindrance():
             return
-        found = survey(self.root)
+        found = read_restores(self.root)
         safeties = [safety for journal in found.journals for safety in journal.safeties]
         known = {each.uuid for safety in safeties for each in safety.snapshots}
         asked = {safety.name for safety in safeties if not safety.snapshots}
@@ -94,7 +94,7 @@ class Keeper:
             place = places[key]
             before = place.client.array_time() - timedelta(days=self.days)
             for each in named.values():
-                mark = mark_of(each.comment)
+                mark = safety_mark_of(each.comment)
                 young = each.create_time is None or each.create_time > before
                 if mark is None or mark.host != self.host or each.uuid in known:
                     continue
@@ -127,7 +127,7 @@ class Keeper:
                 return "a restore of this host is under way"
         except OSError as exc:
             return f"whether a restore is under way is not known: {exc.strerror}"
-        read = {each.restore_id for each in survey(self.root).journals}
+        read = {each.restore_id for each in read_restores(self.root).journals}
         unread = sorted({path.stem for path in (self.root / "restores").glob("*.json")} - read)
         return f"what restore {', '.join(unread)} needs is not known, its journal cannot be read" if unread else None
 
@@ -146,7 +146,7 @@ class Keeper:
         if unseen:
             return f"no controller that was given has {', '.join(sorted(unseen))}"
         for name, found in there.items():
-            marks = {key: mark_of(each.comment) for key, each in found.items()}
+            marks = {key: safety_mark_of(each.comment) for key, each in found.items()}
             foreign = [key for key, mark in marks.items() if mark is None or mark.restore_id not in family.ids]
             if foreign:
                 key = foreign[0]
@@ -196,10 +196,10 @@ class Keeper:
                 journals.save(self.root, reduced(each, at=at))
 
 
-def _wanted(name: str, found: Mapping[Key, Snapshot]) -> Wanted:
+def _wanted(name: str, found: Mapping[Key, Snapshot]) -> SnapshotRequest:
     """Return the set of safety snapshots, which one restore made: all bear the owner of its backup."""
-    marks = [mark for mark in (mark_of(each.comment) for each in found.values()) if mark]
-    return Wanted.checked(name=name, owner=marks[0].owner) if marks else Wanted.checked(name=name)
+    marks = [mark for mark in (safety_mark_of(each.comment) for each in found.values()) if mark]
+    return SnapshotRequest.checked(name=name, owner=marks[0].owner) if marks else SnapshotRequest.checked(name=name)
 
 
 def volumes_of(families: Iterable[Family]) -> list[SavedVolume]:

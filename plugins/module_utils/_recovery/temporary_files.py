@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, bounded
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores, restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import TemporaryFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
@@ -46,7 +46,7 @@ def leftover_files(root: Path, connect: Callable[[], Host]) -> Iterator[Leftover
 def _known(root: Path) -> Iterator[tuple[str, TemporaryFile]]:
     """Yield what the journals say may be there, each place once."""
     seen: set[str] = set()
-    for each in restore_survey.survey(root).journals:
+    for each in known_restores.read_restores(root).journals:
         for progress in each.guests.values():
             for file in progress.temporaries:
                 if is_ours(os.path.basename(file.place)) and file.place not in seen:

@@ -66,8 +66,8 @@ def _found(manifest: Manifest, world: World, name: str) -> Union[GuestCase, Prob
     """Return the guest that is meant, in the backup and on this host, or why there is none."""
     saved = manifest.guest(name)
     if saved is None:
-        known = ", ".join(guest.name for guest in manifest.guests)
-        what = f"Guest {name} is not in backup {manifest.backup_id}, which holds {known}"
+        known = ", ".join(guest.name for guest in manifest.guests) or "none"
+        what = f"Guest {name!r} is not in backup {manifest.backup_id}, which holds {known}"
         remedy = "Name one of these guests, or choose another backup."
         namesake = _namesake(manifest, world.names, name)
         return namesake or Problem("guest-not-in-backup", "error", what, remedy, guest=name)

@@ -564,10 +564,10 @@ class _Work:
         except FateUnknownError as exc:
             return f". {exc.message}. {STAYS_OFF}", False
         except KvmsnapError as exc:
-            failed = f"Putting {_names(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
+            failed = f"Putting {_in_words(touched)} back from safety snapshot {safety.name} failed, too: {exc.message}"
             return f". {failed}{self._holding(guest)}", False
         self._note(guest, replace(self._progress(guest), disks=(), files=(), created=(), definition=None))
-        return f". {_names(touched)} was put back from safety snapshot {safety.name}", True
+        return f". {_in_words(touched)} was put back from safety snapshot {safety.name}", True
 
     def _holding(self, guest: GuestRestore) -> str:
         """Say which of the guest's disks holds what, when they are of several times."""
@@ -697,5 +697,5 @@ class _Notes:
         self._work.note(self._guest, lambda progress: progress.with_pending(disk, request))
 
 
-def _names(disks: Sequence[DiskRestore]) -> str:
+def _in_words(disks: Sequence[DiskRestore]) -> str:
     return ", ".join(disk.target for disk in disks) or "what lies beside its disks"

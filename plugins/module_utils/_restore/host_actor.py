@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.query import segment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.disk_actor import DiskActor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.guest_actor import GuestActor
@@ -44,7 +44,7 @@ class HostActor:
         for key, (client, volume) in places.items():
             here = [disk for disk in disks if disk.storage.volume_key == key]
             self._refuse_full(client, volume, here)
-        wanted = Wanted.checked(
+        wanted = SnapshotRequest.checked(
             name=name,
             owner=self.disks.manifest.owner,
             comment=comment_of(self.disks.restore_id, os.uname().nodename),

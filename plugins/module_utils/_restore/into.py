@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Optional
 from uuid import UUID
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import KnownRestores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedDisk, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.selection import Chosen, guest_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy, with_uuid
@@ -95,7 +95,7 @@ def decided(asked: Optional[str], chosen: Chosen, guests: Sequence[str], begun: 
     return Into(known[0], guest_of(chosen, known[1])) if known else None
 
 
-def refuse_half_restored(into: Into, found: Survey) -> None:
+def refuse_half_restored(into: Into, found: KnownRestores) -> None:
     """Refuse disks that a restore of the backup's own uuid left neither old nor new; raises :class:`InputError`."""
     half = found.half_restored(into.saved.uuid)
     if half is not None:

@@ -11,8 +11,8 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import lun_device
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import file_state
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import own_initiators
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.reservations import Held, reservation_on
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.lun_restore import choose_lun_method
@@ -71,8 +71,8 @@ def guest_now(
             disk_now(
                 found,
                 disk,
-                problems.get((guest.name, disk.looked.disk.target), ()),
-                sharers=shared.get((guest.uuid, disk.looked.disk.target), ()),
+                problems.get((guest.name, disk.observed.disk.target), ()),
+                sharers=shared.get((guest.uuid, disk.observed.disk.target), ()),
                 asked=asked,
             )
             for disk in found.disks
@@ -89,7 +89,7 @@ def disk_now(
     asked: DiskQuestion,
 ) -> DiskNow:
     """Return the disk with why it must not be written now."""
-    looked, disk, storage = found.looked, found.looked.disk, found.storage
+    observed, disk, storage = found.observed, found.observed.disk, found.storage
     lun = storage.lun if storage else None
     obstacles = [*_of_the_discovery(found, problems, asked), *_read_only(owner, found, problems, asked)]
     if lun is not None:
@@ -105,10 +105,10 @@ def disk_now(
     return DiskNow(
         target=disk.target,
         format=disk.format,
-        host_path=lun.device if lun else looked.path or disk.source,
+        host_path=lun.device if lun else observed.path or disk.source,
         mount_point=storage.mount_point if storage else None,
-        size=looked.size,
-        backing=tuple(BackingFile(layer.source, *file_state(layer.source)) for layer in looked.layers),
+        size=observed.size,
+        backing=tuple(BackingFile(layer.source, *file_state(layer.source)) for layer in observed.layers),
         storage=storage.on_array if storage else None,
         locks=bool(storage and storage.locks),
         obstacles=(*obstacles, *_reserved(owner, found, held, asked)),
@@ -120,7 +120,7 @@ def disk_now(
 
 
 def _what(owner: FoundGuest, found: FoundDisk) -> str:
-    return f"disk {found.looked.disk.target} of guest {owner.guest.name}"
+    return f"disk {found.observed.disk.target} of guest {owner.guest.name}"
 
 
 def _of_the_discovery(found: FoundDisk, problems: Sequence[Problem], asked: DiskQuestion) -> Iterator[Problem]:
@@ -137,7 +137,7 @@ def _read_only(
     owner: FoundGuest, found: FoundDisk, problems: Sequence[Problem], asked: DiskQuestion
 ) -> Iterator[Problem]:
     """A disk that this guest only reads and others use, of which no finding says so."""
-    disk, storage = found.looked.disk, found.storage
+    disk, storage = found.observed.disk, found.storage
     said = any(True for _each in _of_the_discovery(found, problems, asked))
     fixed = disk.device not in ("cdrom", "floppy")
     if storage and fixed and disk.readonly and not found.included and not said:
@@ -150,7 +150,7 @@ def _reserved(owner: FoundGuest, found: FoundDisk, held: Optional[Held], asked: 
     """A reservation of another host on the LUN."""
     if held is not None and held.foreign and not asked.unused_elsewhere:
         what = f"{_what(owner, found)}: {held.text}"
-        yield problem_of("lun-reserved", what, guest=owner.guest.name, disk=found.looked.disk.target)
+        yield problem_of("lun-reserved", what, guest=owner.guest.name, disk=found.observed.disk.target)
 
 
 def _lun_hindrances(lun: LunIdentity, *, off: bool, method: str) -> list[Problem]:

@@ -223,7 +223,7 @@ class RestorePlan:
 
     def before(self) -> str:
         """Return what is, as the text that ``--diff`` shows on its left side."""
-        return _text(
+        return _diff_side(
             self,
             lambda guest: guest.state_now,
             lambda part: "not there" if isinstance(part, DiskRestore) and part.missing else "as it is now",
@@ -231,7 +231,7 @@ class RestorePlan:
 
     def after(self) -> str:
         """Return what would be, as the text that ``--diff`` shows on its right side."""
-        return _text(self, lambda guest: guest.state_after, _content_after)
+        return _diff_side(self, lambda guest: guest.state_after, _content_after)
 
 
 def kind_of(storage: Storage) -> str:
@@ -254,7 +254,7 @@ def _content_after(part: Union[DiskRestore, FileRestore]) -> str:
     return f"as in snapshot {part.snapshot} ({part.snapshot_uuid}{made})"
 
 
-def _text(plan: RestorePlan, state: Any, content: Any) -> str:
+def _diff_side(plan: RestorePlan, state: Any, content: Any) -> str:
     lines = []
     for guest in plan.guests:
         lines.append(f"guest {guest.name} ({guest.uuid}): {state(guest)}")

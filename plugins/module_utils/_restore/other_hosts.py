@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.interfaces import Interface, interfaces_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import why_unreadable
 
 _DRIVE = re.compile(r"/dev/(sr|fd)\d+")
 
@@ -91,7 +92,7 @@ class OtherGuest:
             uuid=guest.uuid.lower(),
             state=guest.state.state,
             interfaces=tuple(interfaces_of(guest.xml)),
-            copy=mark_of(guest.xml) is not None,
+            copy=copy_mark_of(guest.xml) is not None,
         )
 
     def __str__(self) -> str:
@@ -173,7 +174,7 @@ def _readable(host: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError) as exc:
-        message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({exc!r})"
+        message = f"Failed to read other_hosts_guests: {host} does not have a list of guests ({why_unreadable(exc)})"
         raise InputError(message, option="other_hosts_guests") from exc
 
 

@@ -50,8 +50,8 @@ _BY_WWID = "/dev/disk/by-id/dm-uuid-mpath-"
 Examine = Callable[[Mapping[str, NewDefinition]], dict[str, NewDefinition]]
 
 
-class Looked(Protocol):
-    """What a look at the host found."""
+class FoundGuests(Protocol):
+    """What the host was found to have."""
 
     @property
     def guests(self) -> Mapping[str, GuestNow]:
@@ -112,7 +112,7 @@ def redefined(
     here: Mapping[Key, HostVolume],
     *,
     reach: Callable[[], Host],
-    look: Callable[[Mapping[str, str]], Looked],
+    look: Callable[[Mapping[str, str]], FoundGuests],
     examine: Examine = unexamined,
 ) -> dict[str, GuestNow]:
     """Return the guests by uuid, those that get another definition as ``look`` sees them with it.
@@ -163,7 +163,7 @@ def gone_before(
     undone: Journal,
     here: Mapping[Key, HostVolume],
     *,
-    look: Callable[[Mapping[str, str]], Looked],
+    look: Callable[[Mapping[str, str]], FoundGuests],
     examine: Examine = unexamined,
 ) -> dict[str, GuestNow]:
     """Return the guests, too, that were not defined before a restore and are not now: only their disks are to go back.

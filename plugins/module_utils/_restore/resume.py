@@ -12,18 +12,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Optional
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import KnownRestores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
     Journal,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import GuestRestore, RestorePlan, refuse
 
 
-def to_go_on_with(found: Survey, backup_id: str, uuids: Collection[str]) -> Optional[str]:
+def to_go_on_with(found: KnownRestores, backup_id: str, uuids: Collection[str]) -> Optional[str]:
     """Return the unfinished restore of these guests from this backup, None when there is none.
 
     Raises :class:`InputError` when there are several: one run goes on with one of them.
@@ -40,7 +40,7 @@ def to_go_on_with(found: Survey, backup_id: str, uuids: Collection[str]) -> Opti
     return next(iter(mine), None)
 
 
-def _refuse_taken(record: Journal, found: Survey, uuids: Collection[str]) -> None:
+def _refuse_taken(record: Journal, found: KnownRestores, uuids: Collection[str]) -> None:
     """Refuse to go on with a restore whose place another has taken; raises :class:`InputError`."""
     for uuid in uuids:
         by = found.taken.get((record.restore_id, uuid))
@@ -52,7 +52,7 @@ def _refuse_taken(record: Journal, found: Survey, uuids: Collection[str]) -> Non
             )
 
 
-def taken_over(record: Journal, found: Survey, uuids: Collection[str]) -> Journal:
+def taken_over(record: Journal, found: KnownRestores, uuids: Collection[str]) -> Journal:
     """Return the journal with what unfinished restores of these guests remember: nothing is written yet.
 
     A guest that one of them half restored keeps the safety snapshot of that one, the only one that holds it whole; its
@@ -107,7 +107,7 @@ def _definition(others: Sequence[Journal], uuid: str) -> Optional[Aside]:
     return None
 
 
-def with_notes(plan: RestorePlan, record: Journal, found: Survey) -> RestorePlan:
+def with_notes(plan: RestorePlan, record: Journal, found: KnownRestores) -> RestorePlan:
     """Return the plan with notes about what each guest's unfinished restores left.
 
     Raises :class:`RestoreRefusedError` when one of them began a disk or a file that this one does not bring back.

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey, store
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores, restore_journal, store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Key, Places, locate, snapshots_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Journal, Safety
@@ -100,7 +100,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
     deadline = request.array.deadline()
     with request.array.connected(deadline) as clients:
         chosen = _chosen(request, known, clients, deadline)
-        found = restore_survey.survey(root)
+        found = known_restores.read_restores(root)
         into = restore_into.decided(request.into_uuid, chosen, request.guests, known)
         if into is not None:
             request, chosen = into.settled(request), into.under_new_uuid(chosen)
@@ -121,7 +121,7 @@ def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str,
         if todo:
             chosen.keep(root)
         results, record = _carried_out(request, manifest, record, plan, places) if todo else ([], record)
-    results = _with_health(request, record, results, _names(manifest, request.guests))
+    results = _with_health(request, record, results, _names_by_uuid(manifest, request.guests))
     return {**_reported(plan, record, results, changed=bool(todo)), **chosen.protection}
 
 
@@ -129,7 +129,7 @@ def _begun(
     request: RestoreRequest,
     whole: Manifest,
     known: Optional[Journal],
-    found: restore_survey.Survey,
+    found: known_restores.KnownRestores,
     into: Optional[restore_into.Into] = None,
 ) -> tuple[Manifest, Journal]:
     """Return the backup as far as it is to be restored, and the journal that says so.
@@ -190,7 +190,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
         todo = [name for name in names if not _done(before, again, name)]
         _claim(locks, request, before, todo, again, check=check)
         places = locate(clients, before.volumes, deadline=deadline)
-        found = restore_survey.survey(root)
+        found = known_restores.read_restores(root)
         again = resume.taken_over(again, found, _uuids(before, todo))
         _accepted(request.accept_unknown, again)
         saved = restore_journal.kept_directory(root, known.restore_id)
@@ -205,7 +205,7 @@ def _undo(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str
             chosen.keep(root)
         results, again = _carried_out(request, before, again, plan, places) if todo else ([], again)
     gone = [uuid for uuid, each in known.guests.items() if each.was_absent or each.state_before == ABSENT]
-    results = _with_health(request, again, results, _names(before, names), forgotten=gone)
+    results = _with_health(request, again, results, _names_by_uuid(before, names), forgotten=gone)
     return _reported(plan, again, results, changed=bool(todo))
 
 
@@ -405,7 +405,7 @@ def _plan(
     found = _intended(request, manifest, wanted, now, places, undone, deadline, trusted=trusted)
     found = {uuid: replace(each, two_guests=both.get(uuid)) for uuid, each in found.items()}
     found = namesakes.with_notes(found, here=now.everyone, elsewhere=request.others.guests)
-    found = shared_disks.judged(
+    found = shared_disks.with_obstacles(
         found,
         restored=restored,
         elsewhere=request.others.uses,
@@ -534,7 +534,7 @@ def _guests_now(
     names = {each.guest.name: each.guest.uuid for each in found.found}
     paths = {
         each.guest.uuid: frozenset(
-            path for disk in each.disks for path in (disk.looked.path, disk.looked.disk.source) if path
+            path for disk in each.disks for path in (disk.observed.path, disk.observed.disk.source) if path
         )
         for each in found.found
     }
@@ -594,7 +594,7 @@ def _done(manifest: Manifest, record: Journal, name: str) -> bool:
     return saved is not None and record.done(saved.uuid)
 
 
-def _names(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
+def _names_by_uuid(manifest: Manifest, guests: Sequence[str]) -> dict[str, str]:
     """Return the guests asked for, uuid to name."""
     return {saved.uuid: saved.name for saved in map(manifest.guest, guests) if saved is not None}
 

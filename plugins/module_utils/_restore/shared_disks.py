@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Place, Storage
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
@@ -36,10 +36,10 @@ def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Shar
     """Return who shares each shareable disk, by the uuid of its guest and its target, among all guests of the host."""
     uses: dict[Place, list[Sharer]] = {}
     rows = [
-        (found.guest, disk.looked.disk.target, disk.storage.key)
+        (found.guest, disk.observed.disk.target, disk.storage.key)
         for found in guests
         for disk in found.disks
-        if disk.storage and disk.looked.disk.shareable
+        if disk.storage and disk.observed.disk.shareable
     ]
     for guest, target, place in rows:
         user = Sharer(guest.uuid, guest.name, target, active=guest.state.state != "shutoff")
@@ -50,7 +50,7 @@ def sharers_of(guests: Sequence[FoundGuest]) -> dict[tuple[str, str], tuple[Shar
     }
 
 
-def judged(
+def with_obstacles(
     guests: Mapping[str, GuestNow],
     *,
     restored: Collection[str],
@@ -71,7 +71,7 @@ def judged(
         uuid: replace(
             now,
             disks=tuple(
-                _judged(now, disk, restored, uses.get(_place(disk.storage), ()), unused_elsewhere)
+                _disk_with_obstacles(now, disk, restored, uses.get(_place(disk.storage), ()), unused_elsewhere)
                 if disk.storage
                 else disk
                 for disk in now.disks
@@ -114,14 +114,14 @@ def units(parts: Sequence[GuestRestore]) -> list[tuple[GuestRestore, ...]]:
     return found
 
 
-def _judged(
+def _disk_with_obstacles(
     now: GuestNow, disk: DiskNow, restored: Collection[str], others: Sequence[OtherUse], unused_elsewhere: bool
 ) -> DiskNow:
     what = f"disk {disk.target} of guest {now.name}"
     obstacles, notes = [], []
     missing = [each for each in disk.sharers if each.uuid not in restored]
     if missing:
-        reason = f"it is shared with {_names(missing)}, which this restore does not bring back"
+        reason = f"it is shared with {_sharers_in_words(missing)}, which this restore does not bring back"
         together = ", ".join((now.name, *(each.name for each in disk.sharers)))
         remedy = f"Restore the guests that share it at once: {together}."
         obstacles.append(Problem(CODE, "error", f"{what}: {reason}", remedy, now.name, disk.target))
@@ -155,7 +155,7 @@ def _part(
             continue
         shares += [each.uuid for each in disk.sharers]
         if min(holding) == part.uuid:
-            with_whom = f"disk {disk.target} is shared with {_names(disk.sharers)}"
+            with_whom = f"disk {disk.target} is shared with {_sharers_in_words(disk.sharers)}"
             notes.append(f"{with_whom}: it is overwritten once, and all of them come back or none")
         else:
             kept.pop(place, None)
@@ -174,7 +174,7 @@ def _holds(manifest: Manifest, uuid: str, place: Place) -> bool:
     return saved is not None and any(_place(disk.storage) == place for disk in saved.saved_disks)
 
 
-def _names(users: Iterable[Sharer]) -> str:
+def _sharers_in_words(users: Iterable[Sharer]) -> str:
     return ", ".join(f"guest {each.name} ({each.target})" for each in users)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .ground import Ground
-from .whole import Whole
+from .operations_host import OperationsHost
 
 
 class Renewed:
@@ -19,24 +19,24 @@ class Renewed:
     ``begin`` is done on each once it is up. After ``rounds`` rounds (0 is never) a host is replaced, too.
     """
 
-    def __init__(self, name: str, begin: Callable[[Whole], None], *, rounds: int = 0) -> None:
+    def __init__(self, name: str, begin: Callable[[OperationsHost], None], *, rounds: int = 0) -> None:
         self._name = name
         self._begin = begin
         self._rounds = rounds
         self._played = 0
-        self._whole: Whole | None = None
+        self._whole: OperationsHost | None = None
 
     @contextmanager
-    def round(self, kept: Path) -> Iterator[Whole]:
+    def round(self, kept: Path) -> Iterator[OperationsHost]:
         """Return a host that no failed round was played on; what one that fails leaves is copied to ``kept``."""
         if self._rounds and self._played >= self._rounds:
             self.end()
-        whole = self._whole or self._fresh()
+        operated = self._whole or self._fresh()
         self._played += 1
         try:
-            yield whole
+            yield operated
         except BaseException:
-            _keep(whole.ground, kept)
+            _keep(operated.ground, kept)
             self.end()
             raise
 
@@ -46,10 +46,10 @@ class Renewed:
             self._whole.ground.stop()
             self._whole = None
 
-    def _fresh(self) -> Whole:
+    def _fresh(self) -> OperationsHost:
         ground = Ground.beside(self._name)
         ground.start()
-        self._whole = Whole(ground)
+        self._whole = OperationsHost(ground)
         try:
             self._whole.furnish()
             self._begin(self._whole)

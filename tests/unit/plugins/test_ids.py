@@ -23,6 +23,15 @@ def test_a_name_that_could_lead_elsewhere_is_refused_by_its_option(value: str) -
         _ids.checked_id(value, what="restore_id")
 
 
+def test_an_empty_name_is_told_with_an_example_of_a_backup_id_only() -> None:
+    with pytest.raises(InputError) as caught:
+        _ids.checked_id("", what="backup_id")
+    assert caught.value.message == "backup_id is empty; give a name such as hv1-daily_20261121020000"
+    with pytest.raises(InputError) as caught:
+        _ids.checked_id("", what="owner")
+    assert caught.value.message == "owner is empty"
+
+
 def test_the_stamp_is_utc_whatever_the_clock_s_zone() -> None:
     taken = datetime(2026, 11, 21, 3, 0, 0, tzinfo=timezone(timedelta(hours=1)))
     assert _ids.backup_id(prefix="hv1", policy="daily", taken=taken) == "hv1-daily_20261121020000"

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import (
     presentable,
     visible,
     visible_lines,
+    why_unreadable,
 )
 
 RECAP = "no\r\x1b[2K\nPLAY RECAP *****\nhv0 : ok=9 failed=0"
@@ -109,3 +112,20 @@ def test_a_result_at_any_depth() -> None:
 )
 def test_a_name_in_a_command_is_one_word_of_it(name: str, word: str) -> None:
     assert argument(name) == word
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda: {}["schema"], "it has no 'schema'"),
+        (lambda: int(None), "a value in it is of a wrong kind (int() argument must be"),
+        (lambda: json.loads("{"), "it is not JSON (Expecting property name"),
+        (b"\xff".decode, "it is not text in UTF-8 (invalid start byte at byte 0)"),
+        (lambda: int("x"), "invalid literal for int()"),
+        (lambda: json.loads("[" * 100000), "it is nested too deeply"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_told_in_words(read: Callable[[], object], said: str) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError, RecursionError)) as caught:
+        read()
+    assert why_unreadable(caught.value).startswith(said)

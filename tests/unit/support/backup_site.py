@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import stor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold import models
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_absent
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 from ontapsim.testing import Running
@@ -91,7 +91,7 @@ class Site:
     def delete(self, volume: str) -> None:
         """Delete the backup's snapshot of a volume, as an administrator would."""
         with self.access().connected(Deadline.after(30)) as clients:
-            wanted = Wanted(self.name, allow_foreign=True)
+            wanted = SnapshotRequest(self.name, allow_foreign=True)
             time_left = Deadline.after(30)
             ensure_absent(clients, [VolumeRef("svm1", volume)], wanted, check_mode=False, deadline=time_left)
 

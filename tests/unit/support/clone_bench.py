@@ -111,7 +111,7 @@ class Bench:
         key = (saved["svm"], saved["kvm_vol1"])
         mounts = {key: HostVolume(str(self.volume))}
         self.san = PlainSan(array=array, initiators=lambda: ["iqn.2026-01.org.example:hv1"])
-        self.ground = clone_run.Ground(
+        self.probes = clone_run.CloneProbes(
             lambda *_asked: mounts,
             nvram=str(self.side),
             tpm=str(self.side),
@@ -152,7 +152,7 @@ class Bench:
 
     def run(self, options: dict[str, Any], *, check: bool) -> dict[str, Any]:
         request = clone_run.CloneRequest.from_options(options)
-        return clone_run.run(request, check=check, ground=self.ground)
+        return clone_run.run(request, check=check, probes=self.probes)
 
     def world(self) -> dict[str, Any]:
         """Everything that a copy may leave: files of the volume, side files, records, guests."""

@@ -13,8 +13,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.clone_recor
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.volume_mounts import HostVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import (
+    CloneWorld,
     NewClone,
-    Observation,
     plan_clone,
 )
 
@@ -36,4 +36,4 @@ def planned(manifest: Manifest, **changes: Any) -> CloneRecord:
         "mounts": {VOL1: HostVolume("/mnt/vol1"), VOL2: HostVolume("/mnt/vol2")},
         "directories": {(VOL1, "guests/a")},
     }
-    return plan_clone(manifest, manifest.guests[0], WANTED, Observation(**{**how, **changes}))
+    return plan_clone(manifest, manifest.guests[0], WANTED, CloneWorld(**{**how, **changes}))

@@ -12,7 +12,7 @@ from asked import discovery_options
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
-    Surroundings,
+    HostProbes,
     discover,
 )
 from ontapsim import testing
@@ -72,7 +72,7 @@ class World:
         mountinfo = self.root / "mountinfo"
         mountinfo.write_text("\n".join(self.mounts) + "\n", encoding="utf-8")
         request = DiscoveryRequest.from_options(self.options(**more))
-        found = discover(request, Surroundings(str(mountinfo), self.root / "sys")).as_result()
+        found = discover(request, HostProbes(str(mountinfo), self.root / "sys")).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 

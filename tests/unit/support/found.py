@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundDisk, FoundGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import Discovery
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundDisk, FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskObservation, Layer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
@@ -42,7 +42,7 @@ def disk(record: Mapping[str, Any]) -> FoundDisk:
         Layer(source, problem_of("image-missing", "not looked at"), "") for source in record.get("backing", ())
     )
     return FoundDisk(
-        Looked(xml, path=record.get("path"), size=record.get("size"), layers=layers),
+        DiskObservation(xml, path=record.get("path"), size=record.get("size"), layers=layers),
         included=record.get("included", True),
         reason=record.get("reason", ""),
         storage=storage(record["storage"]) if record["storage"] else None,
@@ -54,7 +54,7 @@ def guest(record: Mapping[str, Any]) -> FoundGuest:
     disks = tuple(disk(each) for each in record["disks"])
     name, uuid, nvram, tpm = record["name"], record.get("uuid", ""), record.get("nvram"), record.get("tpm", False)
     plain = f"<domain><name>{name}</name><uuid>{uuid}</uuid></domain>"
-    definition = GuestXml(name, uuid, "linux", None, "none", tuple(each.looked.disk for each in disks), nvram, tpm)
+    definition = GuestXml(name, uuid, "linux", None, "none", tuple(each.observed.disk for each in disks), nvram, tpm)
     found = Guest(
         name=name,
         uuid=uuid,

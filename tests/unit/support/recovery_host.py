@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import comment_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, list_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryRequest, recover
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
@@ -62,7 +62,7 @@ class Host:
         assert copies.notes == ()
 
     def snapshot(self, *, comment: str = f"run {RUN}, 1 guests", volumes: tuple[str, ...] = ("kvm_vol1",)) -> None:
-        wanted = Wanted.checked(name=self.backup, owner=self.owner, comment=comment)
+        wanted = SnapshotRequest.checked(name=self.backup, owner=self.owner, comment=comment)
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", name) for name in volumes]
             ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30))
@@ -79,7 +79,7 @@ class Host:
         """
         name = f"{self.owner}-safety-{restore_id}"
         comment = comment_of(restore_id, on or os.uname().nodename)
-        wanted = Wanted.checked(name=name, owner=owner or self.owner, comment=comment)
+        wanted = SnapshotRequest.checked(name=name, owner=owner or self.owner, comment=comment)
         with connect(Controller.from_option(self.controller), policy=RetryPolicy(0)) as client:
             refs = [VolumeRef("svm1", each) for each in volumes]
             made = ensure_present([client], refs, wanted, check_mode=False, deadline=Deadline.after(30)).taken

@@ -22,7 +22,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_sets
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import SHORTEST_FENCE
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
@@ -100,7 +100,7 @@ def remove(site: Site, manifest: Optional[Manifest] = None, *volumes: str) -> No
         refs = [VolumeRef("svm1", volume) for volume in volumes]
         if manifest is not None:
             refs = refs_of(clients, manifest, deadline=Deadline.after(30))
-        wanted = Wanted(site.name, owner="hv1")
+        wanted = SnapshotRequest(site.name, owner="hv1")
         snapshot_sets.ensure_absent(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30))
 
 

@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.manifest_wri
     ManifestRequest,
     TakenBackError,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope, FoundGuest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._backup.request import BackupScope, DiscoveredGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import store
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
@@ -175,7 +175,7 @@ def test_of_two_runs_that_start_at_once_one_begins(tmp_path: Path) -> None:
     manifest, _plan = manifest_writer.planned(samples.BACKUP, BackupScope.from_options(options(tmp_path, "started")))
     write(options(tmp_path, "started"), check=False)
     with pytest.raises(InputError, match="already in the catalog"):
-        manifest_writer.start(tmp_path, manifest, [FoundGuest.from_record(samples.guest())], key=None)
+        manifest_writer.start(tmp_path, manifest, [DiscoveredGuest.from_record(samples.guest())], key=None)
 
 
 def test_a_half_restored_guest_and_a_locked_one_are_left_out_and_what_was_said_of_them(tmp_path: Path) -> None:

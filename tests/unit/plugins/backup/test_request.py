@@ -58,9 +58,13 @@ def test_a_guest_that_is_not_protected_need_not_be_told_in_full() -> None:
     ("change", "option", "message"),
     [
         ({"owner": "../x"}, "owner", "owner '../x' cannot be used"),
-        ({"guests": [{"name": "web1"}]}, "guests", "Failed to read guests: 'uuid' is missing or of a wrong kind; give"),
+        ({"guests": [{"name": "web1"}]}, "guests", "Failed to read guests: it has no 'uuid'; give"),
         ({"guests": ["web1"]}, "guests", "Failed to read guests: "),
-        ({"volumes": [{"svm": "svm1"}]}, "volumes", "Failed to read volumes: controller is missing"),
+        (
+            {"volumes": [{"svm": "svm1"}]},
+            "volumes",
+            "Failed to read volumes: its 'controller' is missing or is no text; give",
+        ),
         (
             {"guests": [samples.guest(disks=[samples.disk(storage={**samples.storage(), "kind": "lun"})])]},
             "guests",

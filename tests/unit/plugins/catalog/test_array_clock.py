@@ -25,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import snapshot_calls
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 from ontapsim.testing import Running
@@ -148,7 +148,7 @@ def test_in_tasks_it_is_compared_as_well(site: Site) -> None:
     started = manifest_writer.write(ManifestRequest.from_options(options), check=False)
     begun = started["plan"]
     refs = [VolumeRef(each["svm"], each["volume"], each["volume_uuid"]) for each in begun["volumes"]]
-    wanted = Wanted.checked(name=site.name, owner="hv1", comment=begun["comment"])
+    wanted = SnapshotRequest.checked(name=site.name, owner="hv1", comment=begun["comment"])
     with site.access().connected(Deadline.after(30)) as clients:
         taken = ensure_present(clients, refs, wanted, check_mode=False, deadline=Deadline.after(30)).as_result()
     by_json = json.loads(json.dumps(taken["snapshots"]))

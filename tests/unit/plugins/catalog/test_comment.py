@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import KEPT_FREE, SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import MAX_COMMENT, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import MAX_COMMENT, SnapshotRequest
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 INDEX = "ab" * 32
@@ -19,7 +19,7 @@ def test_what_is_written_is_read() -> None:
     made = SnapshotComment.checked(owner="hv1", run_id=RUN, index=INDEX)
     assert made.stored == STORED
     assert SnapshotComment.parse(made.stored) == made
-    assert Wanted.checked(name="n", owner="hv1", comment=made.text).stored_comment == made.stored
+    assert SnapshotRequest.checked(name="n", owner="hv1", comment=made.text).stored_comment == made.stored
 
 
 @pytest.mark.parametrize(

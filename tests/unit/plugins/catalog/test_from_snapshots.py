@@ -214,7 +214,7 @@ FORGED: list[tuple[str, Callable[[Manifest], bytes], str]] = [
     ("side file's name", lambda found: with_guest(found, files=[{"stored_as": "../../x"}]), r"stored_as '\.\./\.\./x'"),
     ("entity", lambda found: with_guest(found, xml=EVIL), "DOCTYPE"),
     ("guests of no kind", lambda found: altered(found, guests=["web1"]), "wrong kind"),
-    ("volumes of no kind", lambda found: altered(found, volumes=[{"svm": ["x"]}]), "wrong kind"),
+    ("volumes of no kind", lambda found: altered(found, volumes=[{"svm": ["x"]}]), "is missing or is no text"),
     ("no volume of it", lambda found: dumped(replace(found, volumes=found.volumes[1:])), "is none of its volumes"),
 ]
 

@@ -12,6 +12,7 @@ import samples
 from asked import restore_request
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.known_restores import restores_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
@@ -19,7 +20,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     Safety,
     SafetySnapshot,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_survey import survey_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.safety_snapshots import DAY, due, families, reduced
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import run
@@ -43,7 +43,7 @@ def removed(
 ) -> list[tuple[str, ...]]:
     """The names of those that are to go, each family by itself; all are 40 days old but for those in ``ages``."""
     ended = {each.restore_id: NOW - (ages or {}).get(each.restore_id, 40) * DAY for each in found}
-    return [each.ids for each in due(survey_of(found), ended, holding=holding, now=NOW, days=days)]
+    return [each.ids for each in due(restores_of(found), ended, holding=holding, now=NOW, days=days)]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_a_restore_that_broke_off_handed_on_goes_once_its_heir_has_ended() 
 
 def test_several_hang_together_over_one_between_them() -> None:
     middle = journal("r3", GuestProgress("running", written=True, done=True, took_over=("r1", "r2")))
-    found = survey_of([journal("r1"), journal("r2"), journal("r9"), middle])
+    found = restores_of([journal("r1"), journal("r2"), journal("r9"), middle])
     ended = dict.fromkeys(("r1", "r2", "r3", "r9"), NOW)
     assert sorted(each.ids for each in families(found, ended)) == [("r1", "r2", "r3"), ("r9",)]
 

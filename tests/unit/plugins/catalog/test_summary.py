@@ -67,7 +67,7 @@ def test_one_that_cannot_be_read_has_the_same_keys() -> None:
     record = unreadable_record(samples.BACKUP, "its checksum does not match")
     assert set(backup_record(complete())) - set(record) == {"shared_with"}
     assert lines(record) == [
-        f"{samples.BACKUP} (unreadable, None) - CANNOT BE RESTORED FROM",
+        f"{samples.BACKUP} (unreadable) - CANNOT BE RESTORED FROM",
         "  its checksum does not match",
     ]
 
@@ -78,6 +78,20 @@ def test_a_person_reads_what_it_is_and_who_is_in_it() -> None:
         f"{samples.BACKUP} (complete, 2026-11-21T02:00:03+00:00)",
         "  web1: filesystem-consistent by agent, held 3.00 s",
     ]
+
+
+def test_a_guest_that_was_not_held_has_no_method() -> None:
+    record = backup_record(complete(), missing=[])
+    changed = {"consistency": "crash-consistent", "method": "none", "held_seconds": None, "reason": "suspended before"}
+    record["guests"][0].update(changed)
+    assert lines(record)[1:] == ["  web1: crash-consistent, not held (suspended before)"]
+
+
+def test_nobody_claims_a_consistency_before_the_end() -> None:
+    record = backup_record(samples.manifest())
+    assert lines(record)[1:] == ["  web1: its consistency is known once the backup is complete"]
+    record["phase"] = "complete"
+    assert lines(record)[1:] == ["  web1: its consistency is not known"]
 
 
 def test_a_person_reads_what_is_missing_left_out_and_not_protected() -> None:

@@ -175,7 +175,7 @@ def test_a_lun_is_shown_to_the_igroup_in_which_this_host_sees_the_original(
     )
     request.addfinalizer(partial(api.ok, "DELETE", made.headers["Location"].removeprefix("/api")))
     own = ["iqn.2026-01.org.example:hv1", *ports]
-    bench.ground = replace(bench.ground, initiators=lambda: own)
+    bench.probes = replace(bench.probes, initiators=lambda: own)
     bench.back_up(bench.lun())
     bench.present()
     (wwid,) = bench.san.seen

@@ -100,12 +100,12 @@ def test_a_file_that_the_host_does_not_see_is_not_called_removed(bench: Bench) -
 def test_a_lun_that_the_array_gives_to_another_host_stays_with_all_of_its_copy(bench: Bench) -> None:
     bench.back_up(bench.lun())
     bench.present()
-    before, own = bench.world(), bench.ground
-    bench.ground = replace(own, san=replace(bench.san, initiators=lambda: ["iqn.2026-01.org.example:hv9"]))
+    before, own = bench.world(), bench.probes
+    bench.probes = replace(own, san=replace(bench.san, initiators=lambda: ["iqn.2026-01.org.example:hv9"]))
     with pytest.raises(InUseError, match=r"gives the LUN to iqn.2026-01.org.example:hv1, too"):
         bench.absent()
     assert bench.world() == before
-    bench.ground = own
+    bench.probes = own
     bench.absent()
 
 

@@ -36,7 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.make import C
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.plan import CloneRefusedError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._clone.remove import NotOursError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import mark_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import copy_mark_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_vm_clone
 
@@ -60,7 +60,7 @@ def test_a_copy_is_made_once_and_taken_away_once(bench: Bench) -> None:
     assert bench.file(made).read_bytes() == THEN
     definition = parse_guest(bench.domain().XMLDesc(0))
     assert (definition.uuid, definition.disks[0].source) == (made["clone"]["uuid"], disk["host_path"])
-    assert mark_of(bench.domain().XMLDesc(0)) is not None
+    assert copy_mark_of(bench.domain().XMLDesc(0)) is not None
     assert not bench.domain().autostart()
     there = bench.world()
     for check in (True, False):
@@ -242,8 +242,8 @@ def test_a_copy_that_lost_a_part_is_made_anew(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"guest": "ghost"}, "no backup that holds guest ghost"),
-        ({"guest": "ghost", "backup_id": BACKUP}, "Guest ghost is not in backup"),
+        ({"guest": "ghost"}, "no backup that holds guest 'ghost'"),
+        ({"guest": "ghost", "backup_id": BACKUP}, "Guest 'ghost' is not in backup"),
         ({"backup_id": "hv1-daily_20200101000000"}, "There is no backup"),
         ({"name": "../x"}, "name '../x' cannot be used"),
         ({"owner": "a b"}, "owner 'a b' cannot be used"),
@@ -289,7 +289,7 @@ def test_when_taking_away_fails_too_the_message_says_how_to_go_on(
 
 def test_an_igroup_that_other_hosts_are_in_never_serves(bench: Bench) -> None:
     bench.back_up(bench.lun())
-    bench.ground = replace(bench.ground, initiators=lambda: ["iqn.2026-01.org.example:hv9"])
+    bench.probes = replace(bench.probes, initiators=lambda: ["iqn.2026-01.org.example:hv9"])
     before = bench.world()
     with pytest.raises(CloneRefusedError, match="has no igroup that holds initiators of this host and of no other"):
         bench.present()

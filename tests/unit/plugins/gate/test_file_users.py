@@ -17,8 +17,8 @@ from image_users import looped, make_image, qemu, qemu_nbd
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import file_users
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.file_users import (
-    FileId,
     NfsVolumes,
+    ServerFile,
     file_answers,
     parse_volumes,
 )
@@ -121,11 +121,11 @@ def test_swap_on_the_file_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_is_the_same_by_file_system_and_file_id(device: int, inode: int, fsid: str, same: bool) -> None:
-    assert FileId(45, 7, "8e4a1c0b5:3f").is_same(device, inode, fsid) is same
+    assert ServerFile(45, 7, "8e4a1c0b5:3f").is_same(device, inode, fsid) is same
 
 
 def test_local_files_of_two_devices_are_never_the_same() -> None:
-    assert not FileId(45, 7).is_same(46, 7, "")
+    assert not ServerFile(45, 7).is_same(46, 7, "")
 
 
 @pytest.mark.parametrize("head", ["", "NV SERVER   PORT DEV     FSID              FSC\n"])

@@ -12,8 +12,8 @@ from holding import seen
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.decide import decide, phases
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import (
+    HoldStep,
     Observation,
-    Step,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     Row,
@@ -27,36 +27,38 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
 @pytest.mark.parametrize(
     ("asked", "guest", "step"),
     [
-        ("auto", seen(agent="connected", status="thawed"), Step("agent", "filesystem-consistent")),
-        ("agent", seen(agent="connected", status="thawed"), Step("agent", "filesystem-consistent")),
-        ("agent", seen(os="windows", agent="connected", status="thawed"), Step("agent", "application-consistent")),
-        ("auto", seen(), Step("suspend", "crash-consistent", "suspended: it has no guest agent")),
+        ("auto", seen(agent="connected", status="thawed"), HoldStep("agent", "filesystem-consistent")),
+        ("agent", seen(agent="connected", status="thawed"), HoldStep("agent", "filesystem-consistent")),
+        ("agent", seen(os="windows", agent="connected", status="thawed"), HoldStep("agent", "application-consistent")),
+        ("auto", seen(), HoldStep("suspend", "crash-consistent", "suspended: it has no guest agent")),
         (
             "auto",
             seen(agent="disconnected"),
-            Step("suspend", "crash-consistent", "suspended: no agent is connected to its agent channel"),
+            HoldStep("suspend", "crash-consistent", "suspended: no agent is connected to its agent channel"),
         ),
-        ("suspend", seen(agent="connected"), Step("suspend", "crash-consistent", "suspended as asked")),
-        ("none", seen(agent="connected"), Step("none", "crash-consistent", "not to be held")),
+        ("suspend", seen(agent="connected"), HoldStep("suspend", "crash-consistent", "suspended as asked")),
+        ("none", seen(agent="connected"), HoldStep("none", "crash-consistent", "not to be held")),
         (
             "agent",
             seen(),
-            Step("none", "crash-consistent", "it has no guest agent", "it has no guest agent, so it cannot be frozen"),
+            HoldStep(
+                "none", "crash-consistent", "it has no guest agent", "it has no guest agent, so it cannot be frozen"
+            ),
         ),
         (
             "auto",
             seen(agent="connected", agent_error="silence"),
-            Step("none", "crash-consistent", "silence", "silence"),
+            HoldStep("none", "crash-consistent", "silence", "silence"),
         ),
         (
             "auto",
             seen(agent="connected", status="frozen"),
-            Step("none", "crash-consistent", "someone else froze it before; it is left as it is"),
+            HoldStep("none", "crash-consistent", "someone else froze it before; it is left as it is"),
         ),
         (
             "agent",
             seen(agent="connected", status="frozen"),
-            Step(
+            HoldStep(
                 "none",
                 "crash-consistent",
                 "someone else froze it before; it is left as it is",
@@ -66,17 +68,17 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
         (
             "auto",
             seen(DomainState("paused", "user", 3), agent="connected"),
-            Step("none", "crash-consistent", "it was paused (user) before and is left as it is"),
+            HoldStep("none", "crash-consistent", "it was paused (user) before and is left as it is"),
         ),
         (
             "suspend",
             seen(DomainState("paused", "user", 3)),
-            Step("none", "crash-consistent", "it was paused (user) before and is left as it is"),
+            HoldStep("none", "crash-consistent", "it was paused (user) before and is left as it is"),
         ),
         (
             "agent",
             seen(DomainState("paused", "I/O error", 3)),
-            Step(
+            HoldStep(
                 "none",
                 "crash-consistent",
                 "it was paused (I/O error) before and is left as it is",
@@ -86,18 +88,18 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
         (
             "auto",
             seen(DomainState("pmsuspended", "unknown", 3)),
-            Step("none", "crash-consistent", "it was pmsuspended (unknown) before and is left as it is"),
+            HoldStep("none", "crash-consistent", "it was pmsuspended (unknown) before and is left as it is"),
         ),
-        ("agent", seen(DomainState("shutoff", "shutdown", None)), Step("none", "offline", "shut off")),
+        ("agent", seen(DomainState("shutoff", "shutdown", None)), HoldStep("none", "offline", "shut off")),
         (
             "agent",
             seen(DomainState("shutoff", "destroyed", None)),
-            Step("none", "crash-consistent", "off, but not known to be cleanly shut down (destroyed)"),
+            HoldStep("none", "crash-consistent", "off, but not known to be cleanly shut down (destroyed)"),
         ),
         (
             "auto",
             seen(DomainState("shutoff", "unknown", None)),
-            Step(
+            HoldStep(
                 "none",
                 "crash-consistent",
                 "off, but not known to be cleanly shut down (libvirt does not know how)",
@@ -106,12 +108,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
         (
             "auto",
             seen(cache="unsafe", agent="connected", status="thawed"),
-            Step("agent", "inconsistent", "disk vda has cache='unsafe', which ignores the guest's flushes"),
+            HoldStep("agent", "inconsistent", "disk vda has cache='unsafe', which ignores the guest's flushes"),
         ),
         (
             "suspend",
             seen(cache="unsafe"),
-            Step(
+            HoldStep(
                 "suspend",
                 "inconsistent",
                 "suspended as asked; disk vda has cache='unsafe', which ignores the guest's flushes",
@@ -119,7 +121,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import
         ),
     ],
 )
-def test_decide(asked: Any, guest: Observation, step: Step) -> None:
+def test_decide(asked: Any, guest: Observation, step: HoldStep) -> None:
     assert decide(asked, guest) == step
 
 
@@ -131,21 +133,21 @@ ZFS = FileSystem("/tank", "tank", "zfs", ("vdb",))
 @pytest.mark.parametrize(
     ("asked", "mounts", "filesystems", "step"),
     [
-        ("auto", (ROOT, DATA), None, Step("agent", "filesystem-consistent", expected=2)),
-        ("agent+suspend", (ROOT, DATA), None, Step("agent+suspend", "filesystem-consistent", expected=2)),
-        ("auto", (ROOT, ZFS), None, Step("agent", "crash-consistent", "/tank (zfs) is not frozen", expected=1)),
+        ("auto", (ROOT, DATA), None, HoldStep("agent", "filesystem-consistent", expected=2)),
+        ("agent+suspend", (ROOT, DATA), None, HoldStep("agent+suspend", "filesystem-consistent", expected=2)),
+        ("auto", (ROOT, ZFS), None, HoldStep("agent", "crash-consistent", "/tank (zfs) is not frozen", expected=1)),
         (
             "agent+suspend",
             (ROOT, ZFS),
             None,
-            Step("agent+suspend", "crash-consistent", "/tank (zfs) is not frozen", expected=1),
+            HoldStep("agent+suspend", "crash-consistent", "/tank (zfs) is not frozen", expected=1),
         ),
-        ("auto", (ROOT, DATA), ("/srv",), Step("agent", "crash-consistent", "/ (ext4) is not frozen", expected=1)),
+        ("auto", (ROOT, DATA), ("/srv",), HoldStep("agent", "crash-consistent", "/ (ext4) is not frozen", expected=1)),
         (
             "auto",
             (ROOT,),
             ("/data",),
-            Step(
+            HoldStep(
                 "none",
                 "crash-consistent",
                 "nothing is mounted at /data, which was to be frozen",
@@ -154,7 +156,7 @@ ZFS = FileSystem("/tank", "tank", "zfs", ("vdb",))
         ),
     ],
 )
-def test_what_a_freeze_covers_decides_the_level(asked: Any, mounts: Any, filesystems: Any, step: Step) -> None:
+def test_what_a_freeze_covers_decides_the_level(asked: Any, mounts: Any, filesystems: Any, step: HoldStep) -> None:
     guest = seen(agent="connected", status="thawed", mounts=mounts)
     assert decide(asked, guest, None, filesystems) == step
 
@@ -185,10 +187,10 @@ def test_phases() -> None:
 
 def test_the_cache_of_a_disk_outside_the_backup_does_not_count() -> None:
     guest = seen(cache="unsafe", agent="connected", status="thawed")
-    assert decide("auto", guest, ["vdb"]) == Step("agent", "filesystem-consistent")
+    assert decide("auto", guest, ["vdb"]) == HoldStep("agent", "filesystem-consistent")
     assert decide("auto", guest, ["vda"]).consistency == "inconsistent"
     readonly = replace(guest.definition, disks=tuple(replace(disk, readonly=True) for disk in guest.definition.disks))
-    assert decide("auto", replace(guest, definition=readonly)) == Step("agent", "filesystem-consistent")
+    assert decide("auto", replace(guest, definition=readonly)) == HoldStep("agent", "filesystem-consistent")
 
 
 def test_a_guest_of_another_hold_is_left_and_named() -> None:

@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import hold
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.leftovers import HoldSeen, assess
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldRequest, HoldSettings
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Holder, HoldRecordError, Row, locked
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import HoldRecordError, LockHolder, Row, locked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.timer_record import Timer, write_timer
 
 RUNNING, PAUSED = libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED
@@ -31,7 +31,7 @@ FIRED = replace(TIMER, fired_at=130.5)
     ("seen", "now", "fate"),
     [
         # alive: someone works on it, or its time has not come, whether its timer lives or not
-        (HoldSeen("h1", True, (FROZEN,), holder=Holder(None, "holding")), 999.0, "alive"),
+        (HoldSeen("h1", True, (FROZEN,), holder=LockHolder(None, "holding")), 999.0, "alive"),
         (HoldSeen("h1", True, (FROZEN,), timer=TIMER, watching=True), 130.0, "alive"),
         (HoldSeen("h1", True, (FROZEN,), timer=TIMER), 130.0, "alive"),
         (HoldSeen("h1", True, (FROZEN,)), 130.0, "alive"),
@@ -50,7 +50,7 @@ FIRED = replace(TIMER, fired_at=130.5)
         (HoldSeen("h1", True, error="Failed to read it"), 999.0, "keep"),
     ],
 )
-def test_judge(seen: HoldSeen, now: float, fate: str) -> None:
+def test_assess(seen: HoldSeen, now: float, fate: str) -> None:
     assert assess(seen, now=now, grace_period=60.0).fate == fate
 
 

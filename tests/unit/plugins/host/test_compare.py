@@ -14,14 +14,14 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError, progressing
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import compare
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import BLOCK_BYTES, Whole, compare_files
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.compare import BLOCK_BYTES, Comparison, compare_files
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import first_difference
 
 BIG = 8 * BLOCK_BYTES + 5000
 HOLED = ((0, 100), (3 * BLOCK_BYTES + 4096, 8192), (7 * BLOCK_BYTES, 10))
 
 
-def compared(one: Path, other: Path) -> Whole:
+def compared(one: Path, other: Path) -> Comparison:
     return compare_files(str(one), str(other), stalled_after=60)
 
 
@@ -42,7 +42,7 @@ def test_alike_files_have_the_hash_of_their_content(tmp_path: Path, size: int, d
     one, other = sparse(tmp_path / "one", size, *kept), tmp_path / "other"
     other.write_bytes(one.read_bytes())
     for pair in ((one, other), (other, one), (one, one)):
-        assert compared(*pair) == Whole(None, hashlib.sha256(one.read_bytes()).hexdigest())
+        assert compared(*pair) == Comparison(None, hashlib.sha256(one.read_bytes()).hexdigest())
 
 
 @pytest.mark.parametrize("place", [0, 99, 100, 4096, BLOCK_BYTES - 1, BLOCK_BYTES, 2 * BLOCK_BYTES + 77, BIG - 1])
@@ -54,18 +54,18 @@ def test_one_byte_that_differs_is_found_at_its_place(tmp_path: Path, place: int,
         stream.seek(place)
         stream.write(b"!")
     for pair in ((one, other), (other, one)):
-        assert compared(*pair) == Whole(place)
+        assert compared(*pair) == Comparison(place)
 
 
 def test_it_finds_what_samples_miss(tmp_path: Path) -> None:
     size = 64 * BLOCK_BYTES
     one, other = sparse(tmp_path / "one", size, (0, 9)), sparse(tmp_path / "other", size, (0, 9), (1500000, 1))
     assert first_difference(str(one), str(other)) is None
-    assert compared(one, other) == Whole(1500000)
+    assert compared(one, other) == Comparison(1500000)
 
 
 def test_a_shorter_file_differs_at_its_end(tmp_path: Path) -> None:
-    assert compared(sparse(tmp_path / "one", 9000), sparse(tmp_path / "other", 5000)) == Whole(5000)
+    assert compared(sparse(tmp_path / "one", 9000), sparse(tmp_path / "other", 5000)) == Comparison(5000)
 
 
 def test_where_holes_cannot_be_asked_for_all_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_read_that_gives_less_is_gone_on_with(tmp_path: Path, monkeypatch: pyt
     one, other = sparse(tmp_path / "one", BIG, (0, BIG)), sparse(tmp_path / "other", BIG, (0, BIG))
     real = compare.os.preadv
     monkeypatch.setattr(compare.os, "preadv", lambda fd, views, offset: real(fd, [views[0][:65536]], offset))
-    assert compared(one, other) == Whole(None, hashlib.sha256(one.read_bytes()).hexdigest())
+    assert compared(one, other) == Comparison(None, hashlib.sha256(one.read_bytes()).hexdigest())
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

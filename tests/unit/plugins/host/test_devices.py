@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import (
     BlockDevice,
-    Holder,
+    DeviceHolder,
     block_device,
     device_number,
     holders_of,
@@ -122,10 +122,10 @@ def test_what_the_host_made_out_of_a_lun(sysfs: Path) -> None:
     block(sysfs, f"{VIRTUAL}/md0", "9:0", over=[f"{VIRTUAL}/dm-3"])
     block(sysfs, f"{VIRTUAL}/dm-9", "253:9", uuid="LVM-ghi", over=[f"{VIRTUAL}/dm-3", f"{VIRTUAL}/dm-0"])
     expected = {
-        Holder("/dev/mapper/name-of-dm-1", "logical volume"),
-        Holder("/dev/mapper/name-of-dm-3", "partition"),
-        Holder("/dev/dm-9", "logical volume"),
-        Holder("/dev/md0", "device"),
+        DeviceHolder("/dev/mapper/name-of-dm-1", "logical volume"),
+        DeviceHolder("/dev/mapper/name-of-dm-3", "partition"),
+        DeviceHolder("/dev/dm-9", "logical volume"),
+        DeviceHolder("/dev/md0", "device"),
     }
     for device in ("253:0", "dm-0", "8:16"):
         found = holders_of(device, sysfs=sysfs)

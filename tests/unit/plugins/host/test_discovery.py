@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery impo
     DiscoveryRequest,
     discover,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskInspector
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 
@@ -110,14 +110,14 @@ def test_one_whose_disks_cannot_be_looked_at_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is raised by it: its images are what somebody inside it wrote."""
-    really = Survey.look
+    really = DiskInspector.look
 
-    def look(self: Survey, guest: Guest, *given: Any, **how: Any) -> Any:
+    def look(self: DiskInspector, guest: Guest, *given: Any, **how: Any) -> Any:
         if guest.name == "bad":
             raise OverflowError("cannot convert float infinity to integer")
         return really(self, guest, *given, **how)
 
-    monkeypatch.setattr(Survey, "look", look)
+    monkeypatch.setattr(DiskInspector, "look", look)
     for name in ("bad", "fine"):
         world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
     found = world.discover()
@@ -217,7 +217,9 @@ def test_guests_by_name(world: World) -> None:
     for name in ("web1", "web2", "db1"):
         world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
     assert [guest["name"] for guest in world.discover(guests=["web*"], exclude=["web2"])["guests"]] == ["web1"]
-    with pytest.raises(InputError, match="Guest web9 is not known here; the guests of this host are: db1, web1, web2"):
+    with pytest.raises(
+        InputError, match="Guest 'web9' is not known here; the guests of this host are: db1, web1, web2"
+    ):
         world.discover(guests=["web9"])
     with pytest.raises(InputError, match="list of guests is empty"):
         world.discover(guests=[])
@@ -233,7 +235,7 @@ def test_guests_that_another_host_has(world: World) -> None:
     assert [guest["name"] for guest in found["guests"]] == ["web1"]
     assert codes(found) == [("guest-not-found", "db1", None), ("no-guest-matches", None, None)]
     assert codes(found, "info") == [("guest-not-found", "db1", None)]
-    with pytest.raises(InputError, match="Guest db1 is not known here"):
+    with pytest.raises(InputError, match="Guest 'db1' is not known here"):
         world.discover(guests=wanted)
     alone = world.discover(guests=["db1"], unknown_guests="ignore")
     assert (alone["guests"], alone["volumes"], codes(alone)) == ([], [], [("guest-not-found", "db1", None)])

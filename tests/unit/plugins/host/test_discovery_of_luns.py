@@ -18,7 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import (
     DiscoveryRequest,
-    Surroundings,
+    HostProbes,
     discover,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
@@ -107,7 +107,7 @@ class Host:
         controller = {**login, "ca_path": self.array.ca_pem, "validate_certs": True, "timeout": 30}
         options = discovery_options(controller, self.root, **{"uri": f"test://{node}", **more})
         initiators = tuple(options.pop("known_initiators", ()))
-        surroundings = Surroundings(
+        probes = HostProbes(
             str(mountinfo),
             self.root / "sys",
             multipathd=lambda: self.daemon,
@@ -115,7 +115,7 @@ class Host:
             initiators=lambda: (HV1,),
         )
         request = replace(DiscoveryRequest.from_options(options), known_initiators=initiators)
-        found = discover(request, surroundings).as_result()
+        found = discover(request, probes).as_result()
         assert json.loads(json.dumps(found)) == found
         return found
 

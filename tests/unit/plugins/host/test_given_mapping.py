@@ -94,7 +94,7 @@ def test_guests_of_a_given_mapping(world: World) -> None:
     found = given(world, mapping, guests=["b"])
     assert [guest["name"] for guest in found["guests"]] == ["b"]
     assert found["kvm_vm_mapping"] == "b:svm1:/vol/kvm_vol1/db1.img;"
-    with pytest.raises(InputError, match="Guest c is not known here; the guests of this host are: a, b"):
+    with pytest.raises(InputError, match="Guest 'c' is not known here; the guests of this host are: a, b"):
         given(world, mapping, guests=["c"])
     with pytest.raises(InputError, match="mapping is empty"):
         given(world, "")

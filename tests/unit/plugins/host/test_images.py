@@ -17,11 +17,11 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import 
     MAX_LAYERS,
     ImageError,
     ImageInfo,
+    assess_check,
     check_image,
     files_named,
     image_chain,
     image_info,
-    judged_check,
     point_to_backing,
 )
 
@@ -302,4 +302,4 @@ def test_what_lies_below_an_image_is_not_opened_for_a_check(tmp_path: Path) -> N
     ],
 )
 def test_exit_codes_of_a_check(code: int, printed: bytes, said: bytes, fault: str | None) -> None:
-    assert judged_check(code, printed, said) == fault
+    assert assess_check(code, printed, said) == fault

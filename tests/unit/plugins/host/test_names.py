@@ -12,10 +12,10 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import (
-    Answer,
     HostsFile,
     NameService,
     Resolution,
+    ResolverAnswer,
     as_address,
     ask_system,
     parse_nsswitch,
@@ -119,34 +119,34 @@ def test_what_is_missing_is_said() -> None:
     [
         (
             "cluster1",
-            Answer(addresses=("198.51.100.10",)),
+            ResolverAnswer(addresses=("198.51.100.10",)),
             Resolution("cluster1", ("198.51.100.10",), "/etc/hosts"),
         ),
         (
             "198.51.100.10",
-            Answer(error="Name or service not known"),
+            ResolverAnswer(error="Name or service not known"),
             Resolution("198.51.100.10", ("198.51.100.10",), "address", alias="cluster1.example.com"),
         ),
         (
             "[fd00::99]",
-            Answer(name="array6"),
+            ResolverAnswer(name="array6"),
             Resolution("[fd00::99]", ("fd00::99",), "address", alias="array6"),
         ),
-        ("other", Answer(error="no luck"), Resolution("other", (), "", error="no luck")),
-        ("other", Answer(), Resolution("other", (), "", error="no address")),
+        ("other", ResolverAnswer(error="no luck"), Resolution("other", (), "", error="no luck")),
+        ("other", ResolverAnswer(), Resolution("other", (), "", error="no address")),
     ],
 )
-def test_an_answer_is_judged(name: str, answer: Answer, expected: Resolution) -> None:
+def test_an_answer_is_judged(name: str, answer: ResolverAnswer, expected: Resolution) -> None:
     assert resolution_of(name, answer, _service("files dns")) == expected
 
 
 def test_a_resolver_that_hangs_is_not_waited_for() -> None:
     release = threading.Event()
 
-    def lookup(name: str) -> Answer:
+    def lookup(name: str) -> ResolverAnswer:
         if name == "slow":
             release.wait(30)
-        return Answer(addresses=("198.51.100.77",))
+        return ResolverAnswer(addresses=("198.51.100.77",))
 
     found = resolve(["slow", "fast", "fast"], service=_service("files dns"), timeout=0.2, lookup=lookup)
     release.set()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.pacemaker import Cluster, ClusterError, Named
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.pacemaker import Cluster, ClusterError, NamedGuest
 
 UUID = "6f1d3f0e-6a59-4d3f-9a44-2c1f0c8f0a11"
 CONFIG = "/etc/cluster/web1.xml"
@@ -57,7 +57,7 @@ def cib(resources: str, *, options: str = "", nodes: str = "", defaults: str = "
 </cib>"""
 
 
-def found(xml: str, *, named: Named | None = None, uri: str = "qemu:///system", off: bool = False) -> list[str]:
+def found(xml: str, *, named: NamedGuest | None = None, uri: str = "qemu:///system", off: bool = False) -> list[str]:
     """The codes for guest web1; its XML file says ``named``, or is not to be read."""
     cluster = pacemaker.parse_cib(xml)
     files = dict.fromkeys((config for guest in cluster.guests for config in guest.configs), named)
@@ -124,14 +124,14 @@ def test_what_a_resource_says_by_reference(resources: str, refused: bool) -> Non
 @pytest.mark.parametrize(
     ("named", "refused"),
     [
-        (Named("web1", ""), True),
-        (Named("web1", "another"), True),
-        (Named("renamed", UUID), True),
-        (Named("web2", "another"), False),
+        (NamedGuest("web1", ""), True),
+        (NamedGuest("web1", "another"), True),
+        (NamedGuest("renamed", UUID), True),
+        (NamedGuest("web2", "another"), False),
         (None, True),
     ],
 )
-def test_the_xml_of_a_resource_says_whose_it_is_and_its_name_if_not(named: Named | None, refused: bool) -> None:
+def test_the_xml_of_a_resource_says_whose_it_is_and_its_name_if_not(named: NamedGuest | None, refused: bool) -> None:
     assert found(cib(primitive()), named=named) == (["cluster-managed"] if refused else [])
 
 
@@ -233,8 +233,8 @@ def test_the_files_of_resources_are_read_as_foreign_data(tmp_path: Path) -> None
     resources = (primitive(config=str(tmp_path / name), name=name) for name in [*files, "missing.xml"])
     told = pacemaker.definitions_of(pacemaker.parse_cib(cib("".join(resources))))
     assert {Path(config).name: named for config, named in told.items()} == {
-        "whole.xml": Named("web1", UUID),
-        "short.xml": Named("web1", ""),
+        "whole.xml": NamedGuest("web1", UUID),
+        "short.xml": NamedGuest("web1", ""),
         "broken.xml": None,
         "evil.xml": None,
         "missing.xml": None,

@@ -13,7 +13,12 @@ import pytest
 from sysfs import SERIAL, WWID, Sysfs
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import judge
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import assess
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import (
+    Choice,
+    DiskInspector,
+    DiskObservation,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.lun_storage import (
     lun_of,
     mapped_elsewhere,
@@ -23,7 +28,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, Place, Stored
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.sanlun import Sanlun, SanlunLun
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
@@ -97,9 +101,9 @@ class Setting:
         self.sysfs.number("dm-0")
         self._monkeypatch.setattr(resolve, "look_at", lambda path: self._facts(path, node, file))
         known = [devices or disk()] if isinstance(devices, str) else devices
-        guests = [self._survey(f"g{number}", xml, required, daemon) for number, xml in enumerate(known)]
-        surveyed = {guest.uuid: (guest, looks) for guest, looks in guests}
-        placed = {looked.placed for _guest, looks in surveyed.values() for looked in looks}
+        guests = [self._inspected(f"g{number}", xml, required, daemon) for number, xml in enumerate(known)]
+        inspected = {guest.uuid: (guest, looks) for guest, looks in guests}
+        placed = {observed.placed for _guest, looks in inspected.values() for observed in looks}
         places: dict[Place, Stored] = {
             place: lun_of(place, luns, sanlun, volumes={volume.uuid: volume})
             for place in placed
@@ -110,18 +114,20 @@ class Setting:
             for place in places
             if isinstance(place, LunPlace)
         }
-        found = judge(surveyed, places, chosen={"g0"}, remarks=remarks)[0]
+        found = assess(inspected, places, chosen={"g0"}, remarks=remarks)[0]
         assert found.protected is not any(problem.severity == "error" for problem in found.problems)
         return ", ".join(problem.code for problem in found.problems)
 
-    def _survey(self, name: str, devices: str, required: bool, daemon: Daemon) -> tuple[Guest, list[Looked]]:
+    def _inspected(
+        self, name: str, devices: str, required: bool, daemon: Daemon
+    ) -> tuple[Guest, list[DiskObservation]]:
         xml = DOMAIN.format(name=name, devices=devices)
         definition = parse_guest(xml)
         guest = Guest(name, name, DomainState("running", "", 1), True, False, False, "libvirt", definition, xml)
         files = HostFiles(lambda: parse_mounts(MOUNTS), sysfs=self.sysfs.root, multipath_required=required)
         pools: Any = Pools()
-        survey = Survey(files, pools, sysfs=self.sysfs.root, multipathd=lambda: daemon)
-        return guest, survey.look(guest, Choice("all", ()), images=True)
+        inspector = DiskInspector(files, pools, sysfs=self.sysfs.root, multipathd=lambda: daemon)
+        return guest, inspector.look(guest, Choice("all", ()), images=True)
 
     def _facts(self, path: str, node: str, file: bool) -> FileFacts:
         if file:
@@ -326,7 +332,7 @@ def test_another_guest_on_the_lun_is_seen_however_it_gets_there(
     assert setting.look([first, second], partitions=["sdb"]) == ("lun-used-by-several-guests" if same else "")
 
 
-LOOKS = ("survey", "resolve", "multipath", "lun_storage")
+LOOKS = ("inspection", "resolve", "multipath", "lun_storage")
 NOT_OF_LAYOUTS = {
     # a file, and the image on whatever it lies
     "backing-file-outside",

@@ -15,15 +15,15 @@ import pytest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import write_private_at
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.volume_directory import (
     Carried,
-    Directory,
     ForeignDirectoryError,
+    VolumeDirectory,
     opened,
     read_carried,
     refuse_foreign,
     remove_files,
 )
 
-OURS = Directory("directory", 0, 0o700, same_mount=True)
+OURS = VolumeDirectory("directory", 0, 0o700, same_mount=True)
 
 
 @pytest.mark.parametrize(
@@ -31,28 +31,28 @@ OURS = Directory("directory", 0, 0o700, same_mount=True)
     [
         (OURS, 0, None),
         (OURS, None, None),
-        (Directory("directory", 65534, 0o700, same_mount=True), 65534, None),
-        (Directory("directory", 0, 0o755, same_mount=True), 0, None),
-        (Directory("directory", 65534, 0o700, same_mount=True), None, None),
-        (Directory("link", 0, 0o777, same_mount=True), 0, "it is a symbolic link"),
-        (Directory("other", 0, 0o600, same_mount=True), 0, "it is no directory"),
-        (Directory("directory", 0, 0o700, same_mount=False), 0, "another file system is mounted there"),
+        (VolumeDirectory("directory", 65534, 0o700, same_mount=True), 65534, None),
+        (VolumeDirectory("directory", 0, 0o755, same_mount=True), 0, None),
+        (VolumeDirectory("directory", 65534, 0o700, same_mount=True), None, None),
+        (VolumeDirectory("link", 0, 0o777, same_mount=True), 0, "it is a symbolic link"),
+        (VolumeDirectory("other", 0, 0o600, same_mount=True), 0, "it is no directory"),
+        (VolumeDirectory("directory", 0, 0o700, same_mount=False), 0, "another file system is mounted there"),
         (
-            Directory("directory", 1234, 0o700, same_mount=True),
+            VolumeDirectory("directory", 1234, 0o700, same_mount=True),
             0,
             "it belongs to uid 1234, and what this host writes there belongs to uid 0",
         ),
         (
-            Directory("directory", 0, 0o700, same_mount=True),
+            VolumeDirectory("directory", 0, 0o700, same_mount=True),
             65534,
             "it belongs to uid 0, and what this host writes there belongs to uid 65534",
         ),
-        (Directory("directory", 0, 0o770, same_mount=True), 0, "others may write into it (mode 0770)"),
-        (Directory("directory", 0, 0o702, same_mount=True), None, "others may write into it (mode 0702)"),
-        (Directory("directory", 0, 0o1777, same_mount=True), 0, "others may write into it (mode 1777)"),
+        (VolumeDirectory("directory", 0, 0o770, same_mount=True), 0, "others may write into it (mode 0770)"),
+        (VolumeDirectory("directory", 0, 0o702, same_mount=True), None, "others may write into it (mode 0702)"),
+        (VolumeDirectory("directory", 0, 0o1777, same_mount=True), 0, "others may write into it (mode 1777)"),
     ],
 )
-def test_a_directory_is_ours_or_not(found: Directory, ours: int | None, reason: str | None) -> None:
+def test_a_directory_is_ours_or_not(found: VolumeDirectory, ours: int | None, reason: str | None) -> None:
     assert found.foreign(ours) == reason
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import DefinitionError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import (
+    CopyMark,
     CopySpec,
-    Mark,
     NewSource,
+    copy_mark_of,
     copy_of,
-    mark_of,
     new_macs,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DomainXmlError, parse_guest
@@ -25,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml impo
 DOMAINS = Path(__file__).parent / "domains"
 OLD = "11111111-1111-4111-8111-111111111111"
 NEW = "99999999-9999-4999-8999-999999999999"
-MARK = Mark("drill", "hv1-daily_20261121020000", "web1", OLD, "2026-11-22T03:00:00+00:00")
+MARK = CopyMark("drill", "hv1-daily_20261121020000", "web1", OLD, "2026-11-22T03:00:00+00:00")
 SPEC = CopySpec("web1-copy", NEW, MARK, {"vda": NewSource("file", "/mnt/v/copy.img", "raw")})
 DISK = "<disk type='file' device='disk'><source file='/mnt/v/web1.img'/><target dev='vda' bus='virtio'/></disk>"
 
@@ -55,14 +55,14 @@ def test_a_copy_is_a_guest_of_its_own_and_says_whose_it_is() -> None:
     assert root.findtext("title") == "copy of web1 from backup hv1-daily_20261121020000"
     assert [each.get("file") for each in root.findall("devices/disk/source")] == ["/mnt/v/copy.img"]
     assert notes == ""
-    assert mark_of(copy_of(original(), SPEC).xml) == MARK
-    assert mark_of(original()) is None
+    assert copy_mark_of(copy_of(original(), SPEC).xml) == MARK
+    assert copy_mark_of(original()) is None
 
 
 @pytest.mark.parametrize("lacking", ["owner", "backup-id", "guest-uuid", "created"])
 def test_a_mark_that_is_not_whole_is_none(lacking: str) -> None:
     xml = copy_of(original(), SPEC).xml
-    assert mark_of(re.sub(rf' {lacking}="[^"]*"', "", xml)) is None
+    assert copy_mark_of(re.sub(rf' {lacking}="[^"]*"', "", xml)) is None
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_a_doctype_is_refused() -> None:
 
 def test_names_are_data() -> None:
     spec = replace(SPEC, mark=replace(MARK, guest="a\"/><b c='"), name="x")
-    assert mark_of(copy_of(original(), spec).xml) == spec.mark
+    assert copy_mark_of(copy_of(original(), spec).xml) == spec.mark
 
 
 @pytest.mark.parametrize("path", sorted(DOMAINS.glob("*.xml")), ids=lambda path: path.stem)

@@ -167,10 +167,10 @@ def test_unknown_names_are_named_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         select(HOST, wanted=["web1", "web9", "Db1"], exclude=[])
     assert caught.value.message == (
-        "Guests web9, Db1 are not known here; the guests of this host are: db1, web1, web2, odd[1]"
+        "Guests 'web9', 'Db1' are not known here; the guests of this host are: db1, web1, web2, odd[1]"
     )
     assert caught.value.fields == {"guests": ["web9", "Db1"]}
-    with pytest.raises(InputError, match="Guest x is not known here; the guests of this host are: none"):
+    with pytest.raises(InputError, match="Guest 'x' is not known here; the guests of this host are: none"):
         select([], wanted=["x"], exclude=[])
 
 

@@ -15,10 +15,10 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import (
     TAIL,
     Condition,
+    assess_commands,
+    assess_exit,
+    assess_state,
     condition_of,
-    judged_commands,
-    judged_exit,
-    judged_state,
 )
 
 
@@ -87,14 +87,14 @@ def test_what_is_asked_for_wrongly_is_refused(option: Any, said: str) -> None:
     ],
 )
 def test_states(state: DomainState, said: str | None, final: bool) -> None:
-    found = judged_state(state)
+    found = assess_state(state)
     assert (found and (found.healthy, found.text, found.final)) == (said and (False, said, final))
 
 
 def test_an_agent_that_may_not_run_programs() -> None:
-    assert judged_commands({"guest-ping", "guest-exec", "guest-exec-status"}) is None
+    assert assess_commands({"guest-ping", "guest-exec", "guest-exec-status"}) is None
     for offered in ((), ("guest-exec",), ("guest-exec-status",)):
-        found = judged_commands(offered)
+        found = assess_commands(offered)
         assert found is not None
         assert "not available" in found.text
         assert "running, agent or tcp" in found.text
@@ -127,5 +127,5 @@ def encoded(text: bytes) -> str:
     ],
 )
 def test_how_a_program_ended(answer: dict[str, Any], healthy: bool | None, said: str) -> None:
-    found = judged_exit("check", executed(answer))
+    found = assess_exit("check", executed(answer))
     assert (found and (found.healthy, found.text, found.final)) == (None if healthy is None else (healthy, said, False))

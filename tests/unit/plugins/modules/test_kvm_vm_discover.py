@@ -75,7 +75,7 @@ def test_a_given_mapping(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"guests": ["nobody"]}, "InputError", "Guest nobody is not known here; the guests of this host are: g"),
+        ({"guests": ["nobody"]}, "InputError", "Guest 'nobody' is not known here; the guests of this host are: g"),
         ({"guests": []}, "InputError", "list of guests is empty"),
         ({"mapping": "g:svm1"}, "InputError", "Entry 1 of the mapping"),
         ({"mapping": "g:svm1:/vol/v/../w/x"}, "InputError", "'..'"),

@@ -50,7 +50,7 @@ def test_hold_and_release(options: dict[str, Any], tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"guests": []}, "list of guests is empty"),
-        ({"guests": [{"name": "nobody"}]}, "Libvirt does not know the guest nobody; nothing was held"),
+        ({"guests": [{"name": "nobody"}]}, "Libvirt does not know the guest 'nobody'; nothing was held"),
         ({"guests": [{}]}, "needs a uuid or a name"),
         ({"guests": None}, "guests"),
         ({"hold_id": "../x"}, "The hold id '../x' cannot be used"),

@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap import groups
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Client, Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import FencedError, OntapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.group_plan import GroupUse
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Known, Step, Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Known, SnapshotRequest, VolumeStep
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Found, VolumeRef, find_volumes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
 from ontapsim.testclient import Api
@@ -45,9 +45,9 @@ def group(sim: Running) -> Iterator[str]:
 
 
 @pytest.fixture
-def wanted(request: pytest.FixtureRequest) -> Wanted:
+def wanted(request: pytest.FixtureRequest) -> SnapshotRequest:
     """A snapshot with a name of the test's own."""
-    return Wanted.checked(name=re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
+    return SnapshotRequest.checked(name=re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-"))
 
 
 def left(seconds: float = 30.0) -> Deadline:
@@ -59,8 +59,8 @@ def found(client: Client, *names: str) -> list[Found]:
     return find_volumes([client], [VolumeRef("svm2" if name == "kvm_vol3" else "svm1", name) for name in names])
 
 
-def steps(client: Client, *names: str) -> list[Step]:
-    return [Step(Known(volume, None), "create", {}) for _client, volume in found(client, *names)]
+def steps(client: Client, *names: str) -> list[VolumeStep]:
+    return [VolumeStep(Known(volume, None), "create", {}) for _client, volume in found(client, *names)]
 
 
 def use(client: Client) -> GroupUse:
@@ -70,7 +70,7 @@ def use(client: Client) -> GroupUse:
     return GroupUse(seen.group, tuple(volume for _client, volume in volumes))
 
 
-def made(sim: Running, wanted: Wanted) -> list[str]:
+def made(sim: Running, wanted: SnapshotRequest) -> list[str]:
     return sorted(each["name"] for each in sim.control.volumes() if wanted.name in each["snapshots"])
 
 
@@ -82,7 +82,7 @@ def test_a_group_is_found_with_what_else_it_holds(client: Client, group: str) ->
 
 
 def test_its_snapshot_is_made_looked_at_and_deleted_as_one(
-    sim: Running, client: Client, group: str, wanted: Wanted
+    sim: Running, client: Client, group: str, wanted: SnapshotRequest
 ) -> None:
     both = [volume.uuid for _client, volume in found(client, "kvm_vol1", "kvm_vol2")]
     taken = groups.create(client, use(client), steps(client, "kvm_vol1", "kvm_vol2"), wanted, deadline=left())
@@ -103,7 +103,7 @@ def test_its_snapshot_is_made_looked_at_and_deleted_as_one(
 
 
 def test_no_fence_is_put_up_that_could_outlast_the_hold(
-    sim: Running, client: Client, group: str, wanted: Wanted
+    sim: Running, client: Client, group: str, wanted: SnapshotRequest
 ) -> None:
     asked = use(client)
     sim.control.clear_requests()
@@ -112,7 +112,9 @@ def test_no_fence_is_put_up_that_could_outlast_the_hold(
     assert [each for each in sim.control.requests() if each["method"] == "POST"] == []
 
 
-def test_a_start_that_is_refused_makes_nothing(sim: Running, client: Client, group: str, wanted: Wanted) -> None:
+def test_a_start_that_is_refused_makes_nothing(
+    sim: Running, client: Client, group: str, wanted: SnapshotRequest
+) -> None:
     sim.control.add_fault("status", match={"method": "POST", "path": START}, status=400, code="9", message="no")
     with pytest.raises(OntapError, match=f"create snapshot '{wanted.name}' of consistency group .*cg1.*no") as caught:
         groups.create(client, use(client), steps(client, "kvm_vol1"), wanted, deadline=left())
@@ -121,7 +123,7 @@ def test_a_start_that_is_refused_makes_nothing(sim: Running, client: Client, gro
 
 
 def test_a_commit_that_fails_says_until_when_writes_may_wait(
-    sim: Running, client: Client, group: str, wanted: Wanted
+    sim: Running, client: Client, group: str, wanted: SnapshotRequest
 ) -> None:
     sim.control.set_switches(fence_time_factor=1 / 100)
     sim.control.add_fault("status", match={"method": "PATCH", "path": COMMIT}, status=400, code="9", message="no")

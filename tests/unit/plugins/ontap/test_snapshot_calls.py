@@ -23,8 +23,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_call
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import (
     Known,
     Snapshot,
-    Step,
-    Wanted,
+    SnapshotRequest,
+    VolumeStep,
     read_snapshot,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume, VolumeRef, find_volumes
@@ -50,29 +50,29 @@ def volume(client: Client) -> Volume:
 
 
 @pytest.fixture
-def wanted(request: pytest.FixtureRequest) -> Wanted:
+def wanted(request: pytest.FixtureRequest) -> SnapshotRequest:
     """A snapshot with a name of the test's own."""
     name = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name)[-120:].strip("-")
-    return Wanted.checked(name=name, comment="nightly")
+    return SnapshotRequest.checked(name=name, comment="nightly")
 
 
 def left() -> Deadline:
     return Deadline.after(30.0)
 
 
-def there(client: Client, volume: Volume, wanted: Wanted) -> Snapshot | None:
+def there(client: Client, volume: Volume, wanted: SnapshotRequest) -> Snapshot | None:
     return read_snapshot(client, volume, name=wanted.name, deadline=left())
 
 
-def step(volume: Volume) -> Step:
-    return Step(Known(volume, None, asked_at=1.0), "create", {})
+def step(volume: Volume) -> VolumeStep:
+    return VolumeStep(Known(volume, None, asked_at=1.0), "create", {})
 
 
 def path_of(volume: Volume) -> str:
     return f"/storage/volumes/{volume.uuid}/snapshots"
 
 
-def test_one_is_created_changed_and_deleted(client: Client, volume: Volume, wanted: Wanted) -> None:
+def test_one_is_created_changed_and_deleted(client: Client, volume: Volume, wanted: SnapshotRequest) -> None:
     taken = create_one(client, step(volume), wanted, deadline=left())
     assert (taken.created, taken.absent_at, taken.snapshot) == (True, 1.0, there(client, volume, wanted))
     assert taken.snapshot.comment == wanted.stored_comment == "kvmsnap/kvmsnap: nightly"
@@ -88,7 +88,7 @@ def test_one_is_created_changed_and_deleted(client: Client, volume: Volume, want
 
 
 def test_one_whose_answer_got_lost_is_looked_at_and_not_made_twice(
-    sim: Running, client: Client, volume: Volume, wanted: Wanted
+    sim: Running, client: Client, volume: Volume, wanted: SnapshotRequest
 ) -> None:
     sim.control.add_fault("drop_after", match={"method": "POST", "path": path_of(volume), "count": 1})
     taken = create_one(client, step(volume), wanted, deadline=left())
@@ -97,7 +97,9 @@ def test_one_whose_answer_got_lost_is_looked_at_and_not_made_twice(
     delete_one(client, volume, taken.snapshot, wanted, deadline=left())
 
 
-def test_a_creation_that_fails_names_the_snapshot(sim: Running, client: Client, volume: Volume, wanted: Wanted) -> None:
+def test_a_creation_that_fails_names_the_snapshot(
+    sim: Running, client: Client, volume: Volume, wanted: SnapshotRequest
+) -> None:
     sim.control.add_fault(
         "status", match={"method": "POST", "path": path_of(volume)}, status=400, code="525062", message="too many"
     )
@@ -111,7 +113,7 @@ def test_a_creation_that_fails_names_the_snapshot(sim: Running, client: Client, 
 
 @pytest.mark.parametrize(("comment", "said"), [(None, "there is none"), ("theirs", "it is another one, with comment")])
 def test_the_word_of_the_array_is_not_taken_for_it(
-    sim: Running, client: Client, volume: Volume, wanted: Wanted, comment: str | None, said: str
+    sim: Running, client: Client, volume: Volume, wanted: SnapshotRequest, comment: str | None, said: str
 ) -> None:
     if comment is not None:
         sim.control.add_snapshot("svm1", "kvm_vol1", wanted.name, comment=comment)
@@ -124,7 +126,7 @@ def test_the_word_of_the_array_is_not_taken_for_it(
 
 
 def test_one_that_cannot_be_looked_at_may_be_there(
-    sim: Running, client: Client, volume: Volume, wanted: Wanted
+    sim: Running, client: Client, volume: Volume, wanted: SnapshotRequest
 ) -> None:
     sim.control.add_fault(
         "status", match={"method": "GET", "path": path_of(volume)}, status=400, code="9", message="not now"
@@ -135,7 +137,7 @@ def test_one_that_cannot_be_looked_at_may_be_there(
 
 
 def test_a_change_that_the_array_refuses_names_what_was_to_be_set(
-    client: Client, volume: Volume, wanted: Wanted
+    client: Client, volume: Volume, wanted: SnapshotRequest
 ) -> None:
     taken = create_one(client, step(volume), wanted, deadline=left())
     with pytest.raises(OntapError, match=f"Failed to set color of snapshot '{wanted.name}' of svm1:kvm_vol1: "):
@@ -144,7 +146,9 @@ def test_a_change_that_the_array_refuses_names_what_was_to_be_set(
     delete_one(client, volume, taken.snapshot, wanted, deadline=left())
 
 
-def test_one_that_is_kept_says_until_when(sim: Running, client: Client, volume: Volume, wanted: Wanted) -> None:
+def test_one_that_is_kept_says_until_when(
+    sim: Running, client: Client, volume: Volume, wanted: SnapshotRequest
+) -> None:
     taken = create_one(client, step(volume), wanted, deadline=left())
     modify_one(client, volume, taken.snapshot, {"expiry_time": "2999-01-01T00:00:00+00:00"}, deadline=left())
     found = there(client, volume, wanted)

@@ -29,7 +29,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Refusal,
     SnapshotPlan,
     SnapshotRefusedError,
-    Wanted,
+    SnapshotRequest,
     list_snapshots,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import (
@@ -92,7 +92,7 @@ def present(
 ) -> Any:
     """Call ensure_present with the options of a user."""
     check_mode = options.pop("check_mode", False)
-    wanted = Wanted.checked(**{"name": name, "comment": "nightly", **options})
+    wanted = SnapshotRequest.checked(**{"name": name, "comment": "nightly", **options})
     deadline = Deadline.after(seconds, clients[0].clock)
     return ensure_present(clients, volumes, wanted, check_mode=check_mode, deadline=deadline).as_result()
 
@@ -100,7 +100,7 @@ def present(
 def absent(clients: list[Client], name: str, *, volumes: Sequence[VolumeRef] = ALL, **options: Any) -> Any:
     """Call ensure_absent with the options of a user."""
     check_mode = options.pop("check_mode", False)
-    wanted = Wanted.checked(name=name, **options)
+    wanted = SnapshotRequest.checked(name=name, **options)
     found = ensure_absent(clients, volumes, wanted, check_mode=check_mode, deadline=Deadline.after(30.0))
     return found.as_result()
 
@@ -605,13 +605,13 @@ def test_a_job_that_does_not_end_is_named(sim: Running, hasty: list[Client], nam
 def test_what_may_come_still_later_fails_the_removal(sim: Running, hasty: list[Client], name: str) -> None:
     place = {"method": "POST", "path": uuid_of(sim, "kvm_vol1")}
     sim.control.add_fault("late", match=place, seconds=60, answer="drop")
-    wanted = Wanted.checked(name=name, comment="nightly")
+    wanted = SnapshotRequest.checked(name=name, comment="nightly")
     time_left = Deadline.after(60.0, hasty[0].clock)
     with pytest.raises(SnapshotSetError, match="What was made of the set is still there") as caught:
         ensure_present(hasty, ALL, wanted, check_mode=False, deadline=time_left, take_back=False)
     assert having(sim, name) == ["kvm_vol2", "kvm_vol3"]
     coming = [Unanswered.from_option(each) for each in caught.value.fields["unanswered"]]
-    gone = Wanted.checked(name=name, comment="nightly", keep_foreign=True)
+    gone = SnapshotRequest.checked(name=name, comment="nightly", keep_foreign=True)
     with pytest.raises(SnapshotSetError, match="may come to be later"):
         ensure_absent(hasty, ALL, gone, check_mode=False, deadline=time_left, unanswered=coming)
     assert having(sim, name) == []

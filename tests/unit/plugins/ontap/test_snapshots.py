@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots imp
     Known,
     Snapshot,
     SnapshotRefusedError,
-    Wanted,
+    SnapshotRequest,
     check_name,
     diff_of,
     parse_time,
@@ -40,33 +40,33 @@ def known(snapshot: Snapshot | None, *, number: int = 1, **change: Any) -> Known
 @pytest.mark.parametrize(
     ("wanted", "snapshot", "action", "changes"),
     [
-        (Wanted("s1"), None, "create", {}),
-        (Wanted("s1", comment="x"), None, "create", {}),
-        (Wanted("s1", snapmirror_label="daily"), None, "create", {"snapmirror_label": "daily"}),
+        (SnapshotRequest("s1"), None, "create", {}),
+        (SnapshotRequest("s1", comment="x"), None, "create", {}),
+        (SnapshotRequest("s1", snapmirror_label="daily"), None, "create", {"snapmirror_label": "daily"}),
         (
-            Wanted("s1", snapmirror_label="daily", expiry_time=LATER),
+            SnapshotRequest("s1", snapmirror_label="daily", expiry_time=LATER),
             None,
             "create",
             {"snapmirror_label": "daily", "expiry_time": "2026-11-28T02:00:00+00:00"},
         ),
-        (Wanted("s1"), OURS, "nothing", {}),
-        (Wanted("s1", comment="nightly", snapmirror_label="daily"), OURS, "nothing", {}),
-        (Wanted("s1", comment="weekly"), OURS, "modify", {"comment": "kvmsnap/kvmsnap: weekly"}),
-        (Wanted("s1", snapmirror_label="weekly"), OURS, "modify", {"snapmirror_label": "weekly"}),
-        (Wanted("s1", expiry_time=LATER), OURS, "modify", {"expiry_time": "2026-11-28T02:00:00+00:00"}),
+        (SnapshotRequest("s1"), OURS, "nothing", {}),
+        (SnapshotRequest("s1", comment="nightly", snapmirror_label="daily"), OURS, "nothing", {}),
+        (SnapshotRequest("s1", comment="weekly"), OURS, "modify", {"comment": "kvmsnap/kvmsnap: weekly"}),
+        (SnapshotRequest("s1", snapmirror_label="weekly"), OURS, "modify", {"snapmirror_label": "weekly"}),
+        (SnapshotRequest("s1", expiry_time=LATER), OURS, "modify", {"expiry_time": "2026-11-28T02:00:00+00:00"}),
         (
-            Wanted("s1", expiry_time=LATER),
+            SnapshotRequest("s1", expiry_time=LATER),
             replace(OURS, expiry_time=LATER.astimezone(timezone(timedelta(hours=-5)))),
             "nothing",
             {},
         ),
-        (Wanted("s1", allow_foreign=True), FOREIGN, "nothing", {}),
-        (Wanted("s1", allow_foreign=True, comment="x"), FOREIGN, "modify", {"comment": "kvmsnap/kvmsnap: x"}),
-        (Wanted("s1", owner="another"), FOREIGN, "nothing", {}),
+        (SnapshotRequest("s1", allow_foreign=True), FOREIGN, "nothing", {}),
+        (SnapshotRequest("s1", allow_foreign=True, comment="x"), FOREIGN, "modify", {"comment": "kvmsnap/kvmsnap: x"}),
+        (SnapshotRequest("s1", owner="another"), FOREIGN, "nothing", {}),
     ],
 )
 def test_what_makes_a_snapshot_present(
-    wanted: Wanted, snapshot: Snapshot | None, action: str, changes: dict[str, Any]
+    wanted: SnapshotRequest, snapshot: Snapshot | None, action: str, changes: dict[str, Any]
 ) -> None:
     plan = plan_present(wanted, [known(snapshot)])
     assert [(step.action, dict(step.changes)) for step in plan.steps] == [(action, changes)]
@@ -75,10 +75,10 @@ def test_what_makes_a_snapshot_present(
 
 
 def test_where_all_are_to_be_new_our_own_is_refused_too() -> None:
-    plan = plan_present(Wanted("s1", comment="x", only_new=True), [known(OURS), known(None, number=2)])
+    plan = plan_present(SnapshotRequest("s1", comment="x", only_new=True), [known(OURS), known(None, number=2)])
     assert [refusal.volume.name for refusal in plan.refusals] == ["kvm_vol1"]
     assert "is there already (its comment is" in plan.refusals[0].reason
-    fresh = plan_present(Wanted("s1", only_new=True), [known(None), known(None, number=2)])
+    fresh = plan_present(SnapshotRequest("s1", only_new=True), [known(None), known(None, number=2)])
     assert ([step.action for step in fresh.steps], fresh.refusals) == (["create"] * 2, ())
 
 
@@ -95,7 +95,7 @@ def test_where_all_are_to_be_new_our_own_is_refused_too() -> None:
     ],
 )
 def test_what_must_not_be_made_present(found: list[Known], reasons: list[str]) -> None:
-    plan = plan_present(Wanted("s1"), found)
+    plan = plan_present(SnapshotRequest("s1"), found)
     assert len(plan.refusals) == len(reasons)
     assert all(reason in refusal.reason for reason, refusal in zip(reasons, plan.refusals))
     with pytest.raises(SnapshotRefusedError, match="Failed to create snapshot 's1': svm1:kvm_vol") as caught:
@@ -106,18 +106,18 @@ def test_what_must_not_be_made_present(found: list[Known], reasons: list[str]) -
 @pytest.mark.parametrize(
     ("wanted", "snapshot", "action"),
     [
-        (Wanted("s1"), None, "nothing"),
-        (Wanted("s1"), OURS, "delete"),
-        (Wanted("s1", allow_foreign=True), FOREIGN, "delete"),
-        (Wanted("s1", keep_foreign=True), FOREIGN, "nothing"),
-        (Wanted("s1", keep_foreign=True), OURS, "delete"),
-        (Wanted("s1", keep_foreign=True, comment="of another run"), OURS, "nothing"),
-        (Wanted("s1", keep_foreign=True, comment="nightly"), OURS, "delete"),
-        (Wanted("s1"), replace(OURS, expiry_time=NOW), "delete"),
-        (Wanted("s1"), replace(OURS, expiry_time=NOW - timedelta(days=1)), "delete"),
+        (SnapshotRequest("s1"), None, "nothing"),
+        (SnapshotRequest("s1"), OURS, "delete"),
+        (SnapshotRequest("s1", allow_foreign=True), FOREIGN, "delete"),
+        (SnapshotRequest("s1", keep_foreign=True), FOREIGN, "nothing"),
+        (SnapshotRequest("s1", keep_foreign=True), OURS, "delete"),
+        (SnapshotRequest("s1", keep_foreign=True, comment="of another run"), OURS, "nothing"),
+        (SnapshotRequest("s1", keep_foreign=True, comment="nightly"), OURS, "delete"),
+        (SnapshotRequest("s1"), replace(OURS, expiry_time=NOW), "delete"),
+        (SnapshotRequest("s1"), replace(OURS, expiry_time=NOW - timedelta(days=1)), "delete"),
     ],
 )
-def test_what_makes_a_snapshot_absent(wanted: Wanted, snapshot: Snapshot | None, action: str) -> None:
+def test_what_makes_a_snapshot_absent(wanted: SnapshotRequest, snapshot: Snapshot | None, action: str) -> None:
     plan = plan_absent(wanted, [known(snapshot)], now=lambda _volume: NOW)
     assert [step.action for step in plan.steps] == [action]
     assert plan.refusals == ()
@@ -136,14 +136,14 @@ def test_what_makes_a_snapshot_absent(wanted: Wanted, snapshot: Snapshot | None,
 def test_what_must_not_be_made_absent(
     snapshot: Snapshot, reason: str, owners: tuple[str, ...], kept: datetime | None
 ) -> None:
-    plan = plan_absent(Wanted("s1"), [known(None, number=2), known(snapshot)], now=lambda _volume: NOW)
+    plan = plan_absent(SnapshotRequest("s1"), [known(None, number=2), known(snapshot)], now=lambda _volume: NOW)
     (refusal,) = plan.refusals
     assert reason in refusal.reason
     assert (refusal.volume.name, refusal.owners, refusal.kept_until) == ("kvm_vol1", owners, kept)
 
 
 def test_the_diff_tells_what_is_and_what_will_be() -> None:
-    wanted = Wanted("s1", comment="new", snapmirror_label="daily", expiry_time=LATER)
+    wanted = SnapshotRequest("s1", comment="new", snapmirror_label="daily", expiry_time=LATER)
     now = {"name": "s1", "comment": "kvmsnap/kvmsnap: nightly", "snapmirror_label": "daily", "expiry_time": None}
     then = {**now, "comment": "kvmsnap/kvmsnap: new", "expiry_time": "2026-11-28T02:00:00+00:00"}
     assert diff_of(plan_present(wanted, [known(OURS)]), wanted) == {
@@ -197,19 +197,21 @@ def test_names_of_existing_snapshots_are_taken_as_they_are(name: str, good: bool
 )
 def test_options_that_cannot_be_used(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        Wanted.checked(name="s1", **given)
+        SnapshotRequest.checked(name="s1", **given)
 
 
 def test_options_that_can_be_used() -> None:
-    wanted = Wanted.checked(name="s1", owner="hv1.example", comment="ü", expiry_time="2026-11-28T03:00:00.5+01:00")
+    wanted = SnapshotRequest.checked(
+        name="s1", owner="hv1.example", comment="ü", expiry_time="2026-11-28T03:00:00.5+01:00"
+    )
     assert wanted.stored_comment == "kvmsnap/hv1.example: ü"
     assert wanted.expiry_time == LATER
-    assert Wanted.checked(name="s1").stored_comment == "kvmsnap/kvmsnap:"
+    assert SnapshotRequest.checked(name="s1").stored_comment == "kvmsnap/kvmsnap:"
 
 
 @pytest.mark.parametrize("text", ["2026-11-21T02:00:00Z", "2026-11-21T03:00:00+01:00", "2026-11-20T21:00:00-05:00"])
 def test_times_are_moments(text: str) -> None:
-    assert parse_time(text) == NOW
+    assert parse_time(text, what="expiry_time") == NOW
 
 
 def test_a_record_as_ontap_writes_it() -> None:

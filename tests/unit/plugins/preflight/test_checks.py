@@ -5,24 +5,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
+import yaml
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import HostsFile, NameService, Resolution
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks as preflight_checks
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.checks import (
     RIGHTS,
     ArrayReport,
+    Check,
     Directory,
     Finding,
     Libvirt,
+    MultipathDevices,
     NfsServer,
-    San,
     Software,
     Tool,
     Trial,
     TriedRight,
 )
+from ansible_collections.kvmsnap.ontap.plugins.modules import kvm_preflight_info
 
 SERVICE = NameService(HostsFile(), ("files", "dns"), "hv1")
 KNOWN = Resolution("svm1-nfs", ("198.51.100.21",), "/etc/hosts")
@@ -36,23 +40,23 @@ ARRAY = ArrayReport("cluster1", username="kvmsnap", vserver="cluster1", version=
 @pytest.mark.parametrize(
     ("san", "expected"),
     [
-        (San(), [("multipath", True, "info")]),
-        (San(luns=("/dev/mapper/a",)), [("multipath", True, "info"), ("multipathd", True, "info")]),
+        (MultipathDevices(), [("multipath", True, "info")]),
+        (MultipathDevices(luns=("/dev/mapper/a",)), [("multipath", True, "info"), ("multipathd", True, "info")]),
         (
-            San(luns=("/dev/mapper/a",), error="refused"),
+            MultipathDevices(luns=("/dev/mapper/a",), error="refused"),
             [("multipath", True, "info"), ("multipathd", False, "error")],
         ),
         (
-            San(others=(("/dev/mapper/o", "it is none"),), error=""),
+            MultipathDevices(others=(("/dev/mapper/o", "it is none"),), error=""),
             [("multipath", True, "info"), ("multipath-wwid", False, "info")],
         ),
         (
-            San(luns=("/dev/mapper/a",), troubles=(("/dev/mapper/a", "1 of its 2 paths fail"),)),
+            MultipathDevices(luns=("/dev/mapper/a",), troubles=(("/dev/mapper/a", "1 of its 2 paths fail"),)),
             [("multipath", True, "info"), ("multipathd", True, "info"), ("multipath-paths", False, "warning")],
         ),
     ],
 )
-def test_luns_of_the_host(san: San, expected: list[tuple[str, bool, str]]) -> None:
+def test_luns_of_the_host(san: MultipathDevices, expected: list[tuple[str, bool, str]]) -> None:
     findings = preflight_checks.check_san(san)
     assert [(finding.check, finding.ok, finding.severity) for finding in findings] == expected
     assert all(bool(finding.remedy) is not finding.ok for finding in findings)
@@ -325,34 +329,40 @@ def test_an_unknown_vserver_is_left_to_the_reader() -> None:
 
 
 FINDINGS = [
-    Finding("a", "fine", True, "info", "well", source="tried"),
-    Finding("b", "note", False, "info", "hm", remedy="Read."),
-    Finding("c", "bad", False, "error", "no", remedy="Act."),
-    Finding("d", "odd", False, "warning", "so so"),
+    Finding("libvirt", "fine", True, "info", "well", source="tried"),
+    Finding("host-tool", "note", False, "info", "hm", remedy="Read."),
+    Finding("catalog-dir", "bad", False, "error", "no", remedy="Act."),
+    Finding("clock-skew", "odd", False, "warning", "so so"),
 ]
 
 
 def test_the_worst_comes_first() -> None:
-    assert [finding.check for finding in preflight_checks.in_order(FINDINGS)] == ["c", "d", "b", "a"]
+    ordered = preflight_checks.in_order(FINDINGS)
+    assert [finding.check for finding in ordered] == ["catalog-dir", "clock-skew", "host-tool", "libvirt"]
     assert not preflight_checks.all_ok(FINDINGS)
-    assert preflight_checks.all_ok(finding for finding in FINDINGS if finding.check != "c")
+    assert preflight_checks.all_ok(finding for finding in FINDINGS if finding.check != "catalog-dir")
 
 
 def test_the_table_is_made_for_reading() -> None:
     assert preflight_checks.as_table(FINDINGS) == [
-        "FAILED   c  bad   no",
+        "FAILED   catalog-dir  bad   no",
         "         -> Act.",
-        "WARNING  d  odd   so so",
-        "NOTE     b  note  hm",
+        "WARNING  clock-skew   odd   so so",
+        "NOTE     host-tool    note  hm",
         "         -> Read.",
-        "ok       a  fine  well [tried]",
+        "ok       libvirt      fine  well [tried]",
     ]
     assert preflight_checks.as_table([]) == []
 
 
+def test_the_documentation_names_every_check() -> None:
+    told = yaml.safe_load(kvm_preflight_info.RETURN)["findings"]["contains"]["check"]["description"][1]
+    assert told.replace(" and ", ", ") == "One of " + ", ".join(f"V({check})" for check in get_args(Check)) + "."
+
+
 def test_a_finding_is_plain_data() -> None:
     assert FINDINGS[1].as_dict() == {
-        "check": "b",
+        "check": "host-tool",
         "object": "note",
         "ok": False,
         "severity": "info",

@@ -17,7 +17,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import names
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, PathState
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import Answer, HostsFile, NameService
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.names import HostsFile, NameService, ResolverAnswer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight import checks, probe
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._preflight.probe import PreflightRequest, library_version
@@ -71,16 +71,16 @@ def _array(tmp_path_factory: pytest.TempPathFactory) -> Iterator[testing.Running
 def _host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give this host known mounts and names; the resolver is asked no further than the machine itself."""
     service = NameService(HostsFile.from_text(HOSTS), ("files", "dns"), "hv1")
-    known = {name: Answer(addresses=addresses) for name, addresses in service.hosts.by_name.items()}
+    known = {name: ResolverAnswer(addresses=addresses) for name, addresses in service.hosts.by_name.items()}
 
-    def lookup(name: str) -> Answer:
-        return known.get(name, Answer(error="Name or service not known"))
+    def lookup(name: str) -> ResolverAnswer:
+        return known.get(name, ResolverAnswer(error="Name or service not known"))
 
     monkeypatch.setattr(names, "read_name_service", lambda: service)
     resolve = names.resolve
     monkeypatch.setattr(names, "resolve", lambda wanted, **how: resolve(wanted, lookup=lookup, **how))
     monkeypatch.setattr(probe, "read_mounts", lambda: parse_mounts(MOUNTINFO))
-    monkeypatch.setattr(probe, "read_san", checks.San)
+    monkeypatch.setattr(probe, "read_san", checks.MultipathDevices)
 
 
 def _options(array: testing.Running, directory: Path, user: str = "kvmsnap", **more: Any) -> dict[str, Any]:
@@ -306,4 +306,4 @@ def test_multipathd_is_not_asked_on_a_host_without_luns(tmp_path: Path) -> None:
     def never() -> Daemon:
         raise AssertionError("multipathd was asked")
 
-    assert REAL_READ_SAN(sysfs=tmp_path, ask=never) == checks.San()
+    assert REAL_READ_SAN(sysfs=tmp_path, ask=never) == checks.MultipathDevices()

@@ -24,7 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshot_sets import ensure_present
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery.run import RecoveryError
@@ -140,7 +140,7 @@ def test_a_volume_that_is_not_reached_keeps_the_backup(host: Host) -> None:
     [
         ({"password": "wrong"}, {}, "does not accept the user name or password"),
         ({"hostname": "https://cluster1"}, {}, "hostname must be a name or an address alone"),
-        ({}, {"volumes": [{"svm": "svm1"}]}, "Failed to read volumes: controller is missing"),
+        ({}, {"volumes": [{"svm": "svm1"}]}, "Failed to read volumes: its 'controller' is missing or is no text"),
     ],
 )
 def test_an_array_that_cannot_be_reached_fails_after_the_host_was_put_right(
@@ -160,7 +160,7 @@ def test_a_snapshot_that_cannot_be_deleted_keeps_its_manifest(host: Host) -> Non
     host.start()
     host.snapshot()
     tomorrow = (datetime.now(timezone.utc) + timedelta(days=1)).isoformat(timespec="seconds")
-    wanted = Wanted.checked(name=host.backup, owner=host.owner, expiry_time=tomorrow)
+    wanted = SnapshotRequest.checked(name=host.backup, owner=host.owner, expiry_time=tomorrow)
     with connect(Controller.from_option(host.controller), policy=RetryPolicy(0)) as client:
         ensure_present([client], [VolumeRef("svm1", "kvm_vol1")], wanted, check_mode=False, deadline=Deadline.after(30))
     with pytest.raises(RecoveryError, match="kept until"):

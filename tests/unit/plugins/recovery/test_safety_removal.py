@@ -15,7 +15,7 @@ from recovery_host import Host, told
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import Controller, connect
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Wanted
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import SnapshotRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import VolumeRef
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._recovery import run, safety_removal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline, RetryPolicy
@@ -78,7 +78,7 @@ def test_another_snapshot_of_the_name_stays_and_hinders_nothing(host: Host) -> N
     host.restored("old", "kvm_vol1", "kvm_vol2")
     name = f"{host.owner}-safety-old"
     with connect(Controller.from_option(host.controller), policy=RetryPolicy(0)) as client:
-        wanted = Wanted.checked(name=name, owner=host.owner)
+        wanted = SnapshotRequest.checked(name=name, owner=host.owner)
         ref = [VolumeRef("svm1", "kvm_vol2")]
         run.ensure_absent([client], ref, wanted, check_mode=False, deadline=Deadline.after(30))
     host.sim.control.add_snapshot("svm1", "kvm_vol2", name, comment="mine")

@@ -13,7 +13,7 @@ import samples
 from asked import restore_request
 from restore_plans import SIZE, SNAPSHOTS, VOLUMES, backup
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal, restore_survey
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores, restore_journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import Manifest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
@@ -33,7 +33,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.request import RestoreRequest
 
-NO_OTHERS = restore_survey.survey_of([])
+NO_OTHERS = known_restores.restores_of([])
 BOOT, DATA = "svm1:/vol/vol1/db1.img", "svm1:/vol/vol2/db1.img"
 
 

@@ -13,8 +13,8 @@ import pytest
 import samples
 from restore_world import BEFORE, Killed, World, carried_out, part
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     Pending,
@@ -362,7 +362,7 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
         carried_out(tmp_path, world, part(), safety=BEFORE)
     world.dies_at = -1
     world.fails_once = ["verify vdb"] if fails else []
-    record = resume.taken_over(journals.Journal("r2", "b2"), restore_survey.survey(tmp_path), [samples.WEB])
+    record = resume.taken_over(journals.Journal("r2", "b2"), known_restores.read_restores(tmp_path), [samples.WEB])
     guest = part(state=world.states[samples.WEB])
     anew = replace(guest, disks=tuple(replace(disk, snapshot="b2") for disk in guest.disks))
     (result,), _done = execute.run(
@@ -376,7 +376,7 @@ def test_another_restore_after_a_kill_brings_the_backup_or_what_was_before_the_f
     assert (world.states[samples.WEB], world.autostarts) == ("running", {samples.WEB})
     kept = BEFORE if 3 <= at <= 6 else "hv1-safety_2"
     assert set(world.content.values()) == {kept if fails else "b2"}
-    assert restore_survey.survey(tmp_path).unfinished(samples.WEB) == []
+    assert known_restores.read_restores(tmp_path).unfinished(samples.WEB) == []
 
 
 def test_what_is_put_back_is_compared_by_samples_and_its_image_is_not_judged(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 import samples
 from asked import restore_request
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.entry_origin import Origin
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedFile, SavedGuest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import GuestProgress, Journal
@@ -71,7 +71,7 @@ def test_whom_it_is_restored_into(
     [
         ("web1", ["web1"], None, "'web1', which is no uuid"),
         (NEW, ["web1", "db1"], None, "into_uuid is for one guest, and web1, db1"),
-        (NEW, ["ghost"], None, "Guest ghost is not in backup"),
+        (NEW, ["ghost"], None, "Guest 'ghost' is not in backup"),
         (samples.WEB, ["web1"], None, "restore it without into_uuid"),
         (samples.DB, ["web1"], None, "Guest db1 is .* too: it is not web1"),
         (NEW, ["web1"], begun(uuid=THIRD), f"begun into guest {THIRD}, not into {NEW}"),
@@ -185,7 +185,7 @@ def test_all_that_does_not_fit_is_told() -> None:
     ],
 )
 def test_disks_that_a_restore_of_the_old_uuid_left_half_written(progress: GuestProgress, refused: bool) -> None:
-    found = restore_survey.survey_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
+    found = known_restores.restores_of([Journal("old", samples.BACKUP, {samples.WEB: progress})])
     if not refused:
         restore_into.refuse_half_restored(INTO, found)
         return

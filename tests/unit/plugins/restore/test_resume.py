@@ -13,8 +13,8 @@ import samples
 from asked import restore_request
 from broken_off import BACK, DONE, HALF, SAFETY, STOPPED, VDA, WRITTEN, backup, journal
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     Aside,
     GuestProgress,
@@ -36,7 +36,7 @@ def test_a_new_restore_takes_over_what_the_half_done_ones_set_aside() -> None:
     first = Aside("nvram", "/nvram/web1", "web1-nvram", "a" * 64)
     tpm = Aside("tpm", "/tpm/web1", "web1-tpm", "b" * 64)
     later = replace(HALF, files=(replace(first, stored_as="other"), tpm), took_over=("r0",))
-    found = restore_survey.survey_of(
+    found = known_restores.restores_of(
         [
             journal("r0", replace(HALF, files=(first,))),
             journal("r1", replace(later, took_over=())),
@@ -47,7 +47,7 @@ def test_a_new_restore_takes_over_what_the_half_done_ones_set_aside() -> None:
     files = made.guests[samples.WEB].files
     assert files == (replace(first, kept_by="r0"), replace(tpm, kept_by="r1"))
     assert [each.place for each in files] == ["../r0.files/web1-nvram", "../r1.files/web1-tpm"]
-    again = resume.taken_over(Journal("r3", "another"), restore_survey.survey_of([made]), [samples.WEB])
+    again = resume.taken_over(Journal("r3", "another"), known_restores.restores_of([made]), [samples.WEB])
     assert again.guests[samples.WEB].files == files
     again_read = Aside.from_record(asdict(files[0]))
     assert again_read == files[0]
@@ -64,7 +64,7 @@ def test_what_was_set_aside_comes_back_though_the_new_restore_keeps_nothing_of_i
 
 def test_a_file_that_was_begun_must_not_be_left_out() -> None:
     begun = replace(HALF, files=(Aside("nvram", "/nvram/web1"),))
-    found = restore_survey.survey_of([journal(progress=begun)])
+    found = known_restores.restores_of([journal(progress=begun)])
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     plan_ = RestorePlan("another", "r2", (part("web1.img"),))
     with pytest.raises(RestoreRefusedError, match="began /nvram/web1, which this one leaves out"):
@@ -97,17 +97,17 @@ def part(*paths: str) -> GuestRestore:
 def test_without_an_id_the_restore_that_broke_off_goes_on(
     known: list[Journal], backup_id: str, wanted: Optional[str]
 ) -> None:
-    assert resume.to_go_on_with(restore_survey.survey_of(known), backup_id, [samples.WEB]) == wanted
+    assert resume.to_go_on_with(known_restores.restores_of(known), backup_id, [samples.WEB]) == wanted
 
 
 def test_several_that_broke_off_are_not_guessed_at() -> None:
-    found = restore_survey.survey_of([journal(), Journal("r2", samples.BACKUP, {samples.DB: HALF})])
+    found = known_restores.restores_of([journal(), Journal("r2", samples.BACKUP, {samples.DB: HALF})])
     with pytest.raises(InputError, match="Restores r1, r2 from backup"):
         resume.to_go_on_with(found, samples.BACKUP, [samples.WEB, samples.DB])
 
 
 def test_a_new_restore_takes_over_what_was_before_the_half_done_one() -> None:
-    found = restore_survey.survey_of([journal()])
+    found = known_restores.restores_of([journal()])
     made = resume.taken_over(Journal("r2", "another"), found, [samples.WEB, samples.DB])
     assert made.guests == {samples.WEB: GuestProgress("running", (VDA,), autostart=True, took_over=("r1",))}
     assert made.safety_of(samples.WEB) == SAFETY
@@ -115,7 +115,7 @@ def test_a_new_restore_takes_over_what_was_before_the_half_done_one() -> None:
 
 def test_what_a_guest_holds_after_all_its_disks_were_written_is_kept_anew() -> None:
     made = resume.taken_over(
-        Journal("r2", "another"), restore_survey.survey_of([journal(progress=WRITTEN)]), [samples.WEB]
+        Journal("r2", "another"), known_restores.restores_of([journal(progress=WRITTEN)]), [samples.WEB]
     )
     assert made.guests[samples.WEB] == GuestProgress("running", autostart=True, took_over=("r1",))
     assert made.safety_of(samples.WEB) is None
@@ -124,18 +124,18 @@ def test_what_a_guest_holds_after_all_its_disks_were_written_is_kept_anew() -> N
 @pytest.mark.parametrize("own", [HALF, DONE])
 def test_a_restore_with_a_memory_of_its_own_takes_nothing_over(own: GuestProgress) -> None:
     mine = journal("r2", own)
-    assert resume.taken_over(mine, restore_survey.survey_of([journal(), mine]), [samples.WEB]) == mine
+    assert resume.taken_over(mine, known_restores.restores_of([journal(), mine]), [samples.WEB]) == mine
 
 
 def test_one_that_is_as_before_keeps_what_it_took_over_when_it_begins_anew() -> None:
     settled = journal("r2", GuestProgress("running", as_before=True, took_over=("r0",)))
     assert settled.begun(samples.WEB, "paused") == GuestProgress("paused", took_over=("r0",))
-    made = resume.taken_over(settled, restore_survey.survey_of([journal(), settled]), [samples.WEB])
+    made = resume.taken_over(settled, known_restores.restores_of([journal(), settled]), [samples.WEB])
     assert made.guests[samples.WEB].took_over == ("r0", "r1")
 
 
 def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
-    found = restore_survey.survey_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
+    found = known_restores.restores_of([journal(), journal("r2", GuestProgress("running", took_over=("r1",)))])
     with pytest.raises(InputError, match="restore r2 took its place"):
         resume.taken_over(journal(), found, [samples.WEB])
     assert resume.taken_over(journal("r2"), found, [samples.WEB]).restore_id == "r2"
@@ -152,7 +152,7 @@ def test_one_whose_place_was_taken_is_not_gone_on_with() -> None:
     ],
 )
 def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
-    found = restore_survey.survey_of([journal()])
+    found = known_restores.restores_of([journal()])
     heir = resume.taken_over(record_, found, [samples.WEB])
     told = resume.with_notes(RestorePlan("b", heir.restore_id, (part("web1.img"),)), heir, found)
     assert told.guests[0].notes == (says,)
@@ -160,7 +160,7 @@ def test_the_plan_says_what_was_found(record_: Journal, says: str) -> None:
 
 
 def test_a_disk_that_was_begun_is_never_left_out() -> None:
-    found = restore_survey.survey_of([journal()])
+    found = known_restores.restores_of([journal()])
     heir = resume.taken_over(Journal("r2", "another"), found, [samples.WEB])
     with pytest.raises(RestoreRefusedError, match=f"began {VDA}, which this one leaves out") as caught:
         resume.with_notes(RestorePlan("b", "r2", (part("other.img"),)), heir, found)
@@ -171,11 +171,11 @@ def test_a_disk_that_was_begun_is_never_left_out() -> None:
 def test_the_name_of_a_restore(tmp_path: Path, asked: Optional[str], name: str) -> None:
     journals.save(tmp_path, journal())
     request = restore_request(tmp_path, restore_id=asked)
-    _saved, made = run._begun(request, backup(), None, restore_survey.survey(tmp_path))
+    _saved, made = run._begun(request, backup(), None, known_restores.read_restores(tmp_path))
     assert made.restore_id == name
 
 
 def test_a_restore_without_a_name_gets_one(tmp_path: Path) -> None:
-    _saved, made = run._begun(restore_request(tmp_path), backup(), None, restore_survey.survey(tmp_path))
+    _saved, made = run._begun(restore_request(tmp_path), backup(), None, known_restores.read_restores(tmp_path))
     assert made.restore_id.startswith("restore_2")
     assert made.guests == {}

@@ -125,7 +125,7 @@ def test_a_disk_takes_all_its_users(
     unused_elsewhere: bool,
     refused: list[tuple[str, str]],
 ) -> None:
-    seen = shared_disks.judged(
+    seen = shared_disks.with_obstacles(
         {guest.uuid: guest}, restored=restored, elsewhere=elsewhere, unused_elsewhere=unused_elsewhere
     )
     obstacles = seen[guest.uuid].disks[0].obstacles
@@ -137,7 +137,7 @@ def test_a_disk_takes_all_its_users(
 
 
 def test_a_user_that_stays_off_is_in_the_plan() -> None:
-    seen = shared_disks.judged(
+    seen = shared_disks.with_obstacles(
         {samples.WEB: ALONE}, restored=[samples.WEB], elsewhere=[there("shutoff")], unused_elsewhere=True
     )
     assert seen[samples.WEB].disks[0].notes == ("it is used by guest web2 (vdc) of host hv2, shutoff, too",)

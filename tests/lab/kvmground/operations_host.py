@@ -86,7 +86,7 @@ def unexpected(said: Sequence[Done]) -> Iterator[str]:
         yield "none was done"
 
 
-class Whole:
+class OperationsHost:
     """The private host with the guest; `prepare` begins a round, `complaints` ends it."""
 
     def __init__(self, ground: Ground) -> None:
@@ -174,11 +174,11 @@ class Whole:
     def held(self) -> str:
         """Say which state of before the guest's disks hold."""
         found = self.hashes()
-        for whole, name in self.allowed.items():
-            if found == whole:
+        for allowed, name in self.allowed.items():
+            if found == allowed:
                 return name
         parts = [
-            next((name for whole, name in self.allowed.items() if whole[at] == each), "unknown")
+            next((name for allowed, name in self.allowed.items() if allowed[at] == each), "unknown")
             for at, each in enumerate(found)
         ]
         return f"mixed ({', '.join(parts)})"
@@ -345,13 +345,13 @@ def _hash(image: Path) -> str:
         return ABSENT
 
 
-Operation = Callable[[Whole, str], Done]
+Operation = Callable[[OperationsHost, str], Done]
 
 OPERATIONS: dict[str, Operation] = {
-    "backup module": Whole.backup_module,
-    "backup tasks": Whole.backup_tasks,
-    "restore": Whole.restore,
-    "undo": lambda whole, _name: whole.undo(),
-    "clone": Whole.clone,
-    "recover": lambda whole, _name: whole.recover(),
+    "backup module": OperationsHost.backup_module,
+    "backup tasks": OperationsHost.backup_tasks,
+    "restore": OperationsHost.restore,
+    "undo": lambda operated, _name: operated.undo(),
+    "clone": OperationsHost.clone,
+    "recover": lambda operated, _name: operated.recover(),
 }

@@ -13,10 +13,14 @@ import pytest
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import resolve
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import ImageError, ImageInfo
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import (
+    Choice,
+    DiskInspector,
+    DiskObservation,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import Daemon, LunPlace, PathState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import FileFacts, HostFiles, NfsPlace
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Choice, Looked, Survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState, LibvirtError, PoolVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import BackingXml, DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
@@ -27,7 +31,7 @@ WWID = "3600a0980383143393124515873683561"
 
 
 class Pools:
-    """The one question that a survey has for libvirt."""
+    """The one question that an inspection has for libvirt."""
 
     def __init__(self, **volumes: PoolVolume) -> None:
         self.volumes = volumes
@@ -44,7 +48,7 @@ def no_images(*args: Any, **kwargs: Any) -> Any:
 
 @pytest.fixture
 def nfs(tmp_path: Path) -> Path:
-    """A directory that is an NFS mount to the survey."""
+    """A directory that is an NFS mount to the inspection."""
     directory = tmp_path / "nfs"
     directory.mkdir()
     return directory
@@ -69,7 +73,7 @@ def look(tmp_path: Path, nfs: Path) -> Callable[..., Any]:
     ) -> Any:
         definition = GuestXml("g", "u", "linux", None, "none", (disk,), None, False)
         guest = Guest("g", "u", DomainState("running", "", 1), True, False, False, "libvirt", definition, "")
-        found = Survey(files, host, sysfs=tmp_path / "sys", chain=chain, multipathd=multipathd).look(
+        found = DiskInspector(files, host, sysfs=tmp_path / "sys", chain=chain, multipathd=multipathd).look(
             guest, choice, images=images
         )
         return found[0] if found else None
@@ -81,16 +85,16 @@ def file_disk(path: Path, **more: Any) -> DiskXml:
     return DiskXml("vda", "disk", "file", str(path), path=str(path), role="boot", **more)
 
 
-def test_a_raw_image_is_measured_and_never_opened(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_a_raw_image_is_measured_and_never_opened(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     image = nfs / "a.img"
     image.write_bytes(b"QFI\xfb" + b"\0" * 508)
-    looked = look(file_disk(image))
-    assert isinstance(looked.placed, NfsPlace)
-    assert (looked.size, looked.layers, looked.refusal, looked.skipped) == (512, (), None, "")
+    observed = look(file_disk(image))
+    assert isinstance(observed.placed, NfsPlace)
+    assert (observed.size, observed.layers, observed.refusal, observed.skipped) == (512, (), None, "")
     assert look(file_disk(image, format="iso")).size == 512
 
 
-def test_a_layered_image(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_a_layered_image(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     for name in ("top", "middle", "base"):
         (nfs / name).touch()
 
@@ -99,27 +103,27 @@ def test_a_layered_image(nfs: Path, look: Callable[..., Looked]) -> None:
         top = ImageInfo(path, "qcow2", 4096, str(nfs / "middle"), "qcow2", (), ("before",))
         return (top, ImageInfo(str(nfs / "middle"), "qcow2", 4096, str(nfs / "base"), "raw", (), ("inner",)))
 
-    looked = look(file_disk(nfs / "top", format="qcow2"), chain=chain)
-    assert looked.size == 4096
-    assert [layer.source for layer in looked.layers] == [str(nfs / "middle"), str(nfs / "base")]
-    assert all(isinstance(layer.placed, NfsPlace) for layer in looked.layers)
-    assert [note.code for note in looked.notes] == ["internal-snapshots"]
+    observed = look(file_disk(nfs / "top", format="qcow2"), chain=chain)
+    assert observed.size == 4096
+    assert [layer.source for layer in observed.layers] == [str(nfs / "middle"), str(nfs / "base")]
+    assert all(isinstance(layer.placed, NfsPlace) for layer in observed.layers)
+    assert [note.code for note in observed.notes] == ["internal-snapshots"]
 
 
-def test_the_definition_s_chain_wins(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_the_definition_s_chain_wins(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     (nfs / "top").touch()
     below = (BackingXml("file", "raw", "/x", "/x"), BackingXml("network", "raw", None, "nbd://h/e"))
     disk = file_disk(nfs / "top", format="qcow2", backing=below, backing_known=True)
     info = ImageInfo(str(nfs / "top"), "qcow2", 1, "/other", "raw", (), ())
-    looked = look(disk, chain=lambda *_args, **_how: (info,))
-    assert [layer.source for layer in looked.layers] == ["/x", "nbd://h/e"]
-    assert [layer.placed.code for layer in looked.layers if isinstance(layer.placed, Problem)] == [
+    observed = look(disk, chain=lambda *_args, **_how: (info,))
+    assert [layer.source for layer in observed.layers] == ["/x", "nbd://h/e"]
+    assert [layer.placed.code for layer in observed.layers if isinstance(layer.placed, Problem)] == [
         "image-missing",
         "backing-file-outside",
     ]
 
 
-def test_images_that_cannot_be_saved(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_images_that_cannot_be_saved(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     (nfs / "a").touch()
 
     def fails(*_args: Any, **_how: Any) -> Any:
@@ -132,10 +136,12 @@ def test_images_that_cannot_be_saved(nfs: Path, look: Callable[..., Looked]) -> 
         (look(file_disk(nfs / "a", format="raw", data_store="/d")), "external-data-file"),
         (look(file_disk(nfs / "a", format="dmg")), "unsupported-image-format"),
     ]
-    assert [looked.refusal.code for looked, _code in cases if looked.refusal] == [code for _looked, code in cases]
+    assert [observed.refusal.code for observed, _code in cases if observed.refusal] == [code for _looked, code in cases]
 
 
-def test_images_are_not_asked_about_without_need(nfs: Path, tmp_path: Path, look: Callable[..., Looked]) -> None:
+def test_images_are_not_asked_about_without_need(
+    nfs: Path, tmp_path: Path, look: Callable[..., DiskObservation]
+) -> None:
     for name in (nfs / "a", tmp_path / "local"):
         name.touch()
     seen = [
@@ -144,7 +150,7 @@ def test_images_are_not_asked_about_without_need(nfs: Path, tmp_path: Path, look
         look(replace(file_disk(nfs / "a", format="qcow2"), role="data"), Choice("boot", ())),
         look(file_disk(tmp_path / "local", format="qcow2")),
     ]
-    assert [(looked.size, looked.layers) for looked in seen] == [(None, ())] * len(seen)
+    assert [(observed.size, observed.layers) for observed in seen] == [(None, ())] * len(seen)
 
 
 @pytest.mark.parametrize(
@@ -159,13 +165,13 @@ def test_images_are_not_asked_about_without_need(nfs: Path, tmp_path: Path, look
         ("future", "unsupported-disk-type"),
     ],
 )
-def test_what_is_no_file(look: Callable[..., Looked], kind: str, code: str) -> None:
+def test_what_is_no_file(look: Callable[..., DiskObservation], kind: str, code: str) -> None:
     placed = look(DiskXml("vda", "disk", kind, "somewhere")).placed
     assert isinstance(placed, Problem)
     assert placed.code == code
 
 
-def test_files_that_are_not_there(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_files_that_are_not_there(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     for disk in (
         file_disk(nfs / "none"),
         DiskXml("vda", "disk", "file", ""),
@@ -176,7 +182,7 @@ def test_files_that_are_not_there(nfs: Path, look: Callable[..., Looked]) -> Non
         assert placed.code == "image-missing"
 
 
-def test_pool_volumes(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_pool_volumes(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     image = nfs / "v.img"
     image.write_bytes(b"x" * 10)
     pools = Pools(
@@ -186,7 +192,7 @@ def test_pool_volumes(nfs: Path, look: Callable[..., Looked]) -> None:
         b=PoolVolume("block", "/dev/null"),
     )
 
-    def of(name: str) -> Looked:
+    def of(name: str) -> DiskObservation:
         return look(DiskXml("vda", "disk", "volume", f"p/{name}", pool="p", volume=name), host=pools)
 
     assert isinstance(of("v").placed, NfsPlace)
@@ -225,7 +231,7 @@ def test_passed_through(tmp_path: Path, look: Callable[..., Any]) -> None:
         device("scsi", "scsi_host2:0:3:1"),
         device("usb", "0951:1666"),
     ]
-    assert [looked.placed.code for looked in refused] == [
+    assert [observed.placed.code for observed in refused] == [
         "passed-through-controller",
         "passed-through-controller",
         "passed-through-disk",
@@ -254,23 +260,23 @@ def test_passed_through(tmp_path: Path, look: Callable[..., Any]) -> None:
         ("/elsewhere/*", False),
     ],
 )
-def test_exclusions(nfs: Path, look: Callable[..., Looked], entry: str, matches: bool) -> None:
+def test_exclusions(nfs: Path, look: Callable[..., DiskObservation], entry: str, matches: bool) -> None:
     (nfs / "a.img").touch()
     (nfs / "link.img").symlink_to(nfs / "a.img")
     entry = entry.replace("{nfs}", str(nfs))
-    looked = look(file_disk(nfs / "link.img"), Choice("all", ("zzz", entry)))
-    assert looked.matched == ((entry,) if matches else ())
-    assert looked.skipped == (f"left out by exclude_disks ({entry})" if matches else "")
+    observed = look(file_disk(nfs / "link.img"), Choice("all", ("zzz", entry)))
+    assert observed.matched == ((entry,) if matches else ())
+    assert observed.skipped == (f"left out by exclude_disks ({entry})" if matches else "")
 
 
-def test_drives(look: Callable[..., Looked]) -> None:
+def test_drives(look: Callable[..., DiskObservation]) -> None:
     iso = look(DiskXml("sda", "cdrom", "file", "/iso/a.iso", path="/iso/a.iso"))
     assert (iso.skipped, iso.placed) == ("a medium in a drive is no part of the guest", None)
     assert look(DiskXml("sda", "cdrom", "file", "")).skipped == "an empty drive"
     assert look(DiskXml("sda", "cdrom", "file", "/a.iso"), Choice("all", ("sda",))).matched == ("sda",)
 
 
-def test_only_the_boot_disk(nfs: Path, look: Callable[..., Looked]) -> None:
+def test_only_the_boot_disk(nfs: Path, look: Callable[..., DiskObservation]) -> None:
     (nfs / "a.img").touch()
     assert look(file_disk(nfs / "a.img"), Choice("boot", ())).skipped == ""
     data = look(replace(file_disk(nfs / "a.img"), role="data"), Choice("boot", ()))
@@ -297,28 +303,28 @@ def works(state: str = "ready") -> Daemon:
 
 
 def test_a_lun_is_measured_by_sysfs(
-    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, look: Callable[..., DiskObservation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look(lun_disk(monkeypatch, tmp_path / "sys"), multipathd=works)
-    assert isinstance(looked.placed, LunPlace)
-    assert (looked.placed.device, looked.size, looked.refusal) == ("/dev/mapper/a", 4096, None)
-    assert [note.code for note in looked.notes] == ["path-failed"]
+    observed = look(lun_disk(monkeypatch, tmp_path / "sys"), multipathd=works)
+    assert isinstance(observed.placed, LunPlace)
+    assert (observed.placed.device, observed.size, observed.refusal) == ("/dev/mapper/a", 4096, None)
+    assert [note.code for note in observed.notes] == ["path-failed"]
 
 
 def test_a_device_without_a_working_path_is_not_read(
-    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, look: Callable[..., DiskObservation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = lun_disk(monkeypatch, tmp_path / "sys", format="qcow2")
-    looked = look(disk, multipathd=lambda: works("faulty"), chain=no_images)
-    assert looked.refusal is not None
-    assert looked.refusal.code == "no-working-path"
+    observed = look(disk, multipathd=lambda: works("faulty"), chain=no_images)
+    assert observed.refusal is not None
+    assert observed.refusal.code == "no-working-path"
     info = ImageInfo("/dev/mapper/a", "qcow2", 1 << 20, None, None, (), ("before",))
-    looked = look(disk, multipathd=works, chain=lambda *_args, **_how: (info,))
-    assert (looked.size, [note.code for note in looked.notes]) == (1 << 20, ["path-failed", "internal-snapshots"])
+    observed = look(disk, multipathd=works, chain=lambda *_args, **_how: (info,))
+    assert (observed.size, [note.code for note in observed.notes]) == (1 << 20, ["path-failed", "internal-snapshots"])
 
 
 def test_multipathd_is_only_asked_about_chosen_guests(
-    tmp_path: Path, look: Callable[..., Looked], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, look: Callable[..., DiskObservation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never() -> Daemon:
         raise AssertionError("multipathd was asked")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from kvmground.whole import AS_BEFORE, AS_SAVED, Done, held_after, unexpected
+from kvmground.operations_host import AS_BEFORE, AS_SAVED, Done, held_after, unexpected
 
 RESTORED, UNDONE = Done("restore", True), Done("undo", True)
 BUSY = "guest app is locked by backup b1 (process 7, since 2026-11-21T02:00:00+00:00)"

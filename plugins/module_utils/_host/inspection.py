@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The kvmsnap.ontap authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the host says of every disk of its guests, before the array is asked and before anything is judged."""
+"""What the host says of every disk of its guests, before the array is asked and before anything is assessed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Looked:
+class DiskObservation:
     """One disk after the host was asked.
 
     ``skipped`` says why it is left out by choice, and is empty for one that is to be saved; ``matched`` are the entries
@@ -93,7 +93,7 @@ class Choice:
     exclude: tuple[str, ...]
 
 
-class Survey:
+class DiskInspector:
     """Asks the host about guests' disks. ``host`` is None when libvirt does not answer."""
 
     def __init__(
@@ -112,57 +112,59 @@ class Survey:
         self._ask_multipathd = multipathd
         self._multipathd: Optional[Daemon] = None
 
-    def look(self, guest: Guest, choice: Choice, *, images: bool) -> list[Looked]:
+    def look(self, guest: Guest, choice: Choice, *, images: bool) -> list[DiskObservation]:
         """Return the guest's disks; ``images`` tells whether qemu-img and multipathd are asked about them."""
         found = (self._look(guest, disk, choice, images=images) for disk in guest.definition.disks)
-        return [looked for looked in found if looked is not None]
+        return [observed for observed in found if observed is not None]
 
-    def _look(self, guest: Guest, disk: DiskXml, choice: Choice, *, images: bool) -> Optional[Looked]:
+    def _look(self, guest: Guest, disk: DiskXml, choice: Choice, *, images: bool) -> Optional[DiskObservation]:
         if disk.removable:
             reason = "an empty drive" if disk.empty else "a medium in a drive is no part of the guest"
             matched = excluded_by(choice.exclude, guest, disk, None)
-            return Looked(disk, skipped=reason, matched=matched, marks=self._marks_of_medium(disk))
+            return DiskObservation(disk, skipped=reason, matched=matched, marks=self._marks_of_medium(disk))
         if disk.kind == "hostdev":
             return self._passed_through(guest, disk, choice)
-        looked = self._locate(disk)
-        matched = excluded_by(choice.exclude, guest, disk, looked.path)
-        looked = replace(looked, matched=matched, skipped=_skipped(disk, choice, matched))
-        if looked.skipped or not images or not isinstance(looked.placed, (NfsPlace, LunPlace)):
-            return looked
-        if isinstance(looked.placed, LunPlace):
-            looked = self._with_paths(looked, looked.placed)
-        return looked if looked.refusal else self._inspect(looked)
+        observed = self._locate(disk)
+        matched = excluded_by(choice.exclude, guest, disk, observed.path)
+        observed = replace(observed, matched=matched, skipped=_skipped(disk, choice, matched))
+        if observed.skipped or not images or not isinstance(observed.placed, (NfsPlace, LunPlace)):
+            return observed
+        if isinstance(observed.placed, LunPlace):
+            observed = self._with_paths(observed, observed.placed)
+        return observed if observed.refusal else self._inspect(observed)
 
-    def _with_paths(self, looked: Looked, place: LunPlace) -> Looked:
+    def _with_paths(self, observed: DiskObservation, place: LunPlace) -> DiskObservation:
         """Say how a LUN is reached; a device without a working path is not looked into, since it may never answer."""
         if self._multipathd is None and place.is_map:
             self._multipathd = self._ask_multipathd()
         refusal, notes = path_findings(place, self._multipathd or Daemon(), sysfs=self._sysfs)
-        return replace(looked, refusal=refusal, notes=(*notes, *holder_notes(place, sysfs=self._sysfs)))
+        return replace(observed, refusal=refusal, notes=(*notes, *holder_notes(place, sysfs=self._sysfs)))
 
-    def _locate(self, disk: DiskXml) -> Looked:
+    def _locate(self, disk: DiskXml) -> DiskObservation:
         path = disk.path
         if disk.kind == "volume" and disk.protocol:
-            return Looked(disk, placed=_not_a_file("network", disk.source))
+            return DiskObservation(disk, placed=_not_a_file("network", disk.source))
         if disk.kind == "volume":
             volume = self._pool_volume(disk)
             if isinstance(volume, Problem):
-                return Looked(disk, placed=volume)
+                return DiskObservation(disk, placed=volume)
             if volume.kind in _NOT_FILES:
-                return Looked(disk, placed=_not_a_file(volume.kind, volume.path))
+                return DiskObservation(disk, placed=_not_a_file(volume.kind, volume.path))
             path = volume.path
         elif disk.kind in _NOT_FILES:
-            return Looked(disk, placed=_not_a_file(disk.kind, disk.source))
+            return DiskObservation(disk, placed=_not_a_file(disk.kind, disk.source))
         elif disk.kind not in ("file", "block"):
-            return Looked(disk, placed=problem_of("unsupported-disk-type", f"its type {disk.kind!r} is not known"))
+            return DiskObservation(
+                disk, placed=problem_of("unsupported-disk-type", f"its type {disk.kind!r} is not known")
+            )
         if not path or not path.startswith("/"):
-            return Looked(disk, placed=problem_of("image-missing", "the definition names no file"))
+            return DiskObservation(disk, placed=problem_of("image-missing", "the definition names no file"))
         facts = self._files.look(path)
         if isinstance(facts, Problem):
-            return Looked(replace(disk, path=path), path=path, placed=facts)
+            return DiskObservation(replace(disk, path=path), path=path, placed=facts)
         placed = self._files.place(facts)
         size = placed.size if isinstance(placed, LunPlace) else facts.size
-        return Looked(
+        return DiskObservation(
             replace(disk, path=path),
             path=facts.realpath,
             size=size if disk.format in RAW else None,
@@ -195,19 +197,19 @@ class Survey:
         except LibvirtError as exc:
             return problem_of("pool-volume-unresolved", exc.message)
 
-    def _inspect(self, looked: Looked) -> Looked:
-        disk = looked.disk
+    def _inspect(self, observed: DiskObservation) -> DiskObservation:
+        disk = observed.disk
         if disk.data_store:
             stored = self._layers(files_named(disk.data_store, image=disk.path or ""))
-            return replace(looked, outside=stored, refusal=_outside_data(disk.data_store))
+            return replace(observed, outside=stored, refusal=_outside_data(disk.data_store))
         if disk.format in RAW:
-            return replace(looked, layers=self._layers([layer.source for layer in disk.backing]))
+            return replace(observed, layers=self._layers([layer.source for layer in disk.backing]))
         if disk.format not in INSPECTED:
-            return replace(looked, refusal=problem_of("unsupported-image-format", f"its format is {disk.format}"))
+            return replace(observed, refusal=problem_of("unsupported-image-format", f"its format is {disk.format}"))
         try:
             chain = self._chain(disk.path, image_format=disk.format)
         except ImageError as exc:
-            return replace(looked, refusal=problem_of("image-unreadable", exc.message))
+            return replace(observed, refusal=problem_of("image-unreadable", exc.message))
         below = [layer.source for layer in disk.backing] if disk.backing_known else [info.backing for info in chain]
         outside = [name for info in chain for name in info.data_files]
         notes = [
@@ -216,12 +218,12 @@ class Survey:
             if info.snapshots
         ]
         return replace(
-            looked,
+            observed,
             size=chain[0].virtual_size,
             layers=self._layers([name for name in below if name]),
             outside=self._layers(_not_layers(chain)),
             refusal=_outside_data(outside[0]) if outside else None,
-            notes=(*looked.notes, *notes),
+            notes=(*observed.notes, *notes),
         )
 
     def _layers(self, sources: Sequence[str]) -> tuple[Layer, ...]:
@@ -235,17 +237,17 @@ class Survey:
             return Layer(source, facts, "")
         return Layer(source, self._files.place(facts), _identity(facts), self._marks(facts))
 
-    def _passed_through(self, guest: Guest, disk: DiskXml, choice: Choice) -> Optional[Looked]:
+    def _passed_through(self, guest: Guest, disk: DiskXml, choice: Choice) -> Optional[DiskObservation]:
         matched = excluded_by(choice.exclude, guest, disk, None)
-        looked = Looked(disk, matched=matched, skipped=_skipped(disk, choice, matched))
+        observed = DiskObservation(disk, matched=matched, skipped=_skipped(disk, choice, matched))
         address = disk.address or ""
         if disk.device == "scsi":
             name = scsi_disk(address, sysfs=self._sysfs)
             refusal = problem_of("passed-through-disk", f"the SCSI disk {address} is passed through")
-            return replace(looked, placed=refusal, marks=storage_marks(name, sysfs=self._sysfs) if name else ())
+            return replace(observed, placed=refusal, marks=storage_marks(name, sysfs=self._sysfs) if name else ())
         if disk.device == "scsi_host":
             reason = f"the SCSI controller {address} is passed through"
-            return replace(looked, placed=problem_of("passed-through-controller", reason))
+            return replace(observed, placed=problem_of("passed-through-controller", reason))
         is_storage = (pci_is_storage if disk.device == "pci" else usb_is_storage)(address, sysfs=self._sysfs)
         if is_storage is False:
             return None
@@ -253,11 +255,11 @@ class Survey:
             note = problem_of(
                 "unknown-passed-through-device", f"the {disk.device.upper()} device {address} is passed through"
             )
-            return replace(looked, skipped=looked.skipped or "not known to be storage", notes=(note,))
+            return replace(observed, skipped=observed.skipped or "not known to be storage", notes=(note,))
         if disk.device == "pci":
             reason = f"the storage controller {address} is passed through"
-            return replace(looked, placed=problem_of("passed-through-controller", reason))
-        return replace(looked, placed=problem_of("passed-through-disk", f"the USB disk {address} is passed through"))
+            return replace(observed, placed=problem_of("passed-through-controller", reason))
+        return replace(observed, placed=problem_of("passed-through-disk", f"the USB disk {address} is passed through"))
 
 
 def excluded_by(entries: Sequence[str], guest: Guest, disk: DiskXml, path: Optional[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 
 
 @dataclass(frozen=True)
-class Survey:
+class KnownRestores:
     """The journals of a host, the oldest first, and who took over which guest: (restore, guest) -> restore."""
 
     journals: tuple[Journal, ...]
@@ -40,7 +40,7 @@ class Survey:
         return next((each for each in self.unfinished(uuid) if each.guests[uuid].half), None)
 
 
-def survey(root: Path) -> Survey:
+def read_restores(root: Path) -> KnownRestores:
     """Read all journals; one that cannot be read is left out here; the recovery reports it."""
     found = []
     for path in sorted((root / "restores").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
@@ -50,11 +50,11 @@ def survey(root: Path) -> Survey:
             continue
         if journal is not None:
             found.append(journal)
-    return survey_of(found)
+    return restores_of(found)
 
 
-def survey_of(found: Iterable[Journal]) -> Survey:
-    """Return the survey of these journals."""
+def restores_of(found: Iterable[Journal]) -> KnownRestores:
+    """Return the restores of these journals."""
     known = tuple(found)
     taken = {
         (old, uuid): each.restore_id
@@ -62,4 +62,4 @@ def survey_of(found: Iterable[Journal]) -> Survey:
         for uuid, progress in each.guests.items()
         for old in progress.took_over
     }
-    return Survey(known, taken)
+    return KnownRestores(known, taken)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskObservation, Layer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import (
     HostStorage,
@@ -16,7 +17,6 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
     Placed,
     Stored,
 )
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import MappingEntry
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problem_codes import problem_of
@@ -28,9 +28,12 @@ Remarks = Mapping[LunPlace, Sequence[Problem]]
 
 @dataclass(frozen=True)
 class FoundDisk:
-    """One disk as judged. ``reason`` says why it is not included, ``below`` where its backing files lie (top first)."""
+    """One disk as assessed.
 
-    looked: Looked
+    ``reason`` says why it is not included, ``below`` where its backing files lie (top first).
+    """
+
+    observed: DiskObservation
     included: bool
     reason: str
     storage: Optional[HostStorage]
@@ -39,7 +42,7 @@ class FoundDisk:
 
 @dataclass(frozen=True)
 class FoundGuest:
-    """One guest as judged."""
+    """One guest as assessed."""
 
     guest: Guest
     disks: tuple[FoundDisk, ...]
@@ -54,7 +57,7 @@ class FoundGuest:
     def included(self) -> list[FoundDisk]:
         """The disks that a backup holds, the boot disk first."""
         kept = [disk for disk in self.disks if disk.included]
-        return sorted(kept, key=lambda disk: disk.looked.disk.role != "boot")
+        return sorted(kept, key=lambda disk: disk.observed.disk.role != "boot")
 
 
 @dataclass(frozen=True)
@@ -79,51 +82,51 @@ class _Verdicts:
     guest: Guest
     found: list[Problem] = field(default_factory=list)
 
-    def say(self, code: Code, reason: str, looked: Optional[Looked] = None) -> str:
-        return self.add(problem_of(code, reason), looked)
+    def say(self, code: Code, reason: str, observed: Optional[DiskObservation] = None) -> str:
+        return self.add(problem_of(code, reason), observed)
 
-    def add(self, problem: Problem, looked: Optional[Looked] = None) -> str:
-        name, disk = self.guest.name, looked.disk if looked else None
+    def add(self, problem: Problem, observed: Optional[DiskObservation] = None) -> str:
+        name, disk = self.guest.name, observed.disk if observed else None
         subject = f"disk {disk.target} of guest {name} ({disk.source or disk.kind})" if disk else f"guest {name}"
         self.found.append(problem.on(subject, guest=name, disk=disk.target if disk else None))
         return problem.message
 
 
-def judge(
-    surveyed: Mapping[str, tuple[Guest, Sequence[Looked]]],
+def assess(
+    inspected: Mapping[str, tuple[Guest, Sequence[DiskObservation]]],
     places: Places,
     *,
     chosen: Collection[str],
     remarks: Optional[Remarks] = None,
 ) -> list[FoundGuest]:
-    """Judge the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
+    """Assess the ``chosen`` guests (uuids); the others count as users of shared files and LUNs.
 
-    ``surveyed`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
+    ``inspected`` maps a uuid to the guest and its disks, ``places`` each place to where it is stored, ``remarks`` a LUN
     to what the array has to say of it.
     """
-    uses = uses_of(surveyed.values(), places)
+    uses = uses_of(inspected.values(), places)
     noted = {
-        uuid: (guest, [_with_remarks(looked, remarks or {}) for looked in disks])
-        for uuid, (guest, disks) in surveyed.items()
+        uuid: (guest, [_with_remarks(observed, remarks or {}) for observed in disks])
+        for uuid, (guest, disks) in inspected.items()
         if uuid in chosen
     }
-    return [_judge(guest, disks, places, uses) for guest, disks in noted.values()]
+    return [_assess_guest(guest, disks, places, uses) for guest, disks in noted.values()]
 
 
-def uses_of(surveyed: Iterable[tuple[Guest, Sequence[Looked]]], places: Places) -> dict[str, list[Use]]:
+def uses_of(inspected: Iterable[tuple[Guest, Sequence[DiskObservation]]], places: Places) -> dict[str, list[Use]]:
     """Return who uses each file or device, by each thing that identifies it."""
     uses: dict[str, list[Use]] = {}
-    for guest, disks in surveyed:
-        for looked in disks:
-            disk = looked.disk
+    for guest, disks in inspected:
+        for observed in disks:
+            disk = observed.disk
             # Guests that share a disk are restored together, which takes its place on the array in each of them.
-            shared = disk.shareable and isinstance(_stored(looked.placed, places), HostStorage)
+            shared = disk.shareable and isinstance(_stored(observed.placed, places), HostStorage)
             own = Use(guest.uuid, guest.name, disk.target, False, shared, disk.readonly)
             for keys, use in (
-                (_keys(looked, places), own),
+                (_keys(observed, places), own),
                 *(
                     (_keys(layer, places), Use(guest.uuid, guest.name, disk.target, True))
-                    for layer in (*looked.layers, *looked.outside)
+                    for layer in (*observed.layers, *observed.outside)
                 ),
             ):
                 for key in keys:
@@ -162,30 +165,32 @@ def drift(
     return problems
 
 
-def _with_remarks(looked: Looked, remarks: Remarks) -> Looked:
-    more = remarks.get(looked.placed, ()) if isinstance(looked.placed, LunPlace) and not looked.skipped else ()
-    return replace(looked, notes=(*looked.notes, *more)) if more else looked
+def _with_remarks(observed: DiskObservation, remarks: Remarks) -> DiskObservation:
+    more = remarks.get(observed.placed, ()) if isinstance(observed.placed, LunPlace) and not observed.skipped else ()
+    return replace(observed, notes=(*observed.notes, *more)) if more else observed
 
 
-def _judge(guest: Guest, disks: Sequence[Looked], places: Places, uses: Mapping[str, Sequence[Use]]) -> FoundGuest:
+def _assess_guest(
+    guest: Guest, disks: Sequence[DiskObservation], places: Places, uses: Mapping[str, Sequence[Use]]
+) -> FoundGuest:
     verdicts = _Verdicts(guest)
     _about_guest(verdicts)
     own = {
         stored.volume_key
-        for looked in disks
-        if not looked.skipped and isinstance(stored := _stored(looked.placed, places), HostStorage)
+        for observed in disks
+        if not observed.skipped and isinstance(stored := _stored(observed.placed, places), HostStorage)
     }
     found = tuple(
-        replace(_judge_disk(looked, verdicts, places=places, uses=uses, own=own), below=_below(looked, places))
-        for looked in disks
+        replace(_assess_disk(observed, verdicts, places=places, uses=uses, own=own), below=_below(observed, places))
+        for observed in disks
     )
     if not any(disk.included for disk in found) and not errors_of(verdicts.found):
         verdicts.say("nothing-to-protect", "it has no disk that would be saved")
     return FoundGuest(guest, found, tuple(verdicts.found))
 
 
-def _below(looked: Looked, places: Places) -> tuple[HostStorage, ...]:
-    stored = (_stored(layer.placed, places) for layer in looked.layers)
+def _below(observed: DiskObservation, places: Places) -> tuple[HostStorage, ...]:
+    stored = (_stored(layer.placed, places) for layer in observed.layers)
     return tuple(each for each in stored if isinstance(each, HostStorage))
 
 
@@ -203,41 +208,43 @@ def _about_guest(verdicts: _Verdicts) -> None:
         verdicts.say("transient-guest", "its definition is gone when it stops")
 
 
-def _judge_disk(
-    looked: Looked,
+def _assess_disk(
+    observed: DiskObservation,
     verdicts: _Verdicts,
     *,
     places: Places,
     uses: Mapping[str, Sequence[Use]],
     own: Collection[tuple[str, str]],
 ) -> FoundDisk:
-    disk = looked.disk
-    if not looked.matched:
+    disk = observed.disk
+    if not observed.matched:
         if disk.removable and not disk.empty:
-            verdicts.say("media-attached", f"a medium is in the {disk.device} drive", looked)
-        for note in looked.notes:
-            verdicts.add(note, looked)
-    stored = _stored(looked.placed, places)
+            verdicts.say("media-attached", f"a medium is in the {disk.device} drive", observed)
+        for note in observed.notes:
+            verdicts.add(note, observed)
+    stored = _stored(observed.placed, places)
     storage = stored if isinstance(stored, HostStorage) else None
-    if looked.skipped:
-        return FoundDisk(looked, False, looked.skipped, storage)
-    keys = _keys(looked, places)
+    if observed.skipped:
+        return FoundDisk(observed, False, observed.skipped, storage)
+    keys = _keys(observed, places)
     sharers = [
         use
         for use in _users(uses, keys)
         if use.uuid != verdicts.guest.uuid or (not use.below and use.target != disk.target)
     ]
-    refusal = _refusal(looked, stored, places=places, sharers=sharers, own=own)
+    refusal = _refusal(observed, stored, places=places, sharers=sharers, own=own)
     if refusal is not None:
-        return FoundDisk(looked, False, verdicts.add(refusal, looked), storage)
+        return FoundDisk(observed, False, verdicts.add(refusal, observed), storage)
     if disk.readonly and sharers:
-        return FoundDisk(looked, False, f"read-only, and used by other guests too: {_names(sharers)}", storage)
-    _about_disk(looked, verdicts, places=places, uses=uses, sharers=sharers)
-    return FoundDisk(looked, True, "", storage)
+        return FoundDisk(
+            observed, False, f"read-only, and used by other guests too: {_users_in_words(sharers)}", storage
+        )
+    _about_disk(observed, verdicts, places=places, uses=uses, sharers=sharers)
+    return FoundDisk(observed, True, "", storage)
 
 
 def _refusal(
-    looked: Looked,
+    observed: DiskObservation,
     stored: Optional[Stored],
     *,
     places: Places,
@@ -245,12 +252,12 @@ def _refusal(
     own: Collection[tuple[str, str]],
 ) -> Optional[Problem]:
     """Return the first reason why a disk cannot be saved."""
-    disk = looked.disk
+    disk = observed.disk
     if not isinstance(stored, HostStorage):
         return stored or problem_of("unsupported-disk-type", "it is nowhere")
-    if looked.refusal is not None:
-        return looked.refusal
-    for layer in looked.layers:
+    if observed.refusal is not None:
+        return observed.refusal
+    for layer in observed.layers:
         below = _stored(layer.placed, places)
         if not isinstance(below, HostStorage):
             why = below.message if below else "it is nowhere"
@@ -262,41 +269,48 @@ def _refusal(
             )
     if sharers and not disk.readonly and not (disk.shareable and all(use.shareable for use in sharers)):
         if stored.kind == "lun":
-            return problem_of("lun-used-by-several-guests", f"its LUN is used by {_names(sharers)} too")
-        return problem_of("disk-used-by-several-guests", f"its image is used by {_names(sharers)} too")
+            return problem_of("lun-used-by-several-guests", f"its LUN is used by {_users_in_words(sharers)} too")
+        return problem_of("disk-used-by-several-guests", f"its image is used by {_users_in_words(sharers)} too")
     return None
 
 
 def _about_disk(
-    looked: Looked, verdicts: _Verdicts, *, places: Places, uses: Mapping[str, Sequence[Use]], sharers: Sequence[Use]
+    observed: DiskObservation,
+    verdicts: _Verdicts,
+    *,
+    places: Places,
+    uses: Mapping[str, Sequence[Use]],
+    sharers: Sequence[Use],
 ) -> None:
-    disk = looked.disk
-    if looked.layers:
-        chain = ", ".join(layer.source for layer in looked.layers)
-        verdicts.say("backing-chain", f"its image is an overlay over {chain}", looked)
-    for layer in looked.layers:
+    disk = observed.disk
+    if observed.layers:
+        chain = ", ".join(layer.source for layer in observed.layers)
+        verdicts.say("backing-chain", f"its image is an overlay over {chain}", observed)
+    for layer in observed.layers:
         keys = _keys(layer, places)
         others = [use for use in _users(uses, keys) if use.uuid != verdicts.guest.uuid]
         if others:
             verdicts.say(
-                "backing-file-shared", f"its backing file {layer.source} is used by {_names(others)} too", looked
+                "backing-file-shared",
+                f"its backing file {layer.source} is used by {_users_in_words(others)} too",
+                observed,
             )
     if disk.shareable:
-        with_whom = f": {_names(sharers)}" if sharers else ""
-        verdicts.say("shareable-disk", f"it is marked as shared between guests{with_whom}", looked)
+        with_whom = f": {_users_in_words(sharers)}" if sharers else ""
+        verdicts.say("shareable-disk", f"it is marked as shared between guests{with_whom}", observed)
     if disk.cache == "unsafe" and not disk.readonly:
-        verdicts.say("unsafe-cache", "its cache mode is 'unsafe'", looked)
+        verdicts.say("unsafe-cache", "its cache mode is 'unsafe'", observed)
     if disk.block_job:
-        verdicts.say("block-job-active", f"a block job ({disk.block_job}) is active on it", looked)
+        verdicts.say("block-job-active", f"a block job ({disk.block_job}) is active on it", observed)
     if disk.transient:
-        verdicts.say("transient-disk", "it is transient", looked)
+        verdicts.say("transient-disk", "it is transient", observed)
 
 
 def _stored(placed: Optional[Placed], places: Places) -> Optional[Stored]:
     return places.get(placed) if isinstance(placed, (NfsPlace, LunPlace)) else placed
 
 
-def _keys(found: Union[Looked, Layer], places: Places) -> list[str]:
+def _keys(found: Union[DiskObservation, Layer], places: Places) -> list[str]:
     """Return what identifies a file or device.
 
     That is its place on the array (over several mounts), its inode (over hard links), and what the device has in common
@@ -311,5 +325,5 @@ def _users(uses: Mapping[str, Sequence[Use]], keys: Iterable[str]) -> list[Use]:
     return list(dict.fromkeys(use for key in keys for use in uses.get(key, ())))
 
 
-def _names(uses: Iterable[Use]) -> str:
+def _users_in_words(uses: Iterable[Use]) -> str:
     return ", ".join(dict.fromkeys(f"guest {use.guest} ({'below ' if use.below else ''}{use.target})" for use in uses))

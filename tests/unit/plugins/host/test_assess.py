@@ -10,11 +10,11 @@ from typing import Any, Union
 
 import pytest
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.judge import FoundGuest, drift, judge, mapping_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.assess import FoundGuest, assess, drift, mapping_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskObservation, Layer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import Mount, NfsSource
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.multipath import LunPlace
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import HostStorage, NfsPlace, Place, Stored
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.survey import Layer, Looked
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import DomainState
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, GuestXml
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
@@ -36,14 +36,14 @@ def place(path: str, volume: str = "vol1") -> NfsPlace:
     return found
 
 
-def disk(target: str = "vda", *, at: Any = "/a.img", **more: Any) -> Looked:
-    """A disk; keywords of DiskXml and of Looked may be mixed."""
-    of_looked = {key: more.pop(key) for key in list(more) if key in Looked.__dataclass_fields__}
+def disk(target: str = "vda", *, at: Any = "/a.img", **more: Any) -> DiskObservation:
+    """A disk; keywords of DiskXml and of DiskObservation may be mixed."""
+    of_looked = {key: more.pop(key) for key in list(more) if key in DiskObservation.__dataclass_fields__}
     xml = DiskXml(
         target, more.pop("device", "disk"), "file", str(at), **{"role": "boot" if target == "vda" else "data", **more}
     )
     placed = place(at) if isinstance(at, str) else at
-    return Looked(xml, **{"placed": placed, "path": str(at), **of_looked})
+    return DiskObservation(xml, **{"placed": placed, "path": str(at), **of_looked})
 
 
 def guest(name: str, **more: Any) -> Guest:
@@ -60,13 +60,13 @@ def guest(name: str, **more: Any) -> Guest:
     return Guest(name=name, uuid=f"u-{name}", definition=definition, xml="<domain/>", **values)
 
 
-def judged(*pairs: tuple[Guest, Sequence[Looked]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
+def assessed(*pairs: tuple[Guest, Sequence[DiskObservation]], chosen: Sequence[str] = ()) -> list[FoundGuest]:
     names = {f"u-{name}" for name in chosen} or {owner.uuid for owner, _disks in pairs}
-    return judge({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
+    return assess({owner.uuid: (owner, disks) for owner, disks in pairs}, PLACES, chosen=names)
 
 
-def one(*disks: Looked, **more: Any) -> FoundGuest:
-    return judged((guest("g", **more), disks))[0]
+def one(*disks: DiskObservation, **more: Any) -> FoundGuest:
+    return assessed((guest("g", **more), disks))[0]
 
 
 def codes(found: FoundGuest) -> list[Union[str, tuple[str, str]]]:
@@ -77,7 +77,7 @@ def test_a_guest_with_two_disks() -> None:
     found = one(disk("vdb", at="/data.qcow2"), disk("vda"))
     assert found.protected
     assert codes(found) == []
-    assert [each.looked.disk.target for each in found.included] == ["vda", "vdb"]
+    assert [each.observed.disk.target for each in found.included] == ["vda", "vdb"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_about_the_guest(more: dict[str, Any], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("looked", "expected"),
+    ("observed", "expected"),
     [
         (disk(cache="unsafe"), "unsafe-cache"),
         (disk(transient=True), "transient-disk"),
@@ -108,14 +108,14 @@ def test_about_the_guest(more: dict[str, Any], expected: list[str]) -> None:
         (disk(layers=(Layer("/base", place("/base"), ""),)), "backing-chain"),
     ],
 )
-def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> None:
-    found = one(looked)
+def test_remarks_that_leave_a_disk_protected(observed: DiskObservation, expected: str) -> None:
+    found = one(observed)
     assert codes(found) == [(expected, "vda")]
     assert found.protected
 
 
 @pytest.mark.parametrize(
-    ("looked", "expected"),
+    ("observed", "expected"),
     [
         (disk(at=problem_of("local-file", "it is local")), "local-file"),
         (disk(refusal=problem_of("image-unreadable", "no")), "image-unreadable"),
@@ -125,8 +125,8 @@ def test_remarks_that_leave_a_disk_protected(looked: Looked, expected: str) -> N
         (disk(at=problem_of("not-a-netapp-device", "it is none"), identity="device 253:0"), "not-a-netapp-device"),
     ],
 )
-def test_what_keeps_a_disk_from_being_saved(looked: Looked, expected: str) -> None:
-    found = one(looked, disk("vdb", at="/fine.img"))
+def test_what_keeps_a_disk_from_being_saved(observed: DiskObservation, expected: str) -> None:
+    found = one(observed, disk("vdb", at="/fine.img"))
     assert codes(found) == [(expected, "vda")]
     assert not found.protected
     assert [each.included for each in found.disks] == [False, True]
@@ -173,7 +173,7 @@ def test_nothing_to_protect() -> None:
 
 
 def test_one_image_in_two_guests() -> None:
-    found = judged((guest("a"), [disk()]), (guest("b"), [disk()]), chosen=["a"])
+    found = assessed((guest("a"), [disk()]), (guest("b"), [disk()]), chosen=["a"])
     assert [each.guest.name for each in found] == ["a"]
     assert codes(found[0]) == [("disk-used-by-several-guests", "vda")]
     assert "guest b (vda)" in found[0].problems[0].message
@@ -188,7 +188,7 @@ def test_one_image_twice_in_a_guest() -> None:
 
 def test_a_local_file_is_told_apart_by_its_identity() -> None:
     local = problem_of("local-file", "x")
-    found = judged((guest("a"), [disk(at=local, identity="8:1")]), (guest("b"), [disk(at=local, identity="8:1")]))
+    found = assessed((guest("a"), [disk(at=local, identity="8:1")]), (guest("b"), [disk(at=local, identity="8:1")]))
     assert codes(found[0]) == [("local-file", "vda")]
 
 
@@ -197,29 +197,29 @@ def test_hard_links_and_several_mounts_of_one_image() -> None:
     mounts = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:10:7")])
     both = (guest("a"), [disk(identity="0:9:7")]), (guest("b"), [disk(identity="0:9:7")])
     for pairs in (links, mounts, both):
-        found = judged(*pairs)
+        found = assessed(*pairs)
         assert [codes(each) for each in found] == [[("disk-used-by-several-guests", "vda")]] * 2
         assert found[0].problems[0].message.endswith("its image is used by guest b (vda) too")
 
 
 def test_a_hard_link_to_a_backing_file() -> None:
     first, second = (Layer(path, place(path), "0:9:7") for path in ("/golden.img", "/link.img"))
-    found = judged((guest("a"), [disk(layers=(first,))]), (guest("b"), [disk(at="/b.img", layers=(second,))]))
+    found = assessed((guest("a"), [disk(layers=(first,))]), (guest("b"), [disk(at="/b.img", layers=(second,))]))
     assert [codes(each) for each in found] == [[("backing-chain", "vda"), ("backing-file-shared", "vda")]] * 2
 
 
 def test_a_cluster_s_shared_disk() -> None:
     shared, not_shared = disk("vdb", at="/q.img", shareable=True), disk("vdb", at="/q.img")
-    both = judged((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), shared]))
+    both = assessed((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), shared]))
     assert [codes(each) for each in both] == [[("shareable-disk", "vdb")]] * 2
     assert all(each.protected for each in both)
-    half = judged((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), not_shared]))
+    half = assessed((guest("a"), [disk(), shared]), (guest("b"), [disk(at="/b.img"), not_shared]))
     assert codes(half[0]) == [("disk-used-by-several-guests", "vdb")]
 
 
 def test_a_read_only_disk_of_several_guests_is_never_overwritten() -> None:
     seed = disk("vdb", at="/seed.img", readonly=True)
-    found = judged((guest("a"), [disk(), seed]), (guest("b"), [disk(at="/b.img"), seed]))
+    found = assessed((guest("a"), [disk(), seed]), (guest("b"), [disk(at="/b.img"), seed]))
     for each in found:
         assert each.protected
         assert [one.included for one in each.disks] == [True, False]
@@ -228,7 +228,9 @@ def test_a_read_only_disk_of_several_guests_is_never_overwritten() -> None:
 
 def test_a_shared_backing_file_is_listed() -> None:
     base = Layer("/golden.img", place("/golden.img"), "")
-    found = judged((guest("a"), [disk(at="/a.img", layers=(base,))]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
+    found = assessed(
+        (guest("a"), [disk(at="/a.img", layers=(base,))]), (guest("b"), [disk(at="/b.img", layers=(base,))])
+    )
     for each in found:
         assert codes(each) == [("backing-chain", "vda"), ("backing-file-shared", "vda")]
         assert each.protected
@@ -237,13 +239,13 @@ def test_a_shared_backing_file_is_listed() -> None:
 
 def test_a_template_that_others_are_based_on_must_not_be_overwritten() -> None:
     base = Layer("/golden.img", place("/golden.img"), "")
-    found = judged((guest("template"), [disk(at="/golden.img")]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
+    found = assessed((guest("template"), [disk(at="/golden.img")]), (guest("b"), [disk(at="/b.img", layers=(base,))]))
     assert codes(found[0]) == [("disk-used-by-several-guests", "vda")]
     assert not found[0].protected
     assert found[1].protected
 
 
-def lun(target: str = "vda", *, name: str = "a", **more: Any) -> Looked:
+def lun(target: str = "vda", *, name: str = "a", **more: Any) -> DiskObservation:
     """A disk on a LUN that the array knows."""
     serial = f"serial-{name}".ljust(12, "x")
     found = LunPlace(f"dm-{name}", f"/dev/mapper/{name}", name, wwid_of(serial), serial, 4096, ("sdb",))
@@ -264,24 +266,24 @@ def test_a_guest_on_luns_and_files() -> None:
 
 
 def test_several_guests_on_one_lun() -> None:
-    found = judged((guest("a"), [lun()]), (guest("b"), [lun(identity="device 253:0")]))
+    found = assessed((guest("a"), [lun()]), (guest("b"), [lun(identity="device 253:0")]))
     assert [codes(each) for each in found] == [[("lun-used-by-several-guests", "vda")]] * 2
-    found = judged((guest("a"), [lun(shareable=True)]), (guest("b"), [lun(shareable=True)]))
+    found = assessed((guest("a"), [lun(shareable=True)]), (guest("b"), [lun(shareable=True)]))
     assert [codes(each) for each in found] == [[("shareable-disk", "vda")]] * 2
     assert all(each.protected for each in found)
 
 
 def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
-    looked, left_out = lun(), lun("vdb", name="b", skipped="left out")
-    assert isinstance(looked.placed, LunPlace)
+    observed, left_out = lun(), lun("vdb", name="b", skipped="left out")
+    assert isinstance(observed.placed, LunPlace)
     assert isinstance(left_out.placed, LunPlace)
     note = problem_of("lun-mapped-elsewhere", "its LUN is mapped to other hosts too")
     owner = guest("g")
-    (found,) = judge(
-        {owner.uuid: (owner, [looked, left_out])},
+    (found,) = assess(
+        {owner.uuid: (owner, [observed, left_out])},
         PLACES,
         chosen={owner.uuid},
-        remarks={looked.placed: [note], left_out.placed: [note]},
+        remarks={observed.placed: [note], left_out.placed: [note]},
     )
     assert codes(found) == [("lun-mapped-elsewhere", "vda")]
     assert found.protected
@@ -291,7 +293,7 @@ def test_what_the_array_says_of_a_lun_is_told_unless_it_is_left_out() -> None:
 
 
 def test_mapping() -> None:
-    found = judged(
+    found = assessed(
         (guest("b"), [disk("vdb", at="/b2.img"), disk("vda", at="/b.img")]),
         (guest("a"), [disk(at="/a.img"), disk("vdb", at=problem_of("local-file", "x"))]),
     )

@@ -10,8 +10,8 @@ import pytest
 import samples
 from broken_off import BACK, DONE, HALF, STOPPED, VDA, WRITTEN, journal
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import known_restores
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_journal as journals
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog import restore_survey
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import (
     GuestProgress,
 )
@@ -28,7 +28,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     ],
 )
 def test_what_is_unfinished_and_what_is_half_restored(progress: GuestProgress, open_: bool, half: bool) -> None:
-    found = restore_survey.survey_of([journal(progress=progress)])
+    found = known_restores.restores_of([journal(progress=progress)])
     assert bool(found.unfinished(samples.WEB)) is open_
     assert bool(found.half_restored(samples.WEB)) is half
     assert found.unfinished(samples.DB) == []
@@ -38,5 +38,5 @@ def test_the_journals_of_a_host_are_read_and_a_damaged_one_hides_none(tmp_path: 
     kept = journal(progress=GuestProgress("running", (VDA,), autostart=True, as_before=True, took_over=("r0",)))
     journals.save(tmp_path, kept)
     (tmp_path / "restores" / "r2.json").write_text("{")
-    assert restore_survey.survey(tmp_path).journals == (kept,)
-    assert restore_survey.survey(tmp_path / "nothing").journals == ()
+    assert known_restores.read_restores(tmp_path).journals == (kept,)
+    assert known_restores.read_restores(tmp_path / "nothing").journals == ()
