@@ -12,7 +12,8 @@ class ModuleDocFragment:
 options:
   hold_dir:
     description:
-      - Directory of the hold records on the KVM host, the same for all modules of a host.
+      - Directory of the hold records on the KVM host. Give the default, or the same to all modules of a host. With two
+        directories they do not see each other's holds and locks, and the roles use the default.
       - The locks on guests lie beside it, in C(guests). A guest that a backup, a hold or another process of this
         collection works on is refused.
     type: path

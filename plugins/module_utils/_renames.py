@@ -20,6 +20,7 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {
 }
 """The new name of each old option, by module."""
 VARIABLES: Mapping[str, str] = {
+    "kvm_hold_dir": "gone: hold records and the locks on guests lie in /run/kvmsnap on every host",
     "kvm_restore_undo": "kvm_restore_state: undone or restored",
     "kvm_restore_other_hosts_off": "kvm_restore_disks_unused_elsewhere",
     "kvm_restore_cluster_off": "kvm_restore_unmanaged_guests",

@@ -22,7 +22,6 @@ FIRST = "hv0-first_20261121020000"
 GUEST, OTHER = "g1", "g2"
 VOLUMES = ("kvm_vol1", "kvm_vol2")
 HOST, BACKUP = "hv0", "kvmsnap.ontap.backup"
-HOLDS = "/run/elsewhere/holds"
 MODES: dict[str, dict[str, Any]] = {"module": {}, "tasks": {"kvm_backup_mode": "tasks"}}
 
 pytestmark = pytest.mark.long
@@ -68,10 +67,10 @@ class Site:
         return [self.ground.guests.state(name).state for name in (GUEST, OTHER)]
 
     @contextmanager
-    def locked(self, directory: str = "/run/kvmsnap") -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Have the guest locked, as another process that works on it does."""
         uuid = self.ground.guests.domain(GUEST).UUIDString()
-        path = self.ground.seen(Path(directory, "guests")) / f"{uuid}.lock"
+        path = self.ground.seen(Path("/run/kvmsnap/guests")) / f"{uuid}.lock"
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -142,20 +141,6 @@ def test_a_guest_that_is_locked_between_start_and_hold_is_left_out_at_the_hold(s
     site.saved(done["backup"], "guest-locked")
     refused = site.ground.module("kvm_app_restore", check=True, guests=[GUEST], backup_id=name)
     assert [each["code"] for each in refused.result["problems"]] == ["guest-not-in-backup"]
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_directory_of_the_holds_is_one_for_all_that_a_role_does(site: Site, mode: str) -> None:
-    elsewhere = {"kvm_hold_dir": HOLDS, "kvm_backup_allow_unprotected": True, **MODES[mode]}
-    with site.locked(str(Path(HOLDS).parent)):
-        played = site.playbooks.run(BACKUP, {"kvm_backup_id": f"hv0-elsewhere_{mode}", **elsewhere})
-        assert played.rc == 0, played.stdout
-        site.saved(played.facts(HOST)["kvm_backup_result"], "guest-locked")
-        restore = {"kvm_restore_vm_list": GUEST, "kvm_restore_backup_id": FIRST, "kvm_hold_dir": HOLDS}
-        refused = site.playbooks.run("kvmsnap.ontap.restore", restore)
-        assert refused.rc != 0
-        assert f"guest {GUEST} is locked by another process" in refused.failures(HOST)[-1]
-    assert site.states() == ["running", "running"]
 
 
 def test_the_name_of_a_backup_on_another_host_has_no_line_break(site: Site) -> None:

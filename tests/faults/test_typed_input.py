@@ -33,12 +33,16 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
             " (docs/upgrade.md). Nothing was done."
         ),
     ),
+    "another place for the locks on guests": (
+        {"kvm_hold_dir": "/run/elsewhere/holds"},
+        "kvm_hold_dir is now gone: hold records and the locks on guests lie in /run/kvmsnap on every host",
+    ),
     "a number for a name": ({"kvm_restore_vm_list": 101}, "kvm_restore_vm_list is 101 on hv0; name the guests"),
     "false for a name": ({"kvm_restore_vm_list": False}, "kvm_restore_vm_list is false on hv0; name the guests"),
     "no name": ({"kvm_restore_vm_list": ""}, "kvm_restore_vm_list is empty on hv0; name the guests"),
     "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
     "a blank in a survey": ({"kvm_restore_as": None}, "kvm_restore_as"),
-    "no directory": ({"kvm_hold_dir": ""}, "hold_dir is ''; give an absolute path"),
+    "no directory": ({"kvm_catalog_dir": ""}, "catalog_dir is ''; give an absolute path"),
     "a directory below that of the module": (
         {"kvm_catalog_dir": "kvmsnap"},
         "catalog_dir is 'kvmsnap'; give an absolute",
