@@ -21,6 +21,7 @@ GROUND = frozenset(
         "_consistency",
         "_errors",
         "_files",
+        "_guest_words",
         "_ids",
         "_isolated",
         "_mapping",

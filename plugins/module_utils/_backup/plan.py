@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest im
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Hold, Stamp, reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError, KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._guest_words import by_uuid, called
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import Asked, HoldRequest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import Row
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.snapshots import Taken, format_time
@@ -52,17 +53,19 @@ class BackupPlan:
         grouped = [word for group in order for word in group]
         self._known(grouped, "order")
         default = methods.get("*", "auto")
+        method_of, mountpoints_of = by_uuid(methods, self.guests), by_uuid(chosen, self.guests)
+        places = [{each.uuid for word in group for each in called(word, self.guests)} for group in order]
         holds = []
         for guest in self.guests:
-            groups = [at for at, group in enumerate(order) if guest.name in group or guest.uuid in group]
+            groups = [at for at, uuids in enumerate(places) if guest.uuid in uuids]
             if len(groups) > 1:
                 raise InputError(f"Guest {guest.name} is in several groups of the order", guests=[guest.name])
-            mountpoints = chosen.get(guest.name, chosen.get(guest.uuid))
+            mountpoints = mountpoints_of.get(guest.uuid)
             holds.append(
                 HoldRequest(
                     name=guest.name,
                     uuid=guest.uuid.lower(),
-                    asked=cast(Asked, methods.get(guest.name, methods.get(guest.uuid, default))),
+                    asked=cast(Asked, method_of.get(guest.uuid, default)),
                     disks=tuple(disk.target for disk in guest.saved_disks),
                     filesystems=tuple(mountpoints) if mountpoints else None,
                     order=groups[0] if groups else len(order),
@@ -71,7 +74,7 @@ class BackupPlan:
         return holds
 
     def _known(self, words: Iterable[str], option: str) -> None:
-        unknown = sorted(set(words) - {"*"} - {key for guest in self.guests for key in (guest.name, guest.uuid)})
+        unknown = sorted(word for word in {*words} - {"*"} if not called(word, self.guests))
         if unknown:
             raise InputError(
                 f"{option} names {', '.join(map(repr, unknown))}, which is no guest of this backup;"

@@ -18,6 +18,7 @@ from typing import Any, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.comment import SnapshotComment
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._consistency import Reached
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._guest_words import called
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import xml_root
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
@@ -281,8 +282,7 @@ class Manifest:
 
     def guest(self, wanted: str) -> Optional[SavedGuest]:
         """Find a guest by uuid or name; one whose name is the uuid of another is not that one."""
-        by_uuid = (guest for guest in self.guests if guest.uuid == wanted)
-        return next(by_uuid, None) or next((guest for guest in self.guests if guest.name == wanted), None)
+        return next(iter(called(wanted, self.guests)), None)
 
     def disk_at(self, storage: Storage) -> Optional[SavedDisk]:
         """Return the disk that lay at a place of a volume, None when none did."""

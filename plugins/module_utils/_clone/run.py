@@ -52,7 +52,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Edited
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_allowed import FIRMWARE_DIRECTORIES, checked
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import CopySpec, copy_mark_of, copy_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import (
+    CopyMark,
+    CopySpec,
+    copy_mark_of,
+    copy_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.host_fit import facts_of, host_problems
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.power import power_on
@@ -286,7 +291,7 @@ def _refuse_other(context: CloneContext, known: CloneRecord) -> None:
     meant: list[tuple[str, str, bool]] = [
         ("owner", f"{mark.owner}, not {request.owner}", mark.owner == request.owner),
         ("backup", f"{mark.backup_id}, not {request.backup_id}", request.backup_id in (LATEST, mark.backup_id)),
-        ("guest", f"{mark.guest}, not {request.guest}", request.guest in (None, mark.guest, mark.guest_uuid)),
+        ("guest", f"{mark.guest}, not {request.guest}", request.guest is None or _is_copy_of(mark, request.guest)),
     ]
     if request.present:
         wanted, own = request.network, request.interfaces
@@ -298,6 +303,11 @@ def _refuse_other(context: CloneContext, known: CloneRecord) -> None:
             f"Refused to touch copy {context.name}: {'; '.join(wrong)}. Remove that one first, or choose another name",
             guest=context.name,
         )
+
+
+def _is_copy_of(mark: CopyMark, word: str) -> bool:
+    """Tell whether the guest that was copied is the one that a word means."""
+    return word == mark.guest or word.lower() == mark.guest_uuid
 
 
 def _whole(context: CloneContext, known: CloneRecord) -> bool:

@@ -142,8 +142,13 @@ def _without_busy(
     """
     record.read()
     own = {row.uuid for row in record.rows if row.outstanding}
-    why = {key: each for each in busy if each.uuid not in own for key in (each.uuid, each.name)}
-    refused = [(want, why[want.uuid or want.name]) for want in wanted if (want.uuid or want.name) in why]
+    others = [each for each in busy if each.uuid not in own]
+    refused = [
+        (want, each)
+        for want in wanted
+        for each in others
+        if (want.uuid == each.uuid if want.uuid else want.name == each.name)
+    ]
     if len(refused) == len(wanted):
         guests = f"guest{'s' if len(refused) > 1 else ''} {', '.join(each.name for _want, each in refused)}"
         said = "; ".join(str(each) for _want, each in refused)
@@ -160,8 +165,8 @@ def _without_busy(
         )
         for want, each in refused
     ]
-    gone = {row.uuid for row in rows} | {want.name for want, _each in refused if not want.uuid}
-    return [want for want in wanted if (want.uuid or want.name) not in gone], rows
+    taken = [want for want, _each in refused]
+    return [want for want in wanted if want not in taken], rows
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._guest_words import N, Named
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._isolated import outcome_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import (
     NO_DOMAIN,
@@ -34,21 +35,6 @@ Source = Literal["libvirt", "config_dir", "mapping", "backup"]
 Unknown = Literal["fail", "ignore"]
 
 _GLOB = "*?["
-
-
-class Named(Protocol):
-    """What a guest can be called by."""
-
-    @property
-    def name(self) -> str:
-        """The name."""
-
-    @property
-    def uuid(self) -> str:
-        """The uuid in lower case, empty when it is not known."""
-
-
-N = TypeVar("N", bound=Named)
 
 
 @dataclass(frozen=True)

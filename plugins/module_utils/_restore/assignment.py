@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._guest_words import called
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,6 @@ Defined = Mapping[str, Sequence[DefinedGuest]]
 def defined_by(hosts: Mapping[str, Iterable[Mapping[str, Any]]]) -> Defined:
     """Read the guests that discoveries returned, by host."""
     return {host: tuple(map(DefinedGuest.from_record, guests)) for host, guests in hosts.items()}
-
-
-def called(word: str, guests: Iterable[DefinedGuest], defined: Defined) -> list[DefinedGuest]:
-    """Return those of a host's guests that a word means: by their uuid, or by their name unless any guest has it so.
-
-    ``defined`` are the guests of all hosts.
-    """
-    by_uuid = any(word == each.uuid for known in defined.values() for each in known)
-    return [each for each in guests if word == (each.uuid if by_uuid else each.name)]
 
 
 def assign_into(wanted: Sequence[str], defined: Defined, into: str) -> dict[str, list[str]]:
@@ -81,11 +73,12 @@ def assign(wanted: Iterable[str], defined: Defined, home: str = "") -> dict[str,
     shares: dict[str, list[str]] = {host: [] for host in defined}
     faults = []
     seen: set[tuple[str, str]] = set()
+    everyone = [guest for guests in defined.values() for guest in guests]
     for name in wanted:
         found = [
             (host, guest.uuid, guest.state)
             for host, guests in defined.items()
-            for guest in called(name, guests, defined)
+            for guest in called(name, guests, everyone)
         ]
         one_guest = len({uuid for _host, uuid, _state in found}) == 1
         active = [(host, uuid) for host, uuid, state in found if state != "shutoff"]
@@ -134,7 +127,8 @@ def host_of_copy(wanted: Sequence[str], defined: Defined, named: str) -> str:
             f"Refused to restore guest {guest} on {named}, which is none of the play's hosts ({', '.join(defined)}).",
             guest=guest,
         )
-    owners = [host for host, known in defined.items() if called(guest, known, defined)]
+    everyone = [each for known in defined.values() for each in known]
+    owners = [host for host, known in defined.items() if called(guest, known, everyone)]
     if len(owners) == 1:
         return owners[0]
     if named and (named in owners or not owners):

@@ -159,7 +159,7 @@ def _other_of_the_name(names_now: Mapping[str, str], saved: SavedGuest, name_now
 
     A guest that is asked for by its uuid is that one, also when another one has its uuid for a name.
     """
-    names = (each for each in (asked, name_now) if each != saved.uuid)
+    names = (each for each in (asked, name_now) if each.lower() != saved.uuid)
     name = next((each for each in names if names_now.get(each, saved.uuid) != saved.uuid), None)
     if name is None:
         return None

@@ -18,6 +18,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import guest_u
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget, LunTarget, Target
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._guest_words import called
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host import pacemaker
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.images import RAW, ImageError, image_info
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm import managed_save
@@ -61,7 +62,7 @@ def in_cluster(
     named = pacemaker.definitions_of(cluster) if cluster else {}
 
     def verdict(now: GuestNow) -> pacemaker.Verdict:
-        is_off = now.name in off or now.uuid in [word.lower() for word in off]
+        is_off = any(called(word, (now,), guests.values()) for word in off)
         if failure is not None:
             return pacemaker.unreadable(failure, name=now.name, off=is_off)
         if cluster is None:

@@ -66,6 +66,17 @@ def test_methods_go_by_name_then_uuid_then_star() -> None:
     assert {hold.asked for hold in made_plan().holds({})} == {"auto"}
 
 
+def test_what_is_said_by_a_uuid_is_of_no_guest_that_has_it_for_a_name() -> None:
+    named = {**samples.two_volume_guest(), "name": samples.WEB}
+    volumes = [samples.volume("vol1"), samples.volume("vol2")]
+    made = backup_plan([samples.guest(), named], volumes=volumes, problems=[])
+    holds = made.holds({samples.WEB: "none"}, order=[[samples.WEB]], filesystems={samples.WEB: ["/srv"]})
+    assert [(hold.uuid, hold.asked, hold.order, hold.filesystems) for hold in holds] == [
+        (samples.WEB, "none", 0, ("/srv",)),
+        (samples.DB, "auto", 1, None),
+    ]
+
+
 def test_a_method_for_an_unknown_guest_is_a_mistake() -> None:
     with pytest.raises(InputError, match="web9"):
         made_plan().holds({"web9": "agent"})

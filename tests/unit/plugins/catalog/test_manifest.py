@@ -114,6 +114,13 @@ def test_a_guest_named_as_another_one_s_uuid_is_not_that_one() -> None:
     assert found.guest(named["uuid"]) is found.guests[0]
 
 
+def test_a_uuid_in_capitals_is_the_guest_of_that_uuid() -> None:
+    uuid = "abcdef00-0000-4000-8000-000000000001"
+    named = {**samples.two_volume_guest(), "name": uuid.upper()}
+    found = samples.manifest(named, {**samples.guest(), "uuid": uuid})
+    assert found.guest(uuid.upper()) is found.guest(uuid) is found.guests[1]
+
+
 def test_saved_disks_are_those_that_lie_on_the_array_and_are_included() -> None:
     guest = manifests.SavedGuest.from_record(
         samples.guest(disks=[samples.disk(), samples.disk("vdb", included=False), samples.disk("vdc", storage=None)])

@@ -491,6 +491,17 @@ def test_a_guest_that_another_process_works_on_is_left_out_and_the_others_are_he
     assert left(settings) == []
 
 
+def test_a_guest_is_not_left_out_for_another_that_has_its_uuid_for_a_name(
+    guests: Guests, settings: HoldSettings
+) -> None:
+    free = guests.add("free")
+    busy = guests.add(free)
+    with guest_locks(lock_directory(settings.directory), [(busy, free)], purpose="restore", identity="r1"):
+        rows = take(settings, want(free, "suspend"), want(busy, "suspend"))["guests"]
+    assert [(row["uuid"], row["held"], row["locked"]) for row in rows] == [(free, True, False), (busy, False, True)]
+    release("h1", settings, check=False)
+
+
 @pytest.mark.parametrize("go_on", [False, True])
 def test_a_hold_of_nothing_but_a_guest_that_another_process_works_on_fails(
     guests: Guests, settings: HoldSettings, go_on: bool

@@ -37,6 +37,13 @@ def test_the_uuid_of_a_guest_means_no_other_that_has_it_for_a_name() -> None:
     assert host_of_copy(["u3"], hosts, "") == "hv2"
 
 
+def test_a_uuid_in_capitals_is_that_uuid_and_nobody_s_name() -> None:
+    hosts = {"hv1": [DefinedGuest("U3", "u9")], "hv2": [DefinedGuest("db1", "u3")]}
+    assert assign(["U3"], hosts) == {"hv1": [], "hv2": ["u3"]}
+    assert assign(["U3", "db1", "u3"], hosts, "hv2") == {"hv1": [], "hv2": ["u3"]}
+    assert host_of_copy(["U3"], hosts, "") == "hv2"
+
+
 def test_a_uuid_tells_twins_apart() -> None:
     assert assign(["u4"], HOSTS) == {"hv1": [], "hv2": ["u4"]}
 

@@ -9,7 +9,10 @@ from dataclasses import replace
 import pytest
 import samples
 from restore_plans import (
+    IN_SNAPSHOT,
     SERIAL,
+    SNAPSHOTS,
+    backup,
     db_now,
     disk_now,
     lun_now,
@@ -19,6 +22,8 @@ from restore_plans import (
 )
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.luns import wwid_of
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.checks import World
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.decide import restore_plan
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import (
     RestoreRefusedError,
 )
@@ -118,6 +123,15 @@ def test_what_the_backup_does_not_hold_is_told_in_the_plan() -> None:
     made = planned(["web1"], web_now(disk_now(), disk_now("vdb", samples.storage("vol3"))))
     assert "disk vdb came after the backup and stays as it is" in made.guests[0].notes
     assert "the backup is filesystem-consistent" in made.guests[0].notes
+
+
+def test_a_guest_that_is_asked_for_by_its_uuid_in_capitals_is_that_one_whoever_has_it_for_a_name() -> None:
+    uuid = "0d3f4a52-6f6b-4c0a-9c57-3b1f6a0c4f11"
+    saved = tuple(replace(each, uuid=uuid) if each.name == "web1" else each for each in backup().guests)
+    now = {uuid: replace(web_now(), uuid=uuid)}
+    world = World(now, SNAPSHOTS, IN_SNAPSHOT, power="as_was", names={"web1": uuid, uuid.upper(): samples.DB})
+    made = restore_plan(replace(backup(), guests=saved), world, wanted=[uuid.upper()], restore_id="r1")
+    assert [guest.uuid for guest in made.guests] == [uuid]
 
 
 def test_a_guest_that_was_defined_anew_and_is_asked_for_by_its_new_uuid_is_told_both_ways_on() -> None:

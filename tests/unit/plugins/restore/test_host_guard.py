@@ -167,6 +167,14 @@ def test_a_guest_of_a_cluster_takes_a_word_of_a_person(off: tuple[str, ...], ref
     assert len(now.notes) == (0 if refused else 1)
 
 
+def test_a_word_about_one_guest_of_a_cluster_is_none_about_another_that_has_its_uuid_for_a_name() -> None:
+    other = replace(WEB, uuid=samples.DB, name=samples.WEB)
+    cluster = Cluster((ClusterGuest("vm", (f"/etc/cluster/{samples.WEB}.xml",), (), True),), maintenance=False)
+    guests = {WEB.uuid: WEB, other.uuid: other}
+    seen = host_guard.in_cluster(guests, "qemu:///system", [samples.WEB], read=lambda: cluster)
+    assert codes(seen[other.uuid]) == ["cluster-managed"]
+
+
 def test_a_cluster_that_is_none_or_cannot_be_read() -> None:
     def broken() -> Cluster | None:
         raise ClusterError("Failed to read it")
