@@ -47,6 +47,14 @@ def argument(text: str) -> str:
     return shlex.quote(visible(text))
 
 
+def domain(name: str) -> str:
+    """Return a guest's name as an argument of virsh in a command that a person may copy.
+
+    Virsh would take a name that begins with ``-`` for an option, such as ``--domain=OTHER``.
+    """
+    return f"--domain {argument(name)}" if name.startswith("-") else argument(name)
+
+
 def why_unreadable(exc: Exception) -> str:
     """Return what is wrong with a record that could not be read, as a clause; of a KeyError only the field is known."""
     if isinstance(exc, KeyError):

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
+from urllib.parse import unquote
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._bounded import OverdueError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer, User
@@ -28,7 +30,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.resolve import
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, LibvirtError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.domain_xml import DiskXml, parse_guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest, guests_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument, visible
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument, domain, visible
 
 LOOK = "guests of this host"
 BY_ITSELF = "nfs://"
@@ -120,6 +122,7 @@ class _Look:
         yield from filter(None, (layer.path or _by_itself(layer.source) for layer in disk.backing))
         if disk.data_store:
             yield from files_named(disk.data_store, image=path)
+            yield from filter(None, (_by_itself(disk.data_store),))
         if (disk.backing_known and active) or disk.format not in INSPECTED or not os.path.lexists(path):
             return
         chain = image_chain(path, image_format=disk.format)
@@ -133,7 +136,7 @@ class _Look:
 
     def _is_object(self, path: str) -> bool:
         if _by_itself(path):
-            return self._remote is not None and _on_server(path) == self._remote
+            return self._remote in _on_server(path)
         facts = self._files.look(path)
         if not isinstance(facts, FileFacts):
             return False
@@ -156,15 +159,20 @@ def _by_itself(source: str) -> str:
     return source if source.startswith(BY_ITSELF) else ""
 
 
-def _on_server(source: str) -> str:
-    """Return the path on its server; which server that is, its name does not tell, so the path alone counts."""
-    return posixpath.normpath(f"/{source[len(BY_ITSELF) :].partition('/')[2].partition('?')[0]}")
+def _on_server(source: str) -> frozenset[str]:
+    """Return the path on its server; which server that is, its name does not tell, so the path alone counts.
+
+    A definition has the path as it is. An image has a URI, with escapes and options: both readings count.
+    """
+    path = source[len(BY_ITSELF) :].partition("/")[2]
+    readings = (path, unquote(re.split("[?#]", path, maxsplit=1)[0]))
+    return frozenset(posixpath.normpath("/" + each.lstrip("/")) for each in readings)
 
 
 def _user(guest: Guest, disk: DiskXml, how: str) -> User:
     name = visible(guest.name)
     remedy = (
-        f"Stop guest {name} and take the disk out of it (virsh detach-disk --persistent {argument(guest.name)}"
+        f"Stop guest {name} and take the disk out of it (virsh detach-disk --persistent {domain(guest.name)}"
         f" {argument(disk.target)}), or restore under another name (kvm_restore_as)."
     )
     state = guest.state.state

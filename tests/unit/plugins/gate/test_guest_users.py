@@ -5,19 +5,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import libvirt
 import pytest
 import samples
 from image_users import make_image
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate import guest_users
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import Answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.guest_users import guests_answer
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
 
 URI = "test:///default"
@@ -28,6 +32,15 @@ class Driver:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+
+    def over_nfs(self, name: str) -> Any:
+        """Define a guest whose QEMU is to reach its disk on the server by itself."""
+        return self.connection.defineXML(
+            f"<domain type='test'><name>web1</name><uuid>{samples.WEB}</uuid><memory>1024</memory><os><type>hvm</type>"
+            "</os><devices><disk type='network' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source protocol='nfs' name={quoteattr(name)}><host name='nas'/></source><target dev='vda'/></disk>"
+            "</devices></domain>"
+        )
 
     def guest(self, path: Path, *, image_format: str = "raw", running: bool = False, uuid: str = samples.WEB) -> Any:
         """Define a guest with one disk."""
@@ -109,6 +122,35 @@ def test_what_lies_below_a_disk_is_used(driver: Driver, tmp_path: Path) -> None:
     driver.guest(top, image_format="qcow2")
     (user,) = driver.answer(base).users
     assert str(user).endswith("has it below its disk vda")
+
+
+NFS = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 21 0:40 / {} rw - nfs4 server:/vol rw,addr=198.51.100.1\n"
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that this host believes to be an NFS mount of server:/vol."""
+    mounts = parse_mounts(NFS.format(tmp_path))
+    monkeypatch.setattr(guest_users, "read_mounts", lambda: mounts)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", ["disk.img", "disk?1.img", "disk#1.img", "disk%31.img", "a b.img"])
+def test_a_guest_that_reaches_the_disk_on_the_server_by_itself_has_it(driver: Driver, volume: Path, file: str) -> None:
+    image = make_image(volume / file)
+    driver.over_nfs(f"/vol/{file}")
+    assert [user.uuid for user in driver.answer(image).users] == [samples.WEB]
+
+
+@pytest.mark.parametrize(
+    "uri", ["nfs://nas/vol/a%20b%3F.img?uid=0", "nfs://nas//vol/a%20b%3F.img", "nfs://nas/vol/a b?.img"]
+)
+def test_an_image_that_names_the_disk_on_the_server_has_it_below(driver: Driver, volume: Path, uri: str) -> None:
+    image, overlay = make_image(volume / "a b?.img"), volume / "overlay.qcow2"
+    command = ["qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw", "-b", uri, str(overlay), "1M"]
+    subprocess.run(command, check=True)
+    driver.guest(overlay, image_format="qcow2")
+    assert [user.uuid for user in driver.answer(image).users] == [samples.WEB]
 
 
 def test_an_image_that_cannot_be_followed_makes_the_look_incomplete(driver: Driver, tmp_path: Path) -> None:
