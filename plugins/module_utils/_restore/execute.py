@@ -182,6 +182,7 @@ class _Work:
         self, actor: Actor, journal: Journal, save: Callable[[Journal], None], accept_unknown: bool = False
     ) -> None:
         self.journal = journal
+        self._kept = journal
         self.errors: dict[str, str] = {}
         self._secure = actor.secure
         self._guests = actor.guests
@@ -267,8 +268,8 @@ class _Work:
         fresh = [guest for guest in guests if self._is_as_before(guest)]
         if not fresh:
             return
-        self._keep(self.journal.with_safety(Safety(name, (), ())))
         try:
+            self._keep(self.journal.with_safety(Safety(name, (), ())))
             taken = self._secure([disk for guest in fresh for disk in guest.disks], name)
             self._keep(self.journal.with_safety(Safety(name, tuple(guest.uuid for guest in fresh), taken)))
         except KvmsnapError as exc:
@@ -327,14 +328,13 @@ class _Work:
         todo = [guest for guest in unit if not self._progress(guest).written]
         if any(guest.state_now not in OFF for guest in todo):
             todo = list(unit)
-        for guest in todo:
-            self._note(guest, replace(self._progress(guest), written=False))
         for write in (False, True):
             for guest in todo:
                 try:
                     if write:
                         self._write_all(guest, self._written.setdefault(guest.uuid, []))
                     else:
+                        self._note(guest, replace(self._progress(guest), written=False))
                         self._fence.close(guest)
                 except FateUnknownError as exc:
                     self._stay_off(unit, guest, exc)
@@ -435,7 +435,8 @@ class _Work:
             self._disks.move_aside(disk, place)
         except FateUnknownError:
             since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            _Notes(self, guest).pending(disk.label, Pending(disk.label, MOVE, since, source=place))
+            with suppress(KvmsnapError):
+                _Notes(self, guest).pending(disk.label, Pending(disk.label, MOVE, since, source=place))
             raise
         return disk
 
@@ -524,6 +525,16 @@ class _Work:
     def _disks_back(self, guest: GuestRestore) -> tuple[str, bool]:
         """Bring the touched disks back from the safety snapshot; return how that ended, and whether all is as before.
 
+        What cannot be written down is not done, and then the guest stays off.
+        """
+        try:
+            return self._put_back(guest)
+        except KvmsnapError as exc:
+            return f". The guest stays off: {exc.message}", False
+
+    def _put_back(self, guest: GuestRestore) -> tuple[str, bool]:
+        """Do what :meth:`_disks_back` says.
+
         The journal forgets first that all was written: a run that goes on from here writes anew.
         """
         self._drop_all(guest)
@@ -584,8 +595,8 @@ class _Work:
     def _power_back(self, guest: GuestRestore) -> str:
         """Bring a guest whose disks are as they were back to its state from before; return how that ended."""
         guest, before = self._seen(guest), self._progress(guest).state_before
-        self._keep(self.journal.without_safety_of(guest.uuid))
         try:
+            self._forget_safety(guest)
             self._fence.undo(guest)
             if before in ("running", "paused") and self._guests.state(guest) == "shutoff":
                 self._start(guest, before)
@@ -595,11 +606,23 @@ class _Work:
             self._fence.release(guest)
         except KvmsnapError as exc:
             return f", but the guest is not transient again: {exc.message}"
-        self._note(guest, replace(self._progress(guest), as_before=True))
+        with suppress(KvmsnapError):
+            self._note(guest, replace(self._progress(guest), as_before=True))
         if before not in ("running", "paused"):
             return ""
         again = guest.uuid in self._stopped or guest.state_now in OFF
         return f", and the guest is {before} again" if again else ", and the guest was not stopped"
+
+    def _forget_safety(self, guest: GuestRestore) -> None:
+        """Let the next run take a new snapshot, since the guest will write again.
+
+        Raises only when the journal on disk names the old one: it would pass for what the guest held then.
+        """
+        try:
+            self._keep(self.journal.without_safety_of(guest.uuid))
+        except KvmsnapError:
+            if self._kept.safety_of(guest.uuid) is not None:
+                raise
 
     def _bring_up(self, guest: GuestRestore) -> None:
         self._forget_aside(guest)
@@ -678,6 +701,7 @@ class _Work:
     def _keep(self, journal: Journal) -> None:
         self.journal = journal
         self._save(journal)
+        self._kept = journal
 
 
 class _Notes:

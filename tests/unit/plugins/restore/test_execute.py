@@ -19,6 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_jou
     Aside,
     Pending,
 )
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import CatalogError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore import execute, resume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.actor import (
@@ -119,6 +120,48 @@ def test_what_nobody_thought_of_leaves_no_guest_off(tmp_path: Path, step: str, s
     again = part(state=world.states[samples.WEB], after="running")
     (mended,) = carried_out(tmp_path, world, again, safety="safe")
     assert (mended.restored, world.states[samples.WEB]) == (True, "running")
+
+
+@pytest.mark.parametrize("renames", [False, True])
+@pytest.mark.parametrize("step", ["stop web1", "stop db1", "secure safe"])
+def test_a_catalog_that_cannot_be_written_any_more_leaves_no_untouched_guest_off(step: str, renames: bool) -> None:
+    world = World(part(), part("db1", samples.DB))
+    world.renames = renames
+
+    def save(_journal: journals.Journal) -> None:
+        if step in world.steps:
+            raise CatalogError("Failed to write: no space left")
+
+    results, _journal = execute.run(
+        RestorePlan(samples.BACKUP, "r1", (part(), part("db1", samples.DB))),
+        actor=world,
+        journal=journals.Journal("r1", samples.BACKUP),
+        save=save,
+        safety="safe",
+    )
+    assert [(each.restored, str(each.error)) for each in results] == 2 * [
+        (False, "Failed to write: no space left. Nothing was overwritten, and the guest is running again")
+    ]
+    assert (world.states, world.content) == ({samples.WEB: "running", samples.DB: "running"}, {})
+
+
+def test_a_guest_is_not_started_when_the_journal_cannot_forget_what_was_kept_of_it(tmp_path: Path) -> None:
+    """The next run would take a snapshot from before this start for what the guest held last."""
+    world = World(part())
+
+    def save(journal: journals.Journal) -> None:
+        if "secure safe" in world.steps and journals.load(tmp_path, "r1") != journal and world.count:
+            raise CatalogError("Failed to write: no space left")
+        journals.save(tmp_path, journal)
+        world.count += journal.safety_of(samples.WEB) is not None
+
+    plan = RestorePlan(samples.BACKUP, "r1", (part(),))
+    begun = journals.Journal("r1", samples.BACKUP)
+    ((result,), _journal) = execute.run(plan, actor=world, journal=begun, save=save, safety="safe")
+    assert str(result.error).endswith("The guest stays off: Failed to write: no space left")
+    assert (world.states, world.content) == ({samples.WEB: "shutoff"}, {})
+    (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="other")
+    assert (mended.restored, mended.safety, world.states[samples.WEB]) == (True, "safe", "running")
 
 
 def test_what_an_overwrite_left_behind_is_told(tmp_path: Path) -> None:
