@@ -26,6 +26,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.devices import
     storage_marks,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument
 
 DEVICE = "the device, its paths and what is built on it"
 USES = ("lun-in-use", "lun-activated-on-host")
@@ -110,11 +111,12 @@ def _mounted(numbers: frozenset[str], device: str, proc: Path) -> Iterator[User]
             if mount.device in numbers and mount.mount_point not in seen:
                 seen.add(mount.mount_point)
                 how = f"has {mount.source}, which lies on {device}, mounted at {mount.mount_point}"
-                yield User("this host", how, f"Unmount it (umount {mount.mount_point}).")
+                yield User("this host", how, f"Unmount it (umount {argument(mount.mount_point)}).")
     for line in _line(proc / "swaps").splitlines()[1:]:
         where = line.split()[0] if line.split() else ""
         if where.startswith("/dev/") and _exists(where) and device_number(where) in numbers:
-            yield User("this host", f"swaps to {where}, which lies on {device}", f"Turn it off (swapoff {where}).")
+            how = f"swaps to {where}, which lies on {device}"
+            yield User("this host", how, f"Turn it off (swapoff {argument(where)}).")
 
 
 def _nodes(sysfs: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import BackingFile, SavedDisk
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Code, Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskNow
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument, domain
 
 MISMATCH: Code = "backing-chain-mismatch"
 CHANGED: Code = "backing-file-changed"
@@ -78,15 +78,15 @@ def _other_chain(guest: str, disk: SavedDisk, now: DiskNow) -> Problem:
 
 def _flatten(guest: str, now: DiskNow, base: Optional[str]) -> str:
     """Say how to merge what came; ``base`` is the file that is to be the top again, None when all is to be one file."""
-    domain, target = argument(guest), argument(now.target)
+    name, target = domain(guest), argument(now.target)
     if base is None:
         return (
-            f"Merge the chain while the guest runs: virsh blockpull {domain} {target} --wait. Then take a new"
+            f"Merge the chain while the guest runs: virsh blockpull {name} {target} --wait. Then take a new"
             " backup, or restore this one as a copy (kvm_vm_clone)."
         )
     return (
-        f"Merge them while the guest runs: virsh blockcommit {domain} {target} --base {argument(base)} --active --pivot"
-        f" --wait, then forget the snapshots: virsh snapshot-delete {domain} NAME --metadata. Or restore the guest as a"
+        f"Merge them while the guest runs: virsh blockcommit {name} {target} --base {argument(base)} --active --pivot"
+        f" --wait, then forget the snapshots: virsh snapshot-delete {name} NAME --metadata. Or restore the guest as a"
         " copy (kvm_vm_clone)."
     )
 

@@ -25,7 +25,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
     kind_of,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.swapped_disks import swapped
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import domain
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def managed_save(case: GuestCase) -> Iterator[Problem]:
             "error",
             f"Guest {now.name} has a managed-save image that cannot be moved aside ({now.save_hindrance}): a start"
             " would resume old memory over the restored disk",
-            f"Start and shut the guest down, or discard the image: virsh managedsave-remove {argument(now.name)}.",
+            f"Start and shut the guest down, or discard the image: virsh managedsave-remove {domain(now.name)}.",
             guest=now.name,
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import argument
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import domain
 
 
 def invalidated_of_guest(guest: str, *, snapshots: Sequence[str], checkpoints: Sequence[str]) -> tuple[str, ...]:
@@ -16,12 +16,12 @@ def invalidated_of_guest(guest: str, *, snapshots: Sequence[str], checkpoints: S
         notes.append(
             f"libvirt's snapshots {', '.join(snapshots)} do not fit the restored disks: those that came after the"
             " backup are gone, and libvirt goes on listing them"
-            f" (virsh snapshot-delete {argument(guest)} NAME --metadata)"
+            f" (virsh snapshot-delete {domain(guest)} NAME --metadata)"
         )
     if checkpoints:
         notes.append(
             f"libvirt's checkpoints {', '.join(checkpoints)} are of no use afterwards: the next incremental backup must"
-            f" be a full one (virsh checkpoint-delete {argument(guest)} NAME --metadata)"
+            f" be a full one (virsh checkpoint-delete {domain(guest)} NAME --metadata)"
         )
     return tuple(notes)
 

@@ -14,6 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Kvmsn
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._problems import Problem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._text import (
     argument,
+    domain,
     hides,
     presentable,
     visible,
@@ -112,6 +113,18 @@ def test_a_result_at_any_depth() -> None:
 )
 def test_a_name_in_a_command_is_one_word_of_it(name: str, word: str) -> None:
     assert argument(name) == word
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("web1", "web1"),
+        ("--domain=db1", "--domain --domain=db1"),
+        ("--all; reboot", "--domain '--all; reboot'"),
+    ],
+)
+def test_a_guest_s_name_is_no_option_of_virsh(name: str, words: str) -> None:
+    assert domain(name) == words
 
 
 @pytest.mark.parametrize(
