@@ -46,7 +46,7 @@ def directory(options: Mapping[str, Any], name: str) -> Path:
     keep them apart would be shared with none of them.
     """
     text = str(options[name])
-    if not text.startswith("/") or text.strip() != text:
+    if not text.startswith("/") or text.strip() != text or "\0" in text:
         raise InputError(
             f"{name} is {text!r}; give an absolute path, or leave it out for the default. Nothing was touched",
             option=name,

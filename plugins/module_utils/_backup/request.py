@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedGuest, SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_key import ManifestKey
@@ -48,9 +48,18 @@ def _methods(option: Mapping[str, Any]) -> dict[str, str]:
     return dict(option)
 
 
-def _points(given: Union[str, Iterable[Any], None]) -> tuple[str, ...]:
-    """Read the mount points of a guest, a list or a text with commas."""
-    return tuple(listed(given.split(",") if isinstance(given, str) else map(str, given or ())))
+def _points(guest: str, given: Any) -> tuple[str, ...]:
+    """Read the mount points of a guest, a list or a text with commas; raises :class:`InputError` for what is neither.
+
+    No mount points would mean all of them.
+    """
+    points = given.split(",") if isinstance(given, str) else given if given is not None else ()
+    if not isinstance(points, (list, tuple)) or not all(isinstance(point, str) for point in points):
+        raise InputError(
+            f"filesystems is {given!r} for {guest}; give its mount points, as a list or as a text with commas",
+            option="filesystems",
+        )
+    return tuple(listed(points))
 
 
 @dataclass(frozen=True)
@@ -112,8 +121,8 @@ class BackupScope:
             volumes=read_records(options["volumes"], SavedVolume.from_record, option="volumes"),
             reasons=reasons,
             methods=_methods(options["quiesce"] or {}),
-            order=tuple(tuple(group) for group in options["order"]),
-            filesystems={word: _points(points) for word, points in (options["filesystems"] or {}).items()},
+            order=tuple(tuple(map(str, group)) for group in options["order"]),
+            filesystems={word: _points(word, points) for word, points in (options["filesystems"] or {}).items()},
             key=ManifestKey.from_options(options),
         )
 

@@ -110,7 +110,8 @@ class Row:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Row:
         """Read a guest of a record; raises :class:`TypeError` or :class:`KeyError` for what is none."""
-        record = {"locked": False, **record}
+        # Records of earlier versions know no locked guests, and have the method that was requested as "asked".
+        record = {"locked": False, "requested_method": record.get("asked", "auto"), **record}
         values = {each.name: record[each.name] for each in fields(cls)}
         return cls(**{**values, "mountpoints": tuple(values["mountpoints"])})
 

@@ -52,7 +52,7 @@ def test_a_directory_is_an_absolute_path() -> None:
     assert directory({"hold_dir": "/run/kvmsnap/holds"}, "hold_dir") == Path("/run/kvmsnap/holds")
 
 
-@pytest.mark.parametrize("text", ["", " ", ".", "run/holds", " /run/holds", "/run/holds\n"])
+@pytest.mark.parametrize("text", ["", " ", ".", "run/holds", " /run/holds", "/run/holds\n", "/run/ho\0lds"])
 def test_what_leads_elsewhere_for_each_process_is_refused_by_name(text: str) -> None:
     with pytest.raises(InputError, match=r"^hold_dir is '.*'; give an absolute path, or leave it out") as caught:
         directory({"hold_dir": text}, "hold_dir")

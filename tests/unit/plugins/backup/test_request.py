@@ -73,6 +73,10 @@ def test_a_guest_that_is_not_protected_need_not_be_told_in_full() -> None:
         ({"manifest_key": {"id": "k1", "key": "c2hvcnQ="}}, "manifest_key", "give at least 16 bytes"),
         ({"quiesce": {"*": "agnet"}}, "quiesce", "quiesce is 'agnet' for *; it can be auto, agent, suspend,"),
         ({"quiesce": {"web1": None}}, "quiesce", "quiesce is None for web1; it can be auto, agent, suspend,"),
+        ({"filesystems": {"web1": 5}}, "filesystems", "filesystems is 5 for web1; give its mount points"),
+        ({"filesystems": {"web1": False}}, "filesystems", "filesystems is False for web1; give its mount points"),
+        ({"filesystems": {"web1": {"/srv": 1}}}, "filesystems", "for web1; give its mount points"),
+        ({"filesystems": {"web1": ["/srv", None]}}, "filesystems", "for web1; give its mount points"),
     ],
 )
 def test_what_cannot_be_used_is_refused(change: dict[str, Any], option: str, message: str) -> None:

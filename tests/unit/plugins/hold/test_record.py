@@ -104,6 +104,14 @@ def test_a_record_of_a_version_that_knew_no_locked_guests_is_read() -> None:
     assert Row.from_record(old) == row
 
 
+def test_a_record_from_before_the_method_was_called_requested_is_read() -> None:
+    """A guest that such a hold left frozen can be let go of."""
+    row = Row("g", "u", "agent", method="agent", phase="held")
+    old = {**vars(row), "asked": row.requested_method}
+    del old["requested_method"]
+    assert Row.from_record(old) == row
+
+
 def test_a_lock_whose_owner_has_not_said_who_it_is(settings: HoldSettings) -> None:
     settings.directory.mkdir(mode=0o700)
     with (settings.directory / "h1.lock").open("w", encoding="ascii") as lock:
