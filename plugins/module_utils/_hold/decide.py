@@ -62,7 +62,8 @@ def _active(
 def taken_by(holder: str) -> tuple[str, str]:
     """Return why a guest of another hold is not held, and what to do about it."""
     reason = f"it is held by another hold, {holder}"
-    return reason, f"{reason}; release that one first (state=resumed, hold_id={holder})"
+    release = f"kvm_vm_quiesce state=resumed hold_id={holder}, or playbooks/recover.yml"
+    return reason, f"{reason}; wait for the end of that backup, or release the hold when its run is dead ({release})"
 
 
 def _by_agent(

@@ -36,7 +36,8 @@ AS_BEFORE, AS_SAVED = "as before", "as in the backup"
 BROUGHT = {"restore": AS_SAVED, "undo": AS_BEFORE}
 """What the operations that overwrite the guest's disks bring."""
 REFUSED = re.compile(
-    r"is locked by|is held by hold|Another restore is under way|Another copy is being made|is already in the catalog"
+    r"is locked by|is held by (?:another )?hold|Another restore is under way|Another copy is being made"
+    r"|is already in the catalog"
     r"|another run of this backup_id has taken it back|a snapshot of this name is there already"
     r"|is complete: without its manifest"
     r"|failed part-way through its disks|nothing to back up: app \((?:image-missing|guest-locked|guest-half-restored)\)"

@@ -33,6 +33,7 @@ def test_the_last_one_that_overwrote_the_disks_decides(before: str, said: list[D
         ([RESTORED, Done("undo", False, BUSY)], []),
         ([Done("restore", False, "Another restore is under way on this host"), UNDONE], []),
         ([Done("backup tasks", False, "a snapshot of this name is there already"), RESTORED], []),
+        ([Done("backup tasks", True), Done("backup module", False, "app: it is held by another hold, b1; wait")], []),
         ([UNDONE, Done("backup tasks", False, "There is nothing to back up: app (image-missing)")], []),
         ([UNDONE, Done("backup tasks", False, "There is nothing to back up: app (guest-locked)")], []),
         ([Done("clone", False, "Traceback"), RESTORED], ["clone failed for another reason than the other operation"]),
