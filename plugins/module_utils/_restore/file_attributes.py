@@ -23,9 +23,10 @@ def attributes_of(path: str) -> Optional[SideFileAttributes]:
     return SideFileAttributes(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode), _label_of(path))
 
 
-def put_label(path: Union[str, Path], label: str) -> None:
-    """Give a file its SELinux label; raises :class:`OSError`."""
-    os.setxattr(path, _LABEL, label.encode("ascii", "surrogateescape"), follow_symlinks=False)
+def put_label(file: Union[str, Path, int], label: str) -> None:
+    """Give a file, by its path or its descriptor, its SELinux label; raises :class:`OSError`."""
+    follow = isinstance(file, int)  # A descriptor is no link, and Python wants to hear nothing else.
+    os.setxattr(file, _LABEL, label.encode("ascii", "surrogateescape"), follow_symlinks=follow)
 
 
 def _label_of(path: str) -> Optional[str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -12,20 +13,24 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os.path import normpath
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import TPM, WHAT
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Aside, SideFileAttributes
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.store import content_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory, write_private
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.content import directory_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import mount_of, read_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.file_attributes import attributes_of, put_label
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.firmware import FileRestore
+
+_MOST_LINKS = 40
+"""How many links Linux itself follows in one path."""
 
 
 def fault(file: FileRestore) -> Optional[str]:
@@ -116,8 +121,8 @@ def _trusted(source: Optional[str], sha256: str) -> Optional[bytes]:
 
 def _there(kind: str, path: str) -> Optional[SideFileAttributes]:
     """Return the attributes of what is at a place, None when nothing is; a link or another kind of file is refused."""
-    _refuse_led(kind, path)
     with _telling(f"look at {path}"):
+        _real_directory(kind, path)
         try:
             state = os.lstat(path)
         except FileNotFoundError:
@@ -131,38 +136,56 @@ def _there(kind: str, path: str) -> Optional[SideFileAttributes]:
         return attributes_of(path)
 
 
-def _refuse_led(kind: str, path: str) -> None:
-    """Refuse a place to which a link in an NFS mount leads: whoever may write there chooses what is replaced.
+def _real_directory(kind: str, path: str) -> Path:
+    """Return the directory of a place without links; one to which a link in an NFS mount leads is refused.
 
-    A link of the host itself, such as one that moves /var/lib/libvirt, is the host's own choice.
+    Whoever may write into such a mount would choose what is replaced. A link of the host itself, such as one that moves
+    /var/lib/libvirt, is the host's own choice. Raises :class:`OSError`, too.
     """
-    mounts = read_mounts()
-    for link in (each for each in Path(path).parents if each.is_symlink()):
-        mount = mount_of(mounts, os.path.realpath(link.parent))
+    mounts, here, links = read_mounts(), Path("/"), 0
+    steps = list(reversed(Path(path).parent.parts))
+    while steps:
+        name = steps.pop()
+        step = here.parent if name == ".." else here / name
+        if not step.is_symlink():
+            here = step
+            continue
+        mount = mount_of(mounts, str(here))
         if mount is not None and mount.nfs() is not None:
-            reason = f"{link} is a link in a volume"
+            reason = f"{step} is a link in a volume"
             raise KvmsnapError(f"Refused to replace the {WHAT[kind]} at {path}: {reason}", path=path)
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        steps += reversed(Path(os.readlink(step)).parts)
+    return here
 
 
 def _put(kind: str, path: Path, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
-    _refuse_led(kind, str(path))
     with _telling(f"put the {WHAT[kind]} to {path}"):
+        place = _real_directory(kind, str(path)) / path.name
         if kind == TPM:
             _put_directory(path, content, attributes)
-        elif content is None:
-            path.unlink(missing_ok=True)
-        else:
-            _put_file(path, content, attributes)
-        _sync(path.parent)
+            _sync(path.parent)
+        elif content is not None or place.parent.is_dir():
+            with directory_of(str(place)) as directory:
+                _put_file(directory, path.name, content, attributes)
+                os.fsync(directory)
 
 
-def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttributes]) -> None:
-    """Write a temporary file and rename it, so that after a crash the old or the new one is there.
+def _put_file(directory: int, name: str, content: Optional[bytes], attributes: Optional[SideFileAttributes]) -> None:
+    """Write a temporary file and rename it, so that after a crash the old or the new one is there; None: remove it.
 
-    Its name leaves room for it, however long the file's own is.
+    The name of the former leaves room for it, however long the file's own is. ``directory`` is open, so that no link
+    that is put in its place meanwhile leads elsewhere.
     """
-    temporary = path.with_name(f".kvmsnap-{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    if content is None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+        return
+    temporary = f".kvmsnap-{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -170,11 +193,12 @@ def _put_file(path: Path, content: bytes, attributes: Optional[SideFileAttribute
             if attributes is not None:
                 os.fchown(descriptor, attributes.uid, attributes.gid)
                 os.fchmod(descriptor, attributes.mode)
-                _set_label(temporary, attributes.label)
+                _set_label(descriptor, attributes.label)
             os.fsync(descriptor)
-        os.rename(temporary, path)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
         raise
 
 
@@ -197,9 +221,9 @@ def _put_directory(path: Path, content: Optional[bytes], attributes: Optional[Si
         shutil.rmtree(old)
 
 
-def _set_label(path: Path, label: Optional[str]) -> None:
+def _set_label(file: Union[Path, int], label: Optional[str]) -> None:
     if label is not None:
-        put_label(path, label)
+        put_label(file, label)
 
 
 def _sync(directory: Path) -> None:

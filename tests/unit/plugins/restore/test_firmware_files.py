@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,48 @@ def test_a_directory_of_a_volume_that_became_a_link_leads_nowhere(host: Host, mo
         with pytest.raises(KvmsnapError, match=refused):
             act()
     assert [(path.name, path.read_text()) for path in away.iterdir()] == [("web1.fd", "now")]
+
+
+@pytest.mark.parametrize("moment", ["looked at", "opened"])
+def test_a_directory_of_a_volume_that_becomes_a_link_meanwhile_leads_nowhere(
+    host: Host, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    mounts = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n40 21 0:40 / {} rw - nfs4 server:/vol rw,addr=198.51.100.1\n"
+    monkeypatch.setattr(firmware_files, "read_mounts", lambda: parse_mounts(mounts.format(host.root)))
+    elsewhere, own, moved = host.root / "elsewhere", host.nvram.parent, host.root / "moved"
+    elsewhere.mkdir()
+    (elsewhere / "web1.fd").write_text("another guest's")
+
+    def swap() -> None:
+        own.rename(moved)
+        own.symlink_to(elsewhere)
+
+    if moment == "opened":
+        real = firmware_files.secrets.token_hex
+        monkeypatch.setattr(firmware_files.secrets, "token_hex", lambda size: (swap(), real(size))[1])
+        firmware_files.put(host.restores()[0], None)
+        assert (moved / "web1.fd").read_text() == "then"
+    else:
+        opens = firmware_files.directory_of
+        monkeypatch.setattr(firmware_files, "directory_of", lambda path: (swap(), opens(path))[1])
+        with pytest.raises(KvmsnapError, match="Failed to put the UEFI variables to"):
+            firmware_files.put(host.restores()[0], None)
+        assert (moved / "web1.fd").read_text() == "now"
+    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("web1.fd", "another guest's")]
+
+
+def test_links_of_the_host_are_followed_however_they_are_written(host: Host, tmp_path: Path) -> None:
+    there, file = host.nvram.parent, host.restores()[0]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "up").symlink_to("../two")
+    (tmp_path / "two").symlink_to(there)
+    firmware_files.put(replace(file, path=str(tmp_path / "one" / "up" / "web1.fd")), None)
+    assert host.nvram.read_text() == "then"
+    (tmp_path / "ring").symlink_to("ring")
+    ring = replace(file, path=str(tmp_path / "ring" / "web1.fd"))
+    assert "Too many levels of symbolic links" in str(firmware_files.fault(ring))
+    gone = replace(file, path=str(tmp_path / "no" / "web1.fd"), source=None)
+    firmware_files.put(gone, None)
 
 
 def test_a_name_that_has_no_room_for_another_word_is_put_and_put_back(host: Host) -> None:
