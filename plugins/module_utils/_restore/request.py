@@ -19,7 +19,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition, condition_of
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._mapping import listed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.client import ArrayAccess
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._options import LONGEST, directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.foreign_definition import Allowed
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.other_hosts import OtherHosts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.redefine import KEEP, Redefinition
@@ -74,10 +74,9 @@ class RestoreRequest:
     def from_options(cls, options: Mapping[str, Any]) -> RestoreRequest:
         """Read the options of ``kvm_app_restore``; raises :class:`InputError` for what cannot be, or not together."""
         for name in _SECONDS:
-            if options[name] < 0:
-                raise InputError(
-                    f"{name} is {options[name]}; give a number of seconds, 0 or more. Nothing was touched", option=name
-                )
+            if not 0 <= options[name] <= LONGEST:
+                wanted = f"give a number of seconds from 0 to {LONGEST}"
+                raise InputError(f"{name} is {options[name]}; {wanted}. Nothing was touched", option=name)
         return cls(
             array=ArrayAccess.from_options(options),
             guests=tuple(listed(options["guests"])),
