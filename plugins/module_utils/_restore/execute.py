@@ -215,7 +215,8 @@ class _Work:
                 self._make(guest, disk)
         except KvmsnapError as exc:
             self._drop_all(guest)
-            half = progress.disks or progress.written
+            now = self._progress(guest)
+            half = now.disks or now.written
             self.errors[guest.uuid] = exc.message if half else f"{exc.message}. {UNTOUCHED}{self._power_back(guest)}"
 
     def _make(self, guest: GuestRestore, disk: DiskRestore) -> Optional[Made]:

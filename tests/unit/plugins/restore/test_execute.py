@@ -164,6 +164,24 @@ def test_a_guest_is_not_started_when_the_journal_cannot_forget_what_was_kept_of_
     assert (mended.restored, mended.safety, world.states[samples.WEB]) == (True, "safe", "running")
 
 
+def test_a_guest_whose_disk_was_about_to_be_moved_aside_is_started_when_the_next_run_fails_early(
+    tmp_path: Path,
+) -> None:
+    """The killed run had written down that it moves the disk, and had not moved it."""
+    world = World(part())
+    world.renames, world.dies_at = True, 4
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, part(), safety="safe")
+    assert (world.steps[-1], world.states[samples.WEB]) == ("secure safe", "shutoff")
+    begun = journals.load(tmp_path, "r1")
+    assert begun is not None
+    assert begun.guests[samples.WEB].moved_aside is not None
+    world.dies_at, world.fails_at = -1, "ask about vda"
+    (result,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="safe")
+    assert str(result.error).endswith("Nothing of the guest was overwritten, and the guest is running again")
+    assert (world.states[samples.WEB], world.content) == ("running", {})
+
+
 def test_what_an_overwrite_left_behind_is_told(tmp_path: Path) -> None:
     world = World(part())
     world.notes = ("the temporary LUN is left behind",)
