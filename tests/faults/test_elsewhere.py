@@ -12,6 +12,7 @@ import uuid as uuids
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import libvirt
 import pytest
@@ -179,11 +180,11 @@ def test_uefi_variables_whose_name_leaves_no_room(ground: Ground, length: int) -
     seen.unlink()
 
 
-def defined_beside(ground: Ground, name: str, disk: str) -> None:
+def defined_beside(ground: Ground, name: str, disk: str, *, like: str = VICTIM) -> None:
     """Define another guest that is off, with this disk."""
-    xml = ground.guests.domain(VICTIM).XMLDesc(2)
-    xml = xml.replace(ground.guests.domain(VICTIM).UUIDString(), "00000000-0000-4000-8000-000000000001")
-    xml = re.sub(r"<disk.*</disk>", disk, xml.replace(f"<name>{VICTIM}<", f"<name>{name}<"), flags=re.DOTALL)
+    xml = ground.guests.domain(like).XMLDesc(2)
+    xml = xml.replace(ground.guests.domain(like).UUIDString(), "00000000-0000-4000-8000-000000000001")
+    xml = re.sub(r"<disk.*</disk>", disk, xml.replace(f"<name>{like}<", f"<name>{name}<"), flags=re.DOTALL)
     ground.guests.connection.defineXML(xml)
 
 
@@ -217,11 +218,12 @@ NFS = "<source protocol='nfs' name='/{path}'><host name='svm1-nfs'/>{identity}</
 IDENTITY = "<identity user='+0' group='+0'/>"
 
 
+@pytest.mark.parametrize("name", [VICTIM, "who?"])
 @pytest.mark.parametrize("way", ["its disk", "below its disk", "below its image"])
-def test_a_guest_that_reaches_the_disk_on_its_server_by_itself(ground: Ground, way: str) -> None:
+def test_a_guest_that_reaches_the_disk_on_its_server_by_itself(ground: Ground, way: str, name: str) -> None:
     """Its QEMU would need no mount of this host, takes no lock and has no file open."""
-    ground.guests.add_still(VICTIM, OWN, running=False)
-    image, backup = ground.guests.image(VICTIM, OWN), backup_id()
+    ground.guests.add_still(name, OWN, running=False)
+    image, backup = ground.guests.image(name, OWN), backup_id()
     served = NFS.format(path=f"{OWN}/{image.name}", identity=IDENTITY)
     top = f"<source file='{ground.volume(OTHER)}/top.qcow2'/>"
     disk = SERVED.format(form="raw", source=served, below="")
@@ -240,15 +242,15 @@ def test_a_guest_that_reaches_the_disk_on_its_server_by_itself(ground: Ground, w
             "-F",
             "raw",
             "-b",
-            f"nfs://svm1-nfs/{OWN}/{image.name}",
+            f"nfs://svm1-nfs/{OWN}/{quote(image.name)}",
         ]
         ground.run([*command, ground.volume(OTHER) / "top.qcow2", "1M"])
     ground.back_up(backup)
-    defined_beside(ground, "served", disk)
+    defined_beside(ground, "served", disk, like=name)
     write(image)
     before = image.read_bytes()
     for check in (True, False):
-        done = ground.module("kvm_app_restore", check=check, guests=[VICTIM], backup_id=backup, restore_id="served")
+        done = ground.module("kvm_app_restore", check=check, guests=[name], backup_id=backup, restore_id="served")
         assert done.failed
         assert "guest served" in done.msg
     assert image.read_bytes() == before

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -23,6 +24,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.guest_users im
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim, FileTarget
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.mounts import parse_mounts
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import connect
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import guests_of
 
 URI = "test:///default"
 
@@ -151,6 +153,23 @@ def test_an_image_that_names_the_disk_on_the_server_has_it_below(driver: Driver,
     subprocess.run(command, check=True)
     driver.guest(overlay, image_format="qcow2")
     assert [user.uuid for user in driver.answer(image).users] == [samples.WEB]
+
+
+def test_a_guest_whose_image_keeps_its_data_on_the_server_has_it_below(
+    driver: Driver, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libvirt knows such disks since version 10.10."""
+    disk = "<source protocol='nfs' name='/vol/disk.img'><host name='nas'/></source>"
+    store = f"<dataStore type='network'>{disk}</dataStore>"
+    image = make_image(volume / "disk.img")
+    domain = driver.guest(make_image(volume / "other.img"))
+    with closing(connect(URI, retry_count=0)) as host:
+        (known,) = (each for each in guests_of(host)[0] if each.uuid == samples.WEB)
+    xml = domain.XMLDesc().replace("other.img'/>", f"other.img'>{store}</source>")
+    assert store in xml
+    monkeypatch.setattr(guest_users, "guests_of", lambda _host: ([replace(known, xml=xml)], []))
+    (user,) = driver.answer(image).users
+    assert str(user).endswith("has it below its disk vda")
 
 
 def test_an_image_that_cannot_be_followed_makes_the_look_incomplete(driver: Driver, tmp_path: Path) -> None:
