@@ -24,7 +24,8 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 DAY = 86400.0
 _IMAGES = ".images"
-_MARK = re.compile(r"kvmsnap/([^:\s]+): before restore (\S+) on (\S+)")
+_MARK = re.compile(r"kvmsnap/([A-Za-z0-9][A-Za-z0-9_.-]*): before restore (\S+) on (\S+)")
+"""With an owner that a snapshot can have of ours: whoever owns the array may have written anything."""
 
 
 @dataclass(frozen=True)

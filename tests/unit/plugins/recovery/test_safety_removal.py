@@ -74,6 +74,20 @@ def test_a_safety_snapshot_that_must_stay_keeps_all_of_its_restore(
     host.sim.control.change_snapshot("svm1", "kvm_vol2", name, owners=[], expiry_time=None)
 
 
+@pytest.mark.parametrize("owner", ["../x", "a+b", "-x"])
+def test_a_comment_with_an_owner_that_nobody_can_be_hinders_nothing_else(host: Host, owner: str) -> None:
+    host.restored("odd", "kvm_vol1")
+    host.restored("old", "kvm_vol2")
+    name = f"{host.owner}-safety-odd"
+    comment = f"kvmsnap/{owner}: before restore odd on hv1"
+    host.sim.control.change_snapshot("svm1", "kvm_vol1", name, comment=comment)
+    result = host.recover()
+    assert sorted(told(result), key=str) == [("safety", "removed"), ("safety", None)]
+    (kept,) = (each for each in result["leftovers"] if not each["action"])
+    assert f"is not of it ({comment!r})" in kept["message"]
+    assert host.safeties() == {"kvm_vol1": [name]}
+
+
 def test_another_snapshot_of_the_name_stays_and_hinders_nothing(host: Host) -> None:
     host.restored("old", "kvm_vol1", "kvm_vol2")
     name = f"{host.owner}-safety-old"
