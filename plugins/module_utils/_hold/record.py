@@ -111,8 +111,10 @@ class Row:
     def from_record(cls, record: Mapping[str, Any]) -> Row:
         """Read a guest of a record; raises :class:`TypeError` or :class:`KeyError` for what is none."""
         # Records of earlier versions know no locked guests, and have the method that was requested as "asked".
-        record = {"locked": False, "requested_method": record.get("asked", "auto"), **record}
-        values = {each.name: record[each.name] for each in fields(cls)}
+        known = {"locked": False, **record}
+        if "asked" in known:
+            known.setdefault("requested_method", known["asked"])
+        values = {each.name: known[each.name] for each in fields(cls)}
         return cls(**{**values, "mountpoints": tuple(values["mountpoints"])})
 
 

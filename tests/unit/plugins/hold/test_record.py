@@ -68,7 +68,15 @@ def test_bad_hold_ids(settings: HoldSettings, hold_id: str) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"schema": "other/1"}', '{"schema": "kvmsnap.hold/1", "boot_id": "this-boot", "guests": [{}]}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": "other/1"}',
+        '{"schema": "kvmsnap.hold/1", "boot_id": "this-boot", "guests": [{}]}',
+        '{"schema": "kvmsnap.hold/1", "boot_id": "this-boot", "guests": [5]}',
+        '{"schema": "kvmsnap.hold/1", "boot_id": "this-boot", "guests": ["asked"]}',
+    ],
 )
 def test_an_unreadable_record_is_an_error(guests: Guests, settings: HoldSettings, content: str) -> None:
     uuid = guests.add("sol")
