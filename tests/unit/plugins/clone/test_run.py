@@ -287,6 +287,23 @@ def test_when_taking_away_fails_too_the_message_says_how_to_go_on(
     assert bench.absent()["changed"] is True
 
 
+@pytest.mark.parametrize(("status", "late"), [(503, True), (403, False)])
+def test_what_the_array_may_make_yet_is_said_only_where_it_did_not_refuse(
+    bench: Bench, status: int, late: bool
+) -> None:
+    bench.back_up()
+    match = {"method": "POST", "path": "/storage/file/clone"}
+    bench.array.control.add_fault("status", match=match, status=status, code="6", message="no")
+    with pytest.raises(CloneFailedError) as caught:
+        bench.present(method="file_clone")
+    bench.array.control.clear_faults()
+    assert ("may make of it yet is taken away by the playbook recover" in caught.value.message) is late
+    noted = list((bench.root / "clones").glob("late-*.json"))
+    assert len(noted) == late
+    for each in noted:
+        each.unlink()
+
+
 def test_an_igroup_that_other_hosts_are_in_never_serves(bench: Bench) -> None:
     bench.back_up(bench.lun())
     bench.probes = replace(bench.probes, initiators=lambda: ["iqn.2026-01.org.example:hv9"])

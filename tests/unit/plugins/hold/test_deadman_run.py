@@ -499,6 +499,25 @@ def test_such_a_guest_whose_agent_hangs_is_tried_again(guests: Guests, settings:
     assert before <= row["thaw_sent"] < row["thaw_answered"]
 
 
+def test_it_says_what_failed_when_it_looked_for_such_a_guest_and_goes_on(
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _level, message: said.append(message))
+    take(settings, guests.add("who", agent=Inside(mounts_fail=True)))
+    frozen = answered(settings)
+    path = armed(settings, armed_at=frozen, fires_at=frozen + 30.5)
+
+    def odd(*_what: Any, **_how: Any) -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(deadman_run, "expire", odd)
+    hands = Later(now=frozen, at=frozen + 20, then=path.unlink)
+    assert fire(settings, path, hands) == 0
+    assert hands.now >= frozen + 20
+    assert "nobody thought of this" in said[0]
+
+
 def test_it_waits_for_a_release_that_is_under_way(guests: Guests, settings: HoldSettings) -> None:
     uuid = guests.add("sol")
     take(settings, uuid)

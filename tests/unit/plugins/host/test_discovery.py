@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from discovered_host import World, codes, disk, given
@@ -18,6 +19,12 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery impo
     discover,
 )
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.inspection import DiskInspector
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition_copy import (
+    CopyMark,
+    CopySpec,
+    NewSource,
+    copy_of,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.guests import Guest
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.errors import OntapError
 
@@ -226,6 +233,18 @@ def test_guests_by_name(world: World) -> None:
     assert codes(world.discover(guests=["zz*"])) == [("no-guest-matches", None, None)]
     typed = world.discover(guests=["web1", " web2", " db1 "], exclude=["zz", " web2"])
     assert [guest["name"] for guest in typed["guests"]] == ["db1", "web1"]
+
+
+def test_a_copy_that_the_collection_made_is_known_by_its_mark(world: World) -> None:
+    for name in ("web1", "web2"):
+        world.guest(name, disk(world.image(world.mnt("kvm_vol1") / f"{name}.img")))
+    of = CopyMark("drill", "hv1-daily_20261121020000", "web1", str(uuid4()), "2026-11-22T03:00:00+00:00")
+    place = NewSource("file", str(world.image(world.mnt("kvm_vol1") / "copy.img")), "raw")
+    world.domains[1] = copy_of(world.domains[1], CopySpec("web1-look", str(uuid4()), of, {"vda": place})).xml
+    assert [(guest["name"], guest["copy"]) for guest in world.discover()["guests"]] == [
+        ("web1", False),
+        ("web1-look", True),
+    ]
 
 
 def test_guests_that_another_host_has(world: World) -> None:

@@ -170,6 +170,13 @@ def test_what_is_no_nfs(tmp_path: Path, facts: FileFacts, code: str) -> None:
     assert refusal.code == code
 
 
+@pytest.mark.parametrize(("kind", "said"), [("directory", "/x is a directory"), ("other", "/x is no file")])
+def test_what_it_is_instead_of_a_file(kind: str, said: str) -> None:
+    refusal = place_of(FileFacts("/x", "/x", kind), MOUNTS)
+    assert isinstance(refusal, Problem)
+    assert refusal.message == said
+
+
 def test_a_file_on_nfs() -> None:
     placed = place_of(FileFacts("/l", "/srv/bound/a.img", "file"), MOUNTS)
     assert isinstance(placed, NfsPlace)

@@ -142,3 +142,13 @@ def test_a_guest_that_was_defined_anew_and_is_asked_for_by_its_new_uuid_is_told_
     assert problem["code"] == "guest-identity"
     for word in (new, samples.WEB, "kvm_restore_as", f"kvm_restore_into_uuid={new}"):
         assert word in problem["message"]
+
+
+def test_the_name_that_is_asked_for_must_not_be_another_guest_s_by_now_though_the_guest_is_here() -> None:
+    names = {"web1-old": samples.WEB, "web1": samples.DB}
+    with pytest.raises(RestoreRefusedError) as caught:
+        planned(["web1"], web_now(name="web1-old"), names=names)
+    (problem,) = caught.value.fields["problems"]
+    assert problem["code"] == "guest-identity"
+    assert samples.DB in problem["message"]
+    assert planned([samples.WEB], web_now(name="web1-old"), names=names).guests[0].name == "web1-old"

@@ -19,6 +19,7 @@ from backup_site import Site
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest import SavedVolume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.presence import Place
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import Pending, TemporaryFile
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.answers import InUseError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.gate import Gate
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._gate.targets import Claim
@@ -35,6 +36,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 VOLUME, NAME = "kvm_vol1", "disk.img"
+SERIAL = "81C91$QXsh5a"
 THEN, NOW = b"then" * 4096, b"now!" * 4096
 
 
@@ -186,8 +188,7 @@ def test_what_differs_from_the_snapshot_is_no_restored_disk(bench: Bench) -> Non
 def test_what_a_lun_lost_is_a_note_of_its_check_and_fails_nothing(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serial = "81C91$QXsh5a"
-    lun = {"uuid": "u", "serial": serial, "wwid": wwid_of(serial), "size": 1, "os_type": "linux", "device": "/dev/dm-0"}
+    lun = {"uuid": "u", "serial": SERIAL, "wwid": wwid_of(SERIAL), "size": 1, "os_type": "linux", "device": "/dev/dm-0"}
     disk = replace(bench.disk, storage=replace(bench.disk.storage, kind="lun", lun=LunIdentity.from_record(lun)))
     found = Verified("identity", None, ("its QoS policy is none and was gold",))
     monkeypatch.setattr(bench.actor.luns, "verify", lambda *_what: found)
@@ -198,3 +199,11 @@ def test_what_keeps_this_host_from_a_rename_is_said(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("disk.img")
     assert hindrance(str(tmp_path / "disk.img")) is None
     assert hindrance(str(tmp_path / "link")) == f"{tmp_path}/link is a symbolic link"
+
+
+def test_a_lun_is_looked_at_as_one_before_it_may_be_overwritten(bench: Bench) -> None:
+    gone = {"uuid": "u", "serial": SERIAL, "wwid": wwid_of(SERIAL), "size": 1, "os_type": "linux"}
+    lun = LunIdentity.from_record({**gone, "device": "/dev/mapper/nosuch"})
+    disk = replace(bench.disk, storage=replace(bench.disk.storage, kind="lun", lun=lun))
+    with pytest.raises(KvmsnapError, match=f"^Failed to restore LUN {disk.label}: .*/dev/mapper/nosuch"):
+        bench.actor.prepare(disk, None)

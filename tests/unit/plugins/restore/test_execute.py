@@ -306,6 +306,7 @@ def test_when_putting_back_fails_too_the_guest_stays_off_and_both_reasons_are_to
     (result,) = carried_out(tmp_path, world, part(), safety=BEFORE)
     assert result.state_after == "shutoff"
     assert f"Failed to overwrite vdb. Putting vda, vdb back from safety snapshot {BEFORE} failed" in str(result.error)
+    assert "None" not in str(result.error)
     world.fails_at = ""
     world.steps.clear()
     (mended,) = carried_out(tmp_path, world, part(state="shutoff", after="running"), safety="another")

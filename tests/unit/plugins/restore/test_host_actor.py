@@ -8,8 +8,13 @@ from typing import Any, Optional
 from unittest.mock import Mock, call
 
 import pytest
+import samples
 
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.storage import Storage
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ontap.volumes import Volume
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.host_actor import HostActor, volume_space
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._restore.models import DiskRestore
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadline
 
 
@@ -23,3 +28,18 @@ def test_locks_are_given_up_before_the_connections_are_closed() -> None:
 def test_the_space_of_a_volume_is_what_the_array_says(answer: dict[str, Any], free: Optional[int]) -> None:
     client: Any = Mock(get=Mock(return_value=answer))
     assert volume_space(client, Mock(uuid="v"), deadline=Deadline.after(1)) == free
+
+
+@pytest.mark.parametrize(("method", "free", "needed"), [("copy", 199, 200), ("file_clone", 1, 2)])
+def test_a_volume_without_the_space_for_a_safety_snapshot_is_refused_before_it_is_made(
+    method: str, free: int, needed: int
+) -> None:
+    client: Any = Mock(get=Mock(return_value={"space": {"available": free}}))
+    volume = Volume("cluster1", "svm1", "svm1-uuid", "vol1", "vol1-uuid")
+    storage = Storage.from_record(samples.storage())
+    disk = DiskRestore("vda", "raw", storage, "/mnt/vol1/web1.img", "/mnt/vol1", samples.BACKUP, "vol1-snap", 200)
+    disks: Any = Mock(place=lambda _disk: (client, volume), method=method, timeout=30.0)
+    with pytest.raises(KvmsnapError, match=f"svm1:vol1 .* up to {needed} bytes there, and {free} are free"):
+        HostActor(Mock(), disks).secure([disk], "hv1-safety")
+    (asked,) = client.mock_calls
+    assert asked.kwargs["deadline"].remaining() <= 30.0

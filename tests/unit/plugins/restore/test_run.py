@@ -171,6 +171,13 @@ def test_the_guests_are_looked_at_with_the_restore_s_own_asked(
     assert {each.multipath_required for each in seen} == {required}
 
 
+def test_a_full_comparison_that_cannot_be_made_is_refused_for_each_disk(root: Path) -> None:
+    with pytest.raises(RestoreRefusedError) as caught:
+        run.run(asked(root, verify="full"), check=True)
+    assert [each["code"] for each in caught.value.fields["problems"]] == ["full-verify-impossible"] * 2
+    assert f"this host does not see /mnt/vol1/.snapshot/{samples.BACKUP}/db1.img" in caught.value.message
+
+
 def test_a_restore_of_one_disk_takes_nothing_else(root: Path) -> None:
     result = run.run(asked(root, disks=["vdb"]), check=True)
     assert planned(result) == {"disks": [("vdb", samples.BACKUP)], "files": []}
