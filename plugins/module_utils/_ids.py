@@ -25,18 +25,19 @@ class BackupName:
     taken: datetime
 
 
-def checked_id(value: str, *, what: str) -> str:
+def checked_id(value: str, *, what: str, longest: int = MAX_ID_LENGTH) -> str:
     """Return ``value`` when it can be a snapshot's name and a file's name, else raise :class:`InputError`.
 
-    ``what`` names the option in the message (``backup_id``, ``restore_id``, ``owner``).
+    ``what`` names the option in the message (``backup_id``, ``restore_id``, ``owner``); ``longest`` is the number of
+    characters that it may have.
     """
     if not value:
         example = "; give a name such as hv1-daily_20261121020000" if what == "backup_id" else ""
         raise InputError(f"{what} is empty{example}", option=what)
-    if len(value) > MAX_ID_LENGTH or not _SAFE.fullmatch(value) or ".." in value:
+    if len(value) > longest or not _SAFE.fullmatch(value) or ".." in value:
         raise InputError(
             f"{what} {value!r} cannot be used as a name: it must start with a letter or digit, hold letters, digits"
-            f" and . _ + - without '..', and be at most {MAX_ID_LENGTH} characters long",
+            f" and . _ + - without '..', and be at most {longest} characters long",
             option=what,
         )
     return value

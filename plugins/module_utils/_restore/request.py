@@ -14,6 +14,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.manifest_ke
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._catalog.restore_journal import UNDO
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import InputError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._host.discovery import DiscoveryRequest
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._ids import checked_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection import Host, connect
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.definition import Policy
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.health import Condition, condition_of
@@ -161,11 +162,8 @@ def _check_name(restore_id: str) -> None:
 
     An undo goes on as one only, and a restore must not pass for it.
     """
-    if len(restore_id) > MAX_RESTORE_ID:
-        raise InputError(
-            f"restore_id {restore_id!r} is longer than {MAX_RESTORE_ID} characters; nothing was touched",
-            option="restore_id",
-        )
+    if restore_id:
+        checked_id(restore_id, what="restore_id", longest=MAX_RESTORE_ID)
     undone = restore_id[: -len(UNDO)] if restore_id.endswith(UNDO) else ""
     if undone:
         raise InputError(

@@ -95,7 +95,7 @@ def run(request: RestoreRequest, *, check: bool) -> dict[str, Any]:
 
 def _run(request: RestoreRequest, locks: ExitStack, *, check: bool) -> dict[str, Any]:
     root = request.catalog_dir
-    asked = checked_id(request.restore_id, what="restore_id") if request.restore_id else ""
+    asked = request.restore_id
     known = restore_journal.load(root, asked) if asked else None
     deadline = request.array.deadline()
     with request.array.connected(deadline) as clients:

@@ -14,13 +14,19 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import Input
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("r1.undo", "give restore_id r1 and state=undone"), ("r" * 101, "longer than 100 characters")]
+    ("name", "said"),
+    [
+        ("r1.undo", "give restore_id r1 and state=undone"),
+        ("r" * 101, "be at most 100 characters long$"),
+        ("a/b", "be at most 100 characters long$"),
+    ],
 )
 def test_a_restore_has_a_name_that_leaves_room_for_its_undo_and_is_not_that_of_one(
     tmp_path: Path, name: str, said: str
 ) -> None:
     with pytest.raises(InputError, match=said):
         restore_request(tmp_path, restore_id=name)
+    restore_request(tmp_path, restore_id="r" * 100)
 
 
 @pytest.mark.parametrize("changes", [{"definition": "replace"}, {"definition": "merge"}, {"define_missing": True}])
