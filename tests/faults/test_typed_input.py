@@ -40,6 +40,11 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
     "a number for a name": ({"kvm_restore_vm_list": 101}, "kvm_restore_vm_list is 101 on hv0; name the guests"),
     "false for a name": ({"kvm_restore_vm_list": False}, "kvm_restore_vm_list is false on hv0; name the guests"),
     "no name": ({"kvm_restore_vm_list": ""}, "kvm_restore_vm_list is empty on hv0; name the guests"),
+    "a number for the name of a restore": (
+        {"kvm_restore_id": 4711, "kvm_restore_state": "undone"},
+        "kvm_restore_id is 4711 on hv0, and must be a text; put it in quotes. Nothing was touched.",
+    ),
+    "a blank for the name of a restore": ({"kvm_restore_id": None, "kvm_restore_state": "undone"}, "kvm_restore_id"),
     "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
     "a blank in a survey": ({"kvm_restore_as": None}, "kvm_restore_as"),
     "no directory": ({"kvm_catalog_dir": ""}, "catalog_dir is ''; give an absolute path"),
@@ -75,6 +80,36 @@ def test_a_pattern_that_names_no_host_is_no_success(playbooks: Playbooks) -> Non
     assert played.failures("localhost") == [
         "No host of the inventory matches 'hv9' (kvm_hosts_pattern; without it, the group kvm_hosts). Nothing was done."
     ]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("core", [OLDEST, NEWEST])
+@pytest.mark.parametrize("pattern", [f"{HOST},hv9", [HOST, "hv9"]])
+def test_a_pattern_of_which_a_part_names_no_host_is_no_success(playbooks: Playbooks, core: str, pattern: Any) -> None:
+    chosen: Path | None = tools.ensure_venv("sanity-2.16") if core == OLDEST else None
+    played = playbooks.run("kvmsnap.ontap.list", {"kvm_hosts_pattern": pattern}, core=chosen)
+    assert played.rc != 0
+    assert f"No host of the inventory matches 'hv9', a part of '{HOST},hv9'" in " ".join(played.stdout.split())
+
+
+@pytest.mark.parametrize("core", [pytest.param(OLDEST, marks=pytest.mark.long), NEWEST])
+def test_a_word_of_the_extra_variables_that_belongs_to_none_is_not_lost(playbooks: Playbooks, core: str) -> None:
+    """What Ansible makes of ``-e "kvm_backup_guests=p1, p2"``: two variables, of which nobody reads the second."""
+    chosen: Path | None = tools.ensure_venv("sanity-2.16") if core == OLDEST else None
+    played = playbooks.run("kvmsnap.ontap.backup", {"kvm_backup_guests": f"{GUEST},", "_raw_params": "p2"}, core=chosen)
+    assert played.rc != 0
+    assert "'p2' in the extra variables (-e) belongs to no variable" in " ".join(played.failures("localhost"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("core", [OLDEST, NEWEST])
+@pytest.mark.parametrize("pattern", ["", None, [HOST], f"{HOST},!hv9", f"kvm_hosts,&{HOST}"])
+def test_a_pattern_may_be_blank_a_list_and_take_away_what_is_not_there(
+    playbooks: Playbooks, core: str, pattern: Any
+) -> None:
+    chosen: Path | None = tools.ensure_venv("sanity-2.16") if core == OLDEST else None
+    played = playbooks.run("kvmsnap.ontap.list", {"kvm_hosts_pattern": pattern}, core=chosen)
+    assert played.rc == 0, played.stdout
 
 
 @pytest.mark.long
