@@ -53,6 +53,7 @@ AUTOSTART_OFF = "Its autostart stays off until it is brought back"
 TOGETHER = 2
 """So many disks and files make a guest that can be half restored; one disk alone gets its name at once."""
 UNTOUCHED = "Nothing of the guest was overwritten"
+SHARES_HALF = "It is left as it is, since a guest that shares a disk with it is half restored"
 STAYS_OFF = "The guest stays off, and nothing is put back, until that is known"
 
 
@@ -114,6 +115,8 @@ def run(
     """
     work = _Work(_Named(actor), journal, save, accept_unknown)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
+    for unit in units(todo):
+        work.join(unit)
     for guest in todo:
         work.make(guest)
     for unit in units(todo):
@@ -194,6 +197,7 @@ class _Work:
         self._begun: dict[str, float] = {}
         self._written: dict[str, list[DiskResult]] = {}
         self._together: dict[str, tuple[GuestRestore, ...]] = {}
+        self._withheld: set[str] = set()
         self._tried: set[str] = set()
         self._fence = Fence(actor.guests, self._progress, self._note)
 
@@ -215,9 +219,7 @@ class _Work:
                 self._make(guest, disk)
         except KvmsnapError as exc:
             self._drop_all(guest)
-            now = self._progress(guest)
-            half = now.disks or now.written
-            self.errors[guest.uuid] = exc.message if half else f"{exc.message}. {UNTOUCHED}{self._power_back(guest)}"
+            self._leave_as_it_is(guest, exc.message)
 
     def _make(self, guest: GuestRestore, disk: DiskRestore) -> Optional[Made]:
         """Make the file for a disk, or return what was made for it already."""
@@ -263,6 +265,29 @@ class _Work:
             self._guests.stop(guest)
         except KvmsnapError as exc:
             self.errors[guest.uuid] = exc.message
+            with suppress(KvmsnapError):
+                if self._guests.state(guest) == "shutoff":
+                    self._leave_as_it_is(guest, exc.message)
+
+    def _leave_as_it_is(self, guest: GuestRestore, why: str) -> None:
+        """Give up a guest before this run has overwritten anything of it.
+
+        It stays off when an earlier run half restored it, or one that shares a disk with it.
+        """
+        self.errors[guest.uuid] = why
+        if not any(map(self._is_half, self._unit(guest))):
+            self.errors[guest.uuid] += f". {UNTOUCHED}{self._power_back(guest)}"
+        elif not self._is_half(guest):
+            self._withheld.add(guest.uuid)
+            self.errors[guest.uuid] += f". {SHARES_HALF}"
+
+    def _unit(self, guest: GuestRestore) -> tuple[GuestRestore, ...]:
+        return self._together.get(guest.uuid, (guest,))
+
+    def _is_half(self, guest: GuestRestore) -> bool:
+        """Tell whether a disk of a guest was begun, or all are restored and it is not done."""
+        progress = self.journal.guests.get(guest.uuid)
+        return progress is not None and bool(progress.disks or progress.written)
 
     def secure(self, guests: Sequence[GuestRestore], name: str) -> None:
         """Keep what the guests hold now; when that fails none is written, and all are as they were."""
@@ -284,7 +309,7 @@ class _Work:
         """
         if guest.uuid in self.errors or self._progress(guest).written:
             return
-        half = any(self._progress(each).disks for each in self._together.get(guest.uuid, (guest,)))
+        half = any(self._progress(each).disks for each in self._unit(guest))
         self.errors[guest.uuid] = f"{why}{'' if half else self._power_back(guest)}"
 
     def _is_as_before(self, guest: GuestRestore) -> bool:
@@ -296,9 +321,12 @@ class _Work:
         untouched = not progress.disks and not progress.written
         return untouched and (self._known_safety(guest) is None or guest.state_now not in OFF)
 
-    def hold_together(self, unit: tuple[GuestRestore, ...]) -> None:
-        """Remember which guests share a disk; when one of them could not be stopped, none is touched."""
+    def join(self, unit: tuple[GuestRestore, ...]) -> None:
+        """Remember which guests share a disk."""
         self._together.update((guest.uuid, unit) for guest in unit)
+
+    def hold_together(self, unit: tuple[GuestRestore, ...]) -> None:
+        """When one of those that share a disk failed already, touch none."""
         self._give_up_with(unit)
 
     def write_together(self, guest: GuestRestore) -> None:
@@ -315,11 +343,19 @@ class _Work:
         self._tried.update(each.uuid for each in unit)
 
     def _give_up_with(self, unit: Sequence[GuestRestore]) -> bool:
-        """Give up the others when one of them failed already, and tell whether one has."""
-        failed = next((guest for guest in unit if guest.uuid in self.errors), None)
-        if failed is not None:
-            self._give_up([guest for guest in unit if guest.uuid not in self.errors], failed, "")
-        return failed is not None
+        """Give up the others when one of them failed already, and tell whether one has.
+
+        They stay as they are when it is half restored itself: what they share may be neither old nor new.
+        """
+        given_up = [guest for guest in unit if guest.uuid in self.errors]
+        others = [guest for guest in unit if guest.uuid not in self.errors]
+        half = next(filter(self._is_half, given_up), None)
+        if half is not None:
+            for guest in others:
+                self.errors[guest.uuid] = f"Guest {half.name} failed again. {SHARES_HALF}"
+        elif others and given_up:
+            self._give_up(others, given_up[0], "")
+        return bool(given_up)
 
     def _write_unit(self, unit: Sequence[GuestRestore]) -> tuple[Optional[GuestRestore], str]:
         """Keep all from being started, then write all; return the guest that failed, if any, and why.
@@ -358,6 +394,11 @@ class _Work:
             reason = why if guest is failed else f"Guest {failed.name}, which shares a disk with it, was not restored"
             power = self._power_back(guest) if whole else ""
             self.errors[guest.uuid] = f"{reason}{text}{power}"
+        for guest in self._unit(failed) if whole else ():
+            if guest.uuid in self._withheld:
+                self._withheld.remove(guest.uuid)
+                why = self.errors[guest.uuid].replace(f". {SHARES_HALF}", "")
+                self.errors[guest.uuid] = f"{why}. {UNTOUCHED}{self._power_back(guest)}"
 
     def restore(self, guest: GuestRestore) -> GuestResult:
         """Bring one guest back, or its disks as they were before."""
@@ -637,13 +678,13 @@ class _Work:
 
     def _start(self, guest: GuestRestore, state: str) -> None:
         """Start a guest, whose QEMU takes the locks of its disks itself; its disks are whole, those it shares too."""
-        for each in self._together.get(guest.uuid, (guest,)):
+        for each in self._unit(guest):
             self._disks.unlock(each)
         self._guests.start(guest, state)
 
     def _refuse_active(self, guest: GuestRestore, what: str) -> None:
         """Raise unless the guest is off, and all that share a disk with it, with no memory to be resumed."""
-        for each in map(self._seen, self._together.get(guest.uuid, (guest,))):
+        for each in map(self._seen, self._unit(guest)):
             state = self._guests.state(each)
             saved = state == "shutoff" and self._guests.saved_image(each)
             if state not in OFF or saved:

@@ -182,6 +182,80 @@ def test_a_guest_whose_disk_was_about_to_be_moved_aside_is_started_when_the_next
     assert (world.states[samples.WEB], world.content) == ("running", {})
 
 
+def sharing(web: str, db: str) -> tuple[GuestRestore, GuestRestore]:
+    """web1 and db1, in these states, which share a disk."""
+    return (
+        replace(part(state=web, after="running"), shares=(samples.DB,)),
+        replace(part("db1", samples.DB, state=db, after="running"), shares=(samples.WEB,)),
+    )
+
+
+@pytest.mark.parametrize("renames", [False, True])
+def test_no_guest_is_started_while_one_that_shares_a_disk_with_it_is_half_restored(
+    tmp_path: Path, renames: bool
+) -> None:
+    """Killed anywhere, then run again when the array does not answer: all are as before, or stay off."""
+    for dies_at in range(40):
+        root = tmp_path / str(dies_at)
+        world = World(*sharing("running", "running"))
+        world.renames, world.dies_at = renames, dies_at
+        try:
+            carried_out(root, world, *sharing("running", "running"), safety="safe")
+        except Killed:
+            world.dies_at, world.fails_at = -1, "ask about vda"
+            world.locked.clear()
+            states = [world.states[uuid] for uuid in (samples.WEB, samples.DB)]
+            results = carried_out(root, world, *sharing(*states), safety="safe")
+        else:
+            break
+        untouched = not world.content and not world.nameless
+        whole = len(world.content) == 4 and not any(each.error for each in results)
+        known = journals.load(root, "r1")
+        begun = known is not None and any(each.disks for each in known.guests.values())
+        wanted = "running" if whole or (untouched and not begun) else "shutoff"
+        assert set(world.states.values()) == {wanted}, dies_at
+    assert dies_at > 10
+
+
+def test_those_that_share_a_disk_are_started_once_it_is_put_back(tmp_path: Path) -> None:
+    world = World(*sharing("running", "running"))
+    world.dies_at = 6
+    with pytest.raises(Killed):
+        carried_out(tmp_path, world, *sharing("running", "running"), safety="safe")
+    assert world.content == {"web1-vda.img": samples.BACKUP, "web1-vdb.img": samples.BACKUP}
+    world.dies_at, world.fails_once = -1, []
+    world.locked.clear()
+
+    def make(disk: DiskRestore, notes: Notes) -> None:
+        if disk.storage.path.startswith("db1"):
+            raise KvmsnapError("Failed to ask about db1")
+
+    world.make = make  # type: ignore[assignment]
+    web, db = carried_out(tmp_path, world, *sharing("shutoff", "shutoff"), safety="safe")
+    assert set(world.states.values()) == {"running"}
+    assert world.content == {"web1-vda.img": "safe", "web1-vdb.img": "safe"}
+    assert "vda, vdb was put back from safety snapshot safe, and the guest is running again" in str(web.error)
+    assert db.error == "Failed to ask about db1. Nothing of the guest was overwritten, and the guest is running again"
+
+
+@pytest.mark.parametrize("transient", [False, True])
+def test_a_guest_that_went_off_though_its_stop_failed_is_started_again(tmp_path: Path, transient: bool) -> None:
+    """libvirtd was gone before it had answered."""
+    world = World(part())
+    world.transient = {samples.WEB} if transient else set()
+    stops = world.stop
+
+    def stop(guest: GuestRestore) -> None:
+        stops(guest)
+        raise KvmsnapError("Failed to stop web1: no answer")
+
+    world.stop = stop  # type: ignore[method-assign]
+    (result,) = carried_out(tmp_path, world, part(), safety="safe")
+    assert str(result.error).startswith("Failed to stop web1: no answer. Nothing of the guest was overwritten, and the")
+    assert (world.states[samples.WEB], world.content) == ("running", {})
+    assert world.transient == ({samples.WEB} if transient else set())
+
+
 def test_what_an_overwrite_left_behind_is_told(tmp_path: Path) -> None:
     world = World(part())
     world.notes = ("the temporary LUN is left behind",)
