@@ -227,7 +227,7 @@ HOST = (
     Cell("rename disk 2", "somebody starts the guest between the disks", _started_between, part=True),
     Cell("rename disk 2", "the module is killed; somebody starts the guest", _killed_and_started, part=True, undo=True),
     Cell("stop", "the catalog's disk is full", _catalog_full("", "before")),
-    Cell("safety snapshot", "the catalog's disk is full", _catalog_full("stop", "before")),
+    Cell("safety snapshot", "the catalog's disk is full", _catalog_full("prove disk 2", "before")),
     Cell("make disk 1", "the catalog's disk is full", _catalog_full("make disk 1", "before")),
     Cell("rename disk 1", "the catalog's disk is full", _catalog_full("rename disk 1", "off")),
     Cell("start", "the guest does not start", _will_not_start, part=True, undo=True),
