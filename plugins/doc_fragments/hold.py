@@ -37,7 +37,7 @@ options:
   hold_deadline:
     description:
       - Seconds that the hold may last, from the first freeze on. At that moment all guests are released, and a snapshot
-        that is not known to exist by then fails the backup.
+        that is not known to exist by then fails the backup. At most 600.
     type: float
     default: 30
   vss_hold_deadline:
@@ -48,7 +48,7 @@ options:
     type: float
     default: 8
   hold_margin:
-    description: Seconds after O(hold_deadline) at which the dead-man timer fires.
+    description: Seconds after O(hold_deadline) at which the dead-man timer fires, at most 60.
     type: float
     default: 0.5
   unquiesce_timeout:

@@ -65,10 +65,9 @@ def wait_for_others(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldS
 
 def _to_end(wanted: Sequence[HoldRequest], hold_id: str, settings: HoldSettings) -> bool:
     """Say whether another hold that is to end soon has one of the guests."""
-    names = {want.uuid or want.name for want in wanted}
     held = other_holds(settings.directory, hold_id, boot_id(settings.boot)).values()
     return any(
-        names & {row.uuid, row.name}
+        any(row.uuid == want.uuid if want.uuid else row.name == want.name for want in wanted)
         and not long_over([row], known_timer(settings.directory / f"{holder}.timer"), time.monotonic())
         for holder, row in held
     )

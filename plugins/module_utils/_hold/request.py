@@ -25,6 +25,8 @@ _LEAST = {
     "vss_hold_deadline": 0,
     "concurrency_timeout": 0,
 }
+_MOST = {"hold_deadline": 600, "hold_margin": 60}
+"""Seconds: a hold that may last for days, or whose timer fires then, is one that nobody ends."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class GuardedSettings(HoldSettings):
         A hold lasts ``hold_deadline`` at most; the time after which the plug-in's agent resumed guests
         (``unquiesce_timeout``) can only shorten that.
         """
-        check_numbers(options, _LEAST)
+        check_numbers(options, _LEAST, _MOST)
         uri, retry_count = options["uri"], options["retry_count"]
         deadline = float(min(filter(None, (options["hold_deadline"], options["unquiesce_timeout"]))))
         return cls(

@@ -246,7 +246,15 @@ def _claim(
 def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:
     """Return the snapshot from before the restore and the wanted guests that it holds and that were overwritten."""
     written = [uuid for uuid, progress in known.guests.items() if progress.disks or progress.written]
-    wanted = [saved.uuid for saved in map(manifest.guest, guests) if saved is not None] if guests else written
+    found = {name: manifest.guest(name) for name in guests}
+    unknown = [name for name, saved in found.items() if saved is None]
+    if unknown:
+        raise InputError(
+            f"Restore {known.restore_id} had no guest {', '.join(map(repr, unknown))} in its backup; name its guests,"
+            " or none for all of them. Nothing was touched",
+            restore_id=known.restore_id,
+        )
+    wanted = [saved.uuid for saved in found.values() if saved is not None] if guests else written
     todo = [uuid for uuid in wanted if uuid in written]
     safeties = {safety.name: safety for safety in map(known.safety_of, todo) if safety is not None}
     if len(safeties) != 1 or any(known.safety_of(uuid) is None for uuid in todo):

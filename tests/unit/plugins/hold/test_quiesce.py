@@ -39,6 +39,15 @@ def test_a_hold_can_wait_for_another_one(guests: Guests, settings: HoldSettings)
     assert time.monotonic() - began < 30
 
 
+def test_a_hold_does_not_wait_for_a_guest_that_is_called_as_another_one(guests: Guests, settings: HoldSettings) -> None:
+    uuid = guests.add("sol")
+    take(settings, want(guests.add(uuid)), hold_id="h1")
+    began = time.monotonic()
+    wait_for_others([want(uuid)], "h2", settings, Deadline.after(60))
+    assert time.monotonic() - began < 30
+    release("h1", settings, check=False)
+
+
 def options(settings: HoldSettings, **more: Any) -> dict[str, Any]:
     return {
         "hold_id": "h1",

@@ -70,6 +70,13 @@ def test_what_is_too_little_is_refused(option: str, value: float, least: int) ->
     assert caught.value.fields == {"option": option}
 
 
+@pytest.mark.parametrize(("option", "value", "most"), [("hold_deadline", 601.0, 600), ("hold_margin", 61.0, 60)])
+def test_a_hold_that_nobody_would_end_is_refused(option: str, value: float, most: int) -> None:
+    with pytest.raises(InputError, match=rf"^{option} is {value:g}; it must be at most {most}$"):
+        QuiesceRequest.from_options(options(**{option: value}))
+    QuiesceRequest.from_options(options(**{option: float(most)}))
+
+
 @pytest.mark.parametrize("option", ["hold_deadline", "hold_margin", "vss_hold_deadline", "unquiesce_timeout"])
 def test_a_hold_without_an_end_is_refused(option: str) -> None:
     with pytest.raises(InputError, match=f"^{option} is inf; it must be at most"):

@@ -83,6 +83,12 @@ def test_what_no_single_snapshot_holds_is_not_undone(known: Journal) -> None:
         run._to_undo(known, backup(), ["web1", "db1"])
 
 
+def test_a_guest_that_the_restore_did_not_know_is_named() -> None:
+    known = journal(safety(samples.WEB), web=WRITTEN)
+    with pytest.raises(InputError, match="Restore r1 had no guest 'wbe1' in its backup; name its guests, or none"):
+        run._to_undo(known, backup(), ["web1", "wbe1"])
+
+
 def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
     before = run._as_before(backup(), safety(samples.WEB))
     assert before.backup_id == BEFORE
