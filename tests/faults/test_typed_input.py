@@ -136,6 +136,11 @@ def test_what_cannot_be_the_name_of_a_backup_is_refused_by_name(playbooks: Playb
         ({"kvm_backup_hold_deadline": "inf"}, "hold_deadline is inf; it must be at most"),
         ({"kvm_backup_hold_deadline": "nan"}, "hold_deadline is nan; it must be at least 1"),
         ({"kvm_backup_id": None}, "kvm_backup_id, given to hv0, must not be null, as for a question of a survey"),
+        ({"kvm_backup_policy": 7}, "kvm_backup_policy is 7 on hv0, and must be a text; put it in quotes."),
+        (
+            {"kvm_backup_hooks": {"after_resume": [{"command": "true", "timeout": "0"}]}},
+            "kvm_backup_hooks has a timeout of 0 on hv0; give each hook a number of seconds, 1 or more.",
+        ),
         ({"kvm_backup_quiesce": {"*": "agnet"}}, "quiesce is 'agnet' for *; it can be auto, agent,"),
     ],
 )
