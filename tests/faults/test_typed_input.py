@@ -46,6 +46,10 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a blank for the name of a restore": ({"kvm_restore_id": None, "kvm_restore_state": "undone"}, "kvm_restore_id"),
     "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
+    "more seconds than Ansible takes": (
+        {"sc_agent_timeout": "99999999999"},
+        "sc_agent_timeout is 99999999999 s on hv0; it bounds each step of the restore and must be 600 or higher, and",
+    ),
     "a blank in a survey": ({"kvm_restore_as": None}, "kvm_restore_as"),
     "no directory": ({"kvm_catalog_dir": ""}, "catalog_dir is ''; give an absolute path"),
     "a directory below that of the module": (
