@@ -415,7 +415,7 @@ def test_the_playbook_refuses_it_without_a_word_and_restores_and_undoes_it_with_
     assert f"kvm_restore_into_uuid={NEW}" in play(2)
     assert "kvm_restore_into_uuid" in play(2, kvm_restore_vm_list=site.old)
     assert "is defined on none of" in play(2, kvm_restore_into_uuid=STRANGER)
-    assert "goes neither with kvm_restore_as" in play(2, kvm_restore_into_uuid=NEW, kvm_restore_as="other")
+    assert "cannot be combined with kvm_restore_as" in play(2, kvm_restore_into_uuid=NEW, kvm_restore_as="other")
     assert site.world() == before
     play(0, kvm_restore_into_uuid=NEW, kvm_restore_id="played")
     assert (site.bytes_now(), site.uuid_and_state()) == (site.saved, (NEW, RUNNING))

@@ -46,6 +46,10 @@ TYPED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a blank for the name of a restore": ({"kvm_restore_id": None, "kvm_restore_state": "undone"}, "kvm_restore_id"),
     "a time below zero": ({"kvm_restore_unknown_wait": "-1"}, "unknown_wait is -1; give a number of seconds"),
+    "more seconds than Ansible takes": (
+        {"sc_agent_timeout": "99999999999"},
+        "sc_agent_timeout is 99999999999 s on hv0; it bounds each step of the restore and must be 600 or higher, and",
+    ),
     "a blank in a survey": ({"kvm_restore_as": None}, "kvm_restore_as"),
     "no directory": ({"kvm_catalog_dir": ""}, "catalog_dir is ''; give an absolute path"),
     "a directory below that of the module": (
@@ -136,6 +140,11 @@ def test_what_cannot_be_the_name_of_a_backup_is_refused_by_name(playbooks: Playb
         ({"kvm_backup_hold_deadline": "inf"}, "hold_deadline is inf; it must be at most"),
         ({"kvm_backup_hold_deadline": "nan"}, "hold_deadline is nan; it must be at least 1"),
         ({"kvm_backup_id": None}, "kvm_backup_id, given to hv0, must not be null, as for a question of a survey"),
+        ({"kvm_backup_policy": 7}, "kvm_backup_policy is 7 on hv0, and must be a text; put it in quotes."),
+        (
+            {"kvm_backup_hooks": {"after_resume": [{"command": "true", "timeout": "0"}]}},
+            "kvm_backup_hooks has a timeout of 0 on hv0; give each hook a number of seconds, 1 or more.",
+        ),
         ({"kvm_backup_quiesce": {"*": "agnet"}}, "quiesce is 'agnet' for *; it can be auto, agent,"),
     ],
 )

@@ -245,6 +245,14 @@ def _claim(
 
 def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple[Safety, list[str]]:
     """Return the snapshot from before the restore and the wanted guests that it holds and that were overwritten."""
+    strangers = [name for name in guests if manifest.guest(name) is None]
+    if strangers:
+        raise InputError(
+            f"Restore {known.restore_id} was made from backup {known.backup_id}, which does not hold"
+            f" {', '.join(map(repr, strangers))}; it holds {', '.join(guest.name for guest in manifest.guests)}."
+            " Nothing was touched",
+            restore_id=known.restore_id,
+        )
     written = [uuid for uuid, progress in known.guests.items() if progress.disks or progress.written]
     found = {name: manifest.guest(name) for name in guests}
     unknown = [name for name, saved in found.items() if saved is None]
@@ -256,6 +264,13 @@ def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple
         )
     wanted = [saved.uuid for saved in found.values() if saved is not None] if guests else written
     todo = [uuid for uuid in wanted if uuid in written]
+    if not todo:
+        undoable = ", ".join(guest.name for guest in manifest.guests if guest.uuid in written) or "none"
+        raise InputError(
+            f"There is nothing to undo of {', '.join(guests) or 'any guest'}: restore {known.restore_id} did not"
+            f" overwrite its disks, or put them back at once. It can be undone for: {undoable}. Nothing was touched",
+            restore_id=known.restore_id,
+        )
     safeties = {safety.name: safety for safety in map(known.safety_of, todo) if safety is not None}
     if len(safeties) != 1 or any(known.safety_of(uuid) is None for uuid in todo):
         there = ", ".join(safeties) or "none"

@@ -72,10 +72,8 @@ def test_the_guests_that_were_overwritten_are_undone(known: Journal, guests: lis
     "known",
     [
         journal(web=WRITTEN),
-        journal(safety(samples.WEB), web=GuestProgress("running")),
         journal(safety(samples.WEB), safety(samples.DB, name="other"), web=WRITTEN, db=WRITTEN),
         journal(safety(samples.WEB), web=WRITTEN, db=WRITTEN),
-        journal(),
     ],
 )
 def test_what_no_single_snapshot_holds_is_not_undone(known: Journal) -> None:
@@ -83,10 +81,22 @@ def test_what_no_single_snapshot_holds_is_not_undone(known: Journal) -> None:
         run._to_undo(known, backup(), ["web1", "db1"])
 
 
-def test_a_guest_that_the_restore_did_not_know_is_named() -> None:
-    known = journal(safety(samples.WEB), web=WRITTEN)
-    with pytest.raises(InputError, match="Restore r1 had no guest 'wbe1' in its backup; name its guests, or none"):
-        run._to_undo(known, backup(), ["web1", "wbe1"])
+@pytest.mark.parametrize(
+    ("known", "guests", "said"),
+    [
+        (journal(safety(samples.WEB), web=WRITTEN), ["db1"], "undo of db1: .* undone for: web1. Nothing was touched$"),
+        (journal(safety(samples.WEB), web=GuestProgress("running")), ["web1"], "undo of web1: .* undone for: none"),
+        (journal(), [], "undo of any guest: .* undone for: none"),
+        (
+            journal(safety(samples.WEB), web=WRITTEN),
+            ["web1", "web9"],
+            f"made from backup {samples.BACKUP}, which does not hold 'web9'; it holds web1, db1. Nothing was touched$",
+        ),
+    ],
+)
+def test_guests_of_which_there_is_nothing_to_undo_are_named(known: Journal, guests: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run._to_undo(known, backup(), guests)
 
 
 def test_the_safety_snapshot_takes_the_place_of_the_backup() -> None:
