@@ -68,6 +68,8 @@ _LOCK_SECONDS = 10.0
 """Seconds to wait for the hold's lock: who has it lets go of guests itself, or has just been ended by force."""
 _PATIENCE = 60.0
 """Seconds that a process which lets go of the guests has for that, before it counts as hung and is ended."""
+_LONGEST_PATIENCE = 600.0
+"""The most that such a process gets when it says that it needs more: the others may stand still meanwhile."""
 _LOOK_AGAIN = 0.1
 """Seconds between two looks at who has the lock; a look reads one small file."""
 _END_SECONDS = 0.3
@@ -264,11 +266,13 @@ def fire(timer: Timer, path: Path, settings: HoldSettings) -> list[Row]:
 def _alone(directory: Path, hold_id: str, *, late: bool) -> AbstractContextManager[None]:
     """Take the hold's lock; a process that keeps it past the hold's end without letting go of the guests is ended.
 
-    One that lets go of them is given time, and so is any that has the lock ``late``: it is another run by now. One that
-    has been killed does nothing more, even where the kernel keeps it, and its lock, in a call that hangs.
+    One that lets go of them is given time, as much as it said that it may need, and so is any that has the lock
+    ``late``: it is another run by now. One that has been killed does nothing more, even where the kernel keeps it, and
+    its lock, in a call that hangs.
     """
     holder = lock_holder(directory, hold_id)
-    patience = Deadline.after(_PATIENCE)
+    asked = 0.0 if holder is None else min(holder.seconds + _LOCK_SECONDS, _LONGEST_PATIENCE)
+    patience = Deadline.after(max(_PATIENCE, asked))
     while holder is not None and (late or holder.stage == "releasing") and patience.remaining() > 0:
         patience.clock.sleep(_LOOK_AGAIN)
         holder = lock_holder(directory, hold_id)

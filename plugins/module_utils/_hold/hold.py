@@ -59,6 +59,9 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Deadli
 _GROUP_PATIENCE = 1.0
 """Seconds after which the release goes on to the next group, whoever of this one has not answered."""
 
+_RELEASE_SECONDS = 55.0
+"""Seconds after which nobody is tried again: each try of a silent agent takes its whole time limit."""
+
 _RELEASE_PATIENCE = 8.0
 """Seconds for which guests that could not be released are tried again at least, however few re-runs are asked for.
 
@@ -362,7 +365,7 @@ def release_all(pool: WorkerPool, record: HoldRecord, settings: HoldSettings) ->
 
     Groups are released in the reverse of the order in which they were held, but none waits long for another.
     """
-    releasing(record.path)
+    releasing(record.path, seconds=longest_release(settings))
     rows = _release(pool, record.rows, record, settings)
     stuck = [row for row in rows if row.outstanding]
     if stuck:
@@ -383,6 +386,15 @@ def release_all(pool: WorkerPool, record: HoldRecord, settings: HoldSettings) ->
     return rows
 
 
+def longest_release(settings: HoldSettings) -> float:
+    """Return the seconds after which a release is over: two tries of a silent agent fit into them."""
+    return max(_RELEASE_SECONDS, 2.0 * _one_try(settings))
+
+
+def _one_try(settings: HoldSettings) -> float:
+    return float(settings.freeze_timeout + settings.ping_timeout)
+
+
 def release_some(pool: WorkerPool, rows: Iterable[Row], record: HoldRecord, settings: HoldSettings) -> None:
     """Begin to let go of some guests while the others are held on; :func:`release_all` sees to it that it succeeds."""
     pool.begin(rows, lambda worker, row: _try(worker, row, record, settings))
@@ -391,13 +403,17 @@ def release_some(pool: WorkerPool, rows: Iterable[Row], record: HoldRecord, sett
 def _release(pool: WorkerPool, rows: Sequence[Row], record: HoldRecord, settings: HoldSettings) -> list[Row]:
     """Try each guest once, then again those that could not be released; nobody waits for another's second try.
 
-    That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away.
+    That goes on for as often as is asked for and for some seconds at least: agents need them when libvirt was away. It
+    ends before the dead-man timer would take it for hung.
     """
     done = {row.uuid: row for row in rows}
     patience = Deadline.after(_RELEASE_PATIENCE, settings.clock)
+    end = Deadline.after(longest_release(settings), settings.clock)
     for attempt in count():
         todo = [row for row in done.values() if attempt == 0 or row.outstanding]
         if not todo or (attempt > settings.retry_count and patience.remaining() <= 0):
+            break
+        if attempt and end.remaining() < _one_try(settings):
             break
         settings.clock.sleep(pause(attempt))
         groups = [[row for row in todo if row.order == order] for order in sorted({row.order for row in todo})]

@@ -11,7 +11,11 @@ from typing import Literal, Optional
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._errors import KvmsnapError
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.deadman import watches
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.healing import end_of
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import briefly_locked, release_all
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.hold import (
+    briefly_locked,
+    longest_release,
+    release_all,
+)
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.models import HoldError, HoldSettings
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._hold.record import (
     HoldRecord,
@@ -122,7 +126,8 @@ def put_right(seen: HoldSeen, settings: HoldSettings, *, now: float, wall: float
     Raises :class:`HoldError` when a guest could not be released, or the hold has come to life.
     """
     locks = briefly_locked(settings, seen.outstanding, seen.hold_id)
-    with locks, locked(settings.directory, seen.hold_id, stage="releasing", timeout=LEAST):
+    longest = longest_release(settings)
+    with locks, locked(settings.directory, seen.hold_id, stage="releasing", timeout=LEAST, seconds=longest):
         again = look_at(seen.hold_id, settings, wall=wall)
         if assess(again, now=now, grace_period=grace_period).fate not in ("release", "forget"):
             raise HoldError(f"Failed to release hold {seen.hold_id}: it has begun anew")

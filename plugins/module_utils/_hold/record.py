@@ -259,18 +259,25 @@ def claiming(directory: Path, *, timeout: float = LOCK_TIMEOUT) -> Iterator[None
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who has the lock of a hold: its process, None when it has not said so yet, and what it is about to do."""
+    """Who has the lock of a hold: its process, None when it has not said so yet, and what it is about to do.
+
+    ``seconds`` is how long it says that it may let go of the guests, 0 when it says nothing.
+    """
 
     process: Optional[Process]
     stage: Stage
+    seconds: float = 0.0
 
 
 @contextmanager
-def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+def locked(
+    directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: float = LOCK_TIMEOUT, seconds: float = 0.0
+) -> Iterator[None]:
     """Keep every other process away from a hold; raises :class:`HoldRecordError` when one keeps it for too long.
 
     The dead-man timer needs this lock to act. Whoever keeps it past the timer's end is ended by force, unless it has
     said by :func:`releasing` that it lets go of the guests; so it is no lock to have while waiting for something else.
+    ``seconds`` is how long that may last in the stage of releasing.
     Where it cannot be written down who has it, as on a full file system, it is a lock all the same.
     """
     path = directory / f"{checked_hold_id(hold_id)}.lock"
@@ -280,7 +287,7 @@ def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: 
         descriptor = _lock(path, deadline)
         if descriptor is not None:
             with suppress(OSError):
-                _write_holder(path, stage)
+                _write_holder(path, stage, seconds)
     except OSError as exc:
         raise HoldRecordError(f"Failed to lock the hold {hold_id}: {path}: {exc.strerror}") from exc
     if descriptor is None:
@@ -293,13 +300,16 @@ def locked(directory: Path, hold_id: str, *, stage: Stage = "holding", timeout: 
         os.close(descriptor)
 
 
-def releasing(record: Path) -> None:
-    """Say that this process, if it has the lock of the hold with this record, lets go of the guests from now on."""
+def releasing(record: Path, *, seconds: float) -> None:
+    """Say that this process, if it has the lock of the hold with this record, lets go of the guests from now on.
+
+    ``seconds`` is how long that may last.
+    """
     path = record.with_suffix(".lock")
     holder = _read_holder(path)
     if holder.process == own_process() and holder.stage != "releasing":
         with suppress(OSError):
-            _write_holder(path, "releasing")
+            _write_holder(path, "releasing", seconds)
 
 
 def lock_holder(directory: Path, hold_id: str) -> Optional[LockHolder]:
@@ -311,15 +321,17 @@ def lock_holder(directory: Path, hold_id: str) -> Optional[LockHolder]:
         raise HoldRecordError(f"Failed to look at the lock of the hold {hold_id}: {path}: {exc.strerror}") from exc
 
 
-def _write_holder(path: Path, stage: Stage) -> None:
+def _write_holder(path: Path, stage: Stage, seconds: float) -> None:
     process = own_process()
-    path.write_text(json.dumps({"pid": process.pid, "started": process.started, "stage": stage}), encoding="ascii")
+    record = {"pid": process.pid, "started": process.started, "stage": stage, "seconds": seconds}
+    path.write_text(json.dumps(record), encoding="ascii")
 
 
 def _read_holder(path: Path) -> LockHolder:
     try:
         record = json.loads(path.read_bytes())
-        return LockHolder(Process.from_record(record), "releasing" if record["stage"] == "releasing" else "holding")
+        stage: Stage = "releasing" if record["stage"] == "releasing" else "holding"
+        return LockHolder(Process.from_record(record), stage, float(record.get("seconds", 0.0)))
     except (OSError, ValueError, KeyError, TypeError):
         return LockHolder(None, "holding")
 

@@ -254,15 +254,7 @@ def _to_undo(known: Journal, manifest: Manifest, guests: Sequence[str]) -> tuple
             restore_id=known.restore_id,
         )
     written = [uuid for uuid, progress in known.guests.items() if progress.disks or progress.written]
-    found = {name: manifest.guest(name) for name in guests}
-    unknown = [name for name, saved in found.items() if saved is None]
-    if unknown:
-        raise InputError(
-            f"Restore {known.restore_id} had no guest {', '.join(map(repr, unknown))} in its backup; name its guests,"
-            " or none for all of them. Nothing was touched",
-            restore_id=known.restore_id,
-        )
-    wanted = [saved.uuid for saved in found.values() if saved is not None] if guests else written
+    wanted = [saved.uuid for saved in map(manifest.guest, guests) if saved is not None] if guests else written
     todo = [uuid for uuid in wanted if uuid in written]
     if not todo:
         undoable = ", ".join(guest.name for guest in manifest.guests if guest.uuid in written) or "none"

@@ -524,7 +524,7 @@ def test_it_waits_for_a_release_that_is_under_way(guests: Guests, settings: Hold
     path = armed(settings)
     done: list[int] = []
     with locked(settings.directory, "h1"):
-        releasing(settings.directory / "h1.json")
+        releasing(settings.directory / "h1.json", seconds=55)
         thread = threading.Thread(target=lambda: done.append(fire(settings, path)))
         thread.start()
         time.sleep(0.3)
@@ -534,6 +534,26 @@ def test_it_waits_for_a_release_that_is_under_way(guests: Guests, settings: Hold
         path.unlink()
     thread.join(10)
     assert done == [0]
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(0.0, True), (55.0, False)])
+def test_a_release_has_the_time_that_it_says(
+    guests: Guests, settings: HoldSettings, monkeypatch: pytest.MonkeyPatch, seconds: float, ended: bool
+) -> None:
+    monkeypatch.setattr(deadman_run, "_PATIENCE", 0.3)
+    monkeypatch.setattr(deadman_run, "_LOCK_SECONDS", 0.3)
+    ends: list[Process] = []
+    monkeypatch.setattr(deadman_run, "end", lambda process, **_how: ends.append(process))
+    take(settings, guests.add("sol"))
+    path = armed(settings)
+    thread = threading.Thread(target=fire, args=(settings, path))
+    with locked(settings.directory, "h1", stage="releasing", seconds=seconds):
+        thread.start()
+        thread.join(2 if ended else 1)
+        assert bool(ends) is ended
+        path.unlink()
+    thread.join(10)
+    assert bool(ends) is ended
 
 
 @pytest.mark.parametrize("stage", ["holding", "releasing"])

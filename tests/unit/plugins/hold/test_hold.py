@@ -32,6 +32,7 @@ from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.connection impo
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.coverage import FileSystem
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._kvm.processes import boot_id
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._locks.guest_lock import guest_locks, lock_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock
 
 WINDOWS = "http://microsoft.com/win/11"
 RUNNING, PAUSED = (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_PAUSED)
@@ -340,6 +341,26 @@ def test_a_failing_freeze_undoes_the_whole_hold(guests: Guests, settings: HoldSe
     assert rows["bad"]["error"] == "Failed: the agent said no"
     assert rows["bad"]["held"] is False
     assert release("h1", settings, check=False)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("freeze_timeout", "again", "tries"), [(20, 3, 2), (60, 3, 2), (1, 3, 4), (10, 3, 3), (20, 0, 1)]
+)
+def test_a_release_ends_before_the_timer_takes_it_for_hung(
+    guests: Guests, settings: HoldSettings, freeze_timeout: int, again: int, tries: int
+) -> None:
+    """Each try of the silent agent takes the whole time limits; the clock knows of nothing else."""
+    inside = Inside()
+    settings = replace(settings, freeze_timeout=freeze_timeout, retry_count=again)
+    take(settings, want(guests.add("lin", agent=inside)))
+    inside.thaws, inside.status_fails = ["silent"] * 9, 9
+    begun = inside.journal.count("thaw")
+    limits = freeze_timeout + settings.ping_timeout
+    clock = Clock(lambda: float(limits * inside.journal.count("thaw")), lambda _seconds: None)
+    with pytest.raises(HoldError, match="Failed to release guest lin"):
+        release("h1", replace(settings, clock=clock), check=False)
+    assert inside.journal.count("thaw") - begun == tries
+    assert tries * limits <= max(55, 2 * limits)
 
 
 def test_a_lost_freeze_is_thawed_when_the_hold_is_undone(guests: Guests, settings: HoldSettings) -> None:

@@ -136,9 +136,9 @@ def test_only_the_owner_of_the_lock_says_that_it_releases(settings: HoldSettings
         path = settings.directory / "h1.lock"
         own = path.read_text(encoding="ascii")
         path.write_text(json.dumps({"pid": 1, "started": 0, "stage": "holding"}), encoding="ascii")
-        releasing(settings.directory / "h1.json")
+        releasing(settings.directory / "h1.json", seconds=55)
         assert json.loads(path.read_text(encoding="ascii"))["stage"] == "holding"
         path.write_text(own, encoding="ascii")
-        releasing(settings.directory / "h1.json")
+        releasing(settings.directory / "h1.json", seconds=55)
         assert json.loads(path.read_text(encoding="ascii"))["stage"] == "releasing"
         assert json.loads(own)["pid"] == own_process().pid
