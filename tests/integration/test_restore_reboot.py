@@ -99,8 +99,10 @@ class Guest:
     def ready(self) -> None:
         """Let it run, start with its host, and hold something else than its backup.
 
-        What a phase that failed, or a killed run, left beside its disks is taken for nothing of this phase.
+        What a phase that failed, or a killed run, left beside its disks is taken for nothing of this phase, and a
+        restore that stands still since then is ended.
         """
+        self.lab.ssh("pkill -KILL -f 'modules.kvm_app_restor[e]' || true")
         for found in self.left():
             self.lab.ssh(f"rm {found}")
         if self.restore.state() != "shut off":

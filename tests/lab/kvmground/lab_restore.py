@@ -42,7 +42,9 @@ def noted():
         record = json.load(open(journal))
     except (OSError, ValueError):
         return False, {}
-    return bool(record["safeties"]), next(iter(record["guests"].values()), {})
+    # The name of a safety snapshot is there before the snapshot is.
+    secured = any(safety["snapshots"] for safety in record["safeties"])
+    return secured, next(iter(record["guests"].values()), {})
 
 def seen():
     runs = os.path.exists(qemu)
