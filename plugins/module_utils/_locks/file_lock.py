@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Optional
 
-from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import private_directory
+from ansible_collections.kvmsnap.ontap.plugins.module_utils._files import is_locked, private_directory
 from ansible_collections.kvmsnap.ontap.plugins.module_utils._retry import Clock, Deadline
 
 LEAST = 0.3
@@ -91,6 +91,21 @@ def let_go(held: dict[Path, int]) -> None:
         with suppress(OSError):
             path.unlink()
         _close(descriptor)
+
+
+def left(directory: Path) -> list[Path]:
+    """Return the files of locks that nobody has: a process that was killed could not remove them.
+
+    Raises :class:`OSError`, which names the file.
+    """
+    return [path for path in sorted(directory.glob("*.lock")) if not is_locked(path) and path.exists()]
+
+
+def remove_left(path: Path) -> None:
+    """Remove the file of a lock that nobody has; one that somebody has by now stays. Raises :class:`OSError`."""
+    descriptor = take(path)
+    if descriptor is not None:
+        let_go({path: descriptor})
 
 
 def _close(descriptor: int) -> None:

@@ -130,24 +130,18 @@ def busy_guests(directory: Path, guests: Collection[tuple[str, str]]) -> tuple[B
 
 def left_locks(directory: Path) -> list[Path]:
     """Return the files of locks that nobody has: a process that was killed could not remove them."""
-    found = []
-    for path in sorted(directory.glob("*.lock")):
-        try:
-            if not is_locked(path) and path.exists():
-                found.append(path)
-        except OSError as exc:
-            raise _unusable(path, exc) from exc
-    return found
+    try:
+        return file_lock.left(directory)
+    except OSError as exc:
+        raise _unusable(Path(exc.filename or directory), exc) from exc
 
 
 def remove_left(path: Path) -> None:
     """Remove the file of a lock that nobody has; one that somebody has taken meanwhile stays."""
     try:
-        descriptor = file_lock.take(path)
+        file_lock.remove_left(path)
     except OSError as exc:
         raise _unusable(path, exc) from exc
-    if descriptor is not None:
-        file_lock.let_go({path: descriptor})
 
 
 def _take(directory: Path, wanted: Sequence[tuple[str, str]], note: bytes) -> tuple[dict[Path, int], list[Busy]]:

@@ -170,6 +170,22 @@ def outlived(root: Path) -> list[Lease]:
     return found
 
 
+def left_locks(root: Path) -> list[Path]:
+    """Return the files of locks on leases that nobody has: of killed processes. Raises :class:`KvmsnapError`."""
+    try:
+        return file_lock.left(root / DIRECTORY)
+    except OSError as exc:
+        raise KvmsnapError(f"Failed to look at the locks on leases in {root / DIRECTORY}: {exc.strerror}") from exc
+
+
+def remove_left(path: Path) -> None:
+    """Remove the file of a lock on leases, unless somebody has it by now; raises :class:`KvmsnapError`."""
+    try:
+        file_lock.remove_left(path)
+    except OSError as exc:
+        raise KvmsnapError(f"Failed to remove the lock {path}: {exc.strerror}", path=str(path)) from exc
+
+
 @contextmanager
 def deletable(root: Path, names: Sequence[str]) -> Iterator[None]:
     """Keep new readers away from backups that are being deleted; raises :class:`LeasedError` when one is read.

@@ -221,10 +221,13 @@ def _frozen_guests(request: RecoveryRequest, known: Collection[str]) -> Iterator
 
 
 def _leftover_locks(request: RecoveryRequest) -> Iterator[Leftover]:
-    """Yield the locks on guests and the leases on backups that processes left which died."""
+    """Yield the locks on guests, and the leases on backups with their locks, that processes left which died."""
     for path in guest_lock.left_locks(guest_lock.lock_directory(request.hold_settings.directory)):
         act = partial(guest_lock.remove_left, path)
         yield Leftover("file", str(path), "the process that had this lock on a guest died", "removed", act)
+    for path in lease.left_locks(request.root):
+        act = partial(lease.remove_left, path)
+        yield Leftover("file", str(path), "the process that had this lock on a backup's leases died", "removed", act)
     for each in lease.outlived(request.root):
         what = f"{each.purpose} {each.identity} on {each.host} read the backup and is over"
         yield Leftover("lease", each.name, what, "removed", partial(lease.end, request.root, each.name, each.lease_id))

@@ -127,6 +127,24 @@ def test_the_lease_of_a_killed_reader_is_over(tmp_path: Path) -> None:
     assert list((tmp_path / "leases").iterdir()) == []
 
 
+def test_the_lock_of_a_process_that_was_killed_while_it_had_it_is_found_and_removed(tmp_path: Path) -> None:
+    changes = READS.replace("leased", "changing").replace(', purpose="restore", identity="r1"', "")
+    command = [sys.executable, "-c", changes, str(tmp_path), BACKUP]
+    assert lease.left_locks(tmp_path) == []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        lock = tmp_path / "leases" / f"{BACKUP}.lock"
+        assert lease.left_locks(tmp_path) == []
+        lease.remove_left(lock)
+        assert lock.exists(), "somebody has it"
+        process.kill()
+        process.wait(10)
+        assert lease.left_locks(tmp_path) == [lock]
+        lease.remove_left(lock)
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
 def test_nothing_is_left_of_a_lease(tmp_path: Path) -> None:
     with leased(tmp_path, BACKUP, purpose="restore", identity="r1"):
         pass

@@ -90,6 +90,19 @@ def test_a_backup_whose_hold_lives_is_left(host: Host) -> None:
     assert [kind for kind, _remedy in told(result)] == ["hold", "backup"]
 
 
+def test_locks_that_killed_processes_left_are_removed(host: Host) -> None:
+    guest = host.holds.parent / "guests" / "5ec5b0a5-0b0e-4c7e-8a0e-1f5a3d1c2b01.lock"
+    backup = host.catalog / "leases" / "hv1-daily_20261121020000.lock"
+    for lock in (guest, backup):
+        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.touch(mode=0o600)
+    with backup.open("w", encoding="ascii") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert [each["name"] for each in host.recover(check=True)["leftovers"]] == [str(guest)]
+    assert told(host.recover()) == [("file", "removed")] * 2
+    assert [lock for lock in (guest, backup) if lock.exists()] == []
+
+
 def test_a_backup_in_its_turn_is_left(host: Host) -> None:
     host.start()
     host.snapshot()
