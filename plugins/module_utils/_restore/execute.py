@@ -197,7 +197,7 @@ class _Work:
         self._begun: dict[str, float] = {}
         self._written: dict[str, list[DiskResult]] = {}
         self._together: dict[str, tuple[GuestRestore, ...]] = {}
-        self._withheld: set[str] = set()
+        self._withheld: dict[str, str] = {}
         self._tried: set[str] = set()
         self._fence = Fence(actor.guests, self._progress, self._note)
 
@@ -278,7 +278,7 @@ class _Work:
         if not any(map(self._is_half, self._unit(guest))):
             self.errors[guest.uuid] += f". {UNTOUCHED}{self._power_back(guest)}"
         elif not self._is_half(guest):
-            self._withheld.add(guest.uuid)
+            self._withheld[guest.uuid] = why
             self.errors[guest.uuid] += f". {SHARES_HALF}"
 
     def _unit(self, guest: GuestRestore) -> tuple[GuestRestore, ...]:
@@ -396,8 +396,7 @@ class _Work:
             self.errors[guest.uuid] = f"{reason}{text}{power}"
         for guest in self._unit(failed) if whole else ():
             if guest.uuid in self._withheld:
-                self._withheld.remove(guest.uuid)
-                why = self.errors[guest.uuid].replace(f". {SHARES_HALF}", "")
+                why = self._withheld.pop(guest.uuid)
                 self.errors[guest.uuid] = f"{why}. {UNTOUCHED}{self._power_back(guest)}"
 
     def restore(self, guest: GuestRestore) -> GuestResult:
