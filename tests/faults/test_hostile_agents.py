@@ -20,7 +20,7 @@ import pytest
 from kvmground import Ground, Outcome
 from kvmground.hostile import hostile, kinds
 from kvmground.played import Played, Results
-from kvmground.scene import HOLDS
+from kvmground.scene import HOLDS, held_on_record
 from kvmground.stand_in import Manner
 from kvmlab.errors import LabError
 from kvmlab.process import wait_until
@@ -147,9 +147,10 @@ def _at_the_timer(ground: Ground, name: str, kind: str, *, once_frozen: bool) ->
         yield "r1 was never told to thaw"
     # Until the timer has ended its try it has their locks, and a backup would leave them out.
     try:
-        wait_until(lambda: {*_on_record(ground)} <= {BAD}, seconds=SETTLED, what="the record of the honest", pause=0.2)
+        honest_free = "the record of the honest"
+        wait_until(lambda: {*held_on_record(ground)} <= {BAD}, seconds=SETTLED, what=honest_free, pause=0.2)
     except LabError:
-        yield f"{', '.join(_on_record(ground))} on record still"
+        yield f"{', '.join(held_on_record(ground))} on record still"
     yield from _stopped_by_it(ground, f"{name}n")
 
 
@@ -175,9 +176,9 @@ def _afterwards(ground: Ground) -> Iterator[str]:
     """Let the hostile agent be a good one; it must become free by what is there to free it, and nothing be left."""
     _amend(ground, thawed=False)
     try:
-        wait_until(lambda: not _on_record(ground), seconds=SETTLED, what="the timers' last try", pause=0.2)
+        wait_until(lambda: not held_on_record(ground), seconds=SETTLED, what="the timers' last try", pause=0.2)
     except LabError:
-        yield f"{', '.join(_on_record(ground))} on record still"
+        yield f"{', '.join(held_on_record(ground))} on record still"
     recovered = ground.module("kvm_leftovers", owner="hv1", grace_period=0)
     if recovered.failed:
         yield f"recovery failed: {recovered.msg}"
@@ -188,13 +189,6 @@ def _afterwards(ground: Ground) -> Iterator[str]:
         yield f"a second recovery found {again.result.get('summary')}"
     for path in ground.seen(HOLDS).rglob("*.json"):
         yield f"{path.name} of a hold is left"
-
-
-def _on_record(ground: Ground) -> list[str]:
-    """Return the guests that a hold has not let go of, by its record."""
-    records = [path.read_bytes() for path in ground.seen(HOLDS).rglob("*.json")]
-    rows: list[dict[str, Any]] = [row for record in records for row in json.loads(record)["guests"]]
-    return [row["name"] for row in rows if row["phase"] in ("holding", "held")]
 
 
 def _amend(ground: Ground, *, thawed: bool = True) -> None:
