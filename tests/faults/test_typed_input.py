@@ -124,6 +124,27 @@ def test_a_host_that_is_none_of_the_play_is_no_success(playbooks: Playbooks) -> 
     assert "kvm_clone_host is 'hv9' and the play has the hosts hv0;" in " ".join(played.failures(HOST))
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"kvm_clone_backup_id": None},
+            "kvm_clone_backup_id, given to hv0, must not be null, as for a question of a survey that was left blank."
+            " Leave it out, or give it a value. Nothing was made.",
+        ),
+        (
+            {"kvm_clone_network": 7},
+            "kvm_clone_network is 7 on hv0, and must be a text; put it in quotes. Nothing was made.",
+        ),
+    ],
+    ids=["null", "number"],
+)
+def test_a_copy_of_what_is_no_text_is_refused(playbooks: Playbooks, given: dict[str, Any], said: str) -> None:
+    played = playbooks.run("kvmsnap.ontap.clone", {"kvm_clone_name": "copy1", "kvm_clone_guest": GUEST, **given})
+    assert played.rc != 0
+    assert said in " ".join(played.failures(HOST))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["x" * 201, "my backup", "../x", "hv0\n"])
 def test_what_cannot_be_the_name_of_a_backup_is_refused_by_name(playbooks: Playbooks, name: str) -> None:
