@@ -16,7 +16,9 @@ CONFTEST = Path(__file__).parents[2] / "conftest.py"
 SKIPS = {
     "in the test": "import pytest\n\ndef test_it(): pytest.skip('it is not here')\n",
     "by its mark": "import pytest\n\n@pytest.mark.skip(reason='it is not here')\ndef test_it(): pass\n",
-    "in its fixture": "import pytest\n\n@pytest.fixture\ndef it(): pytest.skip('it is not here')\n\ndef test_it(it): pass\n",
+    "in its fixture": (
+        "import pytest\n\n@pytest.fixture\ndef it(): pytest.skip('it is not here')\n\ndef test_it(it): pass\n"
+    ),
     "with its file": "import pytest\n\npytest.skip('it is not here', allow_module_level=True)\n",
 }
 NOTHING_RAN = pytest.ExitCode.NO_TESTS_COLLECTED
