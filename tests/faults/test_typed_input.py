@@ -130,8 +130,8 @@ def test_a_host_that_is_none_of_the_play_is_no_success(playbooks: Playbooks) -> 
         (
             {"kvm_clone_backup_id": None},
             (
-                "kvm_clone_backup_id, given to hv0, must not be null, as for a question of a survey that was left blank."
-                " Leave it out, or give it a value. Nothing was made."
+                "kvm_clone_backup_id, given to hv0, must not be null, as for a question of a survey that was left"
+                " blank. Leave it out, or give it a value. Nothing was made."
             ),
         ),
         (
