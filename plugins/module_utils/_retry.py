@@ -8,6 +8,7 @@ of what is safe to repeat. All times are seconds on the host's monotonic clock.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from dataclasses import dataclass, field, replace
 from typing import Optional, TypeVar
 
 T = TypeVar("T")
+
+_MOST_DOUBLINGS = 32
+"""More of them would be no number of seconds any more."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class RetryPolicy:
 
         ``retry_after`` is what the other side asked for; it lengthens the pause up to ``max_retry_after``.
         """
-        doubled: float = min(self.first_delay * 2 ** (rerun - 1), self.max_delay)
+        doubled: float = min(self.first_delay * 2 ** min(rerun - 1, _MOST_DOUBLINGS), self.max_delay)
         return max(doubled, min(retry_after, self.max_retry_after))
 
 
@@ -73,22 +77,25 @@ def retrying(
     again: Callable[[Exception], Optional[float]],
     policy: RetryPolicy,
     deadline: Deadline,
+    uncounted: Callable[[Exception], bool] = lambda _exc: False,
 ) -> T:
     """Return what ``call`` returns, running it again while ``again`` allows.
 
     ``again`` gets the exception and answers ``None`` (not to be repeated) or the seconds that the other side asked to
     wait (0.0 for none). The last exception is raised when it says so, when ``policy.retry_count`` re-runs are used up,
-    and when the pause would outlast ``deadline``.
+    and when the pause would outlast ``deadline``. A re-run after an exception that is ``uncounted`` uses up none.
     """
-    for rerun in range(1, policy.retry_count + 1):
+    counted = 0
+    for rerun in itertools.count(1):
         try:
             return call()
         except Exception as exc:
             asked = again(exc)
             if asked is None:
                 raise
+            counted += not uncounted(exc)
             pause = policy.delay(rerun, asked)
-            if pause >= deadline.remaining():
+            if counted > policy.retry_count or pause >= deadline.remaining():
                 raise
         deadline.clock.sleep(pause)
-    return call()
+    raise AssertionError

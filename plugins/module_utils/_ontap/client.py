@@ -210,6 +210,8 @@ class Client:
         self.version: Version = (0, 0, 0)
         self._skew = timedelta(0)
         self._ahead: Optional[tuple[float, float]] = None
+        self._patience = 0.0
+        self._well_at = clock.monotonic()
         self._verify = _verification(controller)
         self._origin, self._session = _open_session(controller, self._verify)
 
@@ -222,6 +224,19 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
+
+    @contextmanager
+    def patient(self, seconds: float) -> Iterator[None]:
+        """Meanwhile, try again while the system is away or too busy to be read, until ``seconds`` after it was well.
+
+        Such a re-run does not count as one of ``policy.retry_count``; the call's deadline bounds it as any other. For
+        what must not be broken off because a controller fails over.
+        """
+        self._patience, before = seconds, self._patience
+        try:
+            yield
+        finally:
+            self._patience = before
 
     def at_least(self, version: Version) -> bool:
         """Tell whether the system runs ``version`` or a later one."""
@@ -369,7 +384,7 @@ class Client:
 
         try:
             send = partial(self._send, method, target, body or {}, bound)
-            answer = retrying(send, again=unsent, policy=self.policy, deadline=bound)
+            answer = self._asked(send, unsent, bound)
         except OntapError as exc:
             if may_have_begun(exc.outcome) or isinstance(exc, NotOntapError):
                 raise _unknown(exc) from exc
@@ -421,7 +436,17 @@ class Client:
             repeat = isinstance(exc, OntapError) and verdict_of(exc.outcome, change=False) == "repeat"
             return exc.outcome.retry_after if repeat and isinstance(exc, OntapError) else None
 
-        return retrying(read, again=again, policy=self.policy, deadline=deadline)
+        return retrying(read, again=again, policy=self.policy, deadline=deadline, uncounted=self._is_waited_for)
+
+    def _is_waited_for(self, exc: Exception, *, change: bool = False) -> bool:
+        """Tell whether the system is away, or too busy to be read, and is not for longer than it is waited for."""
+        away = self.clock.monotonic() - self._well_at
+        return away < self._patience and (isinstance(exc, OntapUnreachableError) or not change)
+
+    def _asked(self, send: Callable[[], T], again: Callable[[Exception], Optional[float]], deadline: Deadline) -> T:
+        """Send a change, and again as ``again`` says."""
+        uncounted = partial(self._is_waited_for, change=True)
+        return retrying(send, again=again, policy=self.policy, deadline=deadline, uncounted=uncounted)
 
     def _change(
         self,
@@ -456,7 +481,7 @@ class Client:
             return None if verdict_of(exc.outcome, change=True) == "final" else exc.outcome.retry_after
 
         try:
-            return retrying(once, again=again, policy=self.policy, deadline=bound)
+            return self._asked(once, again, bound)
         except (JobTimeoutError, OutcomeUnknownError):
             raise
         except OntapError as exc:
@@ -541,7 +566,10 @@ class Client:
         if not response.whole:
             reason = f"its answer has more than {LARGEST_ANSWER} bytes"
             raise NotOntapError(action, reason, outcome=Outcome("lost"), **fields)
-        self._note_time(response.headers.get("Date"), sent, self.clock.monotonic())
+        received = self.clock.monotonic()
+        if response.status_code not in _REASONLESS:
+            self._well_at = received
+        self._note_time(response.headers.get("Date"), sent, received)
         return response
 
     def _note_time(self, date: Optional[str], sent: float, received: float) -> None:

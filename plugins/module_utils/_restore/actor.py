@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
@@ -187,6 +188,9 @@ class Actor(Protocol):
     @property
     def disks(self) -> DiskSteps:
         """The steps that are about disks."""
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Wait for an array that cannot be reached, as long as a disk may take: guests are off meanwhile."""
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         """Create a snapshot on every volume of these disks, all or none; one of the name that is there is kept."""

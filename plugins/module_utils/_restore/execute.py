@@ -110,8 +110,8 @@ def run(
     all guests are stopped, and ``safety`` (a name, None for none) is created on their volumes, before any disk is
     overwritten. Guests stand alone: one that fails does not stop the next, and its disks are put back as they were;
     only those that share a disk come back together, or none of them. With ``stop_at_failure`` those after it are not
-    begun, and get their power back. ``accept_unknown``: a person says that no overwrite of an earlier run is under way
-    any more. ``save`` makes the journal durable.
+    begun, and get their power back. From the first stop on, an array that is away is waited for. ``accept_unknown``: a
+    person says that no overwrite of an earlier run is under way any more. ``save`` makes the journal durable.
     """
     work = _Work(_Named(actor), journal, save, accept_unknown)
     todo = [guest for guest in plan.guests if not journal.done(guest.uuid)]
@@ -121,21 +121,22 @@ def run(
         work.make(guest)
     for unit in units(todo):
         work.hold_together(unit)
-    for guest in todo:
-        if not (stop_at_failure and work.errors):
-            work.stop(guest)
-    for unit in units(todo):
-        work.hold_together(unit)
-    if safety:
-        work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
     results: list[GuestResult] = []
-    for guest in plan.guests:
-        failed = next((each.name for each in results if each.error), None) if stop_at_failure else None
-        if failed and guest in todo:
-            work.leave(guest, f"Guest {guest.name} was not begun, since {failed} failed")
-        else:
-            work.write_together(guest)
-        results.append(work.restore(guest))
+    with actor.patience():
+        for guest in todo:
+            if not (stop_at_failure and work.errors):
+                work.stop(guest)
+        for unit in units(todo):
+            work.hold_together(unit)
+        if safety:
+            work.secure([guest for guest in todo if guest.uuid not in work.errors], safety)
+        for guest in plan.guests:
+            failed = next((each.name for each in results if each.error), None) if stop_at_failure else None
+            if failed and guest in todo:
+                work.leave(guest, f"Guest {guest.name} was not begun, since {failed} failed")
+            else:
+                work.write_together(guest)
+            results.append(work.restore(guest))
     return results, work.journal
 
 
@@ -146,6 +147,7 @@ class _Named:
         self.guests = cast(GuestSteps, _NamedSteps(actor.guests))
         self.disks = cast(DiskSteps, _NamedSteps(actor.disks))
         self.secure = cast(Actor, _NamedSteps(actor)).secure
+        self.patience = actor.patience
 
 
 class _NamedSteps:

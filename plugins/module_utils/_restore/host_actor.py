@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -37,6 +38,14 @@ class HostActor:
         """Give up what is locked, and end all connections."""
         self.disks.unlock_all()
         self.guests.close()
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Let every controller be away for as long as one disk may take."""
+        with ExitStack() as patient:
+            for client in {id(place.client): place.client for place in self.disks.places.values()}.values():
+                patient.enter_context(client.patient(self.disks.timeout))
+            yield
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         """Create a snapshot on every volume of these disks, all or none, where there is space for what it keeps."""

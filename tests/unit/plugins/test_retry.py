@@ -80,6 +80,46 @@ def test_no_pause_goes_past_the_deadline() -> None:
     assert (len(seen), time.pauses) == (2, [4.0])
 
 
+@pytest.mark.parametrize(("failures", "ends"), [(9, True), (12, True), (13, False)])
+def test_what_is_not_counted_is_run_again_until_the_deadline(failures: int, ends: bool) -> None:
+    """The pauses: 7.75 s in all for the first five, then 5 s each: 45 s are no time for a thirteenth."""
+    time = FakeTime()
+    call, seen = failing(failures)
+    policy, deadline = RetryPolicy(retry_count=0), Deadline.after(45.0, time.clock)
+
+    def run() -> str:
+        return retrying(
+            call, again=lambda _exc: 0.0, policy=policy, deadline=deadline, uncounted=lambda exc: "try" in str(exc)
+        )
+
+    if ends:
+        assert run() == "done"
+        assert len(seen) == failures + 1
+    else:
+        with pytest.raises(OSError, match="try 13"):
+            run()
+    assert max(time.pauses) == 5.0
+
+
+def test_only_what_is_counted_uses_up_the_reruns() -> None:
+    time = FakeTime()
+    call, seen = failing(9)
+    uncounted = {"try 1", "try 3"}
+    with pytest.raises(OSError, match="try 4"):
+        retrying(
+            call,
+            again=lambda _exc: 0.0,
+            policy=RetryPolicy(retry_count=1),
+            deadline=Deadline.after(600.0, time.clock),
+            uncounted=lambda exc: str(exc) in uncounted,
+        )
+    assert len(seen) == 4
+
+
+def test_a_pause_is_a_number_however_often_it_was_doubled() -> None:
+    assert RetryPolicy().delay(100_000) == 5.0
+
+
 @pytest.mark.parametrize(("moment", "left"), [(None, 2.0), (1001.5, 1.5), (1005.0, 2.0), (999.0, 0.0)])
 def test_a_moment_only_shortens_a_deadline(moment: Optional[float], left: float) -> None:
     assert Deadline.after(2.0, FakeTime().clock).no_later(moment).remaining() == left

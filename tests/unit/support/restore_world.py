@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
@@ -67,6 +68,7 @@ class World:
         self.count = 0
         self.dies_at = -1
         self.done = 0
+        self.patient = False
 
     @property
     def guests(self) -> World:
@@ -145,6 +147,12 @@ class World:
         if place in self.aside:
             assert guest.uuid not in self.saved
             self.saved[guest.uuid] = self.aside.pop(place)
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        self.patient = True
+        yield
+        self.patient = False
 
     def secure(self, disks: Sequence[DiskRestore], name: str) -> tuple[SafetySnapshot, ...]:
         self._step(f"secure {name}")

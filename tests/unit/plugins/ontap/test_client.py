@@ -401,3 +401,97 @@ def test_what_is_sent_once_waits_for_a_system_that_went_away(sim: Running) -> No
         finally:
             sim.start()
     assert (caught.value.outcome.fate, len(pauses)) == ("not-sent", 3)
+
+
+class Away:
+    """An array that is away: time passes in pauses alone, and after one of them it comes back, or never."""
+
+    def __init__(self, sim: Running, back_after: float) -> None:
+        self.sim, self.back_after, self.now = sim, back_after, 0.0
+        self.away = False
+        self.clock = Clock(monotonic=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+        if self.away and self.now >= self.back_after:
+            self.sim.start()
+            self.away = False
+
+    def begin(self) -> None:
+        """Go away."""
+        self.sim.stop()
+        self.away = True
+
+    def end(self) -> None:
+        """Be back, whatever happened."""
+        if self.away:
+            self.sim.start()
+
+
+@pytest.mark.parametrize(
+    ("patience", "back_after", "answered"),
+    [(0.0, 9.0, False), (1.0, 0.5, True), (1.0, 9.0, False)],
+    ids=["no patience", "back in time", "away for too long"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST once", "DELETE"])
+def test_an_array_that_is_away_is_waited_for_as_long_as_it_is_told(
+    sim: Running, method: str, patience: float, back_after: float, answered: bool
+) -> None:
+    array = Away(sim, back_after)
+    with log_in(sim, clock=array.clock) as client:
+        path = path_of(sim, "kvm_vol1")
+
+        def ask() -> None:
+            if method == "GET":
+                client.identify()
+            elif method == "DELETE":
+                client.delete(f"{path}/no-such-snapshot")
+            else:
+                client.change_once("POST", path, None, {"name": f"once-{answered}"}, begun=lambda _uuid: None)
+
+        array.begin()
+        try:
+            with client.patient(patience):
+                if answered and method != "DELETE":
+                    ask()
+                else:
+                    with pytest.raises(OntapError) as caught:
+                        ask()
+                    assert isinstance(caught.value, OntapUnreachableError) is not answered
+            assert (array.now <= 0.06) is (patience == 0)
+            assert answered or array.now <= patience + 0.1
+            # Afterwards it has no patience any more.
+            if not answered:
+                spent = array.now
+                with pytest.raises(OntapUnreachableError):
+                    client.identify()
+                assert array.now <= spent + 0.06
+        finally:
+            array.end()
+
+
+def test_an_array_that_is_too_busy_to_be_read_is_waited_for_and_a_change_is_not_sent_to_it_over_and_over(
+    sim: Running,
+) -> None:
+    array = Away(sim, 0.0)
+    with log_in(sim, clock=array.clock) as client, client.patient(1.0):
+        sim.control.add_fault("status", match={"method": "GET", "path": "/cluster", "count": 9}, status=503)
+        assert client.get("/cluster", {"fields": "name"})["name"] == "cluster1"
+        sim.control.clear_requests()
+        sim.control.add_fault("status", match={"method": "DELETE", "count": 9}, status=503)
+        with pytest.raises(OntapError, match="Injected by the laboratory"):
+            client.delete(f"{path_of(sim, 'kvm_vol1')}/x")
+    assert len(sent(sim, "DELETE")) == 4
+
+
+def test_a_call_without_time_left_ends_however_patient_it_is(sim: Running) -> None:
+    array = Away(sim, 900.0)
+    with log_in(sim, clock=array.clock) as client, client.patient(600.0):
+        array.begin()
+        try:
+            with pytest.raises(OntapUnreachableError):
+                client.identify(deadline=Deadline.after(0.5, array.clock))
+        finally:
+            array.end()
+    assert array.now <= 0.5

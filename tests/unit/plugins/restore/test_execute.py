@@ -867,3 +867,21 @@ def test_a_person_may_release_a_guest_and_the_journal_keeps_that(tmp_path: Path)
     progress = after.guests[samples.WEB]
     assert (len(progress.accepted), progress.pending) == (1, ())
     assert journals.load(tmp_path, "r1") == after
+
+
+@pytest.mark.parametrize("renames", [False, True])
+def test_the_array_is_waited_for_from_the_stop_on_and_not_while_the_guest_runs(tmp_path: Path, renames: bool) -> None:
+    class Watched(World):
+        def _step(self, name: str) -> None:
+            patient[name.split(maxsplit=1)[0]] = self.patient
+            super()._step(name)
+
+    patient: dict[str, bool] = {}
+    world = Watched(part(state="running"))
+    world.renames = renames
+    (result,) = carried_out(tmp_path, world, part(state="running", after="running"), safety=BEFORE)
+    assert result.restored
+    assert not world.patient
+    assert patient.pop("make", False) is False
+    assert {"stop", "secure", "start"} < set(patient)
+    assert all(patient.values()), patient

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
@@ -87,6 +88,9 @@ class World:
 
     def state(self, guest: GuestRestore) -> str:
         return "shutoff"
+
+    def patience(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def secure(self, disks: Any, name: str) -> tuple[SafetySnapshot, ...]:
         return (SafetySnapshot("svm1", "svm1-uuid", "vol1", "vol1-uuid", f"vol1-{name}"),)

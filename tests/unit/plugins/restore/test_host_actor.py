@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from typing import Any, Optional
-from unittest.mock import Mock, call
+from unittest.mock import MagicMock, Mock, call
 
 import pytest
 import samples
@@ -43,3 +43,15 @@ def test_a_volume_without_the_space_for_a_safety_snapshot_is_refused_before_it_i
         HostActor(Mock(), disks).secure([disk], "hv1-safety")
     (asked,) = client.mock_calls
     assert asked.kwargs["deadline"].remaining() <= 30.0
+
+
+def test_each_controller_is_waited_for_as_long_as_a_disk_may_take() -> None:
+    one, other = MagicMock(), MagicMock()
+    places = {("s", "a"): Mock(client=one), ("s", "b"): Mock(client=one), ("s", "c"): Mock(client=other)}
+    disks: Any = Mock(places=places, timeout=600.0)
+    with HostActor(Mock(), disks).patience():
+        for client in (one, other):
+            client.patient.assert_called_once_with(600.0)
+            assert not client.patient.return_value.__exit__.called
+    for client in (one, other):
+        assert client.patient.return_value.__exit__.called
