@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from .san import San
 ASSETS = PurePosixPath(topology.GUEST_ASSETS_ON_HOST)
 CONSOLES = PurePosixPath("/var/log/libvirt/qemu")
 PING = '{"execute": "guest-ping"}'
+MOUNTED = '{"execute": "guest-get-fsinfo"}'
 READY_SECONDS = 600
 """A guest is waited for as long as a busy machine may need; one that hangs is found out by this."""
 DEFAULTS = (
@@ -81,10 +83,15 @@ class Guests:
     def start(self, specs: Sequence[GuestSpec]) -> None:
         """Define the guests, start those that are off and resume those that are paused.
 
-        Disks and LUNs must have been made. Whoever paused a guest may have been killed before it let it go on.
+        Disks and LUNs must have been made. Whoever paused a guest may have been killed before it let it go on. One that
+        has lost its disks, as by a host that lost its locks with its power, is started anew.
         """
-        running, paused = self.names("--state-running"), self.names("--state-paused")
+        paused = self.names("--state-paused")
         self._resume([spec for spec in specs if spec.name in paused])
+        for spec in specs:
+            if spec.agent and spec.name in self.names("--state-running") and self._lost_its_disks(spec.name):
+                self.host.virsh("destroy", spec.name)
+        running = self.names("--state-running")
         wanted = [spec for spec in specs if spec.name not in (*running, *paused)]
         luns = [self.san.luns.get(disk.lun) for spec in wanted for disk in spec.luns]
         if luns:
@@ -146,6 +153,11 @@ class Guests:
         """Return each guest's state in libvirt's words."""
         rows = [line.split(None, 2) for line in self.host.virsh("list", "--all").splitlines()]
         return {row[1]: row[2].strip() for row in rows if len(row) == 3}
+
+    def _lost_its_disks(self, name: str) -> bool:
+        """Say whether a guest's agent knows of no mounted file system; one that does not answer yet is starting."""
+        ask = f"virsh -q qemu-agent-command {shlex.quote(name)} {shlex.quote(MOUNTED)} --timeout 5 2> /dev/null || true"
+        return self.host.ssh(ask).strip() == json.dumps({"return": []}, separators=(",", ":"))
 
     def _resume(self, specs: Iterable[GuestSpec]) -> None:
         for spec in specs:
